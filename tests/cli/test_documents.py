@@ -19,7 +19,9 @@ from bmz.testing.package import description, put_state_dict, small_zoo, write_pa
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+
+from bmz.predict.known_networks import StyledLayout, StyledUNet  # noqa: E402
 
 COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bmz.search/1": (("search",), ("search", "cat")),
@@ -41,6 +43,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bmz.compare/1": (
         ("compare", "a.tif", "-m", "./net", "--sweep", "threshold=0.3,0.5", "-o", "page.html"),
     ),
+    "bmz.adopt/1": (("adopt", "mine.pth", "a.tif", "-o", "adopted"),),
     "bmz.doctor/1": (("doctor",),),
     "bmz.trust/1": (("trust", "list"),),
 }
@@ -65,6 +68,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, li
     for name in ("a", "b"):
         tifffile.imwrite(folder / f"{name}.tif", image, metadata={"axes": "YX"})
     np.save(folder / "stack.npy", np.stack([image] * 3))
+    torch.save(StyledUNet(StyledLayout(2, (2, 4), 3, 3)).state_dict(), folder / "mine.pth")
     step = '[[step]]\nmodel = "./net"\n'
     (folder / "pair.toml").write_text(f'{step}{step}pair = "from:1"\n', encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch, small_zoo(folder / "zoo") as served:

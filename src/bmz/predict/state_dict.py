@@ -201,7 +201,7 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
     if not request.trusted:
         raise RunsOwnCode(request)
     torch = ready_torch(request)
-    state = _state(torch, request)
+    state = read_state(torch, request.path, str(request.device))
     network = build_network(request.architecture)
     if not isinstance(network, torch.nn.Module):
         raise ArchitectureFailed(request.architecture, _instead(network))
@@ -213,13 +213,19 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
     return TorchBackend(network.eval(), request)
 
 
-def _state(torch: ModuleType, request: LoadRequest) -> Mapping[str, Any]:
-    path = request.path
+def read_state(torch: ModuleType, path: Path, device: str = "cpu") -> Mapping[str, Any]:
+    """Read a state dict: names and tensors, and no code.
+
+    Raises
+    ------
+    WeightsUnreadable, ArchiveRefused
+        The file is absent, corrupt, no plain state dict, or far larger when unpacked.
+    """
     try:
         # before PyTorch 1.6 the file is not a zip; PyTorch reads a zip with its own reader
         zipped = zipfile.is_zipfile(path)
         with plain_copy(path) if zipped else nullcontext(path) as file:
-            state = torch.load(str(file), map_location=str(request.device), weights_only=True)
+            state = torch.load(str(file), map_location=device, weights_only=True)
     except pickle.UnpicklingError as why:
         raise WeightsUnreadable(path, FORMAT, _unpickling_words(why)) from why
     except (*_LOADING, zipfile.BadZipFile) as why:

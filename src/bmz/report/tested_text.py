@@ -77,19 +77,20 @@ def model_tests_json(
     models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
 ) -> str:
     """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
-    tested: list[TestedModel] = [
-        {
-            "model": m.model,
-            "status": m.status,
-            "warnings": m.warnings,
-            "checks": m.checks,
-        }
-        for m in models
-    ]
-    document: TestDocument = {"schema": "bmz.test/2", "models": tested}
+    document: TestDocument = {"schema": "bmz.test/2", "models": list(map(tested_model, models))}
     if changes is not None:
         document["changes"] = [_change(change) for change in changes]
     return document_text(document)
+
+
+def tested_model(model: ModelTestResult) -> TestedModel:
+    """Give what a document says of a tested model."""
+    return {
+        "model": model.model,
+        "status": model.status,
+        "warnings": model.warnings,
+        "checks": model.checks,
+    }
 
 
 def _change(change: CheckChange) -> ChangedCheck:

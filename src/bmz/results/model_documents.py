@@ -235,6 +235,27 @@ class TestDocument(TypedDict):
     ]
 
 
+class AdoptedModel(TypedDict):
+    """A checkpoint that was given."""
+
+    checkpoint: Annotated[str, Doc("path")]
+    status: Literal["adopted", "failed"]
+    package: Annotated[NotRequired[str], Doc("the folder that was written")]
+    archive: Annotated[NotRequired[str], Doc("the zip that was written")]
+    family: Annotated[NotRequired[str], Doc("the program that the checkpoint is of")]
+    why: Annotated[NotRequired[str], Doc("how that was recognised")]
+    notes: Annotated[NotRequired[Sequence[str]], Doc("what the author should state or look at")]
+    test: Annotated[NotRequired[TestedModel], Doc("what `bmz test` says of the package")]
+    error: Failure | None
+
+
+class AdoptDocument(TypedDict):
+    """`bmz adopt`."""
+
+    schema: Literal["bmz.adopt/1"]
+    models: Annotated[Sequence[AdoptedModel], Doc("in the order of the call")]
+
+
 class DoctorDocument(TypedDict):
     """`bmz doctor`."""
 

@@ -1,0 +1,102 @@
+"""For authors of models: ``bmz adopt``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isclose
+
+import click
+
+from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option, offered_files
+
+ADOPT_STATUS = """\b
+FILE is a state dict of Cellpose 1 to 3 or of Omnipose, or a TorchScript file of InstanSeg. The
+package has the name of the file; no code of the checkpoint is run.
+\b
+Exit status: 0 all are adopted and pass bmz test, 1 some failed, 2 wrong usage,
+3 could not tell (no such file, damaged, another network, no PyTorch)."""
+
+FAMILY_NAMES = ("cellpose", "omnipose", "instanseg")
+
+
+@click.command(epilog=ADOPT_STATUS)
+@click.argument(
+    "checkpoints",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    shell_complete=offered_files,
+    help="Checkpoints, each of which becomes a package.",
+)
+@click.option(
+    "-o", "--output", default=".", metavar="DIR", help="Write the packages here.  [default: .]"
+)
+@click.option("--as", "family", type=click.Choice(FAMILY_NAMES), help="What the files are of.")
+@click.option("--sample", metavar="IMAGE", help="An image at the right scale, for the test input.")
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
+@click.option("--diameter", type=click.FloatRange(1), metavar="PX", help="Of the objects, in px.")
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
+@click.option("--name", metavar="NAME", help="Of the model.  [default: of the file]")
+@click.option("--description", metavar="TEXT", help="One sentence on what it finds.")
+@click.option("--author", "authors", multiple=True, metavar="NAME", help="May be given repeatedly.")
+@click.option("--license", "license_id", metavar="SPDX", help="Such as BSD-3-Clause.")
+@click.option(
+    "--cite", multiple=True, metavar="TEXT|DOI", help="A work beside the one of the method."
+)
+@json_option
+@click.pass_context
+def adopt(
+    ctx: click.Context,
+    /,
+    *,
+    checkpoints: tuple[str, ...],
+    output: str,
+    family: str | None,
+    sample: str | None,
+    axes: str | None,
+    diameter: float | None,
+    pixel_um: Mapping[str, float] | None,
+    name: str | None,
+    description: str | None,
+    authors: tuple[str, ...],
+    license_id: str | None,
+    cite: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a package of the BioImage Model Zoo of each FILE, a folder and a zip, and test it.
+
+    The network is built for the weights, exported as TorchScript and, where the package onnx is
+    installed, as ONNX, and run on a test input. What the file does not state is asked for by
+    options, or left with a plain placeholder.
+    """
+    from bmz.app.adopt import AdoptRequest  # here, so that --help stays quick
+    from bmz.app.adopt import adopt as adopt_all
+    from bmz.cli.output import progress_bars, say
+    from bmz.report.author_text import adopt_json, adopt_lines
+    from bmz.spec.manifest import Credits
+
+    request = AdoptRequest(
+        tuple(map(as_path, checkpoints)),
+        as_path(output),
+        family,
+        None if sample is None else as_path(sample),
+        axes,
+        diameter,
+        _one_size(pixel_um),
+        Credits(name or "", description or "", authors, license_id or "", cite),
+    )
+    with progress_bars() as listener:
+        summary = adopt_all(request, listener=listener)
+    if as_json:
+        click.echo(adopt_json(summary))
+    say(list(adopt_lines(summary)), answers=not as_json)
+    ctx.exit(summary.exit_status)
+
+
+def _one_size(sizes: Mapping[str, float] | None) -> float | None:
+    if not sizes:
+        return None
+    first = next(iter(sizes.values()))
+    if not all(isclose(size, first) for size in sizes.values()):
+        raise click.UsageError("--pixel-size: one size for all axes is wanted")
+    return first

@@ -1,0 +1,254 @@
+"""Networks of known architecture, written here for weights of other programs, and their export.
+
+The only module beside ``torch_network`` that imports PyTorch when it is itself imported, so import
+it where `bmz.predict.torch_network.import_torch` has succeeded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bmz.base.values import dataclass
+
+OPSET = 17
+"""Of the ONNX files that are written."""
+
+_EPSILON = 1e-5  # of batch normalisation, in Cellpose as in PyTorch
+_KERAS_EPSILON = 1e-3  # of Keras
+_SPACE = "zyx"
+
+
+@dataclass(frozen=True)
+class StyledLayout:
+    """The sizes of a residual U-Net with a style vector.
+
+    Parameters
+    ----------
+    axes : how many spatial axes it has, 2 or 3
+    widths : channels of the input, and of each level
+    maps : channels of its output
+    kernel : side of the convolutions, px
+    mirrored : convolutions see the image mirrored beyond its border, not zeros
+    """
+
+    axes: int
+    widths: tuple[int, ...]
+    maps: int
+    kernel: int
+    mirrored: bool = False
+
+    @property
+    def step(self) -> int:
+        """What the size of an image must be a multiple of, px: two to the number of levels."""
+        return 1 << (len(self.widths) - 1)
+
+
+def _kinds(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
+    """Give convolution, batch normalisation and pooling by maximum."""
+    if axes == len(_SPACE):
+        return nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d
+    return nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d
+
+
+def _normed(
+    layout: StyledLayout, before: int, after: int, kernel: int, *, bent: bool
+) -> nn.Sequential:
+    """Normalise, rectify where `bent`, and convolve; the names of the parts are 0, 1 and 2."""
+    convolution, norm, _ = _kinds(layout.axes)
+    mode = "reflect" if layout.mirrored else "zeros"
+    parts = [norm(before, eps=_EPSILON), *([nn.ReLU()] if bent else [])]
+    padded = {"padding": kernel // 2, "padding_mode": mode}
+    return nn.Sequential(*parts, convolution(before, after, kernel, **padded))
+
+
+class _Styled(nn.Module):
+    """Add a projection of the style to every pixel, then normalise, rectify and convolve."""
+
+    def __init__(self, layout: StyledLayout, width: int) -> None:
+        super().__init__()
+        self.conv = _normed(layout, width, width, layout.kernel, bent=True)
+        self.full = nn.Linear(layout.widths[-1], width)
+        self._axes = layout.axes
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        shift = self.full(style)
+        for _ in range(self._axes):
+            shift = shift.unsqueeze(-1)
+        return self.conv(x + shift)  # type: ignore[no-any-return]  # nn.Module gives Any
+
+
+class _Down(nn.Module):
+    """Two residual blocks of two convolutions each."""
+
+    def __init__(self, layout: StyledLayout, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential()
+        for number, width in enumerate((before, after, after, after)):
+            block = _normed(layout, width, after, layout.kernel, bent=True)
+            self.conv.add_module(f"conv_{number}", block)
+        self.proj = _normed(layout, before, after, 1, bent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.proj(x) + self.conv[1](self.conv[0](x))
+        return x + self.conv[3](self.conv[2](x))  # type: ignore[no-any-return]
+
+
+class _Up(nn.Module):
+    """The same on the way up: what the way down gave is added, and the style steers."""
+
+    def __init__(self, layout: StyledLayout, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential()
+        self.conv.add_module("conv_0", _normed(layout, before, after, layout.kernel, bent=True))
+        for number in (1, 2, 3):
+            self.conv.add_module(f"conv_{number}", _Styled(layout, after))
+        self.proj = _normed(layout, before, after, 1, bent=False)
+
+    def forward(self, x: Tensor, across: Tensor, style: Tensor) -> Tensor:
+        x = self.proj(x) + self.conv[1](self.conv[0](x) + across, style)
+        return x + self.conv[3](self.conv[2](x, style), style)  # type: ignore[no-any-return]
+
+
+class StyledUNet(nn.Module):
+    """The network of Cellpose 1 to 3 and of Omnipose.
+
+    A residual U-Net; the mean of its lowest level, of length 1, is the style of the image. Flow
+    along each axis comes first in its output. The names of its tensors are those of Cellpose.
+
+    Source: Stringer et al. 2021, doi 10.1038/s41592-020-01018-x, figure 1 and methods; sizes and
+    order as in cellpose 3.1.1.3 and omnipose 1.1.4, whose convolutions mirror the border.
+    """
+
+    def __init__(self, layout: StyledLayout) -> None:
+        super().__init__()
+        widths = layout.widths
+        downs, ups = nn.Sequential(), nn.Sequential()
+        self.downsample = nn.ModuleDict({"down": downs})
+        self.upsample = nn.ModuleDict({"up": ups})
+        below = (*widths[1:], widths[-1])
+        for level in range(len(widths) - 1):
+            down = _Down(layout, widths[level], widths[level + 1])
+            downs.add_module(f"res_down_{level}", down)
+            up = _Up(layout, below[level + 1], below[level])
+            ups.add_module(f"res_up_{level}", up)
+        self.output = _normed(layout, widths[1], layout.maps, 1, bent=True)
+        self._downs, self._ups = list(downs), list(ups)  # lists, which name nothing twice
+        self._half = _kinds(layout.axes)[2](2)
+        self._twice = nn.Upsample(scale_factor=2, mode="nearest")
+        self._space = tuple(range(2, 2 + layout.axes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the maps of a batch of images, (b, c, (z,) y, x) each."""
+        levels: list[Tensor] = []
+        for number, down in enumerate(self._downs):
+            levels.append(down(self._half(levels[-1]) if number else x))
+        style = levels[-1].mean(dim=self._space)
+        style = style / (style**2).sum(dim=1, keepdim=True) ** 0.5
+        y = levels[-1]
+        for number, up in reversed(list(enumerate(self._ups))):
+            y = up(y if number == len(self._ups) - 1 else self._twice(y), levels[number], style)
+        return self.output(y)  # type: ignore[no-any-return]
+
+
+def without_debug_tables(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Leave out the tables that name the source files of the computer that traced the network."""
+    full, short = io.BytesIO(), io.BytesIO()
+    torch.jit.save(module, full)
+    with zipfile.ZipFile(full) as source, zipfile.ZipFile(short, "w") as kept:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry.filename, source.read(entry))
+    short.seek(0)
+    return torch.jit.load(short)  # type: ignore[no-untyped-call,no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what PyTorch says of its exporters while the block runs."""
+    with warnings.catch_warnings(), torch.no_grad(), Path(os.devnull).open("w") as nowhere:
+        warnings.simplefilter("ignore")
+        with redirect_stdout(nowhere):
+            yield
+
+
+def write_torchscript(network: nn.Module | Path, path: Path, example: Sequence[int]) -> None:
+    """Write a network as TorchScript that takes any batch and any legal size.
+
+    Parameters
+    ----------
+    network : in evaluation mode; or a TorchScript file, which is copied
+    example : shape of an input with which it is traced
+    """
+    if isinstance(network, Path):
+        shutil.copyfile(network, path)
+        return
+    with _quiet():
+        given = torch.zeros(tuple(example))
+        # what it gives is compared by the test of the package
+        traced = torch.jit.trace(network, given, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(without_debug_tables(torch.jit.freeze(traced)), path)
+
+
+def can_write_onnx() -> bool:
+    """Say whether the package ``onnx`` is installed, without which PyTorch writes no ONNX."""
+    return find_spec("onnx") is not None
+
+
+def write_onnx(
+    network: nn.Module, path: Path, example: Sequence[int], ids: tuple[str, str]
+) -> None:
+    """Write a network as one ONNX file that takes any batch and any legal size.
+
+    Parameters
+    ----------
+    network : in evaluation mode
+    example : shape of an input with which it is traced
+    ids : of its input and its output
+    """
+    free = {0: "b", **{axis: _SPACE[axis - len(example)] for axis in range(2, len(example))}}
+    given, result = ids
+    with _quiet():
+        torch.onnx.export(
+            network,
+            (torch.zeros(tuple(example)),),
+            path,
+            dynamo=False,  # the newer exporter writes names of files of this computer
+            opset_version=OPSET,
+            input_names=[given],
+            output_names=[result],
+            dynamic_axes={given: free, result: {k: f"{v}_out" for k, v in free.items()}},
+        )
+
+
+def filled(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[nn.Module, str]:
+    """Load tensors into a network, which must be exactly its own.
+
+    Returns
+    -------
+    nn.Module
+        in evaluation mode
+    str
+        which tensors are missing, too many or of another shape; empty for none
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    counters = {name for name in own if name.endswith("num_batches_tracked")}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    missing = [name for name in own if name not in given and name not in counters]
+    many = [name for name in given if name not in own]
+    other = [f"{n} {given[n]}, not {own[n]}" for n in own if n in given and given[n] != own[n]]
+    parts = ((missing, "it lacks"), (many, "it has beside them"), (other, "other shapes:"))
+    wrong = "; ".join(f"{what} {', '.join(names[:3])}" for names, what in parts if names)
+    if not wrong:
+        network.load_state_dict(state, strict=False)
+    return network.eval().requires_grad_(requires_grad=False), wrong

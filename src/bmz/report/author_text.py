@@ -1,0 +1,54 @@
+"""What is printed for authors of models: packages that were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bmz.report.tested_text import tested_lines, tested_model
+from bmz.report.text import Line, document_text, failure_of
+from bmz.results.models import AdoptedPackage, AdoptFailure, AdoptSummary, ModelTestResult
+
+if TYPE_CHECKING:
+    from bmz.results.model_documents import AdoptDocument, AdoptedModel
+
+Outcome = tuple[AdoptedPackage, ModelTestResult] | AdoptFailure
+
+
+def adopt_lines(summary: AdoptSummary) -> Iterator[Line]:
+    """Tell each package, what is left to state, and its test at the end."""
+    for outcome in summary.outcomes:
+        if isinstance(outcome, AdoptFailure):
+            yield "error", str(outcome.error)
+            yield "hint", outcome.error.hint
+            continue
+        package, test = outcome
+        yield "answer", f"{package.checkpoint}: {package.family}; {package.why}"
+        yield from (("note", note) for note in package.notes)
+        yield "answer", f"wrote {package.package} and {package.archive}"
+        yield from tested_lines([test])
+
+
+def adopt_json(summary: AdoptSummary) -> str:
+    """Give the document ``bmz.adopt/1``."""
+    models = [_adopted(outcome) for outcome in summary.outcomes]
+    document: AdoptDocument = {"schema": "bmz.adopt/1", "models": models}
+    return document_text(document)
+
+
+def _adopted(outcome: Outcome) -> AdoptedModel:
+    if isinstance(outcome, AdoptFailure):
+        failure = failure_of(outcome.error)
+        return {"checkpoint": outcome.checkpoint, "status": "failed", "error": failure}
+    package, test = outcome
+    return {
+        "checkpoint": package.checkpoint,
+        "status": "adopted",
+        "package": str(package.package),
+        "archive": str(package.archive),
+        "family": package.family,
+        "why": package.why,
+        "notes": package.notes,
+        "test": tested_model(test),
+        "error": None,
+    }
