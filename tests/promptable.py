@@ -96,12 +96,18 @@ def tensors() -> tuple[list[Description], list[Description]]:
     return inputs, outputs
 
 
-def write_promptable(folder: Path) -> Path:
-    """Write such a network as a package; it needs PyTorch."""
+def write_promptable(folder: Path, *, alone: bool = False) -> Path:
+    """Write such a network as a package; it needs PyTorch.
+
+    Parameters
+    ----------
+    alone : it takes the image alone, and gives all objects
+    """
     import torch
 
     content = description()
     content["inputs"], content["outputs"] = tensors()
+    content["inputs"] = content["inputs"][:1] if alone else content["inputs"]
     content["tags"] = ["instance-segmentation"]
 
     def change(content: Description) -> None:

@@ -240,6 +240,7 @@ NOT_FOLLOWED = {
     "objects.nothing-to-join": "an option is to be left out",
     "output.no-objects": "the user must look at the image",
     "output.nonfinite": "the network is at fault",
+    "prompts.outside": "the right file must be named",
     "range.flat": "the image must be taken again",
     "range.inverted": "bmz run takes it: see tests/app/test_invert.py",
     "range.nonfinite": "the image must be changed outside of bmz",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from tests.app import test_further_images, test_grey_as_colours, test_hints
+from tests.app import test_asked_objects, test_further_images, test_grey_as_colours, test_hints
 from tests.corpus.sabotage import STARTER
 from tests.corpus.score import PAGE, Outcome, Score, page, planes_measured_once, score
 from tests.corpus.write import as_imagej, as_plain
@@ -304,6 +304,7 @@ def test_what_a_reader_says_of_a_file_is_said_of_the_image(tmp_path: Path, nucle
 ALONE: Mapping[str, Callable[..., None]] = {
     "file.caution": test_what_a_reader_says_of_a_file_is_said_of_the_image,
     "file.remark": test_what_a_reader_says_of_a_file_is_said_of_the_image,
+    "prompts.outside": test_asked_objects.test_prompts_beyond_the_image_are_told_with_their_count,
     "input.grid": test_further_images.test_another_grid_is_told_with_its_sizes,
     "channel.grey": test_grey_as_colours.test_equal_colours_give_the_labels_of_the_grey_image,
     "axes.order": test_channels_last_are_reordered,

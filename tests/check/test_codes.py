@@ -21,7 +21,7 @@ NOTES = (
 WARNINGS = (
     "content.structure content.not-microscopy sample.unlike "
     "file.caution channel.empty channel.order dtype.narrowed object.size objects.not-joined "
-    "objects.not-tracked output.nonfinite output.no-objects "
+    "objects.not-tracked output.nonfinite output.no-objects prompts.outside "
     "range.flat range.inverted range.outlier range.outside range.saturated range.unit "
     "scale.anisotropy scale.off trial.doubtful trial.wrong"
 )

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.process.ideal_maps import cells
 from tests.promptable import picture_of, write_promptable
 
 import bmz
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box
 from bmz.engine.load import load_model
-from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork
+from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork, batches_of
+from bmz.image.prompt_files import Prompt
 from bmz.predict.backend import CPU, Device
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
@@ -50,6 +54,14 @@ class Recorder:
     def close(self) -> None: ...
 
 
+def asked(points: AnyArray) -> list[Prompt]:
+    return [Prompt(point[None].astype(float)) for point in points]
+
+
+def whole(tile: AnyArray) -> Box:
+    return tuple(slice(0, size) for size in tile.shape[-2:])
+
+
 def model_of(folder: Path) -> ModelSpec:
     return load_model(str(folder))
 
@@ -59,7 +71,8 @@ def test_a_tile_is_encoded_once_however_many_points_are_asked_for(promptable: Pa
     points = np.stack([np.arange(80) % 30, np.arange(80) % 40], axis=1)
     tile = np.zeros((1, 3, 30, 40), np.uint8)
 
-    answers = list(PromptedNetwork(model_of(promptable), backend).masks(tile, points))
+    network = PromptedNetwork(model_of(promptable), backend)
+    answers = list(network.masks(tile, asked(points), whole(tile)))
 
     assert [len(masks) for masks, _ in answers] == [AT_ONCE, AT_ONCE, 80 - 2 * AT_ONCE]
     given = [call[5].size for call in backend.calls]
@@ -86,11 +99,10 @@ def test_a_grid_of_points_finds_all_objects_whole_and_in_tiles(
 
 def test_a_model_without_prompts_is_not_asked_for_objects(tmp_path: Path) -> None:
     model = model_of(write_package(tmp_path / "net").parent)
+    tile = np.zeros((1, 1, 8, 8))
 
     with pytest.raises(NoPrompts, match="takes no points"):
-        next(
-            PromptedNetwork(model, Recorder()).masks(np.zeros((1, 1, 8, 8)), np.zeros((1, 2), int))
-        )
+        next(PromptedNetwork(model, Recorder()).masks(tile, asked(np.zeros((1, 2))), whole(tile)))
 
 
 @pytest.mark.parametrize("missing", ["point_prompts", "point_labels"])
@@ -102,7 +114,9 @@ def test_a_network_needs_points_and_their_labels_to_be_asked(
 
     assert model.prompts is not None
     assert model.prompts.embeddings == "embeddings"
-    assert replace(model, inputs=inputs).prompts is None
+    without = replace(model, inputs=inputs).prompts
+    assert without is not None
+    assert (without.points, without.labels, without.boxes) == ("", "", "box_prompts")
 
 
 def test_a_network_that_keeps_its_embeddings_is_asked_with_the_image_alone(
@@ -114,12 +128,59 @@ def test_a_network_that_keeps_its_embeddings_is_asked_with_the_image_alone(
     closed = replace(model, outputs=outputs)
     backend.run = lambda inputs, run=backend.run: run(inputs)[:2]  # type: ignore[method-assign,misc]
 
-    answers = list(
-        PromptedNetwork(closed, backend).masks(
-            np.zeros((1, 3, 9, 9), np.uint8), np.zeros((40, 2), np.intp)
-        )
-    )
+    tile = np.zeros((1, 3, 9, 9), np.uint8)
+    network = PromptedNetwork(closed, backend)
+
+    answers = list(network.masks(tile, asked(np.zeros((40, 2))), whole(tile)))
 
     assert [len(masks) for masks, _ in answers] == [AT_ONCE, 40 - AT_ONCE]
     assert [call[5].size for call in backend.calls] == [0, 0]
     assert isinstance(backend.device, Device)
+
+
+@pytest.mark.parametrize("tile", [None, 96])
+def test_a_network_that_takes_the_image_alone_is_known_by_its_axis_of_objects(
+    tile: int | None, tmp_path: Path
+) -> None:
+    truth = cells(4, 180, 6)
+    package = write_promptable(tmp_path / "net", alone=True)
+
+    with bmz.load(package, trust="unconfined", tile=tile) as model:
+        result = model.run(picture_of(truth), axes="yxc")
+
+    prompts = model.spec.prompts
+    assert prompts is not None
+    assert (prompts.masks, prompts.scores, prompts.asks) == ("masks", "scores", False)
+    assert result.record["recipe"]["name"] == "prompts"
+    assert match_labels(np.asarray(result.labels), truth, 0.95).f1 == 1
+
+
+def test_masks_and_scores_are_told_by_their_axes_and_not_by_their_names(promptable: Path) -> None:
+    model = model_of(promptable)
+    names = {"masks": "a", "scores": "b", "embeddings": "c"}
+    renamed = replace(
+        model,
+        inputs=model.inputs[:1],
+        outputs=tuple(replace(t, id=names[t.id]) for t in model.outputs[::-1]),
+    )
+    a_map = replace(model.outputs[0], axes=model.inputs[0].axes)
+
+    assert renamed.prompts is not None
+    assert (renamed.prompts.masks, renamed.prompts.scores) == ("a", "b")
+    assert replace(model, outputs=(a_map, *model.outputs[1:])).prompts is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(0, 70), seed=st.integers(0, 99))
+def test_every_prompt_is_answered_once_and_in_batches_of_one_kind(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kinds = [
+        Prompt(np.zeros((int(n), 2)), box=np.zeros(4) if box or not n else None)
+        for n, box in zip(rng.integers(0, 3, count), rng.integers(0, 2, count), strict=True)
+    ]
+
+    batches = list(batches_of(kinds))
+
+    assert sorted(map(id, kinds)) == sorted(id(prompt) for some in batches for prompt in some)
+    assert all(len({(len(p.points), p.box is None) for p in some}) == 1 for some in batches)
+    assert all(len(some) <= AT_ONCE for some in batches)

@@ -111,6 +111,22 @@ def _words(value: object) -> dict[str, str]:
     return {str(name): str(entry) for name, entry in value.items()}
 
 
+def _reference(pattern: str, before: Sequence[str]) -> str:
+    """Turn the number of an earlier step into its name."""
+    step = pattern.removeprefix(FROM)
+    if step == pattern:
+        return pattern
+    by_number = {str(number): name for number, name in enumerate(before, start=1)}
+    name = step if step in before else by_number.get(step)
+    if name is None:
+        raise ValueError(f"no earlier step has that name; those are {', '.join(before) or 'none'}")
+    return f"{FROM}{name}"
+
+
+def _references(patterns: Mapping[str, str], before: Sequence[str]) -> dict[str, str]:
+    return {name: _reference(pattern, before) for name, pattern in patterns.items()}
+
+
 @dataclass(frozen=True)
 class StepKey:
     """What a step of a chain may say.
@@ -119,10 +135,12 @@ class StepKey:
     ----------
     field : of a request that it stands for
     read : reads its value; a ValueError tells what is wanted
+    put : puts the names of earlier steps into it; a ValueError tells which there are
     """
 
     field: str
     read: Callable[[object], Any]
+    put: Callable[[Any, Sequence[str]], Any] = lambda value, _: value
 
 
 STEP_KEYS: Mapping[str, StepKey] = {
@@ -134,7 +152,8 @@ STEP_KEYS: Mapping[str, StepKey] = {
     "set": StepKey("settings", _words),
     "tile": StepKey("tile", partial(_number, kind=int)),
     "weights": StepKey("weights", _word),
-    "input": StepKey("inputs", _words),
+    "input": StepKey("inputs", _words, _references),
+    "prompts": StepKey("prompts", _word, _reference),
 }
 """What a step may say of how its model is run, beside its name and the relations of its labels."""
 
@@ -158,7 +177,8 @@ class ChainStep:
     @property
     def needs(self) -> tuple[str, ...]:
         """The earlier steps whose label masks it takes."""
-        patterns = (*self.relations.values(), *self.options.get("inputs", {}).values())
+        patterns = [*self.relations.values(), *self.options.get("inputs", {}).values()]
+        patterns += [self.options["prompts"]] if "prompts" in self.options else []
         return tuple(p.removeprefix(FROM) for p in patterns if p.startswith(FROM))
 
     @property
@@ -274,25 +294,11 @@ def _step(entry: Mapping[str, Any], before: Sequence[str], where: str) -> ChainS
             if key in RELATIONS:
                 relations[key] = _reference(_word(value), before)
             elif key in STEP_KEYS:
-                options[STEP_KEYS[key].field] = STEP_KEYS[key].read(value)
+                read = STEP_KEYS[key].read(value)
+                options[STEP_KEYS[key].field] = STEP_KEYS[key].put(read, before)
         except (TypeError, ValueError) as why:
             raise ChainUnreadable(where, f"{key} of step '{name}' is {value!r}: {why}") from why
-    inputs = options.get("inputs")
-    if inputs is not None:
-        options["inputs"] = {i: _reference(pattern, before) for i, pattern in inputs.items()}
     return ChainStep(name, options, relations)
-
-
-def _reference(pattern: str, before: Sequence[str]) -> str:
-    """Turn the number of an earlier step into its name."""
-    step = pattern.removeprefix(FROM)
-    if step == pattern:
-        return pattern
-    by_number = {str(number): name for number, name in enumerate(before, start=1)}
-    name = step if step in before else by_number.get(step)
-    if name is None:
-        raise ValueError(f"no earlier step has that name; those are {', '.join(before) or 'none'}")
-    return f"{FROM}{name}"
 
 
 def prepared_steps(
@@ -333,10 +339,11 @@ def plan_chain(
 
 
 def _without_masks(setup: RunSetup) -> RunSetup:
-    """Leave out what earlier steps have still to make; only `relations` can be done without."""
-    relations = setup.request.relations
-    made = {name: p for name, p in relations.items() if not p.startswith(FROM)}
-    return replace(setup, request=replace(setup.request, relations=made))
+    """Leave out what earlier steps have still to make, of what can be done without."""
+    request = setup.request
+    made = {name: p for name, p in request.relations.items() if not p.startswith(FROM)}
+    prompts = None if (request.prompts or "").startswith(FROM) else request.prompts
+    return replace(setup, request=replace(request, relations=made, prompts=prompts))
 
 
 def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) -> ChainSummary:

@@ -372,21 +372,25 @@ CODES: Mapping[str, FindingCode] = {
         milder="note",
         factor=0.8,
     ),
+    "prompts.outside": FindingCode(
+        "warning",
+        "Prompts lie beyond the image: they may be those of another image, or in another unit.",
+        "Give points and boxes in pixels of the whole image, or in um in columns such as x_um.",
+        "5 of 40 prompts lie beyond the image, and are left out",
+    ),
     "trial.doubtful": FindingCode(
         "warning",
-        "The mask that the model makes, on crops of the image or on all of it, may be wrong in "
-        "part: masks of slightly changed copies differ, or objects stand out little, have odd "
-        "sizes or shapes, or are unclear in the map of the network. The F1 that is predicted is "
-        "that with the mask of a careful person, at an IoU of 0.5.",
+        "The mask, on crops of the image or on all of it, may be wrong in part: those of slightly "
+        "changed copies differ, or objects are faint, odd or unclear in the map of the network. "
+        "The F1 that is predicted is that with a careful person, at an IoU of 0.5.",
         "Look at the picture of the worst crop; try another scale, channel or model.",
         "bmz check MODEL cells.tif --try --pictures trial",
         factor=0.8,
     ),
     "trial.wrong": FindingCode(
         "warning",
-        "The mask that the model makes, on crops of the image or on all of it, is likely to be "
-        "wrong. On sources that the prediction had not learnt from, 9 of 10 masks with an F1 below "
-        "0.5 were found so, and 8 in 100 of the good ones, with an F1 above 0.75.",
+        "The mask, on crops of the image or on all of it, is likely wrong. On sources that were "
+        "not learnt from, 9 of 10 masks of an F1 below 0.5 were found so, and 8 in 100 above 0.75.",
         "Look at the picture of the worst crop; try another scale, channel or model.",
         "bmz check MODEL cells.tif --try --pictures trial",
         factor=0.4,

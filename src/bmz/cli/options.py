@@ -218,9 +218,16 @@ _RELATIONS: Mapping[str, str] = {
     "parent": "Tell in the table in which object of this mask each lies: cells/{stem}.labels.tif.",
 }
 
+_PROMPTS = (
+    "What a network with prompts is asked for: a grid of points, none for the image alone, or the "
+    "points, boxes or ROIs of points/{stem}.csv, the objects of nuclei/{stem}.labels.tif. "
+    "[default: grid]"
+)
+
 
 def relation_options(command: Command) -> Command:
-    """Add the options that bring labels together with another mask."""
+    """Add the options that name a mask beside the image: to ask for objects, and for labels."""
+    command = click.option("--prompts", metavar="grid|none|FILE", help=_PROMPTS)(command)
     for name, text in [*_RELATIONS.items()][::-1]:
         command = click.option(f"--{name}", metavar="FILE", help=text)(command)
     return command

@@ -75,6 +75,7 @@ class RunOptions(LabelOptions):
     precision: PrecisionOption
     backend: str
     weights: str | None
+    prompts: str | None
     batch: int | None
     save: frozenset[str]
     tables: frozenset[str]

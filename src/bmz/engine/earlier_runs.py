@@ -80,6 +80,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "channels": request.channels,
         "inputs": dict(request.inputs),
         "relations": dict(request.relations),
+        "prompts": request.prompts,
         "pixel_um": dict(request.pixel_um),
         "scale": request.scale,
         "kind": None if request.kind is None else str(request.kind),
@@ -137,7 +138,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
-    for beside in ("inputs", "relations"):
+    for beside in KINDS_BESIDE:
         if getattr(request, beside):  # where they are now
             options[beside] = getattr(request, beside)
     _refuse_others_beside(spec, image, replace(request, **options), record)
@@ -162,7 +163,11 @@ def _refuse_others_beside(
             )
 
 
-KINDS_BESIDE: Mapping[str, str] = {"inputs": "input", "relations": "mask"}
+KINDS_BESIDE: Mapping[str, str] = {
+    "inputs": "input",
+    "relations": "mask",
+    "prompts": "prompts",
+}
 """Entry of a record -> what it holds of beside the image."""
 
 
@@ -175,9 +180,9 @@ def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def _mask_files(record: Mapping[str, Any]) -> dict[str, str]:
+def _mask_files(record: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Give the masks of a record as files, also where a step of a chain had made them."""
-    return {name: str(entry["image"]) for name, entry in record.get("relations", {}).items()}
+    return {name: str(entry["image"]) for name, entry in record.get(kind, {}).items()}
 
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +194,9 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "channels": None if channels is None else checked_channels(channels),
         # records of before there was an --input lack it
         "inputs": {name: str(word) for name, word in words.get("inputs", {}).items()},
-        "relations": _mask_files(record),
+        "relations": _mask_files(record, "relations"),
+        # records of before there were --prompts lack them
+        "prompts": _mask_files(record, "prompts").get("file", words.get("prompts")),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),
@@ -238,6 +245,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
             for name, further in planned.case.image.further.items()
         },
         "masks": {name: mask.record()["sha256"] for name, mask in planned.masks.items()},
+        "prompts": None if planned.prompts is None else planned.prompts.record(),
         "words": options_of(setup.request),
         "network": [plan.weights.format, plan.device, plan.precision.name, plan.precision.backend],
     }

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bmz.base.axes import channel_numbers, channel_words
-from bmz.base.errors import AnswerIsNo, CouldNotTell, WrongUsage
+from bmz.base.errors import AnswerIsNo, CouldNotTell, WrongUsage, not_none
 from bmz.base.values import dataclass
 from bmz.check.fit import CheckedHeader, joined_header
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
+from bmz.engine.request import GRID, NONE
 from bmz.image.formats import name_of, split_series
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo, joined_info
@@ -148,6 +149,24 @@ def words_beside(
         else:
             raise StepWithoutMask(image, step)
     return words
+
+
+def prompts_beside(
+    image: Path, word: str | None, before: Mapping[str, Mapping[Path, Path]]
+) -> str | None:
+    """Give the file that names the objects to ask for; None where the word names no file.
+
+    Parameters
+    ----------
+    word : see `bmz.engine.request.RunRequest.prompts`
+
+    Raises
+    ------
+    StepWithoutMask, PatternUnknown
+    """
+    if word in {None, GRID, NONE}:
+        return None
+    return words_beside(image, {"prompts": not_none(word)}, before)["prompts"]
 
 
 @dataclass(frozen=True)

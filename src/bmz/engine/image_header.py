@@ -31,6 +31,7 @@ from bmz.engine.further_images import (
     label_image,
     own_inputs,
     path_beside,
+    prompts_beside,
     refuse_elsewhere,
     refuse_no_labels,
     words_beside,
@@ -43,6 +44,7 @@ from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo, joined_info
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import ArrayImage, Pixels, inspect_array, is_xarray
+from bmz.image.prompt_files import PROMPT_FILES
 from bmz.image.region import joined_pixels, laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
 from bmz.image.series import content_sha256, series_keys
@@ -53,6 +55,8 @@ from bmz.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from bmz.engine.prompting import PlannedPrompts
 
 SAMPLE_PX = 2**22
 """Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
@@ -248,12 +252,14 @@ class GivenImage:
     array : the pixels, where they are in memory; None for a file
     further : images for inputs of the model, by input
     masks : with which its labels are brought together, see `bmz.engine.relations`
+    prompts : the objects that a network is asked for; None where the call names no file
     """
 
     info: ImageInfo
     array: ArrayImage | None = None
     further: Mapping[str, GivenImage] = field(default_factory=dict)
     masks: Mapping[str, PlannedMask] = field(default_factory=dict)
+    prompts: PlannedPrompts | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -399,14 +405,19 @@ def hashes_beside(
     try:
         inputs = further_files(model, image, request.inputs, request.before)
         masks = words_beside(image, request.relations, request.before)
+        prompts = prompts_beside(image, request.prompts, request.before)
     except StepWithoutMask:
         return None
     words = {("inputs", name): file.word for name, file in inputs.items()}
     words |= {("relations", name): word for name, word in masks.items()}
+    words |= {} if prompts is None else {("prompts", "file"): prompts}
     files = {key: on_disk(word) for key, word in words.items()}
     if not all(is_there(split_series(path)[0]) for path in files.values()):
         return None
-    return {
-        key: content_sha256(label_image(path) if key[0] == "relations" else path)
+    masks_of = {
+        key: path
         for key, path in files.items()
+        if key[0] != "inputs" and path.suffix.lower() not in PROMPT_FILES
     }
+    files |= {key: label_image(path) for key, path in masks_of.items()}
+    return {key: content_sha256(path) for key, path in files.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,9 @@ from bmz.base.arrays import AnyArray
 from bmz.base.computer import available_cpus, free_memory, held_memory, peak_memory
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
+from bmz.engine.prompting import AT_ONCE, PromptedNetwork
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
+from bmz.image.prompt_files import Prompt
 from bmz.image.series import with_fields
 from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
 from bmz.predict.backend import Backend, OutOfMemory
@@ -35,6 +37,8 @@ RESIZING_BYTES = 18
 def bytes_in_one_piece(planned: PlannedImage, setup: RunSetup) -> int:
     """Estimate the memory that an image needs when it is run in one piece."""
     maps = sum((tensor.channels or 1) for tensor in setup.model.outputs)
+    if setup.labelling.prompted:
+        maps = 1  # one is drawn of its masks, which are cut to their boxes
     planes = max(prod(planned.plan.loop.values()), 1)
     network, image = prod(planned.plan.shape.values()), prod(image_sizes(planned).values())
     taken = sum(map(len, planned.plan.channels))
@@ -229,14 +233,13 @@ def try_two_tiles(
         if setup.request.tile is None:
             plan = widened(plan, setup.model, bytes_a_pixel, room)
         plan = fitted(plan, setup.model, bytes_a_pixel, room)
-    inputs = tile_inputs(setup, plan)
     held = held_memory()
-    took = try_run(backend, inputs)
+    took = try_tile(setup, plan, backend)
     runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1)
     image = bytes_in_parts(planned, setup) if parted else bytes_in_one_piece(planned, setup)
     estimate = Estimate(
         run_s=took.took_s,
-        network_s=took.took_s * runs,
+        network_s=took.took_s * runs + took.more_s * _more_batches(setup, planned, runs),
         held_bytes=held,
         network_bytes=took.peak_bytes,
         image_bytes=image,
@@ -244,6 +247,21 @@ def try_two_tiles(
         workers=1,
     )
     return ProbedPlan(plan, replace(estimate, workers=_workers(setup, estimate)))
+
+
+def _more_batches(setup: RunSetup, planned: PlannedImage, tiles: int) -> int:
+    """Say how often tiles are asked for more objects than at once."""
+    if not setup.labelling.prompted:
+        return 0
+    asked = 0
+    sizes = planned.plan.shape
+    spacing = setup.labelling.parameters["spacing"]
+    for place in np.ndindex(*planned.plan.loop.values()):
+        at = dict(zip(planned.plan.loop, place, strict=True))
+        prompts = planned.prompts_at(at, setup.request.prompts)
+        of_grid = prod(ceil(sizes[axis] / spacing) for axis in "yx")
+        asked += of_grid if isinstance(prompts, str) else len(prompts)
+    return tiles * max(ceil(asked / tiles / AT_ONCE) - 1, 0)
 
 
 def with_fitting_tiles(setup: RunSetup, planned: PlannedImage, backend: Backend) -> PlannedImage:
@@ -272,7 +290,7 @@ def _bytes_a_pixel(setup: RunSetup, plan: Plan, backend: Backend) -> float | Non
             break
         small = halved
     try:
-        took = try_run(backend, tile_inputs(setup, small))
+        took = try_tile(setup, small, backend)
     except OutOfMemory:
         return None  # the run itself goes on to smaller tiles, and says so
     if took.peak_bytes is None:
@@ -313,10 +331,46 @@ class TrialRun:
     took_s : seconds
     peak_bytes : peak of the additional memory; None where the system does not report it, or the
         network runs elsewhere
+    more_s : seconds for further prompts on what it has made of the image; 0 for one without
     """
 
     took_s: float
     peak_bytes: int | None
+    more_s: float = 0.0
+
+
+def try_tile(setup: RunSetup, plan: Plan, backend: Backend) -> TrialRun:
+    """Run the network once on a tile of noise; one with prompts is asked for as many as at once.
+
+    Raises
+    ------
+    OutOfMemory, NetworkFailed
+        It does not run on it.
+    """
+    tiles = tile_inputs(setup, plan)
+    if not setup.labelling.prompted:
+        return try_run(backend, tiles)
+    network = PromptedNetwork(setup.model, backend)
+    sides = [plan.tiling.tile[axis] for axis in "yx"]
+    points = np.random.default_rng(0).random((2 * AT_ONCE, 1, 2)) * sides
+    place = tuple(slice(0, side) for side in sides)
+    prompts = [Prompt(point) for point in points] if network.tensors.points else None
+    answers = network.masks(tiles[0], prompts, place)
+    with peak_memory() as peak:
+        took_s, more_s = (_seconds(partial(next, answers, None)) for _ in range(2))
+    return TrialRun(took_s, _here(backend, peak.bytes_more), more_s if prompts else 0.0)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _here(backend: Backend, peak_bytes: int | None) -> int | None:
+    # the memory of a GPU or of another process is not that of this process
+    here = backend.device.kind == "cpu" and not backend.name.startswith("confined")
+    return peak_bytes if here else None
 
 
 def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
@@ -332,9 +386,5 @@ def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
         The network does not run on them.
     """
     with peak_memory() as peak:
-        start = time.perf_counter()
-        backend.run(tiles)
-        took_s = time.perf_counter() - start
-    # the memory of a GPU or of another process is not that of this process
-    here = backend.device.kind == "cpu" and not backend.name.startswith("confined")
-    return TrialRun(took_s, peak.bytes_more if here else None)
+        took_s = _seconds(partial(backend.run, tiles))
+    return TrialRun(took_s, _here(backend, peak.bytes_more))

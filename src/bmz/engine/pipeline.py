@@ -15,8 +15,10 @@ from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Decoding, Labelling
 from bmz.engine.output_check import StageCounts, Watch
+from bmz.engine.request import GRID
 from bmz.engine.stages import Stopwatch
 from bmz.image.pixels import Pixels
+from bmz.image.prompt_files import Prompt
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.predict.cutting import Tensor
@@ -159,6 +161,9 @@ class PlaneContext:
     keeps_raw: bool = True
     """The maps of the network are asked for."""
 
+    prompts: Sequence[Prompt] | str = GRID
+    """The objects that it is asked for in the plane, or a word for them."""
+
     @property
     def watch(self) -> Watch:
         """What looks for pixels that are no numbers."""
@@ -225,7 +230,7 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
 
         network = PromptedNetwork(model, work.backend)
         with work.stopwatch.stage("network"):
-            asked = prompted_outputs(tensors[0], network, work.plan, work.labelling, work.listener)
+            asked = prompted_outputs(tensors[0], network, work)
         return KnownTensors(referred, asked), work.plan
     with work.stopwatch.stage("network"):
         outputs, left = list[AnyArray](), ""

@@ -33,6 +33,9 @@ def kinds_by_default(recipe: str | None) -> frozenset[str]:
     return frozenset(saved_kinds() if recipe == "none" else default_kinds())
 
 
+GRID, NONE = "grid", "none"
+"""Words of ``--prompts`` that name no file: points of a grid, or the image alone."""
+
 WHOLE_IMAGES = {"bmz": False, "core": True}
 """Whether an engine takes images in one piece alone, by the name that ``--engine`` takes."""
 
@@ -61,6 +64,8 @@ class RunRequest:
     inputs : input of the model -> the file that fills it, see `bmz.engine.further_images`
     relations : what a label mask is to the labels, see `bmz.engine.relations` -> its file, or the
         step of a chain that made it, ``from:NAME``
+    prompts : which objects a network is asked for: ``grid``, ``none`` for the image alone, or a
+        file as in `relations`; None for a grid where it takes points, else the image alone
     before : step of a chain that was run before -> image -> its label mask
     pixel_um : the pixel size where the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
@@ -106,6 +111,7 @@ class RunRequest:
     channels: tuple[ChannelKey, ...] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     relations: Mapping[str, str] = field(default_factory=dict)
+    prompts: str | None = None
     before: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
     pixel_um: Mapping[str, float] = field(default_factory=dict)
     scale: float | Literal["auto"] | None = None

@@ -47,12 +47,14 @@ from bmz.engine.planes_in_blocks import (
     TileRunner,
     look_at_sample,
 )
+from bmz.engine.request import GRID
 from bmz.engine.run_quality import Judging, judged_result, judged_whole, judging_of
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.engine.stages import Behind, DeviceClock, Stopwatch, at_once
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
+from bmz.image.prompt_files import Prompt
 from bmz.image.region import HeldImage, ImageSource, first_alone, open_image
 from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
@@ -93,6 +95,7 @@ class WholePlanes(PlaneRunner):
     judging : by what masks are judged; None where they cannot be
     keeps_raw : the maps of the network are kept
     behind : makes the labels
+    asked : gives what the network is asked for in a plane
     """
 
     pixels: Pixels
@@ -100,6 +103,7 @@ class WholePlanes(PlaneRunner):
     judging: Judging | None
     keeps_raw: bool = True
     behind: Behind = at_once
+    asked: Callable[[Mapping[str, int]], Sequence[Prompt] | str] = lambda _: GRID
 
     @cached_property
     def planes(self) -> Sequence[AnyArray]:
@@ -110,7 +114,7 @@ class WholePlanes(PlaneRunner):
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
         """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
         plane = self.planes[number]
-        known, plan = network_outputs(plane, replace(self.work, plan=plan))
+        known, plan = network_outputs(plane, replace(self.work, plan=plan, prompts=self.asked(at)))
         labelled = partial(self._labelled, known, plane, plan)
         return ComingPlane(plan, self.behind(labelled))
 
@@ -274,6 +278,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         **run_record(setup.model, run.image.info, plan, recipe, findings, run.image_sha256),
         "inputs": further_records(planned.case.image, planned.further_sha256),
         "relations": {name: mask.record() for name, mask in planned.masks.items()},
+        "prompts": {} if planned.prompts is None else planned.prompts.record(),
         "request": options_of(setup.request),
         "own_code": own_code_record(setup),
         "backend": image.backend,
@@ -397,10 +402,11 @@ class ImageRunner:
         expect_image(backend, setup.network, planned.case.image, plan, listener)
         info = planned.case.image
         judging = judging_of(setup, planned)
+        asked = partial(planned.prompts_at, word=setup.request.prompts)
         return OpenRun(
             image=HeldImage(info.images[0], first_alone(looked.pixels, info)),
             report=looked.report,
-            planes=WholePlanes(looked.pixels, work, judging, keeps_raw, self.labels),
+            planes=WholePlanes(looked.pixels, work, judging, keeps_raw, self.labels, asked),
             stopwatch=stopwatch,
             counted=counted,
             backend_name=lambda: backend.name,
@@ -477,6 +483,7 @@ def looked_at(setup: RunSetup, image: GivenImage) -> PlannedImage:
     header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
     header = with_channels_seen(header, image.sample)
     planned = planned_image(setup, image.info.place, header)
+    planned = planned if image.prompts is None else planned.asked(image.prompts)
     pixels = look_at(setup, planned, image.read)
     hashes = {name: one.sha256 for name, one in image.further.items() if one.sha256}
     planned = replace(planned, further_sha256=hashes, masks=image.masks)
@@ -490,8 +497,3 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
         f"{name_of(planned.image)} needs about {gigabytes:.2g} GB, more than the limit, "
         f"and cannot be run in parts: {why}; it is run in one piece: crop it if memory runs out"
     )
-
-
-def in_one_piece(setup: RunSetup, planned: PlannedImage) -> bool:
-    """Say whether an image is read and labelled as a whole."""
-    return not in_parts(planned, setup)

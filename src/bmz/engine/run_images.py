@@ -21,10 +21,10 @@ from bmz.engine.cluster import run_on_workers
 from bmz.engine.earlier_runs import files_of_mask, finished, remove_leftovers, remove_replaced
 from bmz.engine.image_header import GivenImage, given_image, given_masks
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
-from bmz.engine.memory import bytes_in_one_piece
+from bmz.engine.memory import bytes_in_one_piece, in_parts
+from bmz.engine.prompting import given_prompts
 from bmz.engine.run_image import (
     ImageRunner,
-    in_one_piece,
     labelled_image,
     looked_at,
     run_given_image,
@@ -348,7 +348,7 @@ class Room:
 
         Where one cannot, none of those behind it takes the room that it waits for.
         """
-        if not in_one_piece(self._setup, planned):
+        if in_parts(planned, self._setup):
             return False
         if self._first_outside is not None or not self.fits(planned):
             self._first_outside = self._first_outside or planned.image
@@ -448,7 +448,9 @@ def run_in_memory(
 def _given(setup: RunSetup, image: Path) -> GivenImage:
     given = given_image(image, setup.request.axes, setup.request.inputs)
     masks = given_masks(setup.request.relations, given.info.images[0])
-    return replace(given, masks=masks)
+    request = setup.request
+    prompts = given_prompts(request.prompts, given.info.images[0], request.pixel_um)
+    return replace(given, masks=masks, prompts=prompts)
 
 
 def _looked_ahead(

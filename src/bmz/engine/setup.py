@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bmz.check.measured import PlaneMeasures
 from bmz.engine.engines import ENGINES, Engine, LoadCase
 from bmz.engine.further_images import (
     PlannedMask,
+    prompts_beside,
     refuse_elsewhere,
     refuse_unknown_inputs,
     words_beside,
@@ -36,14 +37,16 @@ from bmz.engine.load import (
     refuse_code,
 )
 from bmz.engine.network_choice import NetworkChoice, decide_precision, is_measured
+from bmz.engine.prompting import PlannedPrompts, refuse_prompts
 from bmz.engine.relations import refuse_joined
-from bmz.engine.request import RunRequest
+from bmz.engine.request import GRID, RunRequest
 from bmz.engine.stages import Stopwatch
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
+from bmz.image.prompt_files import Prompt
 from bmz.image.region import read_image
 from bmz.image.series import FieldMissing, PlateField
 from bmz.plan.plan import Plan, RunChoices, make_plan
@@ -119,6 +122,7 @@ class PlannedImage:
     ----------
     further_sha256 : input -> hash of a further image that is not a file
     masks : with which its labels are brought together, see `bmz.engine.relations`
+    prompts : the objects that a network is asked for; None where the call names no file
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead
     sha256 : of its content, where it is known; else that of its file
@@ -129,6 +133,7 @@ class PlannedImage:
     plan: Plan
     further_sha256: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, PlannedMask] = field(default_factory=dict)
+    prompts: PlannedPrompts | None = None
     field: PlateField | None = None
     looked: Callable[[], CheckedPixels] | None = None
     sha256: str | None = None
@@ -137,6 +142,25 @@ class PlannedImage:
     def case(self) -> FitCase:
         """The model, the image and what the user said."""
         return self.header.case
+
+    def asked(self, prompts: PlannedPrompts) -> PlannedImage:
+        """Ask for some objects, and tell what is left out of them."""
+        findings = prompts.findings(self.case.inputs[0].id)
+        header = replace(self.header, report=self.header.report.with_more(findings))
+        return replace(self, header=header, prompts=prompts)
+
+    def prompts_at(self, at: Mapping[str, int], word: str | None) -> Sequence[Prompt] | str:
+        """Give the objects that the network is asked for in a plane, or a word for them.
+
+        Parameters
+        ----------
+        at : its position along t and z
+        word : of the call, see `bmz.engine.request.RunRequest.prompts`
+        """
+        sizes = self.case.image.sizes
+        if self.prompts is None:
+            return word or GRID
+        return self.prompts.of_plane(at, (sizes["y"], sizes["x"]))
 
 
 def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) -> PlannedImage:
@@ -154,6 +178,9 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
     words = words_beside(image, setup.request.relations, setup.request.before)
     masks = {name: PlannedMask.of_file(on_disk(word)) for name, word in words.items()}
     refuse_elsewhere(masks, planned.case.image)
+    prompts = prompts_beside(image, setup.request.prompts, setup.request.before)
+    if prompts is not None:
+        planned = planned.asked(PlannedPrompts.of_file(on_disk(prompts), planned.case.image))
     return replace(planned, masks=masks)
 
 
@@ -299,6 +326,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     if labelling.recipe is None and request.relations:
         raise NothingToRelate(next(iter(request.relations)))
     refuse_joined(request.relations, request.link)
+    refuse_prompts(model, labelling, request.prompts)
     refuse_nothing_to_join(request, labelling)
     refuse_unusable(request.tables)
     weights = choose_weights(model, usable_formats(), request.weights)
@@ -352,6 +380,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
     labelling = setup.labelling
     refuse_unknown_inputs(setup.model, request.inputs)
     refuse_joined(request.relations, request.link)
+    refuse_prompts(setup.model, labelling, request.prompts)
     if request.settings != setup.request.settings:
         labelling = decide_labelling(setup.model, recipe=request.recipe, settings=request.settings)
     refuse_nothing_to_join(request, labelling)

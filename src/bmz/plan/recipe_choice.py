@@ -343,7 +343,9 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 def _prompted(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if model.prompts is None or tensor.id != model.prompts.masks:
         return None
-    why = "the network takes points and gives the mask of the object at each"
+    why = "the network gives masks of single objects, and a score for each"
+    if model.prompts.asks:
+        why = "the network takes prompts and gives the mask of the object at each"
     return RecipeChoice("prompts", why, tensor.id, {"scores": model.prompts.scores})
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import IMAGE_AXES
 from bmz.base.errors import BmzError, not_none
 from bmz.base.values import dataclass
 from bmz.predict.backend import (
@@ -175,6 +176,7 @@ class TorchBackend:
         self._network: torch.nn.Module | None = network
         self._lay_out(network)
         self._input_count, self._output_ids = len(request.input_ids), request.output_ids
+        self._gives_objects = any(set(axes) - {"b", *IMAGE_AXES} for axes in request.output_axes)
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once; see `Backend`."""
@@ -273,7 +275,8 @@ class TorchBackend:
             self._torch.inference_mode(),
             self._torch.autocast(self.device.kind, dtype, enabled=lower),
         ):
-            network = self._network if all(a.size for a in inputs) else unused_copy(self._network)
+            anew = self._gives_objects or not all(array.size for array in inputs)
+            network = unused_copy(self._network) if anew else self._network
             return self._flat(network(*[self._tensor(array) for array in inputs]))
 
     def _tensor(self, array: AnyArray) -> torch.Tensor | None:
@@ -345,8 +348,9 @@ class TorchBackend:
 def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
     """Give a network that was never run, with the same tensors.
 
-    A network that is not given all of its inputs may remember what it was given before: micro-sam's
-    ``PredictorAdaptor`` keeps what it made of the first image, and answers for it ever after.
+    A network of single objects, or one that is not given all of its inputs, may remember what it
+    was given before: micro-sam's ``PredictorAdaptor`` keeps what it made of the first image, and
+    answers for it ever after.
     """
     tensors = (*network.parameters(), *network.buffers())
     return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})

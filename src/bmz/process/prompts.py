@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.axes import Box
 from bmz.base.values import dataclass
+from bmz.image.prompt_files import Prompt
 from bmz.process.object_columns import scored
 from bmz.process.recipe import Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
@@ -20,6 +22,8 @@ CORNERS = "corners"
 
 TILES = "tiles"
 """Name under which the tile of each mask lies beside the outputs of the network."""
+
+_SURE = float(np.log(0.999 / 0.001))  # logit of what is known
 
 SAME = 0.5
 """Least IoU, where two tiles overlap, of two masks that are one object."""
@@ -34,6 +38,9 @@ class PromptSettings:
     )
     scores: Annotated[str, Knob("id of the output with the scores")] = "scores"
     score_threshold: Annotated[float, Knob("an object needs a score of at least this")] = 0.88
+    stability: Annotated[
+        float, Knob("an object needs at least this IoU of its mask with a wider one", 0, 1)
+    ] = 0.95
     mask_threshold: Annotated[float, Knob("an object is where its mask lies above")] = 0.5
     overlap: Annotated[
         float, Knob("most share of a mask that better ones may cover already", 0, 1)
@@ -42,6 +49,26 @@ class PromptSettings:
         float, Knob("a mask that covers more of its tile is background", 0, 1)
     ] = 0.5
     least_px: Annotated[int, Knob("smallest mask, px that the network sees", 1)] = 20
+    ask_with: Annotated[
+        str,
+        Knob(
+            "how objects of a mask and outlines are asked for; auto: a point for an object of a "
+            "mask, a box for an outline",
+            choices=("auto", "point", "box", "mask"),
+        ),
+    ] = "auto"
+    margin: Annotated[int, Knob("around an object that a box is asked for, px", 0)] = 0
+
+    def for_prompts(self, asked: Collection[str]) -> PromptSettings:
+        """Give the settings for prompts of the user: no object is left out by its looks.
+
+        Parameters
+        ----------
+        asked : names of the parameters that the user gave, which are kept
+        """
+        mild: dict[str, Any] = {"score_threshold": -np.inf, "stability": 0.0}
+        mild |= {"most_of_tile": 1.0, "least_px": 1}
+        return replace(self, **{n: value for n, value in mild.items() if n not in asked})
 
 
 @dataclass(frozen=True)
@@ -116,6 +143,7 @@ def kept_masks(
     areas = inside.sum(axis=(1, 2))
     most = settings.most_of_tile * inside[0].size if len(inside) else 0
     good = (scores >= settings.score_threshold) & (areas >= settings.least_px) & (areas <= most)
+    good[good] = stability(masks[good], settings.mask_threshold) >= settings.stability
     crops, corners = [], []
     for mask in inside[good]:
         ends = [np.flatnonzero(mask.any(axis=1 - axis))[[0, -1]] + (0, 1) for axis in range(2)]
@@ -128,6 +156,131 @@ def kept_masks(
         np.array(corners, np.intp).reshape(-1, 4),
         np.array(whole, np.intp).reshape(-1, 4),
     )
+
+
+def stability(masks: AnyArray, threshold: float) -> FloatArray:
+    """Say how little masks hang on the threshold: the IoU of a narrower and a wider one.
+
+    Source: Kirillov et al. 2023, appendix B, where the threshold of the logit is moved by 1.
+
+    Parameters
+    ----------
+    masks : (n, y, x); probabilities where the threshold lies between 0 and 1, else logits; 1 for
+        each of those that are no floating-point numbers, since they have no threshold
+    threshold : of the masks
+
+    Returns
+    -------
+    (n,) float64
+    """
+    if masks.dtype.kind != "f" or not len(masks):
+        return np.ones(len(masks))
+    if 0 < threshold < 1:
+        odds = threshold / (1 - threshold) * np.array([np.e, 1 / np.e])
+        high, low = odds / (1 + odds)
+    else:
+        high, low = threshold + 1, threshold - 1
+    narrow, wide = ((masks > limit).sum(axis=(1, 2)) for limit in (high, low))
+    return np.asarray(narrow / np.maximum(wide, 1))
+
+
+def prompts_of_labels(labels: AnyArray) -> Iterator[Prompt]:
+    """Give each object of a label mask (y, x), in the order of their numbers."""
+    from scipy.ndimage import find_objects  # here: it takes long to import
+
+    numbers, order = np.unique(np.append(0, labels), return_inverse=True)
+    order = order.ravel()[1:].reshape(labels.shape).astype(np.int32)
+    for number, box in enumerate(find_objects(order, len(numbers) - 1), start=1):
+        corner = (int(box[0].start), int(box[1].start))
+        yield Prompt(np.zeros((0, 2)), mask=order[box] == number, corner=corner)
+
+
+def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
+    """Turn an object that is known by its pixels into a point, a box or a mask.
+
+    Parameters
+    ----------
+    prompt : points and boxes are left as they are
+    how : ``point`` for the pixel deepest inside, ``box`` or ``mask``
+    margin : around the object, px
+    """
+    if prompt.mask is None or how == "mask":
+        return prompt
+    corner = np.array(prompt.corner, np.float64)
+    if how == "box":
+        box = [*(corner - margin), *(corner + prompt.mask.shape - 1 + margin)]
+        return replace(prompt, mask=None, box=np.array(box))
+    from scipy.ndimage import distance_transform_edt  # here: it takes long to import
+
+    depths = distance_transform_edt(np.pad(prompt.mask, 1))[1:-1, 1:-1]
+    deepest = np.array(np.unravel_index(depths.argmax(), depths.shape))
+    return replace(prompt, mask=None, points=(corner + deepest)[None])
+
+
+def resized_prompt(prompt: Prompt, factors: Sequence[float]) -> Prompt:
+    """Give a prompt as it lies on a resized image.
+
+    Parameters
+    ----------
+    factors : along y and x, px of the resized image for one of the image
+    """
+    by = np.array(factors, np.float64)
+
+    def moved(places: FloatArray) -> FloatArray:
+        return np.asarray((places + 0.5) * np.resize(by, places.shape[-1:]) - 0.5)
+
+    box = None if prompt.box is None else moved(prompt.box)
+    if prompt.mask is None:
+        return replace(prompt, points=moved(prompt.points), box=box)
+    low = np.floor(np.array(prompt.corner) * by).astype(int)
+    high = np.ceil((np.array(prompt.corner) + prompt.mask.shape) * by).astype(int)
+    rows, columns = (
+        np.clip(np.floor((np.arange(a, b) + 0.5) / f).astype(int) - first, 0, size - 1)
+        for a, b, f, first, size in zip(
+            low, high, by, prompt.corner, prompt.mask.shape, strict=True
+        )
+    )
+    mask = prompt.mask[np.ix_(rows, columns)]
+    corner = (int(low[0]), int(low[1]))
+    return replace(prompt, points=moved(prompt.points), box=box, mask=mask, corner=corner)
+
+
+def mask_logits(prompt: Prompt, tile: Box, side: int) -> FloatArray:
+    """Draw the mask of a prompt as a network of the family of Segment Anything takes it.
+
+    The longer side of the tile fills the square, and what is left of it is no object. Source:
+    Kirillov et al. 2023, whose network gives and takes logits of a quarter of its resolution;
+    micro-sam takes a probability of 0.999 for the object.
+
+    Parameters
+    ----------
+    prompt : with a mask, px of the image
+    tile : that the network sees, px of the image
+    side : of the square, px
+
+    Returns
+    -------
+    (side, side) float32
+    """
+    logits = np.full((side, side), -_SURE, np.float32)
+    mask = prompt.mask
+    if mask is None:
+        return logits
+    sizes = np.array([part.stop - part.start for part in tile])
+    factor = sizes.max() / side
+    origin = np.array([part.start for part in tile]) - prompt.corner
+    at = [np.floor((np.arange(int(np.ceil(n / factor))) + 0.5) * factor).astype(int) for n in sizes]
+    rows, columns = (places[:side] + first for places, first in zip(at, origin, strict=True))
+    within = [(p >= 0) & (p < n) for p, n in zip((rows, columns), mask.shape, strict=True)]
+    inside = np.zeros((len(rows), len(columns)), np.bool_)
+    inside[np.ix_(*within)] = mask[np.ix_(rows[within[0]], columns[within[1]])]
+    logits[: len(rows), : len(columns)][inside] = _SURE
+    if not inside.any():  # an object smaller than a pixel of the square is one pixel of it
+        y, x = np.clip(
+            ((prompt.centre - [p.start for p in tile]) / factor).astype(int), 0, side - 1
+        )
+        logits[y, x] = _SURE
+    return logits
 
 
 def label_prompted(

@@ -221,6 +221,7 @@ class RequestRecord(TypedDict):
         Mapping[str, str],
         Doc("--mask, --pair, --parent -> file or pattern, or `from:` a step of a chain"),
     ]
+    prompts: Annotated[str | None, Doc("--prompts: word, file or pattern, or `from:` a step")]
     pixel_um: Annotated[Mapping[str, float], Doc("--pixel-size")]
     scale: Annotated[Any, Doc("--scale")]
     kind: Annotated[str | None, Doc("--kind")]
@@ -254,6 +255,12 @@ class MaskRecord(TypedDict):
 
     image: Annotated[str, Doc("path")]
     sha256: Annotated[str, Doc("as `image_sha256`")]
+
+
+class PromptsRecord(MaskRecord):
+    """A file that names the objects that a network was asked for."""
+
+    outside: Annotated[int, Doc("how many prompts lie beyond the image, and were left out")]
 
 
 class OwnCode(TypedDict):
@@ -352,6 +359,9 @@ class RanRecord(RunFacts, WayRecord):
     relations: Annotated[
         Mapping[str, MaskRecord],
         Doc("`mask`, `pair` or `parent` -> the label mask that was that to the labels"),
+    ]
+    prompts: Annotated[
+        Mapping[str, PromptsRecord], Doc("`file` -> what names the objects that were asked for")
     ]
     request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
     own_code: Annotated[OwnCode | None, Doc("of the model that was run")]

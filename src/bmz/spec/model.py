@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
-from itertools import zip_longest
-from math import inf
+from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from bmz.base.axes import SPACE, Step
 from bmz.base.values import dataclass
-
-if TYPE_CHECKING:
-    from bioimageio.spec.model import v0_5
-
 
 AxisKind = Literal["batch", "channel", "space", "time", "index"]
 
@@ -176,22 +170,30 @@ OutputKind = Literal["continuous", "discrete"]
 
 @dataclass(frozen=True)
 class PromptTensors:
-    """The tensors of a network that is asked for objects, by their ids.
+    """The tensors of a network that gives single objects, by their ids; empty for those it lacks.
 
     Parameters
     ----------
+    masks, scores : outputs, one entry per object
     points : an optional input, (b, object, point, 2) x and y in px
     labels : an optional input, (b, object, point), 1 for a point of the object
-    masks, scores : outputs, one entry per object
-    embeddings : an optional input and an output, what the network makes of the image; empty where
-        it does not give it away
+    boxes : an optional input, (b, object, 4) least x and y, largest x and y in px
+    shapes : an optional input, (b, object, 1, y, x) logits, the longer side of the image fills it
+    embeddings : an optional input and an output, what the network makes of the image
     """
 
-    points: str
-    labels: str
     masks: str
     scores: str
+    points: str = ""
+    labels: str = ""
+    boxes: str = ""
+    shapes: str = ""
     embeddings: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it can be asked for an object by a prompt, and not for all of an image alone."""
+        return bool(self.points or self.boxes or self.shapes)
 
 
 @dataclass(frozen=True)
@@ -327,14 +329,21 @@ class ModelSpec:
 
     @property
     def prompts(self) -> PromptTensors | None:
-        """The tensors by which it is asked for objects, named as micro-sam does; None for none."""
-        optional = {tensor.id for tensor in self.inputs if tensor.optional}
-        outputs = {tensor.id for tensor in self.outputs}
-        tensors = PromptTensors("point_prompts", "point_labels", "masks", "scores")
-        if not ({tensors.points, tensors.labels} <= optional and {"masks", "scores"} <= outputs):
+        """The tensors of a network that gives single objects of an image; None for another.
+
+        Its masks are as large as the image, and have an axis of objects with the scores; prompts
+        are inputs named as micro-sam does. One without any gives all objects of the image.
+        """
+        outputs = _objects_and_scores(self)
+        if outputs is None:
             return None
-        embeddings = "embeddings" if "embeddings" in optional & outputs else ""
-        return replace(tensors, embeddings=embeddings)
+        optional = {tensor.id for tensor in self.inputs if tensor.optional}
+        known = {field: name for field, name in _PROMPTS.items() if name in optional}
+        if not {"points", "labels"} <= set(known):
+            known.pop("points", None)
+            known.pop("labels", None)
+        embeddings = optional & {tensor.id for tensor in self.outputs} & {"embeddings"}
+        return PromptTensors(*outputs, **known, embeddings="".join(embeddings))
 
     def output(self, name: str) -> TensorSpec:
         """Return the output with this id, which must exist."""
@@ -370,116 +379,26 @@ class ModelSpec:
         )
 
 
-_KEY = "reproducibility_tolerance"
-
-_OUTPUT_KINDS: Mapping[str, OutputKind] = {
-    "any_continuous_output": "continuous",
-    "any_discrete_output": "discrete",
-    "any_label_output": "discrete",
+_PROMPTS = {
+    "points": "point_prompts",
+    "labels": "point_labels",
+    "boxes": "box_prompts",
+    "shapes": "mask_prompts",
 }
-"""What ``output_ids`` may state instead of a list, since bioimageio.spec 0.5.13."""
+"""Field of `PromptTensors` -> the name that micro-sam gives the input."""
 
 
-def with_lists_of_outputs(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace kinds of outputs by an empty list, as version 0.5.12 requires.
-
-    That version refuses the kinds of 0.5.13, or takes them for a sequence of letters;
-    `tolerances_of` reads their meaning from the manifest.
-
-    Parameters
-    ----------
-    content : content of a manifest; it is not changed
-    """
-    entries = _entries(content)
-    if not any(_names_a_kind(entry) for entry in entries):
-        return dict(content)
-    plain = [{**entry, "output_ids": []} if _names_a_kind(entry) else entry for entry in entries]
-    config = content["config"]
-    ours = {**config["bioimageio"], _KEY: plain}
-    return {**content, "config": {**config, "bioimageio": ours}}
-
-
-def _entries(content: Mapping[str, Any]) -> list[Any]:
-    node: Any = content
-    for key in ("config", "bioimageio", _KEY):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node if isinstance(node, list) else []
-
-
-def _names_a_kind(entry: object) -> bool:
-    word = entry.get("output_ids") if isinstance(entry, Mapping) else None
-    return isinstance(word, str) and word.startswith("any_") and word.endswith("_output")
-
-
-def tolerances_of(
-    description: v0_5.ModelDescr, content: Mapping[str, Any]
-) -> tuple[Tolerance, ...]:
-    """Return the tolerances that the manifest itself states, in order of precedence.
-
-    Newer versions of bioimageio.spec add default entries if a manifest states none, and write
-    them into every manifest that they save. Nobody chose such an entry, so that the
-    ``test_kwargs`` of older models precede it; see `_older_tolerance`. An entry about an unknown
-    kind of output is left out.
-
-    Parameters
-    ----------
-    description : validated
-    content : of the manifest, as written
-    """
-    ours = description.config.bioimageio
-    validated = ours.reproducibility_tolerance if _KEY in ours.model_fields_set else ()
-    written = [entry["output_ids"] if _names_a_kind(entry) else None for entry in _entries(content)]
-    entries = [_tolerance(entry, word) for entry, word in zip_longest(validated, written) if entry]
-    declared = [entry for entry in entries if entry is not None]
-    kwargs = (ours.model_extra or {}).get("test_kwargs")
-    words = kwargs.items() if isinstance(kwargs, Mapping) else ()
-    older = [
-        _older_tolerance(str(name), kwargs) for name, kwargs in words if isinstance(kwargs, Mapping)
-    ]
-    usual = (number for number, entry in enumerate(declared) if entry in USUAL_TOLERANCES)
-    at = next(usual, len(declared))
-    return (*declared[:at], *older, *declared[at:])
-
-
-def _tolerance(
-    entry: v0_5.ReproducibilityTolerance, weights_format: str | None
-) -> Tolerance | None:
-    kind = None if weights_format is None else _OUTPUT_KINDS.get(weights_format)
-    if weights_format is not None and kind is None:
-        return None
-    return Tolerance(
-        absolute=float(entry.absolute_tolerance),
-        relative=float(entry.relative_tolerance),
-        mismatched_per_million=int(entry.mismatched_elements_per_million),
-        output_ids=tuple(str(name) for name in entry.output_ids),
-        weights_formats=tuple(str(name) for name in entry.weights_formats),
-        output_kind=kind,
-    )
-
-
-def _older_tolerance(weights_format: str, kwargs: Mapping[str, Any]) -> Tolerance:
-    """Read what models of the zoo said before the specification had words for it.
-
-    ``config.bioimageio.test_kwargs`` held the arguments of bioimageio.core's ``test_model`` for a
-    weights format. ``decimal`` is that of ``numpy.testing.assert_array_almost_equal``:
-    ``abs(desired-actual) < float64(1.5 * 10**(-decimal))``, for every element.
-    """
-    decimal = kwargs.get("decimal")
-    if _is_number(decimal) and abs(decimal) <= _MOST_DECIMALS:
-        return Tolerance(1.5 * 10 ** -float(decimal), 0.0, 0, weights_formats=(weights_format,))
-    usual = Tolerance()
-    absolute, relative = kwargs.get("absolute_tolerance"), kwargs.get("relative_tolerance")
-    return Tolerance(
-        float(absolute) if _is_number(absolute) else usual.absolute,
-        float(relative) if _is_number(relative) else usual.relative,
-        weights_formats=(weights_format,),
-    )
-
-
-_MOST_DECIMALS = 300
-"""More than float64 has, up and down."""
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    # the specification says nothing of these words, so that anything may stand there
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
+def _objects_and_scores(model: ModelSpec) -> tuple[str, str] | None:
+    """Find the output of masks, and that of their scores, by their axis of objects."""
+    images = {tensor.id for tensor in model.required_inputs}
+    for masks in model.outputs:
+        objects = {axis.letter for axis in masks.axes if axis.kind == "index"}
+        sizes = [axis.size for axis in masks.axes if axis.letter in "yx"]
+        of_image = [size for size in sizes if isinstance(size, LikeAxis) and size.tensor in images]
+        if len(objects) != 1 or len(of_image) != len("yx"):
+            continue
+        for scores in model.outputs:
+            letters = set(scores.letters)
+            if objects <= letters <= objects | {"b", "c"} and scores.kind == "continuous":
+                return masks.id, scores.id
+    return None

@@ -17,8 +17,9 @@ from bmz.base.computer import version
 from bmz.base.notes import Json, Notes
 from bmz.base.values import dataclass
 from bmz.spec import model as words
-from bmz.spec.model import ModelSpec, with_lists_of_outputs
+from bmz.spec.model import ModelSpec
 from bmz.spec.package_files import PackageInvalid, PackageNewer, PackageUnreadable
+from bmz.spec.tolerances import with_lists_of_outputs
 from bmz.spec.translate import Source, repaired, translate
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from bmz.spec.model import (
     Stepped,
     TensorSpec,
     Weights,
-    tolerances_of,
 )
 from bmz.spec.package_files import PackageInvalid, PathLeavesPackage
+from bmz.spec.tolerances import tolerances_of
 
 if TYPE_CHECKING:
     from bioimageio.spec.model import v0_5

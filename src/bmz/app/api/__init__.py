@@ -8,13 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
-from bmz.app.api.options import ImageOptions, MaskLike, PixelSize, RunOptions, Setting, images
+from bmz.app.api.options import (
+    ImageOptions,
+    MaskLike,
+    PixelSize,
+    PromptsLike,
+    RunOptions,
+    Setting,
+    images,
+)
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
 from bmz.base.axes import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.further_images import refuse_unknown_inputs
 from bmz.engine.image_header import ImageLike, check_given_image, given_image, given_masks
+from bmz.engine.prompting import given_prompts
 from bmz.engine.request import PrecisionOption, RunRequest, kinds_by_default
 from bmz.engine.run_image import run_given_image
 from bmz.engine.run_images import output_kinds, run_in_memory
@@ -98,6 +107,7 @@ class Model:
         mask: MaskLike | None = None,
         pair: MaskLike | None = None,
         parent: MaskLike | None = None,
+        prompts: PromptsLike | None = None,
         force: bool = False,
     ) -> Result:
         """Predict, and make a label mask; everything stays in memory.
@@ -142,6 +152,10 @@ class Model:
             A label mask of the same image, that of another `Result`, an array or a path: labels are
             kept only within its objects; each of them has one object with its number, such as a
             cell for a nucleus; the table tells in which of them each object lies
+        prompts
+            What a network with prompts is asked for: ``"grid"``, ``"none"`` for the image alone,
+            the path of a table, of GeoJSON or of ImageJ ROIs; columns such as ``{"x": [40],
+            "y": [20]}``; or the objects of a label mask as in `mask`
         force
             Run despite findings of severity error
 
@@ -154,11 +168,14 @@ class Model:
         """
         options = ImageOptions(
             axes, channels, pixel_size, scale, kind, link, link_gap, clip, invert, settings, force,
-            inputs, mask, pair, parent,
+            inputs, mask, pair, parent, prompts,
         )  # fmt: skip
         setup = with_options(self._setup, options.put_into(self._setup.request))
         given = given_image(image, axes, self._ordered(inputs))
-        given = replace(given, masks=given_masks(options.masks(), given.info.images[0]))
+        alone = given.info.images[0]
+        masks = given_masks(options.masks(), alone)
+        asked = given_prompts(options.asked, alone, setup.request.pixel_um)
+        given = replace(given, masks=masks, prompts=asked)
         result = run_given_image(setup, given, self._opened, self._listener)
         return Result(Report(result.findings), result, output_kinds(setup))
 

@@ -33,6 +33,9 @@ Setting = str | float | bool
 MaskLike: TypeAlias = "ImageLike | Result"
 """A label mask: a path, an array, or a result, whose labels it is."""
 
+PromptsLike: TypeAlias = "MaskLike | Mapping[str, Sequence[float | None]]"
+"""What a network is asked for: a word, a file, the objects of a label mask, or columns x and y."""
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of `Model.run`."""
@@ -51,6 +54,7 @@ class RunOptions(TypedDict, total=False):
     mask: MaskLike | None
     pair: MaskLike | None
     parent: MaskLike | None
+    prompts: PromptsLike | None
     force: bool
 
 
@@ -81,6 +85,7 @@ class ImageOptions:
     settings : parameters of the label recipe or of declared steps, over those of the model
     force : run despite findings of severity error
     mask, pair, parent : label masks with which labels are brought together; see `Model.run`
+    prompts : the objects that the network is asked for; see `Model.run`
     """
 
     axes: str | None = None
@@ -98,6 +103,14 @@ class ImageOptions:
     mask: MaskLike | None = None
     pair: MaskLike | None = None
     parent: MaskLike | None = None
+    prompts: PromptsLike | None = None
+
+    @property
+    def asked(self) -> ImageLike | Mapping[str, Sequence[float | None]] | None:
+        """What names the objects to ask for; None where nothing does."""
+        if isinstance(self.prompts, Result):
+            return _labels_of("prompts", self.prompts)
+        return self.prompts
 
     def masks(self) -> dict[str, ImageLike]:
         """Give the masks with which labels are brought together, by what they are to these."""
@@ -141,11 +154,12 @@ class ImageOptions:
             settings={**request.settings, **settings},
             inputs=_words(self.inputs or {}),
             relations=_words(self.masks()),
+            prompts=None if self.asked is None else _words({"prompts": self.asked})["prompts"],
             force=self.force,
         )
 
 
-def _words(images: Mapping[str, ImageLike]) -> dict[str, str]:
+def _words(images: Mapping[str, object]) -> dict[str, str]:
     return {
         name: str(image) if isinstance(image, str | Path) else NAME
         for name, image in images.items()

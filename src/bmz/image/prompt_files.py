@@ -1,0 +1,319 @@
+"""Where objects lie that a network shall be asked for: points, boxes and outlines in files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bmz.base.arrays import BoolArray, FloatArray
+from bmz.base.errors import CouldNotTell
+from bmz.base.values import dataclass
+from bmz.image.faults import ImageUnreadable
+from bmz.image.shapes import Points, Shape, painted, read_shapes
+
+_CORNERS = ("y0", "x0", "y1", "x1")
+_COLUMNS = ("y", "x", *_CORNERS)
+_UNITS = ("", "_px", "_um")
+_PIECES = (3, 2)  # least corners of a polygon; coordinates of a corner
+
+
+class PromptsNotFound(CouldNotTell):
+    """The file with the prompts is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there are no prompts at '{path}'",
+            hint="--prompts takes grid, none, a table, GeoJSON, ImageJ ROIs or a label mask; a "
+            "pattern such as points/{stem}.csv names the file of each image",
+            code="prompts.not-found",
+        )
+
+
+class PromptsUnreadable(CouldNotTell):
+    """A file holds no points, boxes or outlines that can be read."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"'{path}' holds no prompts: {why}",
+            hint="a table has the columns x,y for points or x0,y0,x1,y1 for boxes, in pixels of "
+            "the whole image or, as x_um,y_um, in um; beside them label, z and t may stand",
+            code="prompts.unreadable",
+        )
+
+
+class PromptsWithoutLength(CouldNotTell):
+    """Prompts are in um, and nobody says how large a pixel is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"the prompts of '{path}' are in um, and the pixel size of the image is not known",
+            hint="state it with --pixel-size, such as 0.5um; or give the prompts in pixels",
+            code="prompts.no-pixel-size",
+        )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Where one object lies that a network is asked for; the centre of the first pixel is (0, 0).
+
+    Parameters
+    ----------
+    points : (n, 2) y and x of points of the object, px
+    box : (4,) least y and x and largest y and x of its bounding box, px; None for none
+    mask : (y, x), the pixels of the object within their bounding box; None for none
+    corner : y and x of the first pixel of `mask`
+    at : number of its plane along z and t; it lies in all planes of an axis that is not named
+    way : how an object that is known by its mask is asked for where nobody says how
+    """
+
+    points: FloatArray
+    box: FloatArray | None = None
+    mask: BoolArray | None = None
+    corner: tuple[int, int] = (0, 0)
+    at: Mapping[str, int] = field(default_factory=dict)
+    way: Literal["point", "box"] = "point"
+
+    @classmethod
+    def of_point(cls, y: float, x: float) -> Prompt:
+        """Ask for the object at a point."""
+        return cls(np.array([[y, x]], np.float64))
+
+    @classmethod
+    def of_box(cls, ends: Sequence[float]) -> Prompt:
+        """Ask for the object in a box, whose corners may be given in any order."""
+        corners = np.asarray(ends, np.float64).reshape(2, 2)
+        return cls(np.zeros((0, 2)), np.concatenate([corners.min(axis=0), corners.max(axis=0)]))
+
+    @classmethod
+    def of_shape(cls, shape: Shape) -> Prompt:
+        """Ask for the object within a shape that has an area."""
+        left, top, right, bottom = shape.box
+        at = _planes_of(shape)
+        if shape.kind == "box":
+            return replace(cls.of_box([top, left, bottom - 1, right - 1]), at=at)
+        x, y = math.floor(left), math.floor(top)
+        sizes = {"y": max(math.ceil(bottom) - y, 1), "x": max(math.ceil(right) - x, 1)}
+        moved = replace(shape, rings=tuple(ring - (x, y) for ring in shape.rings), z=None, t=None)
+        inside: BoolArray = painted([moved], sizes) > 0
+        if not inside.any():  # thinner than a pixel
+            inside = np.ones_like(inside)
+        return cls(np.zeros((0, 2)), mask=inside, corner=(y, x), at=at, way="box")
+
+    @property
+    def centre(self) -> FloatArray:
+        """The y and x of what tells whether it lies in an image, px."""
+        if len(self.points):
+            return np.asarray(self.points.mean(axis=0))
+        if self.box is not None:
+            return (self.box[:2] + self.box[2:]) / 2
+        size = np.zeros(2) if self.mask is None else np.array(self.mask.shape)
+        return np.array(self.corner) + (size - 1) / 2
+
+    def lies_within(self, sizes: Mapping[str, int]) -> bool:
+        """Say whether it lies in an image of these sizes."""
+        planes = all(0 <= number < sizes.get(axis, 1) for axis, number in self.at.items())
+        pixel = np.floor(self.centre + 0.5)
+        return planes and bool((pixel >= 0).all() and (pixel < [sizes["y"], sizes["x"]]).all())
+
+    def lies_at(self, at: Mapping[str, int]) -> bool:
+        """Say whether it lies in a plane of an image."""
+        return all(at.get(axis, 0) == number for axis, number in self.at.items())
+
+
+def read_prompts(path: Path, pixel_um: Mapping[str, float]) -> tuple[Prompt, ...]:
+    """Read the prompts of a table, a GeoJSON file, or a file of ImageJ ROIs.
+
+    Parameters
+    ----------
+    path : its ending is one of `PROMPT_FILES`
+    pixel_um : of the image, um
+
+    Raises
+    ------
+    PromptsNotFound, PromptsUnreadable, PromptsWithoutLength
+    """
+    if not path.is_file():
+        raise PromptsNotFound(path)
+    try:
+        prompts = tuple(PROMPT_FILES[path.suffix.lower()](path, pixel_um))
+    except OSError as why:
+        raise PromptsUnreadable(path, why.strerror or str(why)) from why
+    if not prompts:
+        raise PromptsUnreadable(path, "it is empty")
+    return prompts
+
+
+def _of_table(path: Path, pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
+    """Give the prompts of a table; rows of one label that have points are one object."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as why:
+        raise PromptsUnreadable(path, "it is no text in UTF-8") from why
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(text.splitlines(), delimiter=separator)
+    headings = [str(name).strip().lower() for name in rows.fieldnames or ()]
+    rows.fieldnames = headings
+    return prompts_of_columns(path, headings, list(rows), pixel_um)
+
+
+def prompts_of_columns(
+    path: Path,
+    headings: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    pixel_um: Mapping[str, float],
+) -> Iterator[Prompt]:
+    """Give the prompts of the rows of a table; see `read_prompts`.
+
+    Parameters
+    ----------
+    path : of the table, for errors
+    headings : of its columns
+    rows : heading -> value
+    """
+    lengths = _lengths(path, headings, pixel_um)
+    point = {"y", "x"} <= set(lengths)
+    if not point and not set(_CORNERS) <= set(lengths):
+        raise PromptsUnreadable(path, f"its columns are {', '.join(headings) or 'none'}")
+    asked: dict[str, Prompt] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            prompt = _of_row(row, lengths)
+        except ValueError as why:
+            raise PromptsUnreadable(path, f"row {number} has {why}") from why
+        name = str(row.get("label") or f"row {number}")
+        if name in asked and asked[name].at == prompt.at and len(prompt.points):
+            points = np.concatenate([asked[name].points, prompt.points])
+            prompt = replace(asked[name], points=points)
+        elif name in asked:
+            name = f"row {number}"
+        asked[name] = prompt
+    yield from asked.values()
+
+
+def _lengths(
+    path: Path, headings: Sequence[str], pixel_um: Mapping[str, float]
+) -> dict[str, tuple[str, float]]:
+    """Give for each coordinate its column, and what makes pixels of its values."""
+    lengths = {}
+    for name in _COLUMNS:
+        unit = next((unit for unit in _UNITS if f"{name}{unit}" in headings), None)
+        if unit is None:
+            continue
+        if unit == "_um" and name[0] not in pixel_um:
+            raise PromptsWithoutLength(path)
+        factor = 1 / pixel_um[name[0]] if unit == "_um" else 1.0
+        lengths[name] = (f"{name}{unit}", factor)
+    return lengths
+
+
+def _of_row(row: Mapping[str, Any], lengths: Mapping[str, tuple[str, float]]) -> Prompt:
+    numbers = {name: _number(row, column) for name, (column, _) in lengths.items()}
+    values = {name: n * lengths[name][1] for name, n in numbers.items() if n is not None}
+    has_box = set(_CORNERS) <= set(values)
+    prompt = Prompt(np.zeros((0, 2)))
+    if has_box:
+        prompt = Prompt.of_box([values[name] for name in _CORNERS])
+    if {"y", "x"} <= set(values):
+        prompt = replace(prompt, points=np.array([[values["y"], values["x"]]]))
+    elif not has_box:
+        raise ValueError("neither a point nor a box")
+    planes = {axis: _number(row, axis) for axis in "zt"}
+    return replace(prompt, at={axis: round(n) for axis, n in planes.items() if n is not None})
+
+
+def _number(row: Mapping[str, Any], column: str) -> float | None:
+    text = str(row.get(column) if row.get(column) is not None else "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as why:
+        raise ValueError(f"'{text}' as {column}") from why
+    if not math.isfinite(value):
+        raise ValueError(f"'{text}' as {column}")
+    return value
+
+
+def _of_geojson(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
+    """Give the points and the outlines of a GeoJSON file, whose pixels begin at their corners.
+
+    Source: RFC 7946; QuPath writes pixels so.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for geometry in _geometries(document):
+            yield from _of_geometry(geometry)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
+        raise PromptsUnreadable(path, f"it is no GeoJSON of points and polygons ({why})") from why
+
+
+def _geometries(document: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401  (what a file holds)
+    entries = document if isinstance(document, list) else [document]
+    for entry in entries:
+        kind = entry["type"]
+        if kind in {"FeatureCollection", "GeometryCollection"}:
+            yield from _geometries(entry["features" if kind[0] == "F" else "geometries"])
+        elif kind == "Feature":
+            yield from _geometries(entry["geometry"])
+        else:
+            yield entry
+
+
+def _of_geometry(geometry: Mapping[str, Any]) -> Iterator[Prompt]:
+    kind, places = geometry["type"], geometry["coordinates"]
+    if kind in {"Point", "MultiPoint"}:
+        for x, y, *_ in [places] if kind == "Point" else places:
+            yield Prompt.of_point(float(y) - 0.5, float(x) - 0.5)
+    elif kind in {"Polygon", "MultiPolygon"}:
+        for rings in [places] if kind == "Polygon" else places:
+            yield Prompt.of_shape(Shape(1, "", "polygon", tuple(map(_ring, rings))))
+    else:
+        raise ValueError(f"it has a {kind}")
+
+
+def _ring(places: Any) -> Points:  # noqa: ANN401
+    """Give the corners of a closed ring, x and y, without the last one, which repeats the first."""
+    corners = np.asarray([place[:2] for place in places], np.float64)
+    least, coordinates = _PIECES
+    if corners.ndim != coordinates or len(corners) <= least or not np.isfinite(corners).all():
+        raise ValueError("a ring of a polygon has less than three corners")
+    return corners[:-1]
+
+
+def _planes_of(shape: Shape) -> dict[str, int]:
+    planes = {"z": shape.z, "t": shape.t}
+    return {axis: number for axis, number in planes.items() if number is not None}
+
+
+def _of_rois(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
+    """Give the points, rectangles and outlines of ImageJ ROIs, in one file or in a zip."""
+    try:
+        shapes = read_shapes(path).shapes
+    except ImageUnreadable as why:
+        raise PromptsUnreadable(path, str(why)) from why
+    for shape in shapes:
+        if shape.has_area:
+            yield Prompt.of_shape(shape)
+        elif shape.kind == "points":
+            for x, y in shape.rings[0]:
+                yield replace(Prompt.of_point(y - 0.5, x - 0.5), at=_planes_of(shape))
+        else:
+            raise PromptsUnreadable(path, f"'{shape.name}' is a line")
+
+
+PROMPT_FILES: Mapping[str, Callable[[Path, Mapping[str, float]], Iterator[Prompt]]] = {
+    ".csv": _of_table,
+    ".tsv": _of_table,
+    ".geojson": _of_geojson,
+    ".json": _of_geojson,
+    ".roi": _of_rois,
+    ".zip": _of_rois,
+}
+"""Ending of a file -> reads its prompts; files of other endings are label masks."""

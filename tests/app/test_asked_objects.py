@@ -1,0 +1,308 @@
+"""A network is asked for the objects that a table, ROIs or another label mask name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.measure import regionprops
+from tests.process.ideal_maps import cells
+from tests.promptable import picture_of, write_promptable
+
+import bmz
+from bmz.app.chain import Chain, plan_chain, run_chain
+from bmz.app.run import plan_run, run
+from bmz.base.arrays import LabelArray
+from bmz.base.errors import BmzError
+from bmz.engine.prompting import NoPrompts
+from bmz.engine.request import RunRequest
+from bmz.process.matching import match_labels
+from bmz.results.images import ImagePlan
+from bmz.testing.package import description, write_package
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+TRUTH = cells(4, 180, 6)
+PIXEL_UM = 0.5
+
+
+@pytest.fixture(scope="module")
+def promptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_promptable(tmp_path_factory.mktemp("promptable") / "net")
+
+
+@pytest.fixture(scope="module")
+def model(promptable: Path) -> bmz.Model:
+    return bmz.load(promptable, trust="unconfined")
+
+
+def nuclei_of(labels: LabelArray) -> LabelArray:
+    """Give each object a disc about the pixel that is deepest inside."""
+    from scipy.ndimage import distance_transform_edt
+
+    nuclei = np.zeros_like(labels)
+    for region in regionprops(np.pad(labels, 1)):
+        inside = distance_transform_edt(np.pad(region.image, 1))[1:-1, 1:-1]
+        deepest = np.unravel_index(inside.argmax(), inside.shape)
+        offsets = np.indices(inside.shape) - np.reshape(deepest, (2, 1, 1))
+        disc = (offsets**2).sum(axis=0) <= (inside.max() / 2) ** 2
+        y, x = (start - 1 for start in region.bbox[:2])
+        part = nuclei[y : y + inside.shape[0], x : x + inside.shape[1]]
+        part[disc & region.image] = region.label
+    return nuclei
+
+
+def only(*numbers: int) -> LabelArray:
+    return np.where(np.isin(TRUTH, numbers), TRUTH, 0)
+
+
+def as_points(path: Path) -> Path:
+    rows = [region.coords[len(region.coords) // 2] for region in regionprops(only(2, 5, 7))]
+    path = path.with_suffix(".csv")
+    path.write_text("\n".join(["x,y", *(f"{x},{y}" for y, x in rows)]), encoding="utf-8")
+    return path
+
+
+def as_boxes_in_um(path: Path) -> Path:
+    rows = []
+    for number in (2, 5, 7):
+        y, x = np.argwhere(nuclei_of(TRUTH) == number).mean(axis=0) * PIXEL_UM
+        rows.append(f"{x - 2:.3f},{y - 2:.3f},{x + 2:.3f},{y + 2:.3f}")
+    path = path.with_suffix(".csv")
+    path.write_text("\n".join(["x0_um,y0_um,x1_um,y1_um", *rows]), encoding="utf-8")
+    return path
+
+
+def as_outlines(path: Path) -> Path:
+    polygons = []
+    for number in (2, 5, 7):
+        y, x = np.argwhere(nuclei_of(TRUTH) == number).mean(axis=0) + 0.5
+        corners = [[x - 2, y - 2], [x + 2, y - 2], [x + 2, y + 2], [x - 2, y + 2]]
+        polygons.append({"type": "Polygon", "coordinates": [corners]})
+    path = path.with_suffix(".geojson")
+    document = {"type": "GeometryCollection", "geometries": polygons}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def as_rois(path: Path) -> Path:
+    roifile = pytest.importorskip("roifile")
+    rois = []
+    for number in (2, 5, 7):
+        y, x = np.argwhere(nuclei_of(TRUTH) == number).mean(axis=0).round().astype(int)
+        square = [[x - 2, y - 2], [x + 3, y - 2], [x + 3, y + 3], [x - 2, y + 3]]
+        rois.append(roifile.ImagejRoi.frompoints(np.array(square)))
+    roifile.roiwrite(path.with_suffix(".zip"), rois)
+    return path.with_suffix(".zip")
+
+
+def as_mask(path: Path) -> Path:
+    path = path.with_suffix(".tif")
+    tifffile.imwrite(path, np.where(only(2, 5, 7), nuclei_of(TRUTH), 0).astype(np.uint16))
+    return path
+
+
+@pytest.mark.parametrize("written", [as_points, as_boxes_in_um, as_outlines, as_rois, as_mask])
+def test_the_objects_that_a_file_names_are_found_and_no_others(
+    written: Callable[[Path], Path], model: bmz.Model, tmp_path: Path
+) -> None:
+    prompts = written(tmp_path / "asked")
+
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts=prompts, pixel_size=PIXEL_UM)
+
+    assert match_labels(np.asarray(result.labels), only(2, 5, 7), 0.99).f1 == 1
+    assert result.record["prompts"]["file"]["image"] == str(prompts)
+    assert result.record["prompts"]["file"]["outside"] == 0
+
+
+@pytest.mark.parametrize("way", ["point", "box", "mask"])
+@pytest.mark.parametrize("tile", [None, 96])
+def test_each_nucleus_gets_one_cell_however_it_is_asked_for(
+    way: str, tile: int | None, promptable: Path
+) -> None:
+    with bmz.load(promptable, trust="unconfined", tile=tile) as asked:
+        nuclei = nuclei_of(TRUTH)
+
+        result = asked.run(
+            picture_of(TRUTH), axes="yxc", prompts=nuclei, pair=nuclei, settings={"ask_with": way}
+        )
+
+    labels = np.asarray(result.labels)
+    alone = sum(
+        np.unique(labels[nuclei == number]).tolist() == [number]
+        for number in range(1, TRUTH.max() + 1)
+    )
+    assert alone >= 0.98 * TRUTH.max()
+    assert labels.max() == TRUTH.max()
+    assert match_labels(labels, TRUTH, 0.8).f1 >= 0.95
+
+
+def test_a_resized_image_is_asked_at_the_same_places(model: bmz.Model) -> None:
+    nuclei = nuclei_of(TRUTH)
+    prompts = np.where(np.isin(nuclei, [2, 5, 7]), nuclei, 0)
+
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts=prompts, scale=2)
+
+    assert match_labels(np.asarray(result.labels), only(2, 5, 7), 0.5).f1 == 1
+
+
+def test_a_stack_is_asked_in_the_planes_that_the_table_names(
+    model: bmz.Model,
+) -> None:
+    stack = np.stack([picture_of(TRUTH)] * 3)
+    (y, x), (v, u) = (np.argwhere(nuclei_of(TRUTH) == number)[0] for number in (2, 5))
+
+    result = model.run(stack, axes="zyxc", prompts={"x": [x, u], "y": [y, v], "z": [1, None]})
+
+    counts = [len(np.unique(plane)) - 1 for plane in np.asarray(result.labels)]
+    assert counts == [1, 2, 1]
+
+
+def test_prompts_beyond_the_image_are_told_with_their_count(model: bmz.Model) -> None:
+    y, x = np.argwhere(nuclei_of(TRUTH) == 2)[0].tolist()
+
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts={"x": [x, 500, -3], "y": [y, 10, 10]})
+
+    (finding,) = [f for f in result.report.findings if f.code == "prompts.outside"]
+    assert finding.severity == "warning"
+    assert "2 of 3 prompts" in finding.message
+    assert result.record["prompts"]["file"]["outside"] == 2
+    assert np.asarray(result.labels).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("prompts", "code", "status"),
+    [
+        ({"x": [500], "y": [10]}, "prompts.none-inside", 1),
+        ({"a": [500], "b": [10]}, "prompts.unreadable", 3),
+        ({"x": [1, 2], "y": [1]}, "prompts.unreadable", 3),
+        ("no/such/table.csv", "prompts.not-found", 3),
+        ("no/such/mask.tif", "prompts.not-found", 3),
+        ("points/{sten}.csv", "input.pattern", 2),
+        (np.zeros((20, 20), np.uint8), "relation.grid", 1),
+        (np.zeros(TRUTH.shape, np.float32), "relation.no-labels", 1),
+    ],
+)
+def test_prompts_that_cannot_be_used_are_refused_with_what_to_do(
+    prompts: Any, code: str, status: int, model: bmz.Model
+) -> None:
+    with pytest.raises(BmzError) as caught:
+        model.run(picture_of(TRUTH), axes="yxc", prompts=prompts)
+
+    assert (caught.value.code, caught.value.exit_status) == (code, status)
+    assert caught.value.hint
+
+
+def test_a_mask_without_objects_asks_for_none(model: bmz.Model) -> None:
+    empty = np.zeros(TRUTH.shape, np.uint8)
+
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts=empty)
+
+    assert not np.asarray(result.labels).any()
+    assert "output.no-objects" in {finding.code for finding in result.report.findings}
+
+
+def test_without_prompts_the_network_finds_what_it_finds_alone(model: bmz.Model) -> None:
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts="none")
+
+    assert match_labels(np.asarray(result.labels), TRUTH, 0.99).f1 == 1
+
+
+def test_a_network_without_prompts_takes_none(tmp_path: Path) -> None:
+    package = write_package(tmp_path / "net", description(halo=4)).parent
+
+    with pytest.raises(NoPrompts) as caught:
+        bmz.load(package).run(np.zeros((32, 32), np.float32), prompts="grid")
+
+    assert caught.value.exit_status == 3
+
+
+def images_of(folder: Path) -> list[Path]:
+    """Write two images, and for each a table of the objects to ask for."""
+    paths = []
+    for name, number in (("a", 2), ("b", 5)):
+        paths.append(folder / f"{name}.tif")
+        tifffile.imwrite(paths[-1], picture_of(TRUTH), photometric="rgb")
+        y, x = np.argwhere(nuclei_of(TRUTH) == number)[0]
+        (folder / f"{name}.csv").write_text(f"x,y\n{x},{y}\n", encoding="utf-8")
+    return paths
+
+
+def test_each_image_has_its_own_prompts_which_resume_and_the_record_know(
+    promptable: Path, tmp_path: Path
+) -> None:
+    images = images_of(tmp_path)
+    request = RunRequest(
+        str(promptable), tuple(images), tmp_path / "out", trust="unconfined", resume=True,
+        prompts=f"{tmp_path}/{{stem}}.csv", save=frozenset({"labels"}),
+    )  # fmt: skip
+
+    first = {done.image.stem: done for done in run(request).done}
+    before = {n: done.files["record"].stat().st_mtime_ns for n, done in first.items()}
+    (tmp_path / "b.csv").write_text("x,y\n3,3\n90,90\n", encoding="utf-8")
+    again = {done.image.stem: done for done in run(request).done}
+    after = {n: done.files["record"].stat().st_mtime_ns for n, done in again.items()}
+
+    for name, number in (("a", 2), ("b", 5)):
+        record = first[name].record
+        assert Path(record["prompts"]["file"]["image"]) == tmp_path / f"{name}.csv"
+        assert record["request"]["prompts"] == request.prompts
+        if name == "a":
+            labels = tifffile.imread(first[name].files["labels"])
+            assert match_labels(labels, only(number), 0.99).f1 == 1
+    assert after["a"] == before["a"]
+    assert after["b"] > before["b"]
+
+
+def test_cells_of_a_chain_are_asked_for_by_the_nuclei_of_its_first_step(
+    promptable: Path, tmp_path: Path
+) -> None:
+    picture = np.moveaxis(picture_of(TRUTH), -1, 0)
+    picture[2] = nuclei_of(TRUTH) > 0
+    image = tmp_path / "a.tif"
+    tifffile.imwrite(image, picture, metadata={"axes": "CYX"}, ome=True, photometric="minisblack")
+    nuclei = write_package(tmp_path / "nuclei", description(halo=4)).parent
+    steps: list[Mapping[str, Any]] = [
+        {"name": "nuclei", "model": str(nuclei), "channels": [2]},
+        {
+            "name": "cells", "model": str(promptable), "channels": [0, 1, 2],
+            "prompts": "from:1", "pair": "from:1",
+        },
+    ]  # fmt: skip
+    chain = Chain.of({"step": steps})
+    request = RunRequest("", (image,), tmp_path / "out", trust="unconfined", force=True)
+
+    (done,) = run_chain(chain, request).done
+    plans = list(plan_chain(chain, request))
+
+    labels = {name: tifffile.imread(step.files["labels"]) for name, step in done.steps.items()}
+    assert chain.steps[1].needs == ("nuclei", "nuclei")
+    assert all(isinstance(plan, ImagePlan) for step in plans for plan in step.images)
+    assert labels["cells"].max() == labels["nuclei"].max() == TRUTH.max()
+    assert match_labels(labels["cells"], TRUTH, 0.9).f1 == 1
+    inside = labels["nuclei"] > 0
+    assert (labels["cells"][inside] == labels["nuclei"][inside]).all()
+
+
+def test_the_plan_tells_the_time_of_all_prompts(promptable: Path, tmp_path: Path) -> None:
+    (image, _) = images_of(tmp_path)
+    request = RunRequest(str(promptable), (image,), tmp_path / "out", trust="unconfined")
+
+    plans = [
+        next(iter(plan_run(replace(request, prompts=prompts, settings={"spacing": spacing}))))
+        for prompts, spacing in ((None, "4"), (str(tmp_path / "a.csv"), "32"))
+    ]
+
+    many, few = (plan.estimate for plan in plans if isinstance(plan, ImagePlan))
+    assert many is not None
+    assert few is not None
+    assert few.network_s == few.run_s
+    assert many.network_s > many.run_s
+    assert few.image_bytes < 10 * 180**2 * 8
