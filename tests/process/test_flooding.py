@@ -165,3 +165,23 @@ def test_a_stack_is_flooded_window_by_window_as_in_one_piece(
 
     np.testing.assert_array_equal(by_height(surface, seeds), whole)
     np.testing.assert_array_equal(whole, watershed(surface, seeds))
+
+
+@pytest.mark.parametrize("leave_some", [True, False])
+@pytest.mark.parametrize("shape", [(40, 60), (9, 14, 22)])
+def test_pixels_of_small_regions_are_flooded_from_the_others(
+    shape: tuple[int, ...], *, leave_some: bool
+) -> None:
+    surface, seeds = lakes(0, shape)
+    seeds *= np.arange(1, seeds.size + 1, dtype=np.int32).reshape(shape)
+    first = flooded(surface, seeds)
+    size = np.bincount(first.reshape(-1))
+    least = int(np.median(size[size > 0])) + 1
+    large = np.where(size[first] >= least, first, 0)
+
+    labels = flooded(surface, seeds, least=least, leave_some=leave_some)
+    none = flooded(surface, seeds, least=seeds.size, leave_some=leave_some)
+
+    assert 1 < len(np.unique(large)) < len(np.unique(first))
+    np.testing.assert_array_equal(labels, flooded(surface, large))
+    np.testing.assert_array_equal(none, first if leave_some else 0 * first)

@@ -11,7 +11,7 @@ from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.process.object_columns import scored
-from bmz.process.relabel import closed_up, connected, in_raster_order
+from bmz.process.relabel import closed_up, connected, in_raster_order, renumbered
 
 MASKS = label_masks(
     labels=[0, 0, 1, 2, 3, 7, 60_000],
@@ -97,3 +97,12 @@ def test_what_is_connected_by_faces_has_the_numbers_of_scipy(
     expected, their_count = ndimage.label(inside)
     assert count == their_count
     np.testing.assert_array_equal(labels, expected)
+
+
+@given(MASKS)
+def test_labels_that_are_renumbered_in_place_are_in_raster_order(mask: LabelArray) -> None:
+    expected = in_raster_order(mask).labels
+
+    np.testing.assert_array_equal(renumbered(mask.astype(np.int32)), expected)
+    doubled = renumbered(expected.copy(), 2 * np.arange(expected.max(initial=0) + 1))
+    np.testing.assert_array_equal(doubled, 2 * expected)

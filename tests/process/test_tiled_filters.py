@@ -33,6 +33,19 @@ def test_the_highest_around_is_that_of_scipy(monkeypatch: pytest.MonkeyPatch) ->
     assert np.array_equal(highest, reference.maximum_filter(values, (5, 9)))
 
 
+@pytest.mark.parametrize("sigmas", [(0.0, 0.0), (1.5, 2.0)])
+def test_smooth_peaks_are_those_of_the_map_that_is_smoothed_whole(
+    sigmas: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).random((95, 120), np.float32).round(1)
+    smooth = reference.gaussian_filter(values, sigmas)
+    monkeypatch.setattr(ndimage, "SIDE_PX", 16)
+
+    peaks = ndimage.smooth_peaks(values, sigmas, (3, 5))
+
+    assert np.array_equal(peaks, smooth == reference.maximum_filter(smooth, (3, 5)))
+
+
 @pytest.mark.parametrize("values", [
     np.random.default_rng(0).standard_normal(3000).astype(np.float32).round(2),
     np.array([0.0, -0.0, 1, -np.inf, 0, -1, np.inf, -0.0, 1e-40, -1e-40], np.float32),

@@ -78,6 +78,27 @@ def highest_around(values: AnyArray, window: Sequence[int]) -> AnyArray:
     return in_tiles(lambda part: ndimage.maximum_filter(part, tuple(window)), values, reach)
 
 
+def smooth_peaks(values: AnyArray, sigmas: Sequence[float], window: Sequence[int]) -> AnyArray:
+    """Say where a smoothed map is as high as anywhere in a window around.
+
+    The smoothed map, as `smoothed` gives it, is there for a tile at a time.
+
+    Parameters
+    ----------
+    sigmas : standard deviations of the Gaussian, entries along each axis
+    window : its sides, odd numbers
+    """
+    from scipy import ndimage
+
+    def peaks(part: AnyArray) -> AnyArray:
+        smooth = ndimage.gaussian_filter(part, sigmas)
+        peak: AnyArray = smooth == ndimage.maximum_filter(smooth, tuple(window))
+        return peak
+
+    reach = [int(4 * s + 0.5) + side // 2 for s, side in zip(sigmas, window, strict=True)]
+    return in_tiles(peaks, values, reach)
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the name stands for)
     if name.startswith("__"):  # whoever looks around wants no import
         raise AttributeError(name)

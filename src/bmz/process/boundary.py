@@ -18,10 +18,11 @@ from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import (
     ChannelsDiffer,
     are_shares,
-    in_raster_order,
+    connected,
     on_input_grid,
     one_map,
-    without_small,
+    renumbered,
+    sizes,
 )
 
 A_SPECK = 40
@@ -52,13 +53,20 @@ def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArr
     ((z,) y, x) int
         numbers above 0, with gaps; 0 outside and at specks that count for nothing
     """
-    parts, count = ndimage.label(inside)
-    contacts = _corner_contacts(parts, inside, sure)
-    if not len(contacts.one):
-        return np.asarray(parts)
-    pixels = np.bincount(parts.ravel(), minlength=count + 1)
-    numbers: LabelArray = numbers_of_parts(contacts, pixels, least).astype(parts.dtype)[parts]
-    return numbers
+    from bmz.process.region_loops import join_corners
+
+    parts, count = connected(inside)
+    by_sure, by_any = np.arange(count + 1), np.arange(count + 1)
+    deep = (None,) * (len("zyx") - inside.ndim)
+    steps = np.array([step for step in product((-1, 0, 1), repeat=len("zyx")) if _is_corner(step)])
+    if not join_corners(parts[deep], sure[deep], steps, by_sure, by_any):
+        return parts
+    return renumbered(parts, _kept_numbers((by_sure, by_any), sizes(parts), least))
+
+
+def _is_corner(step: tuple[int, ...]) -> bool:
+    # and of two steps the one that leads back
+    return sum(map(abs, step)) >= DIAGONAL and step < (0,) * len(step)
 
 
 class Contacts(NamedTuple):
@@ -84,46 +92,24 @@ def numbers_of_parts(contacts: Contacts, pixels: Numbers, least: float) -> Numbe
     pixels : (parts + 1,) of the background and of each part
     least : entries of the smallest part
     """
-    (one, other, both_sure), count = contacts, len(pixels) - 1
-    number = _groups(one[both_sure], other[both_sure], count)
-    size = np.bincount(number, pixels, count + 1)
-    size[number[0]] = 0
-    return _without_specks(number, size, _groups(one, other, count), least)
+    from bmz.process.region_loops import join_pairs
+
+    by_sure, by_any = np.arange(len(pixels)), np.arange(len(pixels))
+    one, other, both_sure = contacts
+    join_pairs(by_any, one, other)
+    join_pairs(by_sure, one[both_sure], other[both_sure])
+    return _kept_numbers((by_sure, by_any), pixels[1:], least)
 
 
-def _corner_contacts(parts: LabelArray, inside: BoolArray, sure: BoolArray) -> Contacts:
-    """Give the pairs of parts that meet at corners, and where both pixels are sure.
+def _kept_numbers(parents: tuple[Numbers, Numbers], pixels: Numbers, least: float) -> Numbers:
+    # of each part, by what it is joined with where both are sure, and anywhere
+    from bmz.process.region_loops import number_roots
 
-    What is connected over corners, but not over faces, is so by a step from one part to another.
-    """
-    found = []
-    for step in product((-1, 0, 1), repeat=parts.ndim):
-        if sum(map(abs, step)) < DIAGONAL or step < (0,) * parts.ndim:
-            continue  # a face, or the same pairs the other way round
-        here = tuple(
-            slice(max(-n, 0), size - max(n, 0)) for n, size in zip(step, parts.shape, strict=True)
-        )
-        there = tuple(
-            slice(max(n, 0), size - max(-n, 0)) for n, size in zip(step, parts.shape, strict=True)
-        )
-        one, other = parts[here], parts[there]
-        meet = np.nonzero((one != other) & inside[here] & inside[there])
-        found.append((one[meet], other[meet], sure[here][meet] & sure[there][meet]))
-    nothing = (np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.bool_))
-    ones, others, both_sure = (np.concatenate(side) for side in zip(nothing, *found, strict=True))
-    return Contacts(ones.astype(np.intp), others.astype(np.intp), both_sure.astype(np.bool_))
-
-
-def _groups(one: Numbers, other: Numbers, count: int) -> Numbers:
-    # of 0 to `count` the number of the group that pairs make, in the order of their first members
-    if not len(one):
-        return np.arange(count + 1)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(one)), (one, other)), shape=(count + 1, count + 1))
-    groups: Numbers = connected_components(graph, directed=False)[1].astype(np.intp)
-    return groups
+    for parent in parents:
+        number_roots(parent)
+    number, cluster = parents
+    size = np.bincount(number, np.append(0, pixels), len(number)).astype(np.intp)
+    return _without_specks(number, size, cluster, least)
 
 
 def _without_specks(number: Numbers, size: Numbers, cluster: Numbers, least: float) -> Numbers:
@@ -299,9 +285,8 @@ def spread_seeds(
     """
     everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
     depth = cells.inside * np.float32(1) if everywhere else depth_of(cells.inside, grid)
-    smooth = ndimage.smoothed(depth, [sigma_px / step for step in grid])
     window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
-    top = cells.inside & (smooth == ndimage.highest_around(smooth, window))
+    top = cells.inside & ndimage.smooth_peaks(depth, [sigma_px / step for step in grid], window)
     if cells.bounded:
         parts = ndimage.label(cells.inside)[0]
         seeded = np.bincount(parts[top], minlength=int(parts.max()) + 1) > 0
@@ -341,12 +326,8 @@ def flooded_cells(
     min_size : px of the input
     grid : px of the input for each entry, one number per axis
     """
-    labels = flooded(boundary, seeds, mask)
-    large = without_small(labels, min_size, grid)
-    # the others keep their pixels when a seed goes, so that nothing else is flooded again
-    if large is not labels:
-        labels = flooded(boundary, large, mask)
-    return in_raster_order(on_input_grid(labels, grid))
+    labels = flooded(boundary, seeds, mask, least=min_size / math.prod(grid))
+    return Labelled(on_input_grid(renumbered(labels), grid))
 
 
 TILES = TileWay(

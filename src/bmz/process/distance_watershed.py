@@ -50,7 +50,14 @@ LEVELS = 1 << 16
 """Heights are told apart by this many steps, between 0 and 1 or the limits of the map beyond."""
 
 
-def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None) -> LabelArray:
+def flooded(
+    surface: AnyArray,
+    seeds: LabelArray,
+    mask: BoolArray | None = None,
+    *,
+    least: float = 0,
+    leave_some: bool = False,
+) -> LabelArray:
     """Let seeds grow over a map, the lowest pixels first, until they meet.
 
     Meyer's flooding (doi 10.1016/0165-1684(94)90060-4) between pixels that share a face, as
@@ -63,23 +70,71 @@ def flooded(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None)
     surface : ((z,) y, x), any unit; NaN is as high as the highest
     seeds : of the same shape, 1 to 2**29 - 1, 0 where there is none
     mask : of the same shape, pixels that may be flooded; None for all. A seed outside is none
+    least : seeds that reach fewer pixels go, and theirs are flooded from the others, which keep
+        what they have
+    leave_some : all seeds stay where all would go
 
     Returns
     -------
     ((z,) y, x) int32
         the number of the seed that reached each pixel, 0 where none did
     """
-    wide = tuple(size + 2 for size in surface.shape)
-    inner = (slice(1, -1),) * surface.ndim
-    levels, state = np.zeros(wide, np.uint16), np.zeros(wide, np.int32)
-    ends = _ends(surface)
+    from bmz.process.watershed_loops import close_rows
+
+    wide, rows = _rows(surface.shape)
+    levels, state = np.zeros(math.prod(wide), np.uint16), np.zeros(math.prod(wide), np.int32)
+    _fill(state, levels, rows, (surface, seeds, mask))
+    _flood(state, levels, _faces(wide))
+    if least > 1 and _reopened(state, levels, int(seeds.max(initial=0)), (least, leave_some)):
+        _flood(state, levels, _faces(wide))
+    close_rows(state, rows, surface.shape[-1])
+    return state[: surface.size].reshape(surface.shape)
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[tuple[int, ...], NDArray[np.intp]]:
+    # the shape with a margin of one pixel, and where each row begins in it
+    wide = tuple(size + 2 for size in shape)
+    places = np.ravel_multi_index(np.indices(shape[:-1]) + 1, wide[:-1])
+    return wide, places.reshape(-1) * wide[-1] + 1
+
+
+def _fill(
+    state: LabelArray,
+    levels: NDArray[np.uint16],
+    rows: NDArray[np.intp],
+    maps: tuple[AnyArray, LabelArray, BoolArray | None],
+) -> None:
+    # `maps` are surface, seeds and mask
+    from bmz.process.watershed_loops import fill_rows
+
+    surface, seeds, mask = maps
+    done, everything = 0, np.ones((1, 1), np.bool_)
+    low, high = ends = _ends(surface)
+    scale, width = np.float32((LEVELS - 1) / (high - low)), surface.shape[-1]
     for part in _strips(surface.shape):
-        level = _levels(np.asarray(surface[part], np.float32), ends)
-        levels[inner][part] = level
-        start = np.where(seeds[part] > 0, seeds[part], -1 - level.astype(np.int32))
-        state[inner][part] = start if mask is None else np.where(mask[part], start, 0)
-    _flood(state.reshape(-1), levels.reshape(-1), _faces(wide))
-    return np.maximum(state[inner], 0)
+        heights = _finite(np.asarray(surface[part], np.float32), ends).reshape(-1, width)
+        start = np.asarray(seeds[part], np.int32).reshape(-1, width)
+        free = everything if mask is None else mask[part].reshape(-1, width)
+        where = rows[done : done + len(heights)]
+        fill_rows(state, levels, where, heights, start, free, np.float32(low), scale)
+        done += len(heights)
+
+
+def _reopened(
+    state: LabelArray, levels: NDArray[np.uint16], most: int, small: tuple[float, bool]
+) -> bool:
+    # whether pixels of what is too small may be flooded again; see `flooded`
+    from bmz.process.watershed_loops import count_pixels, reopen
+
+    least, leave_some = small
+    pixels = np.zeros(most + 1, np.intp)
+    count_pixels(state, pixels)
+    there = pixels[1:] > 0
+    goes = there & (pixels[1:] < least)
+    if not goes.any() or (leave_some and goes.sum() == there.sum()):
+        return False
+    reopen(state, levels, np.append(False, goes))
+    return True
 
 
 def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp]) -> None:
@@ -220,13 +275,6 @@ def _finite(heights: FloatArray, ends: tuple[float, float]) -> FloatArray:
     if np.isfinite(heights.sum()):
         return heights
     return np.clip(np.nan_to_num(heights, nan=ends[1]), *ends)
-
-
-def _levels(heights: FloatArray, ends: tuple[float, float]) -> NDArray[np.uint16]:
-    low, high = ends
-    return (
-        (_finite(heights, ends) - np.float32(low)) * np.float32((LEVELS - 1) / (high - low))
-    ).astype(np.uint16)
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[Box]:

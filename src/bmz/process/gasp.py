@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -15,7 +16,13 @@ from bmz.plan.tile_way import TileWay
 from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed
 from bmz.process.distance_watershed import depth_of, flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
-from bmz.process.relabel import in_raster_order, on_input_grid, one_map, without_small
+from bmz.process.relabel import (
+    in_raster_order,
+    on_input_grid,
+    one_map,
+    renumbered,
+    without_small,
+)
 
 
 @dataclass(frozen=True)
@@ -170,9 +177,9 @@ def label_gasp(output: AnyArray, grid: tuple[int, ...], settings: GaspSettings) 
     boundary = np.nan_to_num(one_map("gasp", output, settings.channel).astype(np.float32))
     pixels = superpixels(boundary, grid, settings)
     number = merged(touching(pixels, boundary), int(pixels.max()), 1 - settings.beta)
-    joined = (number + 1).astype(np.int32)[pixels - 1]
-    labels = _filled(boundary, joined, settings.min_size, grid)
-    return in_raster_order(on_input_grid(labels, grid))
+    joined = renumbered(pixels, np.append(0, number + 1))
+    labels = renumbered(_filled(boundary, joined, settings.min_size, grid))
+    return Labelled(on_input_grid(labels, grid))
 
 
 def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSettings) -> LabelArray:
@@ -192,16 +199,15 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     """
     inside = boundary <= settings.threshold
     depth = np.ones(boundary.shape, np.float32) if inside.all() else depth_of(inside, grid)
-    depth = ndimage.smoothed(depth, _steps(settings.sigma_seeds, grid))
-    peaks = depth == ndimage.highest_around(depth, (3,) * depth.ndim)
+    peaks = ndimage.smooth_peaks(depth, _steps(settings.sigma_seeds, grid), (3,) * depth.ndim)
     top = peaks & inside
     if not top.any():
         # smoothing can move every peak onto the boundary where little else is there
         top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
     surface = ndimage.smoothed(boundary, _steps(settings.sigma_weights, grid))
-    labels = flooded(surface, seeds)
-    return in_raster_order(_filled(surface, labels, settings.superpixel_size, grid)).labels
+    least = settings.superpixel_size / math.prod(grid)
+    return renumbered(flooded(surface, seeds, least=least, leave_some=True))
 
 
 def _filled(

@@ -20,10 +20,10 @@ from bmz.process.recipe import InBlocks, Knob, Labelled, ParameterRefused, Recip
 from bmz.process.relabel import (
     ChannelsDiffer,
     connected,
-    in_raster_order,
     mean_of_each,
     on_input_grid,
     one_map,
+    renumbered,
     require_plane,
     without_small,
 )
@@ -115,7 +115,7 @@ def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings
     edge -= ~mask
     markers = _markers(parts, mask & (edge < settings.edge_threshold), settings)
     labels = flooded(_basins(edge, mask), markers, mask)
-    labels = in_raster_order(on_input_grid(labels, grid)).labels
+    labels = on_input_grid(renumbered(labels), grid)
     scores = scored(mean_of_each(labels, on_input_grid(foreground, grid)))
     first, names = settings.class_channel, settings.classes
     return Labelled(labels, {**scores, **classes_from_maps(labels, output, first, names, "hover")})

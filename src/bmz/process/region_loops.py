@@ -84,6 +84,77 @@ def number_roots(parent: LabelArray) -> int:
 
 
 @compiled
+def join_pairs(parent: LabelArray, one: Indices, other: Indices) -> None:
+    """Join regions, pair by pair.
+
+    Parameters
+    ----------
+    parent : each its own; becomes chains to roots that are lower
+    one, other : (pairs,)
+    """
+    for pair in range(one.size):
+        joined(parent, one[pair], other[pair])
+
+
+@compiled
+def join_corners(
+    labels: LabelArray, sure: BoolArray, steps: Indices, by_sure: LabelArray, by_any: LabelArray
+) -> bool:
+    """Join the numbers of pixels between which steps lead; say whether there are any.
+
+    Parameters
+    ----------
+    labels : (z, y, x), 0 background
+    sure : (z, y, x)
+    steps : (n, 3) along z, y and x, within one row never
+    by_sure, by_any : (numbers,) parents, each its own; joined where both pixels are sure, and
+        anywhere
+    """
+    some, (depth, height, width) = False, labels.shape
+    for z in range(depth):
+        for y in range(height):
+            for nth in range(steps.shape[0]):
+                back, up, side = z + steps[nth, 0], y + steps[nth, 1], steps[nth, 2]
+                if back < 0 or not 0 <= up < height:
+                    continue
+                low, high = max(-side, 0), width - max(side, 0)
+                row, before = labels[z, y, low:high], labels[back, up, low + side : high + side]
+                for x in range(row.size):
+                    if row[x] != before[x] and row[x] > 0 and before[x] > 0:
+                        some = True
+                        joined(by_any, row[x], before[x])
+                        if sure[z, y, low + x] and sure[back, up, low + side + x]:
+                            joined(by_sure, row[x], before[x])
+    return some
+
+
+@compiled
+def renumber(labels: LabelArray, numbers: LabelArray) -> None:
+    """Put in place of each label its number."""
+    for place in range(labels.size):
+        labels[place] = numbers[labels[place]]
+
+
+@compiled
+def number_by_place(labels: LabelArray, numbers: LabelArray) -> int:
+    """Give labels the numbers 1 to n as they come, and give n.
+
+    Parameters
+    ----------
+    labels : (pixels,), 0 background
+    numbers : (highest label + 1,) of 0; becomes the number of each
+    """
+    count = 0
+    for place in range(labels.size):
+        label = labels[place]
+        if label > 0 and numbers[label] == 0:
+            count += 1
+            numbers[label] = count
+        labels[place] = numbers[label]
+    return count
+
+
+@compiled
 def slot_of(table: Indices, key: int) -> int:
     """Give the place of a key in a hash table, or the free place where it belongs."""
     # Fibonacci hashing: neighbouring keys must not lie side by side

@@ -130,6 +130,29 @@ def connected(inside: BoolArray) -> tuple[LabelArray, int]:
     return labels.reshape(inside.shape), count
 
 
+def renumbered(labels: LabelArray, numbers: LabelArray | None = None) -> LabelArray:
+    """Put numbers into labels that nobody else holds: a new array of many MB costs more than that.
+
+    Parameters
+    ----------
+    labels : ((z,) y, x) in one piece, 0 or above; changed
+    numbers : (highest label + 1,) the number of each; None for 1 to n in raster order
+
+    Returns
+    -------
+    ((z,) y, x)
+        `labels`
+    """
+    from bmz.process.region_loops import number_by_place, renumber
+
+    if numbers is None:
+        table = np.zeros(int(labels.max(initial=0)) + 1, labels.dtype)
+        number_by_place(labels.reshape(-1), table)
+    else:
+        renumber(labels.reshape(-1), numbers.astype(labels.dtype))
+    return labels
+
+
 class DimensionsNotDone(CouldNotTell):
     """A recipe works on planes, and the output is none (or has more axes)."""
 

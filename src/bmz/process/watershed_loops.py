@@ -124,6 +124,63 @@ def spread(
 
 
 @compiled
+def fill_rows(
+    state: LabelArray,
+    levels: NDArray[np.uint16],
+    rows: Indices,
+    surface: FloatArray,
+    seeds: LabelArray,
+    mask: BoolArray,
+    low: np.float32,
+    scale: np.float32,
+) -> None:
+    """Put rows of a map into `state` and `levels`, as `take_rim` and `spread` read them.
+
+    Parameters
+    ----------
+    state, levels : (pixels,) of a map with a margin, of 0
+    rows : (n,) where each row begins
+    surface, seeds : (n, x)
+    mask : (n, x); with one pixel alone all is open
+    low, scale : of the levels
+    """
+    masked = mask.size > 1
+    for nth in range(rows.size):
+        begin = rows[nth]
+        for x in range(surface.shape[1]):
+            if masked and not mask[nth, x]:
+                continue
+            level = np.uint16((surface[nth, x] - low) * scale)
+            levels[begin + x] = level
+            state[begin + x] = seeds[nth, x] if seeds[nth, x] > 0 else -1 - np.int32(level)
+
+
+@compiled
+def close_rows(state: LabelArray, rows: Indices, width: int) -> None:
+    """Move rows to the beginning, one behind the other, with 0 for what is still open."""
+    for nth in range(rows.size):
+        begin, goal = rows[nth], nth * width
+        for x in range(width):
+            state[goal + x] = max(state[begin + x], 0)
+
+
+@compiled
+def count_pixels(labels: LabelArray, pixels: Indices) -> None:
+    """Count the pixels of each number above 0."""
+    for place in range(labels.size):
+        if labels[place] > 0:
+            pixels[labels[place]] += 1
+
+
+@compiled
+def reopen(state: LabelArray, levels: NDArray[np.uint16], goes: BoolArray) -> None:
+    """Open the pixels of numbers that go."""
+    for place in range(state.size):
+        if state[place] > 0 and goes[state[place]]:
+            state[place] = -1 - np.int32(levels[place])
+
+
+@compiled
 def mark_peaks(
     marked: BoolArray,
     seen: LabelArray,
