@@ -24,7 +24,7 @@ CLASS_PROBABILITY = "class_probability"
 """How sure that is: of the network, or the share of the pixels of the object."""
 
 
-def scored(scores: AnyArray | None) -> Columns:
+def scored(scores: AnyArray | None) -> dict[str, AnyArray]:
     """Give the columns of objects of which only a score is known; none for None."""
     return {} if scores is None else {SCORE: np.asarray(scores, np.float32)}
 

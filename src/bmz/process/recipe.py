@@ -245,8 +245,7 @@ class OwnTiles:
     Parameters
     ----------
     family : its name
-    holds : takes the number of channels, that of spatial axes, and the parameters that the model
-        states, and says whether an output is of this family
+    holds : says for channels, spatial axes and stated parameters whether an output is of it
     tiles : what its reference does
     """
 
@@ -371,9 +370,8 @@ class Recipe:
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     prompted : the network is asked for one object after the other, with the points of a grid
-    of_whole_map : what `label` would take from a map; None where that is nothing
-    in_blocks : how a large map is labelled block by block; None where it must be labelled as a
-        whole, or nobody has shown that blocks give the same objects
+    of_whole_map : what `label` would take from a map; None for nothing
+    in_blocks : how a large map is labelled block by block; None where only as a whole
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet

@@ -1,4 +1,4 @@
-"""The label recipe ``spots``: peaks of a heat map become discs."""
+"""The label recipe ``spots``: peaks of a heat map become points, and discs around them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Annotated
 import numpy as np
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.values import dataclass
 from bmz.process.object_columns import scored
-from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
+from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
+
+DIGITS = 3
+"""Of places: more than any spot is known to, and alike whatever part of a map is looked at."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,32 @@ class SpotSettings:
     ] = 0.0
 
 
-def label_spots(output: AnyArray, grid: tuple[int, ...], settings: SpotSettings) -> Labelled:
-    """Draw a disc around each peak of a heat map.
+def label_spots(
+    output: AnyArray,
+    grid: tuple[int, ...],
+    settings: SpotSettings,
+    *,
+    place: Place | None = None,
+) -> Labelled:
+    """Draw a disc around each peak of a heat map, and say where in its pixel the peak lies.
 
-    A pixel that lies within the discs of two spots belongs to the nearer one.
+    A pixel that lies within the discs of two spots belongs to the nearer one. The place is that of
+    the top of a Gaussian through the peak and the entries beside it, along each axis by itself (of
+    a parabola where one of them is not above 0); of a plateau it is the mean of these.
 
     Parameters
     ----------
     output : (c, (z,) y, x), of which one channel is read; what is not a number counts as lowest
     grid : spacing of the map, px of the input
     settings : the parameters
+    place : where the output lies in the map of the image; None for all of it
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of a spot is the height of its peak
+        of ``output.shape[1:] * grid``; the score of a spot is the height of its peak, and
+        ``point_y_px``, ``point_x_px`` (and ``point_z_px``) say where it lies in the image, px of
+        the input, where 0 is the middle of the first one
 
     Raises
     ------
@@ -58,12 +72,49 @@ def label_spots(output: AnyArray, grid: tuple[int, ...], settings: SpotSettings)
     peaks = peaks_of(heat, settings.threshold, settings.min_distance)
     numbers, count = ndimage.label(peaks, np.ones((3,) * peaks.ndim))
     if not count:
-        return in_raster_order(on_input_grid(numbers, grid), scored(np.zeros(0)))
+        nothing = scored(np.zeros(0)) | _points(np.zeros((0, heat.ndim)), grid, place)
+        return in_raster_order(on_input_grid(numbers, grid), nothing)
     away, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
     discs = np.where(away <= settings.radius, numbers[tuple(nearest)], 0)
     heights = np.zeros(count + 1, np.float32)
     heights[numbers[peaks]] = heat[peaks]
-    return in_raster_order(on_input_grid(discs, grid), scored(heights[1:]))
+    columns = scored(heights[1:]) | _points(_tops(heat, numbers, count), grid, place)
+    return in_raster_order(on_input_grid(discs, grid), columns)
+
+
+def _tops(heat: FloatArray, numbers: LabelArray, count: int) -> FloatArray:
+    # where each peak lies, (count, axes) entries of the map
+    at = np.nonzero(numbers)
+    own = numbers[at] - 1
+    size = np.bincount(own, minlength=count)
+    moved = [_beside(heat, at, axis) for axis in range(heat.ndim)]
+    sums = [np.bincount(own, along + step, count) for along, step in zip(at, moved, strict=True)]
+    tops: FloatArray = np.stack(sums, axis=1) / size[:, None]
+    return tops
+
+
+def _beside(heat: FloatArray, at: tuple[AnyArray, ...], axis: int) -> FloatArray:
+    """Say how far from an entry the top lies along an axis, from -0.5 to 0.5 entries."""
+    last = heat.shape[axis] - 1
+    places = [(*at[:axis], np.clip(at[axis] + k, 0, last), *at[axis + 1 :]) for k in (-1, 0, 1)]
+    values = np.stack([heat[place].astype(np.float64) for place in places])
+    values[~np.isfinite(values)] = 0
+    positive = (values > 0).all(axis=0)
+    low, here, high = np.where(positive, np.log(np.where(positive, values, 1)), values)
+    bend = 2 * here - low - high
+    step = np.divide(high - low, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
+    inside = (at[axis] > 0) & (at[axis] < last)
+    return np.where(inside, np.clip(step, -0.5, 0.5), 0)
+
+
+def _points(tops: FloatArray, grid: tuple[int, ...], place: Place | None) -> dict[str, AnyArray]:
+    first = (0,) * len(grid) if place is None else place.origin
+    along = zip("zyx"[-len(grid) :], tops.T, grid, first, strict=True)
+    return {
+        # an entry of the map lies in the middle of the pixels that it stands for
+        f"point_{axis}_px": np.round((column + start + 0.5) * step - 0.5, DIGITS)
+        for axis, column, step, start in along
+    }
 
 
 def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray:
@@ -98,11 +149,12 @@ def spot_reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequenc
 
 SPOTS = Recipe(
     name="spots",
-    what="one heat map: a disc around each of its peaks",
+    what="one heat map: a point, and a disc around it, for each of its peaks",
     source="local maxima, as Spotiflow (Dominguez Mantes et al. 2025, doi "
     "10.1038/s41592-025-02662-x) and U-FISH read their heat maps",
     label=label_spots,
     settings=SpotSettings,
+    placed=True,
     in_blocks=InBlocks(least_overlap=spot_reach, reach=spot_reach),
 )
 """The recipe of spots, such as of single molecules."""

@@ -137,6 +137,12 @@ def _write_rois(result: Result, path: Path) -> None:
     write_rois(result, path)
 
 
+def _write_points(result: Result, path: Path) -> None:
+    from bmz.write.points import write_points
+
+    write_points(result, path)
+
+
 def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
         form.write(path, result.rows(kind))
@@ -165,6 +171,7 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
     "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
+    "points": OutputKind(".points.csv", _write_points, by_default=False),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
 """Every kind that is written beside the record, in the order of writing."""
