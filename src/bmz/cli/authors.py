@@ -7,7 +7,8 @@ from math import isclose
 
 import click
 
-from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option, offered_files
+from bmz.cli.completion import offered_files
+from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option
 
 ADOPT_STATUS = """\b
 FILE is a state dict of Cellpose 1 to 3 or of Omnipose, or a TorchScript file of InstanSeg. The
