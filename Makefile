@@ -9,8 +9,8 @@ SECONDS ?= 3600
 EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet reference) \
 	$(addprefix --group ,test lint oracles docs)
 
-.PHONY: help demo test lint test-slow coverage test-wheel test-lowest fuzz conformance cards docs reference pictures \
-	format constraints constraints-lowest dist sbom audit clean
+.PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
+	pictures format constraints constraints-lowest conda dist sbom audit clean
 
 # List what can be made.
 help:
@@ -52,10 +52,11 @@ cards: $(VENV)/.test
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-# Write the pages that are made from the code: commands, findings, recipes, JSON documents, man page.
+# Write what is made from the code: pages of commands, findings, recipes, JSON, man page, lines of installation.
 reference: $(VENV)/.test
 	$(BIN)/python docs/commands.py docs/reference/commands.md share/man/man1/bmz.1
 	$(BIN)/python -m bmz.report.reference docs/reference
+	$(BIN)/python docs/install.py
 
 # Take the pictures of the docs again; needs Chromium.
 pictures: $(VENV)/.test
@@ -81,6 +82,13 @@ test-lowest:
 	build/lowest/bin/pip install --quiet -c constraints-lowest.txt -e '.[onnx,dask]' --group test onnx
 	build/lowest/bin/python -m pytest -n 2 --dist loadfile -W default  # old libraries warn
 
+# Run the tests with the newest versions that pyproject.toml allows, such as another bioimageio.spec than bioimageio.core's.
+test-newest:
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/pip install --quiet --upgrade pip  # older ones know no --group
+	build/newest/bin/pip install --quiet -e '.[onnx,dask]' --group test onnx
+	build/newest/bin/python -m pytest -n 2 --dist loadfile -W default  # new libraries warn
+
 # Write constraints.txt again for what pyproject.toml asks for; with UPGRADE=--upgrade the newest.
 constraints: $(VENV)/.test $(VENV)/.release
 	mkdir -p build
@@ -98,6 +106,10 @@ constraints-lowest: $(VENV)/.release
 		--resolution lowest-direct --python-version 3.11 --no-annotate --no-header -o build/lowest.txt
 	{ sed -n '/^#/p' constraints-lowest.txt; cat build/lowest.txt; } > build/new.txt
 	mv build/new.txt constraints-lowest.txt
+
+# Check the recipe of conda: that it renders, and asks for what pyproject.toml asks for.
+conda: $(VENV)/.test $(VENV)/.release
+	$(BIN)/python -m pytest tests/ship/test_install.py
 
 # Build wheel and sdist into dist.
 dist: $(VENV)/.test

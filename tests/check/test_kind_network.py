@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as nn
 
 from bmz.base.arrays import FloatArray
 from bmz.check import kind_network
 from bmz.check.kind_network import Block, layers_of, layers_run_by, network_features
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _same(image: torch.Tensor, weights: torch.Tensor, stride: int, groups: int) -> torch.Tensor:
+torch = pytest.importorskip("torch")
+nn = pytest.importorskip("torch.nn.functional")
+
+
+def _same(image: Tensor, weights: Tensor, stride: int, groups: int) -> Tensor:
     """Convolve with the zeros of TensorFlow's "SAME": an odd one goes to the end."""
     kernel = weights.shape[-1]
     pads = [max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in reversed(image.shape[2:])]
     padded = nn.pad(image, [part for n in pads for part in (n // 2, n - n // 2)])
-    return nn.conv2d(padded, weights, stride=stride, groups=groups)
+    found: Tensor = nn.conv2d(padded, weights, stride=stride, groups=groups)
+    return found
 
 
 def _by_torch(block: Block, image: FloatArray) -> FloatArray:

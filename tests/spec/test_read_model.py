@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bmz.spec import read
 from bmz.spec.model import Fixed, LikeAxis, ModelSpec, PackagedFile, Stepped, Tolerance
 from bmz.spec.package_files import (
     FileMissing,
     HashDiffers,
+    LibrariesDoNotMatch,
     PackageInvalid,
     PathLeavesPackage,
     verified,
@@ -163,3 +166,28 @@ def test_a_missing_file_and_another_file_are_told_apart(tmp_path: Path) -> None:
     assert (
         verified(PackagedFile(path, sha256_of(path).upper()), "onnx weights", tmp_path).path == path
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "pydantic", "refused"),
+    [
+        ("0.5.12.0", "2.14.4", True),
+        ("0.5.14.2", "2.14.0", True),
+        ("0.5.14.3", "2.14.4", False),
+        ("0.5.12.0", "2.13.5", False),
+        ("0.6.0a1", "2.15.0b2", False),
+        ("0.5.15", "3", False),
+    ],
+)
+def test_libraries_that_call_every_model_invalid_are_told_apart_from_a_faulty_model(
+    spec: str, pydantic: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {"bioimageio.spec": spec, "pydantic": pydantic}
+    monkeypatch.setattr(read, "version_of", versions.get)
+    content = description()
+    del content["name"]
+    manifest = write_package(tmp_path / "net", description())
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+
+    with pytest.raises(LibrariesDoNotMatch if refused else PackageInvalid):
+        read_model(manifest)

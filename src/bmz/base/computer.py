@@ -50,10 +50,10 @@ def _versions() -> Mapping[str, str]:
     import platform  # here: it takes long to import
 
     entries = {"bmz": version(), "python": platform.python_version()}
-    return entries | {name: number for name in NOTED_LIBRARIES if (number := _version_of(name))}
+    return entries | {name: number for name in NOTED_LIBRARIES if (number := version_of(name))}
 
 
-def _version_of(library: str) -> str | None:
+def version_of(library: str) -> str | None:
     """Read the version in the metadata of a library; None where it is not installed.
 
     ``importlib.metadata.version`` reads all of it as an e-mail, which takes several times as long.

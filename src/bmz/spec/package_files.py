@@ -44,6 +44,18 @@ class PackageNewer(CouldNotTell):
         self.why = why
 
 
+class LibrariesDoNotMatch(CouldNotTell):
+    """The installed bioimageio.spec and pydantic call every model invalid."""
+
+    def __init__(self, spec: str, pydantic: str) -> None:
+        super().__init__(
+            f"bioimageio.spec {spec} reads no model with pydantic {pydantic}",
+            hint="pip install --upgrade bioimageio.spec, or pip install 'pydantic<2.14' where "
+            "bioimageio.core asks for that version",
+            code="package.libraries",
+        )
+
+
 class PathLeavesPackage(CouldNotTell):
     """A path in the manifest, or a link in the folder, points outside the package."""
 

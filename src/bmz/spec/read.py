@@ -13,12 +13,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import Step
-from bmz.base.computer import version
+from bmz.base.computer import version, version_of
 from bmz.base.notes import Json, Notes
 from bmz.base.values import dataclass
 from bmz.spec import model as words
 from bmz.spec.model import ModelSpec
-from bmz.spec.package_files import PackageInvalid, PackageNewer, PackageUnreadable
+from bmz.spec.package_files import (
+    LibrariesDoNotMatch,
+    PackageInvalid,
+    PackageNewer,
+    PackageUnreadable,
+)
 from bmz.spec.tolerances import with_lists_of_outputs
 from bmz.spec.translate import Source, repaired, translate
 
@@ -250,6 +255,8 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
         It describes no model, or violates the specification.
     PackageNewer
         It has a newer format, or steps or weights that are not known here.
+    LibrariesDoNotMatch
+        The installed versions of two libraries read no model.
     PathLeavesPackage
         A file lies outside the folder of the manifest.
     """
@@ -315,10 +322,28 @@ def _validate(manifest: Path, content: dict[str, Any], written: FormatVersion) -
     )
     description = build_description(content, context=context, format_version="latest")
     if isinstance(description, InvalidDescr):
+        _refuse_libraries()
         raise _refusal(manifest, content, written, description)
     if not isinstance(description, ModelDescr):
         raise PackageInvalid(manifest, f"wanted a model, found {type(description).__name__}")
     return description
+
+
+def _refuse_libraries() -> None:
+    """Refuse the versions of two libraries that call every model invalid.
+
+    Before 0.5.14.3 bioimageio.spec calls pydantic's handlers with an argument that pydantic 2.14
+    takes no more.
+    """
+    spec, pydantic = version_of("bioimageio.spec") or "", version_of("pydantic") or ""
+    if _numbers(spec) < (0, 5, 14, 3) and _numbers(pydantic) >= (2, 14):
+        raise LibrariesDoNotMatch(spec, pydantic)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Give the numbers with which a version begins."""
+    start = version.partition("+")[0].split(".")
+    return tuple(int(number[0]) for part in start if (number := re.match(r"\d+", part)))
 
 
 def _refusal(

@@ -1,0 +1,116 @@
+"""Write what an installation takes into README, docs, action and the recipe of conda.
+
+``python docs/install.py`` is a part of ``make reference``. `SOURCE` is the one place to switch on
+the day of the release. What is needed comes from pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+SOURCE = "repository"
+"""Where bmz is installed from: ``repository`` until it is on PyPI, then ``pypi``."""
+
+REPOSITORY = "https://github.com/bmz-dev/bmz"
+
+LINES: Mapping[str, Mapping[str, str]] = {
+    "repository": {
+        "clone": "pip install -c constraints.txt '.[{extras}]'",
+        "line": f"pip install 'bmz[{{extras}}] @ git+{REPOSITORY}'",
+        "tool": f"uv tool install 'bmz[{{extras}}] @ git+{REPOSITORY}'",
+        "pipx": f"pipx install 'bmz[{{extras}}] @ git+{REPOSITORY}'",
+        "package": f"bmz[{{extras}}] @ git+{REPOSITORY}",
+    },
+    "pypi": {
+        "clone": "pip install 'bmz[{extras}]'",
+        "line": "pip install 'bmz[{extras}]'",
+        "tool": "uv tool install 'bmz[{extras}]'",
+        "pipx": "pipx install 'bmz[{extras}]'",
+        "package": "bmz[{extras}]",
+    },
+}
+"""By source, then by kind: in a clone, elsewhere, by uv, by pipx, and what an action installs."""
+
+PLACES: Mapping[str, str] = {
+    "README.md": "clone",
+    "docs/index.md": "line",
+    "docs/tutorial/lesson.md": "line",
+    "docs/how-to/ci.md": "line",
+    "docs/how-to/cluster.md": "line",
+    "action.yml": "package",
+}
+"""The kind of the line of each file that says how bmz is installed first."""
+
+RECIPE = "share/conda/recipe.yaml"
+NAMES_OF_CONDA = {"typing-extensions": "typing_extensions"}
+
+
+def with_lines(text: str, kind: str, source: str = SOURCE) -> str:
+    """Put the lines of `source` in the place of those of any source; extras stay.
+
+    Parameters
+    ----------
+    text : of a file
+    kind : of the line that the file shows; lines of uv and pipx are always found
+    source : ``repository`` or ``pypi``
+    """
+    if kind == "package":
+        pattern = r"(?m)(?<=^    default: \")bmz\[(?P<extras>[\w,-]+)\][^\"\n]*"
+        return re.sub(pattern, lambda m: _line(m, "package", source), text)
+    start = {"clone": "pip", "line": "pip"} | {"tool": "uv tool", "pipx": "pipx"}
+    for each in (kind, "tool", "pipx"):
+        pattern = (
+            rf"(?<![\w-]){start[each]} install (?:-c constraints\.txt )?"
+            rf"'(?:bmz|\.)\[(?P<extras>[\w,-]+)\](?: @ [^'\n]*)?'"
+        )
+        text = re.sub(pattern, lambda m, each=each: _line(m, each, source), text)  # type: ignore[misc]
+    return text
+
+
+def _line(match: re.Match[str], kind: str, source: str) -> str:
+    return LINES[source][kind].format(extras=match["extras"])
+
+
+def with_requirements(recipe: str, needed: list[str]) -> str:
+    """Write the requirements of the package into the recipe of conda, in the words of conda."""
+    head, _, rest = recipe.partition("  run:\n")
+    tail = rest[rest.index("\n\n") :]
+    lines = ["    - python >=${{ python_min }}", *(f"    - {_of_conda(text)}" for text in needed)]
+    lines.append("    - onnxruntime >=1.19  # the extra onnx, as conda has no extras")
+    return head + "  run:\n" + "\n".join(lines) + tail
+
+
+def _of_conda(text: str) -> str:
+    requirement = Requirement(text)
+    versions = ",".join(sorted(map(str, requirement.specifier), key=lambda word: word[0] != ">"))
+    return f"{NAMES_OF_CONDA.get(requirement.name, requirement.name)} {versions}"
+
+
+def written(root: Path = ROOT, source: str = SOURCE) -> dict[Path, str]:
+    """Give the content that each file is to have."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pages = {
+        root / name: with_lines((root / name).read_text(encoding="utf-8"), kind, source)
+        for name, kind in PLACES.items()
+    }
+    recipe = (root / RECIPE).read_text(encoding="utf-8")
+    return {**pages, root / RECIPE: with_requirements(recipe, project["dependencies"])}
+
+
+def main() -> int:
+    """Write all files."""
+    for path, text in written().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
