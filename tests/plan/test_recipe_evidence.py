@@ -356,6 +356,8 @@ def test_names_are_those_of_the_channel_axis() -> None:
          {"foreground_channel": 0, "horizontal_channel": 1, "vertical_channel": 2}),
         (("vertical map", "horizontal map", "nucleus"), "hover",
          {"foreground_channel": 2, "horizontal_channel": 1, "vertical_channel": 0}),
+        (("foreground", "center distances", "boundary distances"), "distances",
+         {"foreground_channel": 0, "centre_channel": 1, "boundary_channel": 2}),
         (("foreground", "centre", "offset_y", "offset_x"), "panoptic",
          {"foreground_channel": 0, "centre_channel": 1, "offset_channel": 2}),
         (("spots",), "spots", {}),

@@ -60,6 +60,21 @@ def boundary(labels: LabelArray) -> FloatArray:
     return edge.astype(np.float32)
 
 
+def distances_within(labels: LabelArray) -> tuple[FloatArray, FloatArray]:
+    """Give the distance to the centre and the nearness to the edge, as micro-sam is trained on."""
+    centre, edge = (np.ones(labels.shape, np.float32) for _ in range(2))
+    for number in range(1, int(labels.max()) + 1):
+        inside = labels == number
+        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        middle = np.unravel_index(depth.argmax(), depth.shape)
+        away = np.sqrt(
+            sum((at - m) ** 2 for at, m in zip(np.indices(depth.shape), middle, strict=True))
+        )
+        centre[inside] = away[inside] / max(away[inside].max(), 1)
+        edge[inside] = 1 - depth[inside] / depth.max()
+    return centre, edge
+
+
 def without_contour(labels: LabelArray) -> FloatArray:
     """Give the foreground as BiaPy trained it until 3.6.3: cells without their outermost px."""
     return foreground(labels) * (1 - contour(labels))
@@ -287,6 +302,8 @@ FAMILIES = (
            exact=False, lost=0.2),
     Family("panoptic", lambda t: np.concatenate([foreground(t)[None], centres_and_offsets(t)]),
            lost=0.02),
+    Family("distances", lambda t: np.stack([foreground(t), *distances_within(t)]),
+           parameters={"foreground_smoothing": 0.0}, exact=False, lost=0.1),
     Family("spots", lambda t: spots(t)[None], discs),
     # a nucleus with a neck
     Family("distance_watershed", lambda t: foreground(apart(t))[None], apart, lost=0.1),

@@ -83,7 +83,7 @@ def test_blocks_of_any_size_give_the_objects_of_the_whole(name: str, side: int) 
 
 UNCERTAIN = (
     "mesmer", "contour", "boundary", "distance_watershed", "components", "flows", "hover",
-    "panoptic", "spots",
+    "panoptic", "spots", "distances",
 )  # fmt: skip
 
 

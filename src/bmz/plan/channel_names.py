@@ -14,6 +14,7 @@ BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border
 CONTOUR = {"contour", "contours"}
 CENTRE = {"centre", "centres", "center", "centers", "ctr", "heatmap"}
 OFFSET = {"offset", "offsets"}
+DISTANCE = {"distance", "distances", "dist"}
 SPOT = {"spot", "spots", "puncta", "punctum"}
 KINDS = {"background", "bg", "type", "types", "class", "classes"}
 LABELS = {"label", "labels", "instances", "instance_labels"}
@@ -97,7 +98,7 @@ def named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None
         return RecipeChoice("mesmer", why, tensor.id)
     if tensor.channels == 1 and names and word_in(names[0], SPOT):
         return RecipeChoice("spots", why, tensor.id)
-    return _places_in_objects(tensor, names, why)
+    return _places_in_objects(tensor, names, why) or _distances(tensor, names, why)
 
 
 def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
@@ -122,6 +123,20 @@ def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> 
         places |= {"centre_channel": centre, "offset_channel": offset}
         return RecipeChoice("panoptic", why, tensor.id, places)
     return None
+
+
+def _distances(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
+    # the distance to the centre, and that to the edge, beside the foreground
+    def first(words: set[str], among: set[str]) -> int | None:
+        return next((i for i, n in enumerate(names) if n in among and word_in(n, words)), None)
+
+    far = {name for name in names if word_in(name, DISTANCE)}
+    foreground = first(FOREGROUND, set(names) - far)
+    centre, edge = first(CENTRE, far), first(BOUNDARY, far)
+    if foreground is None or centre is None or edge is None:
+        return None
+    places = {"foreground_channel": foreground, "centre_channel": centre, "boundary_channel": edge}
+    return RecipeChoice("distances", why, tensor.id, places)
 
 
 def _classes_from(tensor: TensorSpec, begin: int) -> dict[str, int | str]:

@@ -17,6 +17,7 @@ _NAMES = (
     "affinities",
     "hover",
     "panoptic",
+    "distances",
     "spots",
     "distance_watershed",
     "components",

@@ -1,0 +1,122 @@
+"""The label recipe ``distances``: seeds lie near the centre and far from the edge of an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
+from bmz.base.ndimage import smoothed
+from bmz.base.values import dataclass
+from bmz.process.distance_watershed import watershed
+from bmz.process.object_columns import scored
+from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe, Value
+from bmz.process.relabel import (
+    connected,
+    in_raster_order,
+    mean_of_each,
+    on_input_grid,
+    one_map,
+    without_small,
+)
+
+TRUNCATE = 3.0
+"""Standard deviations after which the Gaussians end, as in vigra and bioimage-cpp."""
+
+
+@dataclass(frozen=True)
+class DistanceSettings:
+    """The parameters of the recipe."""
+
+    foreground_channel: Annotated[int, Knob("of the map of all objects, counted from 0", 0)] = 0
+    centre_channel: Annotated[
+        int, Knob("of the distance to the centre: 0 there, 1 at the farthest of the object", 0)
+    ] = 1
+    boundary_channel: Annotated[
+        int, Knob("of the nearness to the edge: 1 there, 0 at the deepest of the object", 0)
+    ] = 2
+    foreground_threshold: Annotated[
+        float, Knob("the foreground of an object is higher, probability", 0, 1)
+    ] = 0.5
+    centre_threshold: Annotated[
+        float, Knob("a seed is where the distance to the centre is lower", 0, 1)
+    ] = 0.5
+    boundary_threshold: Annotated[
+        float, Knob("and the nearness to the edge is lower, too", 0, 1)
+    ] = 0.5
+    foreground_smoothing: Annotated[
+        float,
+        Knob("standard deviation of a Gaussian over the foreground, px of the map", 0, grows=1),
+    ] = 1.0
+    distance_smoothing: Annotated[float, Knob("the same over both distances", 0, grows=1)] = 1.6
+    min_size: Annotated[int, Knob("smallest object, px of the map", 0, grows=2)] = 0
+
+
+def label_distances(
+    output: AnyArray, grid: tuple[int, ...], settings: DistanceSettings
+) -> Labelled:
+    """Flood the foreground from where both distances are low, over the nearness to the edge.
+
+    Foreground that no seed reaches is no object.
+
+    Parameters
+    ----------
+    output : (c, (z,) y, x), of which three channels are read; what is not a number counts as 0
+    grid : spacing of the map, px of the input
+    settings : the parameters
+
+    Returns
+    -------
+    Labelled
+        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+
+    Raises
+    ------
+    ChannelsDiffer
+        The output lacks a channel.
+    """
+    foreground = _smooth(output, settings.foreground_channel, settings.foreground_smoothing)
+    centre = _smooth(output, settings.centre_channel, settings.distance_smoothing)
+    edge = _smooth(output, settings.boundary_channel, settings.distance_smoothing)
+    mask = foreground > settings.foreground_threshold
+    seeds = mask & (centre < settings.centre_threshold) & (edge < settings.boundary_threshold)
+    markers, _ = connected(seeds)
+    labels = without_small(watershed(edge, markers, mask), settings.min_size, (1,) * mask.ndim)
+    labels = in_raster_order(on_input_grid(labels, grid)).labels
+    return Labelled(labels, scored(mean_of_each(labels, on_input_grid(foreground, grid))))
+
+
+def _smooth(output: AnyArray, channel: int, sigma: float) -> FloatArray:
+    values = np.nan_to_num(np.asarray(one_map("distances", output, channel), np.float32))
+    if not sigma:
+        return values
+    return np.asarray(smoothed(values, [sigma] * values.ndim, mode="mirror", truncate=TRUNCATE))
+
+
+def _reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
+    widest = max(float(parameters["foreground_smoothing"]), float(parameters["distance_smoothing"]))
+    return int(TRUNCATE * widest + 0.5) + 1
+
+
+def _unlabelled(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
+    # what may still be reached from beyond this part of the map
+    sigma, channel = (
+        float(parameters["foreground_smoothing"]),
+        int(parameters["foreground_channel"]),
+    )
+    foreground = _smooth(maps, channel, sigma)
+    return np.asarray((foreground > float(parameters["foreground_threshold"])) & (labels == 0))
+
+
+DISTANCES = Recipe(
+    name="distances",
+    what="foreground, distance to the centre and nearness to the edge: watershed from low ones",
+    source="Archit et al. 2025, micro-sam, doi 10.1038/s41592-024-02580-4; "
+    "watershed_from_center_and_boundary_distances of torch-em",
+    label=label_distances,
+    settings=DistanceSettings,
+    in_blocks=InBlocks(least_overlap=_reach, unlabelled=_unlabelled, reach=_reach),
+)
+"""The recipe of the automatic decoder of micro-sam."""
