@@ -224,33 +224,38 @@ _AROUND = (
 ones in the order of ``scipy.ndimage.distance_transform_edt``, whose import takes longer."""
 
 
-def outlines(labels: AnyArray) -> tuple[BoolArray, BoolArray]:
-    """Find the outline of every object, and the thin shade around it.
+def outline(labels: AnyArray, width_px: tuple[int, int] = (_WIDTH_PX, _WIDTH_PX)) -> BoolArray:
+    """Find the outline of every object.
 
-    The outline lies inside the object and is two pixels wide: where two objects touch, each keeps
-    its own.
+    It lies inside the object: where two objects touch, each keeps its own. There is none along the
+    border of the image: the object goes on there.
 
     Parameters
     ----------
     labels : (y, x) integers, 0 background
+    width_px : of the outline along y and along x
+    """
+    edge: BoolArray = (labels > 0) & _near_change(labels, width_px)
+    return edge
 
-    Returns
-    -------
-    outline, shade : (y, x) bool
-        the shade is the pixel outside of the outline on background
+
+def shade(labels: AnyArray) -> BoolArray:
+    """Find the pixels of background that share a side with an object, which lift its outline.
+
+    Parameters
+    ----------
+    labels : (y, x) integers, 0 background
     """
     inside = labels > 0
-    # no outline along the border of the image: the object goes on there
-    edge = inside & _near_change(labels)
-    shade = np.zeros_like(inside)
+    near = np.zeros_like(inside)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        shade[here] |= inside[there]
-        shade[there] |= inside[here]
-    return edge, shade & ~inside
+        near[here] |= inside[there]
+        near[there] |= inside[here]
+    return near & ~inside
 
 
-def _near_change(labels: AnyArray) -> BoolArray:
-    """Say where a label changes within the 5 x 5 pixels around each."""
+def _near_change(labels: AnyArray, reach_px: tuple[int, int]) -> BoolArray:
+    """Say where a label changes within so many pixels along y and along x around each."""
     near = np.zeros(labels.shape, np.bool_)
     for axis in (0, 1):
         count = labels.shape[axis]
@@ -258,8 +263,8 @@ def _near_change(labels: AnyArray) -> BoolArray:
         begin, end = _along(axis, 0, count - 1), _along(axis, 1, count)
         np.not_equal(labels[end], labels[begin], out=changes[begin])
         # between a pixel and the next: from two pixels before to one behind
-        along = _spread(changes, axis, _WIDTH_PX, _WIDTH_PX - 1)
-        near |= _spread(along, 1 - axis, _WIDTH_PX, _WIDTH_PX)
+        along = _spread(changes, axis, reach_px[axis], reach_px[axis] - 1)
+        near |= _spread(along, 1 - axis, reach_px[1 - axis], reach_px[1 - axis])
     return near
 
 
@@ -370,7 +375,7 @@ def overlay(image: Pixels, labels: Pixels) -> AnyArray:
     fewer = numbers.astype(smallest_unsigned(numbers.max(initial=0)), copy=False)
     shown = image.part({a: i for a, i in plane.items() if a in image.axes})
     sides = _sides(numbers.shape)
-    return _drawn(_greys_or_colours(shrunk(shown, sides)), nearest(fewer, sides))
+    return _drawn(_greys_or_colours(shrunk(shown, sides)), fewer, sides)
 
 
 def fullest_plane(labels: Pixels) -> dict[str, int]:
@@ -429,21 +434,27 @@ _RIM = 0.45
 """A rim of the image's colours this much darker lifts the line off the image."""
 
 
-def _drawn(base: NDArray[np.uint8], labels: AnyArray) -> AnyArray:
-    """Draw outlines over a picture, which is enlarged to the size of `labels`.
+def _drawn(base: NDArray[np.uint8], labels: AnyArray, sides: tuple[int, int]) -> AnyArray:
+    """Draw outlines over a picture, which is enlarged, or as large as it will be.
 
     Parameters
     ----------
     base : (height, width, 3), or (height, width, 1) of greys
     labels : (y, x) integers without gaps, 0 background
+    sides : of the picture
     """
-    edge, shade = outlines(labels)
-    picture = _enlarged(base, (labels.shape[0], labels.shape[1]))
-    flat = picture.reshape(-1, 3)
-    rim, line = np.flatnonzero(shade), np.flatnonzero(edge)
-    flat[rim] = _DARKER[flat[rim]]
     bright = float(base.mean()) > _BRIGHT * 255
-    flat[line] = _bytes(outline_colours(labels, bright=bright))[labels.reshape(-1)[line]]
+    fine = nearest(labels, sides)
+    colours = _bytes(outline_colours(fine, bright=bright))
+    # where the rows of the picture come in twos, only the first of each two is drawn on
+    step = 2 if sides[0] % (2 * len(labels)) == 0 else 1
+    some = fine[::step]
+    picture = _enlarged(base, some.shape)
+    line = np.flatnonzero(outline(some, (_WIDTH_PX // step, _WIDTH_PX)))
+    picture.reshape(-1, 3)[line] = colours.take(some.reshape(-1)[line], axis=0)
+    picture = nearest(picture, sides)
+    flat, rim = picture.reshape(-1, 3), np.flatnonzero(shade(fine))
+    flat[rim] = _DARKER[flat.take(rim, axis=0)]
     return picture
 
 
