@@ -19,9 +19,10 @@ from bmz.write.overlay import (
     _grown,
     fullest_plane,
     in_colour,
+    outline,
     outline_colours,
-    outlines,
     overlay,
+    shade,
     stretched,
     write_overlay,
 )
@@ -41,18 +42,30 @@ def two_squares(side: int = 600) -> AnyArray:
 def test_outlines_lie_inside_their_objects_and_shade_outside() -> None:
     labels = two_squares()
 
-    edge, shade = outlines(labels)
+    edge, shaded = outline(labels), shade(labels)
 
     assert not edge[labels == 0].any()
-    assert not shade[labels > 0].any()
+    assert not shaded[labels > 0].any()
     assert edge[100:102, 100:300].all()
     assert not edge[102:198, 102:198].any()
+
+
+@pytest.mark.parametrize(("side", "factor"), [(40, 26), (256, 4), (300, 3), (512, 2)])
+def test_an_enlarged_picture_has_outlines_of_two_of_its_own_pixels(side: int, factor: int) -> None:
+    chance = np.random.default_rng(side)
+    labels = np.kron(chance.integers(0, 4, (8, 5)), np.ones((side // 8, 7), int))
+    dark = array(np.zeros(labels.shape, np.uint8), "yx")
+    large = np.kron(labels, np.ones((factor, factor), int))
+
+    picture = overlay(dark, array(labels, "yx"))
+
+    np.testing.assert_array_equal(picture.any(-1), outline(large))
 
 
 def test_an_object_is_open_where_the_image_ends() -> None:
     labels = np.ones((20, 20), np.int32)
 
-    assert not outlines(labels)[0].any()
+    assert not outline(labels).any()
 
 
 @pytest.mark.parametrize("bright", [False, True])
@@ -179,10 +192,10 @@ def test_outlines_are_where_the_label_changes_within_two_pixels(labels: AnyArray
     lowest = ndimage.minimum_filter(labels, 5, mode="nearest")
     inside = labels > 0
 
-    edge, shade = outlines(labels)
+    edge, shaded = outline(labels), shade(labels)
 
     np.testing.assert_array_equal(edge, inside & (highest != lowest))
-    np.testing.assert_array_equal(shade, ndimage.binary_dilation(inside) & ~inside)
+    np.testing.assert_array_equal(shaded, ndimage.binary_dilation(inside) & ~inside)
 
 
 @given(hnp.arrays(np.int32, (14, 17), elements=st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3])))
