@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray
+from bmz.check import blobs
 from bmz.check.blobs import (
     DIAMETER_OF_SIGMA,
     FAINT,
     LEAST_SIDE,
-    LEVELS,
     REACH,
     STENCIL_VARIANCE,
     Level,
@@ -50,28 +50,44 @@ def first(plane: Plane) -> Octave:
     return next(octaves(plane))
 
 
+@pytest.mark.parametrize("together", [0, blobs.TOGETHER])
 @given(plane=planes())
-def test_a_top_is_a_maximum_over_three_levels_and_nine_pixels(plane: Plane) -> None:
-    octave = first(plane)
-    stack = np.stack(octave.responses)
+def test_a_top_is_a_maximum_over_three_levels_and_nine_pixels(plane: Plane, together: int) -> None:
+    stack = first(plane).responses
     most = ndi.maximum_filter(stack, 3, mode="nearest")
     least = ndi.minimum_filter(stack, 3, mode="nearest")
     marks = ((stack == most) & (stack > FAINT)) | ((stack == least) & (stack < -FAINT))
 
-    for k in range(1, LEVELS + 1):
-        y, x = _tops(octave.responses[k - 1 : k + 2])
+    marks[[0, -1]] = False
 
-        np.testing.assert_array_equal(np.stack([y, x]), np.stack(np.nonzero(marks[k])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs, "TOGETHER", together)
+        tops = _tops(stack)
+
+    np.testing.assert_array_equal(np.stack(tops), np.stack(np.nonzero(marks)))
 
 
 @given(plane=planes())
 def test_the_surroundings_of_every_pixel_are_those_of_the_padded_plane(plane: Plane) -> None:
-    y, x = (at.ravel() for at in np.indices(plane.shape))
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
+    both = np.stack([plane, -plane])
+    k, y, x = (at.ravel() for at in np.indices(both.shape))
+    padded = np.pad(both, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
 
-    found = _around(plane, y, x)
+    found = _around(both, k, y, x)
 
     np.testing.assert_array_equal(found, windows.reshape(-1, 3, 3).transpose(1, 2, 0))
+
+
+@given(plane=planes())
+def test_levels_that_are_reckoned_together_have_the_responses_of_each(plane: Plane) -> None:
+    octave = first(plane)
+    factors = -np.arange(1.0, len(octave.blurred) + 1)
+
+    both = laplacian(octave.blurred, factors)
+
+    for image, factor, response in zip(octave.blurred, factors, both, strict=True):
+        np.testing.assert_array_equal(response, laplacian(image, factor))
 
 
 @given(plane=planes())

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
+from bmz.base.arrays import FEW, median
+from bmz.check.kind_greys import BINS, shares_in_bins
 from bmz.check.pixel_values import (
     _brightest,
     bits,
@@ -138,3 +140,33 @@ def test_the_noise_of_whole_numbers_is_that_of_the_same_fractions(plane: Plane) 
         whole = plane.astype(dtype)
 
         assert noise_level(whole) == noise_level(whole.astype(np.float64))
+
+
+@given(
+    values=some.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.integers(1, 9) | st.integers(FEW - 1, FEW + 2),
+        elements=st.floats(-1000, 1000, width=32, allow_subnormal=False) | st.just(np.nan),
+    )
+)
+def test_a_median_is_that_of_numpy(values: Plane) -> None:
+    np.testing.assert_array_equal(median(values), float(np.median(values)))
+
+
+def test_there_is_no_median_of_nothing() -> None:
+    assert np.isnan(median(np.zeros(0)))
+
+
+@given(
+    values=some.arrays(
+        np.float32,
+        st.integers(1, 50),
+        elements=st.floats(-0.5, 1.5, width=32)
+        | st.integers(0, BINS).map(lambda n: n / BINS)
+        | st.integers(0, BINS).map(lambda n: float(np.nextafter(np.float32(n / BINS), -1))),
+    )
+)
+def test_shares_are_counted_as_by_the_histogram_of_numpy(values: Plane) -> None:
+    counts, _ = np.histogram(values, BINS, (0, 1))
+
+    np.testing.assert_array_equal(shares_in_bins(values), counts)

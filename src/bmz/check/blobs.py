@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ BLOCK = 65_536
 """About so many pixels are reckoned at a time: more do not fit into the cache."""
 
 
-def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
+def blurred(image: FloatArray, sigma_px: float, out: FloatArray | None = None) -> FloatArray:
     """Blur with a Gaussian, the edge repeated, as `scipy.ndimage.gaussian_filter` does.
 
     The sums are of float32 and are made for a row at a time instead of for a pixel.
@@ -30,6 +30,7 @@ def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
     ----------
     image : (y, x) float32
     sigma_px : its sigma
+    out : where the result is written, (y, x) float32 in one piece; a new array without it
 
     Returns
     -------
@@ -37,7 +38,7 @@ def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
     """
     weights = gaussian(sigma_px).astype(np.float32)
     reach = len(weights) - 1
-    result = np.empty_like(image)
+    result = np.empty_like(image) if out is None else out
     for top in range(0, len(image), count := _rows_at_a_time(image)):
         part = result[top : top + count]
         down = _weighted(_rows(image, top - reach, top + len(part) + reach), weights)
@@ -50,10 +51,10 @@ def blurred(image: FloatArray, sigma_px: float) -> FloatArray:
 
 
 def _rows(image: FloatArray, start: int, stop: int) -> FloatArray:
-    """Give rows from `start` to `stop`; beyond the image the first and the last one."""
-    if start >= 0 and stop <= len(image):
-        return image[start:stop]
-    return image.take(np.arange(start, stop), axis=0, mode="clip")
+    """Give rows of (..., y, x) from `start` to `stop`; beyond it the first and the last one."""
+    if start >= 0 and stop <= image.shape[-2]:
+        return image[..., start:stop, :]
+    return image.take(np.arange(start, stop), axis=-2, mode="clip")
 
 
 def _rows_at_a_time(image: FloatArray) -> int:
@@ -111,31 +112,38 @@ def _weighted(lines: FloatArray, weights: FloatArray) -> FloatArray:
     return total
 
 
-def laplacian(image: FloatArray, factor: float) -> FloatArray:
+def laplacian(
+    image: FloatArray, factor: FloatArray | float, out: FloatArray | None = None
+) -> FloatArray:
     """Give the five-point Laplacian times a factor, the edge repeated.
 
     Parameters
     ----------
-    image : (y, x) float32, two pixels a side or more
-    factor : such as minus the square of sigma
+    image : (y, x) float32, two pixels a side or more; or several, (k, y, x)
+    factor : such as minus the square of sigma; or (k,), one for each
+    out : where the result is written, in one piece; a new array without it
 
     Returns
     -------
-    (y, x) float32
+    float32, of the shape of `image`
     """
-    response = np.empty_like(image)
-    for top in range(0, len(image), count := _rows_at_a_time(image)):
-        rows = _rows(image, top - 1, min(top + count, len(image)) + 1)
-        here, sides = rows[1:-1], response[top : top + count]
-        np.add(rows[2:], rows[:-2], out=sides)
-        first, last = (sides[:, at] + here[:, at] for at in (0, -1))
-        first, last = first + here[:, 1], last + here[:, -2]
+    factors = np.asarray(factor, np.float32)[..., np.newaxis, np.newaxis]
+    response, rows_px = np.empty_like(image) if out is None else out, image.shape[-2]
+    # of several images all rows at once: they are small
+    count = rows_px if image.ndim > 2 else _rows_at_a_time(image)  # noqa: PLR2004  (y and x)
+    for top in range(0, rows_px, count):
+        rows = _rows(image, top - 1, min(top + count, rows_px) + 1)
+        here, sides = rows[..., 1:-1, :], response[..., top : top + count, :]
+        np.add(rows[..., 2:, :], rows[..., :-2, :], out=sides)
+        first, last = (sides[..., at] + here[..., at] for at in (0, -1))
+        first, last = first + here[..., 1], last + here[..., -2]
         flat, pixels = sides.reshape(-1), here.reshape(-1)
         flat[:-1] += pixels[1:]
         flat[1:] += pixels[:-1]
-        sides[:, 0], sides[:, -1] = first, last  # where a row ends, the next one has been added
+        # where a row ends, the next one has been added
+        sides[..., 0], sides[..., -1] = first, last
         sides -= 4 * here
-        sides *= np.float32(factor)
+        sides *= factors
     return response
 
 
@@ -213,15 +221,15 @@ class Octave:
     ----------
     pixel : width of a pixel of this octave in px of the plane
     sigmas : (k,) blur of each level, in px of the plane
-    blurred : k arrays (y, x) float32
-    responses : k arrays (y, x) float32, as in `Level`
+    blurred : (k, y, x) float32
+    responses : (k, y, x) float32, as in `Level`
     weight : share of the whole plane that this octave stands for, over the share it has seen
     """
 
     pixel: float
     sigmas: FloatArray
-    blurred: tuple[FloatArray, ...]
-    responses: tuple[FloatArray, ...]
+    blurred: FloatArray
+    responses: FloatArray
     weight: float
 
     def level(self, k: int) -> Level:
@@ -282,8 +290,7 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
     while min(image.shape) >= LEAST_SIDE:
         window, weight = _window(image)
         blurs, sigmas = _blurs(window, blur, STEPS), _sigmas(blur)
-        responses = tuple(map(_response, blurs, sigmas))
-        yield Octave(pixel, sigmas * pixel, blurs, responses, weight)
+        yield Octave(pixel, sigmas * pixel, blurs, _responses(blurs, sigmas), weight)
         if window.shape == image.shape:
             image, blur = np.ascontiguousarray(blurs[LEVELS][::2, ::2]), float(STEPS[LEVELS]) / 2
         else:
@@ -303,25 +310,37 @@ def levels_of_enlarged(plane: FloatArray, numbers: Sequence[int], pixel: float) 
     blur = CAMERA_BLUR / pixel
     blurs, sigmas = _blurs(plane, blur, STEPS[: max(numbers) + 1]), _sigmas(blur)
     for k in numbers:
-        yield Level(pixel, float(sigmas[k]) * pixel, _response(blurs[k], sigmas[k]))
+        response = laplacian(blurs[k], -(sigmas[k] ** 2))
+        yield Level(pixel, float(sigmas[k]) * pixel, response)
 
 
-def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> tuple[FloatArray, ...]:
-    images = []
-    for step in map(float, steps):
+def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> FloatArray:
+    images = np.empty((len(steps), *image.shape), np.float32)
+    for step, out in zip(map(float, steps), images, strict=True):
         if step > blur:
-            image = blurred(image, float(np.sqrt(step**2 - blur**2)))
+            blurred(image, float(np.sqrt(step**2 - blur**2)), out=out)
             blur = step
-        images.append(image)
-    return tuple(images)
+        else:
+            out[...] = image
+        image = out
+    return images
 
 
 def _sigmas(blur: float) -> FloatArray:
     return np.sqrt(np.maximum(STEPS, blur) ** 2 + STENCIL_VARIANCE)
 
 
-def _response(image: FloatArray, sigma: float) -> FloatArray:
-    return laplacian(image, -(sigma**2))
+TOGETHER = 2 * BLOCK
+"""Levels of so many pixels in all are reckoned together: of small ones, calls take most time."""
+
+
+def _responses(blurs: FloatArray, sigmas: FloatArray) -> FloatArray:
+    if blurs.size <= TOGETHER:
+        return laplacian(blurs, -(sigmas**2))
+    responses = np.empty_like(blurs)
+    for image, sigma, out in zip(blurs, sigmas, responses, strict=True):
+        laplacian(image, -(sigma**2), out=out)
+    return responses
 
 
 def _window(image: FloatArray) -> tuple[FloatArray, float]:
@@ -347,41 +366,11 @@ def _window(image: FloatArray) -> tuple[FloatArray, float]:
 DIAMETER_OF_SIGMA = 2 * np.sqrt(2)
 """A disc answers most to the Laplacian whose zero crossing is its rim: radius sigma x sqrt 2."""
 
-BIN = 0.05
-"""Width of a bin of the size spectrum, in octaves."""
-
 FAINT = 0.005
 """Weaker blobs than this share of the range of the plane are rounding."""
 
 FLAT_TOP = 1e-12
 """A top bends at least this much."""
-
-LEAST_PX = 3.5
-"""Smaller blobs are left out: the grain of noise, and kinks of an interpolation."""
-
-SIZES = np.arange(0.5, 9.5, BIN)
-"""Bins of the size spectrum: log2 of the diameter in px."""
-
-SMOOTHING = 0.35
-"""Blur of the size spectrum, in octaves."""
-
-
-@dataclass(frozen=True)
-class BlobPeak:
-    """The commonest size of blob.
-
-    Parameters
-    ----------
-    diameter_px : its diameter
-    sign : 1 for bright blobs, -1 for dark ones
-    dominance : how far this sign outweighs the other at that size, 0 to 1
-    share : energy within about an octave of that size, of all energy of either sign, 0 to 1
-    """
-
-    diameter_px: float
-    sign: int
-    dominance: float
-    share: float
 
 
 def blobs_of(octave: Octave) -> FloatArray:
@@ -394,35 +383,44 @@ def blobs_of(octave: Octave) -> FloatArray:
     -------
     (n, 2) float64: diameter in px; energy, negative for a dark blob
     """
-    tops = [_tops(octave.responses[k - 1 : k + 2]) for k in range(1, LEVELS + 1)]
-    places = [(k, y, x) for k, (y, x) in enumerate(tops, start=1)]
-    below, here, above = (
-        np.concatenate([octave.responses[k + step][y, x] for k, y, x in places]).astype(float)
-        for step in (-1, 0, 1)
-    )
+    k, y, x = _tops(octave.responses)
+    below, here, above = (octave.responses[k + step, y, x].astype(float) for step in (-1, 0, 1))
     sign = np.sign(here)
-    sigma = np.repeat(octave.sigmas[1:-1], [y.size for y, _ in tops])
+    sigma = octave.sigmas[k]
     sigma *= 2.0 ** (_offset(sign * below, sign * here, sign * above) / LEVELS)
-    around = np.concatenate([_around(octave.blurred[k], y, x) for k, y, x in places], axis=-1)
-    energy = here**2 * sigma * _roundness(around) * octave.weight
+    energy = here**2 * sigma * _roundness(_around(octave.blurred, k, y, x)) * octave.weight
     blobs: FloatArray = np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy])
     return blobs
 
 
-def _tops(near: Sequence[FloatArray]) -> tuple[AnyArray, AnyArray]:
-    """Find y and x where the middle of three levels is as far out as all around, and not faint."""
-    width, places = near[1].shape[1], []
-    for top in range(0, len(near[1]), count := _rows_at_a_time(near[1])):
-        below, here, above = (_rows(r, top - 1, min(top + count, len(r)) + 1) for r in near)
-        middle = here[1:-1]
-        marked: BoolArray = middle == _outermost((below, here, above), np.maximum)
-        marked &= middle > FAINT
-        dark: BoolArray = middle == _outermost((below, here, above), np.minimum)
-        dark &= middle < -FAINT
-        # NumPy finds a few marks in a flat array several times as fast
-        places.append(np.flatnonzero(marked | dark) + top * width)
-    y, x = np.divmod(np.concatenate(places), width)
-    return y, x
+def _tops(responses: FloatArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Find level, y and x where a level is as far out as all around, and not faint.
+
+    Parameters
+    ----------
+    responses : (k, y, x); there are none in the first and the last level
+    """
+    count, height, width = responses.shape
+    together = count if responses.size <= TOGETHER else 1
+    rows_px = height if together > 1 else _rows_at_a_time(responses[0])
+    places = []
+    for first in range(0, count - 2, together):
+        near = [responses[first + k : min(first + together, count - 2) + k] for k in range(3)]
+        for top in range(0, height, rows_px):
+            parts = [_rows(r, top - 1, min(top + rows_px, height) + 1) for r in near]
+            places.append(np.flatnonzero(_marked(parts)) + (first * height + top) * width)
+    level, place = np.divmod(np.concatenate(places), height * width)
+    return level + 1, *np.divmod(place, width)
+
+
+def _marked(near: Sequence[FloatArray]) -> BoolArray:
+    """Say where the middle one of three levels is as far out as all around, and not faint."""
+    middle = near[1][:, 1:-1]
+    bright: BoolArray = middle == _outermost(near, np.maximum)
+    bright &= middle > FAINT
+    dark: BoolArray = middle == _outermost(near, np.minimum)
+    dark &= middle < -FAINT
+    return bright | dark
 
 
 def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
@@ -430,23 +428,23 @@ def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
     below, here, above = near
     most: FloatArray = outer(below, above)
     outer(most, here, out=most)
-    tall: FloatArray = outer(most[1:-1], most[2:])
-    outer(tall, most[:-2], out=tall)
+    tall: FloatArray = outer(most[:, 1:-1], most[:, 2:])
+    outer(tall, most[:, :-2], out=tall)
     flat, wide = tall.reshape(-1), np.empty_like(tall)
     pairs = outer(flat[1:], flat[:-1])
     outer(pairs[1:], pairs[:-1], out=wide.reshape(-1)[1:-1])
     for edge, beside in ((0, 1), (-1, -2)):
-        outer(tall[:, edge], tall[:, beside], out=wide[:, edge])
+        outer(tall[..., edge], tall[..., beside], out=wide[..., edge])
     return wide
 
 
-def _around(image: FloatArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    """Give the 3 x 3 pixels around each place, the edge repeated, as (3, 3, places)."""
+def _around(images: FloatArray, k: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
+    """Give the 3 x 3 pixels around each place in its image, the edge repeated, (3, 3, places)."""
     rows, columns = (
         np.stack([np.maximum(at - 1, 0), at, np.minimum(at + 1, size - 1)])
-        for at, size in zip((y, x), image.shape, strict=True)
+        for at, size in zip((y, x), images.shape[1:], strict=True)
     )
-    around: FloatArray = image[rows[:, None], columns[None]]
+    around: FloatArray = images[k, rows[:, None], columns[None]]
     return around
 
 
@@ -471,30 +469,3 @@ def _roundness(around: FloatArray) -> FloatArray:
     trace = np.maximum((yy + xx) ** 2, FLAT_TOP**2)
     roundness: FloatArray = np.clip(4 * (yy * xx - yx**2) / trace, 0, 1)
     return roundness
-
-
-def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
-    """Find the size at which blobs of one sign outweigh those of the other most.
-
-    Noise makes as many bright blobs as dark ones, so it drops out of the difference.
-    """
-    table = np.concatenate([np.zeros((0, 2)), *blobs])
-    table = table[table[:, 0] >= LEAST_PX]
-    bright, dark = (_spectrum(table[sign * table[:, 1] > 0]) for sign in (1, -1))
-    difference, both = bright - dark, bright + dark
-    at = int(np.abs(difference).argmax())
-    if not both[at] > 0:
-        return None
-    return BlobPeak(
-        float(2 ** SIZES[at]),
-        1 if difference[at] > 0 else -1,
-        float(abs(difference[at]) / both[at]),
-        float(abs(difference[at]) / (both.sum() * BIN)),
-    )
-
-
-def _spectrum(blobs: FloatArray) -> FloatArray:
-    bins = np.floor((np.log2(blobs[:, 0]) - SIZES[0]) / BIN + 0.5).astype(np.intp)
-    inside = bins < len(SIZES)  # none is smaller than the first: it is below `LEAST_PX`
-    energy = np.bincount(bins[inside], np.abs(blobs[inside, 1]), minlength=len(SIZES))
-    return blurred_line(np.asarray(energy, np.float64), SMOOTHING / BIN)

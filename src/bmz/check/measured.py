@@ -155,7 +155,7 @@ def look_at(plane: AnyArray) -> Look:
     row = features(plane)
     if row is None:
         return UNSEEN
-    return Look(kind_of_features(row), tuple(None if isnan(x) else float(x) for x in row))
+    return Look(kind_of_features(row), tuple(None if isnan(x) else x for x in row.tolist()))
 
 
 def features_of(kept: Sequence[float | None]) -> FloatArray:

@@ -15,10 +15,9 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
 from bmz.check.blobs import (
     LEAST_SIDE,
-    BlobPeak,
     Level,
-    blob_peak,
     blobs_of,
+    blurred_line,
     doubled,
     levels_of_enlarged,
     octaves,
@@ -35,6 +34,63 @@ FAINT = 1e-3
 
 CUT_LEVELS = (1, 3)
 """Levels of an octave that are cut."""
+
+BIN = 0.05
+"""Width of a bin of the size spectrum, in octaves."""
+
+LEAST_PX = 3.5
+"""Smaller blobs are left out: the grain of noise, and kinks of an interpolation."""
+
+SIZES = np.arange(0.5, 9.5, BIN)
+"""Bins of the size spectrum: log2 of the diameter in px."""
+
+SMOOTHING = 0.35
+"""Blur of the size spectrum, in octaves."""
+
+
+@dataclass(frozen=True)
+class BlobPeak:
+    """The commonest size of blob.
+
+    Parameters
+    ----------
+    diameter_px : its diameter
+    sign : 1 for bright blobs, -1 for dark ones
+    dominance : how far this sign outweighs the other at that size, 0 to 1
+    share : energy within about an octave of that size, of all energy of either sign, 0 to 1
+    """
+
+    diameter_px: float
+    sign: int
+    dominance: float
+    share: float
+
+
+def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
+    """Find the size at which blobs of one sign outweigh those of the other most.
+
+    Noise makes as many bright blobs as dark ones, so it drops out of the difference.
+    """
+    table = np.concatenate([np.zeros((0, 2)), *blobs])
+    table = table[table[:, 0] >= LEAST_PX]
+    bright, dark = (_spectrum(table[sign * table[:, 1] > 0]) for sign in (1, -1))
+    difference, both = bright - dark, bright + dark
+    at = int(np.abs(difference).argmax())
+    if not both[at] > 0:
+        return None
+    return BlobPeak(
+        float(2 ** SIZES[at]),
+        1 if difference[at] > 0 else -1,
+        float(abs(difference[at]) / both[at]),
+        float(abs(difference[at]) / (both.sum() * BIN)),
+    )
+
+
+def _spectrum(blobs: FloatArray) -> FloatArray:
+    bins = np.floor((np.log2(blobs[:, 0]) - SIZES[0]) / BIN + 0.5).astype(np.intp)
+    inside = bins < len(SIZES)  # none is smaller than the first: it is below `LEAST_PX`
+    energy = np.bincount(bins[inside], np.abs(blobs[inside, 1]), minlength=len(SIZES))
+    return blurred_line(np.asarray(energy, np.float64), SMOOTHING / BIN)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
     low, middle = percentiles(order, (1, 50))
     y, x = _brightest(values, order[-few], few)
     bright = values[y, x].astype(np.float64)
-    around = np.median(_neighbours(values, y, x), axis=0) - middle
+    *_, below, above = np.sort(_neighbours(values, y, x), axis=0)[:5]
+    around = (below + above) / 2 - middle  # the median of eight
     hot = (bright > middle) & (around < ISOLATED * (bright - middle))
     others = order[: len(order) - few][-1:]
     highest, without = float(order[-1]), float(max(middle, *others, *bright[~hot]))

@@ -8,9 +8,10 @@ from dataclasses import field
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.arrays import AnyArray, BoolArray, median
 from bmz.base.axes import Box
 from bmz.base.values import dataclass
+from bmz.check.pixel_values import percentiles
 from bmz.process.measure import Runs, runs_of
 from bmz.process.object_columns import by_label
 from bmz.process.relabel import closed_up
@@ -367,11 +368,11 @@ _Features = tuple[dict[str, Floats], dict[str, float]]
 def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
     area, elongation, filled, faces, touching, cut, score = evidence.shapes.T
     octaves = np.log2(evidence.diameters)
-    middle = float(np.median(octaves))
+    middle = median(octaves)
     known = score[np.isfinite(score)]
-    score_middle = float(np.median(known)) if len(known) else np.nan
+    score_middle = median(known)
     made = octaves - np.log2(model.diameter_px)
-    low, high = np.percentile(octaves, (25, 75))
+    low, high = percentiles(np.sort(octaves), (25, 75))
     return {
         "size": octaves - middle,
         "size_to_made": made,
@@ -388,10 +389,10 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
         "objects": float(np.log1p(len(area))),
         "covered": float(evidence.inside.mean()),
         "size_spread": float(high - low),
-        "size_middle": float(np.median(made)),
+        "size_middle": median(made),
         "cut_share": float(cut.mean()),
-        "filled_middle": float(np.median(filled)),
-        "touching_middle": float(np.median(touching)),
+        "filled_middle": median(filled),
+        "touching_middle": median(touching),
         "score_middle": score_middle,
     }
 
@@ -402,7 +403,7 @@ def _map_features(evidence: ObjectEvidence) -> _Features:
     mean, spread, beside, around, _, edge = evidence.maps[best].T
     points, on = evidence.map_points[best], evidence.inside
     inside = _middle(mean)
-    outside = float(np.median(points[~on])) if (~on).any() else _middle(around)
+    outside = median(points[~on]) if (~on).any() else _middle(around)
     span = inside - outside or np.nan
     low, high = float(points.min()), float(points.max())
     is_share = low >= -SLACK and high <= 1 + SLACK
@@ -436,8 +437,8 @@ def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
     steps = mean - around
     step = _middle(steps)
     sign, size = float(np.sign(step)), abs(step) or np.nan
-    noise = NORMAL * float(np.median(evidence.plane_steps[best])) / 2**0.5
-    ground = float(np.median(points[~on])) if (~on).any() else _middle(around)
+    noise = NORMAL * median(evidence.plane_steps[best]) / 2**0.5
+    ground = median(points[~on]) if (~on).any() else _middle(around)
     deviation = _deviation(points[on]) + _deviation(points[~on]) or float(points.std()) or np.nan
     of_image = {
         "step": np.clip(steps * sign / deviation, -MOST, MOST),
@@ -477,11 +478,11 @@ def _mean(values: Floats) -> float:
 
 def _middle(values: Floats) -> float:
     known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else np.nan
+    return median(known)
 
 
 def _deviation(values: Floats) -> float:
-    return NORMAL * float(np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
+    return NORMAL * median(np.abs(values - median(values))) if len(values) else 0.0
 
 
 def _threshold_dice(points: Floats, on: BoolArray, sign: float) -> float:

@@ -12,6 +12,7 @@ from typing_extensions import Doc, TypedDict  # pydantic asks for it below Pytho
 
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
+from bmz.check.pixel_values import percentiles
 from bmz.process.object_evidence import (
     PLANE_FEATURES,
     Expectation,
@@ -256,6 +257,6 @@ def confidence_features(confidences: FloatArray) -> dict[str, float]:
     names = ("mean", "low", "middle", "high", "doubted")
     if not len(confidences):
         return {f"confidence_{name}": np.nan for name in names}
-    low, middle, high = np.quantile(confidences, (0.1, 0.5, 0.9))
+    low, middle, high = percentiles(np.sort(confidences), (10, 50, 90))
     values = (confidences.mean(), low, middle, high, (confidences < DOUBTED).mean())
     return {f"confidence_{n}": float(v) for n, v in zip(names, values, strict=True)}
