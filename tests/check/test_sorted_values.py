@@ -15,6 +15,7 @@ from bmz.check.pixel_values import (
     _brightest,
     bits,
     contrast,
+    mean_and_deviation,
     median_filled,
     noise_level,
     outliers,
@@ -52,6 +53,15 @@ def test_the_order_holds_every_value_in_its_dtype(plane: Plane) -> None:
 
     assert order.dtype == plane.dtype
     np.testing.assert_array_equal(order, np.sort(plane, axis=None))
+
+
+@given(plane=PLANES)
+def test_mean_and_deviation_are_those_of_all_values(plane: Plane) -> None:
+    mean, deviation = mean_and_deviation(sorted_finite(plane))
+
+    values = plane.astype(np.float64)
+    assert mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9)
+    assert deviation == pytest.approx(values.std(), rel=1e-9, abs=1e-9 * np.abs(values).max())
 
 
 @given(plane=HOLED)

@@ -28,6 +28,7 @@ from bmz.check.pixel_values import (
     Saturation,
     bits,
     contrast,
+    mean_and_deviation,
     outliers,
     saturation,
     sorted_finite,
@@ -180,7 +181,7 @@ def measure_plane(plane: AnyArray, look: Look | None = None) -> PlaneMeasures | 
     if order.size == 0:
         return None
     scales = survey(plane, order)
-    finite = plane.ravel() if order.size == plane.size else plane[np.isfinite(plane)]
+    mean, deviation = mean_and_deviation(order)
     height, width = plane.shape
     look = look_at(plane) if look is None else look
     return PlaneMeasures(
@@ -189,8 +190,8 @@ def measure_plane(plane: AnyArray, look: Look | None = None) -> PlaneMeasures | 
         nonfinite=int(plane.size - order.size),
         minimum=float(order[0]),
         maximum=float(order[-1]),
-        mean=float(finite.mean(dtype=np.float64)),
-        deviation=float(finite.std(dtype=np.float64)),
+        mean=mean,
+        deviation=deviation,
         unit_range=within_unit(order),
         outliers=outliers(plane, order),
         saturation=saturation(plane, order),

@@ -56,6 +56,23 @@ def percentiles(
     return places.between(order[places.below].astype(dtype), order[places.above].astype(dtype))
 
 
+def mean_and_deviation(order: AnyArray) -> tuple[float, float]:
+    """Give mean and standard deviation of values, as NumPy does in float64.
+
+    Of whole numbers of few bits each level is reckoned once, in a tenth of the time.
+
+    Parameters
+    ----------
+    order : (n,) any real dtype and unit, ascending, one value or more
+    """
+    if order.dtype.kind not in "biu" or order.itemsize > FEW_BYTES:
+        return float(order.mean(dtype=np.float64)), float(order.std(dtype=np.float64))
+    ends = np.append(np.flatnonzero(order[1:] != order[:-1]), order.size - 1)
+    counts, levels = np.diff(ends, prepend=-1), order[ends].astype(np.float64)
+    mean = float((counts * levels).sum()) / order.size
+    return mean, float(np.sqrt((counts * (levels - mean) ** 2).sum() / order.size))
+
+
 def median_filled(order: AnyArray, size: int) -> AnyArray:
     """Put the median in for the values that are missing up to `size`.
 
