@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
+
 from bmz.base.arrays import AnyArray
 from bmz.write.result import Region, Result
 
@@ -42,6 +44,10 @@ class ArrayResult:
     def labels(self) -> ArrayMask:
         return ArrayMask(self.axes, self.array)
 
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        return {"image": "a.tif", **self.record}
+
     def regions(self) -> Iterator[tuple[Mapping[str, int], list[Region]]]:
         """Give the frames of a time series one by one."""
         if "t" not in self.axes:
@@ -51,7 +57,10 @@ class ArrayResult:
             yield {"t": t}, [Region(frame, 0, 0)]
 
     def rows(self, _kind: str) -> Iterator[Mapping[str, AnyArray]]:
-        yield self.table
+        """Give the table of each frame, where there are any: the rows of its labels."""
+        for _, regions in self.regions():
+            here = np.isin(self.table["label"], regions[0].labels)
+            yield {name: column[here] for name, column in self.table.items()}
 
     def as_result(self) -> Result:
         return cast("Result", self)

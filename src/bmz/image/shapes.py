@@ -1,12 +1,13 @@
-"""Files of outlines, such as ROIs of ImageJ: the shapes they hold, and the label mask they draw."""
+"""Files of outlines, ROIs of ImageJ, GeoJSON and COCO: their shapes, and the mask they draw."""
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -338,11 +339,140 @@ def _ellipse(left: float, top: float, right: float, bottom: float) -> Points:
     return np.stack([x, y], axis=1)
 
 
+Json = Any
+"""What a file holds that others wrote; whatever is not as it should be is told by `decoding`."""
+
+
+def read_json_shapes(path: Path) -> ShapeFile:
+    """Read the shapes of GeoJSON or of COCO.
+
+    Raises
+    ------
+    ImageUnreadable
+        It is neither, or damaged, or COCO of several images.
+    """
+    with decoding(path, "JSON"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(document, dict) and "annotations" in document:
+        with decoding(path, "COCO"):
+            images = document["images"]
+            strangers = [image for image in images if not {"t", "z"} & set(image)]
+            found = _coco(document) if len(images) == 1 or not strangers else None
+        if found is None:
+            raise ImageUnreadable(path, f"holds the masks of {len(images)} images, and not of one")
+        return found
+    if isinstance(document, dict) and document.get("type") == "Feature":
+        document = [document]
+    features = document.get("features") if isinstance(document, dict) else document
+    if not isinstance(features, list):
+        raise ImageUnreadable(path, "is JSON, and neither GeoJSON nor COCO")
+    with decoding(path, "GeoJSON"):
+        return _geojson(features, document if isinstance(document, dict) else {})
+
+
+_KINDS: Mapping[str, Kind] = {
+    "Polygon": "polygon",
+    "MultiPolygon": "polygon",
+    "LineString": "line",
+    "Point": "points",
+    "MultiPoint": "points",
+}
+"""What a geometry is, by its type in RFC 7946."""
+
+
+def _geojson(features: Sequence[Json], document: Mapping[str, Json]) -> ShapeFile:
+    """Read features: the number of one is its name, else its place.
+
+    Source: RFC 7946; planes as the class ``QuPathTypeAdapters`` of QuPath writes them.
+    """
+    names = [f"{(feature.get('properties') or {}).get('name', '')}" for feature in features]
+    # QuPath leaves out the first plane
+    first_plane = {"z": 0, "t": 0} if any("plane" in f["geometry"] for f in features) else {}
+    shapes = []
+    for number, name, feature in zip(numbers_of(names), names, features, strict=True):
+        geometry = feature["geometry"]
+        kind = _KINDS[geometry["type"]]
+        stated = geometry.get("plane", first_plane)
+        c, z, t = (int(stated[axis]) if stated.get(axis, -1) >= 0 else None for axis in "czt")
+        rings = _rings(geometry["type"], geometry["coordinates"])
+        shapes.append(Shape(number, name, kind, rings, c=c, z=z, t=t))
+    size = document.get("bmz", {}).get("size_px")
+    return ShapeFile(tuple(shapes), None if size is None else (int(size["y"]), int(size["x"])))
+
+
+def _rings(kind: str, coordinates: Json) -> tuple[Points, ...]:
+    if kind == "MultiPolygon":
+        return tuple(ring for polygon in coordinates for ring in _rings("Polygon", polygon))
+    if kind == "Polygon":
+        return tuple(np.array(ring, np.float64)[:-1, :2] for ring in coordinates)
+    points = [coordinates] if kind == "Point" else coordinates
+    return (np.array(points, np.float64)[:, :2],)
+
+
+def _coco(document: Mapping[str, Json]) -> ShapeFile:
+    """Read annotations: the number of one is its label, else its id.
+
+    Source: https://cocodataset.org/#format-data
+    """
+    images = {image["id"]: image for image in document["images"]}
+    shapes = []
+    for one in document["annotations"]:
+        image = images[one["image_id"]]
+        plane = {axis: image[axis] for axis in "tz" if axis in image}
+        number, drawn = int(one.get("label", one["id"])), one["segmentation"]
+        if isinstance(drawn, list):
+            rings = tuple(np.array(ring, np.float64).reshape(-1, 2) for ring in drawn)
+            shapes.append(Shape(number, f"{number}", "polygon", rings, **plane))
+            continue
+        counts = drawn["counts"]
+        numbers = _counts(counts) if isinstance(counts, str) else np.array(counts, np.int64)
+        runs = _row_runs(numbers, int(drawn["size"][0]))
+        if len(runs):
+            shapes.append(Shape(number, f"{number}", "polygon", runs=runs, **plane))
+    first = next(iter(images.values()))
+    return ShapeFile(tuple(shapes), (int(first["height"]), int(first["width"])))
+
+
+def _counts(text: str) -> NDArray[np.int64]:
+    """Read the counts of compressed RLE: five bits a letter, differences from the last but one.
+
+    Source: ``rleFrString`` of the COCO API.
+    """
+    letters = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((letters & 0x20) == 0)
+    starts = np.append(0, ends[:-1] + 1)
+    place = np.arange(len(letters)) - np.repeat(starts, ends - starts + 1)
+    values = np.add.reduceat((letters & 0x1F) << (5 * place), starts)
+    negative = (letters[ends] & 0x10) > 0
+    values -= np.where(negative, np.int64(1) << (5 * (ends - starts + 1)), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _row_runs(counts: NDArray[np.int64], height: int) -> Runs:
+    """Give the runs along rows of a mask whose pixels are counted column by column."""
+    ends = np.cumsum(counts)
+    starts, stops = ends[:-1:2], ends[1::2]
+    lengths = stops - starts[: len(stops)]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    x, y = np.divmod(np.repeat(starts[: len(stops)], lengths) + within, height)
+    order = np.lexsort((x, y))
+    y, x = y[order], x[order]
+    new = np.ones(len(y), np.bool_)
+    new[1:] = (np.diff(y) != 0) | (np.diff(x) != 1)
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(y)) - 1
+    return np.stack([y[first], x[first], x[last] + 1], axis=1)
+
+
 SHAPE_READERS: Final[Mapping[str, Callable[[Path], ShapeFile]]] = {
     ".roi": read_rois,
     ".zip": read_rois,
+    ".geojson": read_json_shapes,
+    ".json": read_json_shapes,
 }
 """By the ending of a file."""
 
-SHAPE_ENDINGS = (".zip", ".roi")
+SHAPE_ENDINGS = (".zip", ".roi", ".geojson", ".coco.json")
 """Of files in a folder that are taken for outlines without being named."""

@@ -51,13 +51,18 @@ class Outlines:
         ends = self.first_points[self.first_rings[k] : self.first_rings[k + 1] + 1].tolist()
         return [self.points[i:j] for i, j in pairwise(ends)]
 
+    def pieces(self, k: int) -> list[list[int]]:
+        """Give the pieces of the object at place k: the number of its outer ring, then of holes."""
+        first, last = int(self.first_rings[k]), int(self.first_rings[k + 1])
+        if last - first == 1:
+            return [[first]]
+        areas = self.areas[first:last].tolist()
+        return [[first + n for n in piece] for piece in _with_holes(self.rings(k), areas)]
+
     def polygons(self, k: int) -> list[Polygon]:
         """Give the pieces of the object at place k, each with its holes."""
-        rings = self.rings(k)
-        if len(rings) == 1:
-            return [rings]
-        areas = self.areas[self.first_rings[k] : self.first_rings[k + 1]]
-        return _with_holes(rings, areas.tolist())
+        ends = self.first_points
+        return [[self.points[ends[n] : ends[n + 1]] for n in piece] for piece in self.pieces(k)]
 
     def place(self, k: int) -> dict[str, int]:
         """Give the position of the object at place k along t and z, as far as it has one."""
@@ -139,20 +144,20 @@ def _areas(points: Ring, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.add.reduceat(x * (y[following] - y), firsts[:-1])
 
 
-def _with_holes(rings: Sequence[Ring], areas: Sequence[int]) -> list[Polygon]:
-    """Put each hole to the smallest piece around it."""
-    pieces = [k for k, area in enumerate(areas) if area > 0]
-    polygons: dict[int, Polygon] = {k: [rings[k]] for k in pieces}
-    if len(pieces) == 1:
-        (own,) = pieces
-        return [[rings[own], *(ring for k, ring in enumerate(rings) if k != own)]]
+def _with_holes(rings: Sequence[Ring], areas: Sequence[int]) -> list[list[int]]:
+    """Put each hole to the smallest piece around it; give places of rings."""
+    pieces = {k: [k] for k, area in enumerate(areas) if area > 0}
+    holes = [k for k, area in enumerate(areas) if area < 0]
     by_area = sorted(pieces, key=lambda k: areas[k])
-    for k, area in enumerate(areas):
-        if area < 0:
-            inner = _inner_point(rings[k])
-            around = next(piece for piece in by_area if _encloses(rings[piece], inner))
-            polygons[around].append(rings[k])
-    return list(polygons.values())
+    for k in holes:
+        inner = _inner_point(rings[k])
+        around = by_area[0] if len(pieces) == 1 else _around(rings, by_area, inner)
+        pieces[around].append(k)
+    return list(pieces.values())
+
+
+def _around(rings: Sequence[Ring], by_area: Sequence[int], point: tuple[float, float]) -> int:
+    return next(piece for piece in by_area if _encloses(rings[piece], point))
 
 
 def _inner_point(hole: Ring) -> tuple[float, float]:

@@ -143,6 +143,18 @@ def _write_points(result: Result, path: Path) -> None:
     write_points(result, path)
 
 
+def _write_geojson(result: Result, path: Path) -> None:
+    from bmz.write.geojson import write_geojson
+
+    write_geojson(result, path)
+
+
+def _write_coco(result: Result, path: Path) -> None:
+    from bmz.write.coco import write_coco
+
+    write_coco(result, path)
+
+
 def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
         form.write(path, result.rows(kind))
@@ -172,6 +184,8 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
     "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
     "points": OutputKind(".points.csv", _write_points, by_default=False),
+    "geojson": OutputKind(".geojson", _write_geojson, by_default=False),
+    "coco": OutputKind(".coco.json", _write_coco, by_default=False),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
 """Every kind that is written beside the record, in the order of writing."""
