@@ -39,8 +39,9 @@ from bmz.process.affinities import (
 )
 from bmz.process.affinity_maps import WIDEST_SIGMA, Edges, edges_of, sigma_against_noise
 from bmz.process.blocks import whole_map_parameters
-from bmz.process.gasp import joined
+from bmz.process.gasp import _seeds, joined
 from bmz.process.matching import match_labels
+from bmz.process.region_loops import count_above, count_differences
 from bmz.process.relabel import ChannelsDiffer, in_raster_order
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -394,3 +395,31 @@ def test_joined_fragments_leave_no_border_that_is_high(seed: int) -> None:
         assert len(values) < 2 or values[(len(values) - 1) // 2] < 0.6
     assert number[0] == 0
     assert all(number[number] == number)
+
+
+@pytest.mark.parametrize("shape", [(2, 30, 41), (3, 7, 20, 31), (1, 2, 2)])
+def test_noise_and_sure_affinities_are_counted_as_by_arrays(shape: tuple[int, ...]) -> None:
+    maps = np.random.default_rng(0).normal(0.5, 0.7, shape).astype(np.float32)
+    away = [
+        np.abs(line[..., 1:-1] - (line[..., 2:] + line[..., :-2]) / 2).ravel()
+        for line in (np.moveaxis(maps, axis, -1) for axis in range(1, maps.ndim))
+    ]
+    likely = maps.clip(0, 1) - np.float32(0.5)
+    counts, sure = np.zeros(64, np.int64), np.zeros(64, np.int64)
+
+    count_differences(maps.reshape(shape[0], -1, *shape[-2:]), counts)
+    count_above(maps.reshape(-1), np.float32(0.5), sure)
+
+    bins = np.linspace(0, 1, 65)
+    expected = np.histogram(np.minimum(np.concatenate(away), 1), bins)[0]
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(sure, np.histogram(likely[likely >= 0] * 2, bins)[0])
+
+
+def test_seeds_of_affinities_along_some_axes_are_connected_along_those_alone() -> None:
+    inside = np.array([[1, 1, 0], [1, 0, 1]], np.bool_)
+
+    rows, both = _seeds(inside, [(0, -1)]), _seeds(inside, [(0, -1), (-1, 0)])
+
+    assert rows.tolist() == [[1, 1, 0], [2, 0, 3]]
+    assert both.tolist() == [[1, 1, 0], [1, 0, 2]]

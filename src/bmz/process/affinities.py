@@ -30,7 +30,7 @@ from bmz.process.affinity_maps import (
 )
 from bmz.process.gasp import Linking, agglomerated
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Recipe, Value
-from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, without_small
+from bmz.process.relabel import ChannelsDiffer, on_input_grid, renumbered, without_small
 
 NONE = -1
 
@@ -139,7 +139,7 @@ def label_affinities(
         known = [offsets[i] for i in near]
         labels = agglomerated(maps[near], known, mask, _linking(maps, settings, np.asarray))
     least = settings.min_size if settings.min_size >= 0 else SPECK * (not far)
-    return in_raster_order(on_input_grid(without_small(labels, least, grid), grid))
+    return Labelled(on_input_grid(renumbered(without_small(labels, least, grid)), grid))
 
 
 def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
@@ -230,7 +230,9 @@ def _linking(maps: LazyArray, settings: AffinitySettings, read: Reader) -> Linki
 
 
 def _parted(output: AnyArray, settings: AffinitySettings) -> tuple[FloatArray, BoolArray]:
-    maps = np.nan_to_num(np.asarray(output, np.float32))
+    maps = np.asarray(output, np.float32)
+    if not np.isfinite(maps.sum()):
+        maps = np.nan_to_num(maps)
     mask = np.ones(maps.shape[1:], np.bool_)
     channel = settings.foreground_channel
     if channel != NONE:

@@ -17,7 +17,7 @@ from bmz.process.affinity_maps import Edges, Offset, edges_of, smoothed
 from bmz.process.distance_watershed import depth_of, flooded
 from bmz.process.recipe import InBlocks, Knob, Labelled, Recipe
 from bmz.process.relabel import (
-    in_raster_order,
+    connected,
     on_input_grid,
     one_map,
     renumbered,
@@ -288,27 +288,23 @@ def agglomerated(
     -------
     ((z,) y, x) int32, 0 background, 1 to n in raster order
     """
-    from bmz.process.region_loops import grow_fragments
+    from bmz.process.region_loops import grow_fragments, number_fragments
 
     smooth = smoothed(maps, wanted.sigma) / wanted.full
-    seeds, _ = ndimage.label(
-        (_least(smooth, offsets) > wanted.seed) & mask, _faces(offsets, mask.ndim)
-    )
+    seeds = _seeds((_least(smooth, offsets) > wanted.seed) & mask, offsets)
     seeds = without_small(seeds, wanted.seed_size, (1,) * mask.ndim)
     edges = edges_of(smooth, offsets, mask)
     order, sure = _order(edges, seeds.reshape(-1), wanted.growth)
-    roots, flags = np.arange(mask.size), np.zeros(mask.size, np.bool_)
+    roots, flags = np.arange(mask.size, dtype=edges.one.dtype), np.zeros(mask.size, np.bool_)
     grow_fragments(roots, flags, edges.one, edges.other, order, sure)
-    reached = roots >= 0
-    made = np.zeros(mask.size, np.bool_)
-    made[roots[reached]] = True
-    fragments = np.where(reached, np.cumsum(made)[roots], 0)
+    fragments, room = np.empty(mask.shape, np.int32), np.empty(mask.size, roots.dtype)
+    number_fragments(roots, room, fragments.reshape(-1))
     border = edges if wanted.sigma == 0 else edges_of(maps / wanted.full, offsets, mask)
-    number = joined(fragments, border, wanted.merge, wanted.pairs)
-    return in_raster_order(number[fragments].reshape(mask.shape).astype(np.int32)).labels
+    number = joined(fragments.reshape(-1), border, wanted.merge, wanted.pairs)
+    return renumbered(renumbered(fragments, number))
 
 
-def joined(fragments: Indices, edges: Edges, merge: float, pairs: int) -> Indices:
+def joined(fragments: LabelArray, edges: Edges, merge: float, pairs: int) -> Indices:
     """Join fragments, again and again, where the median of the affinities between them is high.
 
     Two that are each other's best are joined at once: the median of a joined border lies between
@@ -325,13 +321,16 @@ def joined(fragments: Indices, edges: Edges, merge: float, pairs: int) -> Indice
     -------
     (1 + the highest number,) the new number of each, 0 for 0
     """
+    from bmz.process.region_loops import list_between
+
     count = int(fragments.max(initial=0)) + 1
     number = np.arange(count)
-    one, other = fragments[edges.one], fragments[edges.other]
-    between = np.flatnonzero((one > 0) & (other > 0) & (one != other))
+    between = np.empty(len(edges.one), np.intp)
+    between = between[: list_between(edges.one, edges.other, fragments, between)]
     # sorted once, so that each border is sorted as soon as pairs are brought together
     between = between[stable_order(edges.together[between])]
-    one, other, value = one[between], other[between], edges.together[between]
+    one, other = fragments[edges.one[between]], fragments[edges.other[between]]
+    value = edges.together[between]
     while True:
         low, high = _best_borders(number[one], number[other], value, (merge, pairs))
         if len(low) == 0:
@@ -379,20 +378,26 @@ def _least(maps: FloatArray, offsets: Sequence[Offset]) -> FloatArray:
     return least
 
 
-def _faces(offsets: Sequence[Offset], axes: int) -> BoolArray:
-    """Say which neighbours of a pixel are known: along axes with affinities."""
-    known = np.zeros((3,) * axes, np.bool_)
-    known[(1,) * axes] = True
-    for offset in offsets:
-        known[tuple(1 + step for step in offset)] = True
-        known[tuple(1 - step for step in offset)] = True
-    return known
+def _seeds(inside: BoolArray, offsets: Sequence[Offset]) -> LabelArray:
+    """Give a number to what is connected along axes with affinities, in raster order."""
+    axes = {axis for offset in offsets for axis, step in enumerate(offset) if step}
+    if len(axes) == inside.ndim:
+        return connected(inside)[0]
+    known = ndimage.generate_binary_structure(inside.ndim, 1)
+    for axis in set(range(inside.ndim)) - axes:
+        known[(slice(None),) * axis + ([0, 2],)] = False
+    seeds: LabelArray = ndimage.label(inside, known)[0]
+    return seeds
 
 
 def _order(edges: Edges, seeds: AnyArray, growth: float) -> tuple[Indices, int]:
     """Give the edges that may join, those within seeds first, and how many those are."""
-    inside = (seeds[edges.one] > 0) & (seeds[edges.one] == seeds[edges.other])
-    sure = np.flatnonzero(inside)
-    likely = np.flatnonzero(~inside & (edges.together > growth))
+    from bmz.process.region_loops import sort_out
+
+    order = np.empty(len(edges.one), np.intp)
+    within, above = sort_out(
+        edges.one, edges.other, edges.together, seeds, np.float32(growth), order
+    )
+    likely = order[above:][::-1]
     falling = likely[stable_order(-edges.together[likely])]
-    return np.concatenate([sure, falling]), len(sure)
+    return np.concatenate([order[:within], falling]), within

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import BoolArray, LabelArray
+from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.process.compiled import compiled
 
 Indices = NDArray[np.intp]
@@ -185,8 +185,8 @@ def cut_edges(
     links: Indices,
     table: Indices,
     progress: Indices,
-    one: Indices,
-    other: Indices,
+    one: LabelArray,
+    other: LabelArray,
     order: Indices,
     joins: int,
 ) -> None:
@@ -280,7 +280,12 @@ def append(chains: Indices, links: Indices, owner: int, end: int, progress: Indi
 
 @compiled
 def grow_fragments(
-    parent: Indices, made: BoolArray, one: Indices, other: Indices, order: Indices, sure: int
+    parent: LabelArray,
+    made: BoolArray,
+    one: LabelArray,
+    other: LabelArray,
+    order: Indices,
+    sure: int,
 ) -> None:
     """Join pixels over sure edges, then let the fragments grow over the others.
 
@@ -306,3 +311,110 @@ def grow_fragments(
     for place in range(parent.size):
         if not made[parent[place]]:
             parent[place] = EMPTY
+
+
+@compiled
+def sort_out(
+    one: LabelArray,
+    other: LabelArray,
+    together: FloatArray,
+    seeds: LabelArray,
+    growth: np.float32,
+    order: Indices,
+) -> tuple[int, int]:
+    """List edges within seeds at the beginning, and from the end on those above `growth`.
+
+    Parameters
+    ----------
+    one, other, together : (edges,)
+    seeds : (pixels,) numbers, 0 for none
+    order : (edges,) becomes the numbers of the edges, the last of the second kind first
+
+    Returns
+    -------
+    (int, int)
+        where the first list ends, and where the second one begins
+    """
+    within, above = 0, order.size
+    for edge in range(one.size):
+        seed = seeds[one[edge]]
+        if seed > 0 and seed == seeds[other[edge]]:
+            order[within] = edge
+            within += 1
+        elif together[edge] > growth:
+            above -= 1
+            order[above] = edge
+    return within, above
+
+
+@compiled
+def number_fragments(parent: LabelArray, numbers: LabelArray, fragments: LabelArray) -> None:
+    """Give numbers to the fragments in the order of their roots.
+
+    Parameters
+    ----------
+    parent : (pixels,) as `grow_fragments` leaves it
+    numbers : (pixels,) room
+    fragments : (pixels,) becomes the number of each, 0 where there is none
+    """
+    count = 0
+    for place in range(parent.size):
+        if parent[place] == place:
+            count += 1
+            numbers[place] = count
+    for place in range(parent.size):
+        root = parent[place]
+        fragments[place] = numbers[root] if root >= 0 else 0
+
+
+@compiled
+def list_between(one: LabelArray, other: LabelArray, regions: LabelArray, edges: Indices) -> int:
+    """List the edges that lead from one region to another, and give how many there are."""
+    count = 0
+    for edge in range(one.size):
+        here, there = regions[one[edge]], regions[other[edge]]
+        if here != there and here > 0 and there > 0:
+            edges[count] = edge
+            count += 1
+    return count
+
+
+@compiled
+def count_differences(maps: FloatArray, counts: Indices) -> None:
+    """Count how far values lie from the mean of the two beside them, along z, y and x.
+
+    Parameters
+    ----------
+    maps : (c, z, y, x) float32
+    counts : (bins,) of differences between 0 and 1; what is more is in the last one
+    """
+    channels, depth, height, _ = maps.shape
+    for c in range(channels):
+        for z in range(depth):
+            for y in range(height):
+                row = maps[c, z, y]
+                count_row(row[1:-1], row[:-2], row[2:], counts)
+                if 0 < y < height - 1:
+                    count_row(row, maps[c, z, y - 1], maps[c, z, y + 1], counts)
+                if 0 < z < depth - 1:
+                    count_row(row, maps[c, z - 1, y], maps[c, z + 1, y], counts)
+
+
+@compiled
+def count_row(values: FloatArray, before: FloatArray, behind: FloatArray, counts: Indices) -> None:
+    """Count how far values lie from the mean of two others; see `count_differences`."""
+    bins = np.float32(counts.size)
+    for x in range(values.size):
+        away = abs(values[x] - (behind[x] + before[x]) * np.float32(0.5))
+        nth = int(away * bins) if away < 1 else counts.size
+        counts[min(nth, counts.size - 1)] += 1
+
+
+@compiled
+def count_above(values: FloatArray, least: np.float32, counts: Indices) -> None:
+    """Count values from `least` to 1; what is more is in the last bin."""
+    bins, span = np.float32(counts.size), np.float32(1) - least
+    for place in range(values.size):
+        above = min(values[place], np.float32(1)) - least
+        if above >= 0:
+            counts[min(int(above / span * bins), counts.size - 1)] += 1
