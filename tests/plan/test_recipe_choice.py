@@ -239,6 +239,14 @@ def test_the_word_of_the_user_wins_and_keeps_fitting_evidence() -> None:
     assert choose_recipe(stars, recipe="stardist").parameters["prob_threshold"] == 0.4
 
 
+def test_a_recipe_for_the_same_maps_takes_the_evidence_of_the_other() -> None:
+    ours = {"bmz": {"recipe": {"name": "gasp", "parameters": {"channel": 1, "beta": 0.6}}}}
+
+    choice = choose_recipe(model(output(channels=2), config=ours), recipe="multicut")
+
+    assert (choice.name, choice.parameters) == ("multicut", {"channel": 1, "beta": 0.6})
+
+
 def test_several_outputs_are_asked_about() -> None:
     two = model(output(id_="cells", value_range=(0, 1)), output(id_="nuclei", value_range=(0, 1)))
 

@@ -294,6 +294,8 @@ FAMILIES = (
     # boundaries two px thick leave little of a small nucleus
     Family("gasp", lambda t: boundary(filling(t))[None], filling,
            {"superpixel_size": 5, "min_size": 5}, exact=False, lost=0.25),
+    Family("multicut", lambda t: boundary(filling(t))[None], filling,
+           {"superpixel_size": 5, "min_size": 5}, exact=False, lost=0.25),
     Family("affinities", lambda t: affinities(filling(t), (*NEAR, *FAR)), filling,
            {"offsets": text((*NEAR, *FAR))}, lost=0.01),
     Family("affinities", lambda t: affinities(filling(t), NEAR), filling, lost=0.01),

@@ -80,7 +80,7 @@ def test_uncertain_maps_turn_too(family: Family, quarter: int, *, mirror: bool) 
 
 @pytest.mark.parametrize(
     "family",
-    [f for f in FAMILIES if f.recipe not in {"gasp", "affinities"}],
+    [f for f in FAMILIES if f.recipe not in {"gasp", "multicut", "affinities"}],
     ids=name_of,
 )
 def test_an_empty_margin_changes_nothing(family: Family) -> None:

@@ -19,8 +19,8 @@ from bmz.spec.facts import Fact, LabelWay, facts_of
 from bmz.spec.model import ModelSpec, TensorSpec
 
 RECIPES = (
-    "stardist, flows, mesmer, contour, boundary, gasp, affinities, hover, panoptic, spots, "
-    "distances, distance_watershed, components, argmax, masks, prompts, labels, none"
+    "stardist, flows, mesmer, contour, boundary, gasp, multicut, affinities, hover, panoptic, "
+    "spots, distances, distance_watershed, components, argmax, masks, prompts, labels, none"
 )
 """Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
 
@@ -135,6 +135,9 @@ LABEL_OPS: Mapping[str, str] = {
 }
 """Declared ops that give labels, each with the recipe that does its work."""
 
+SAME_MAPS: Mapping[str, str] = {"multicut": "gasp"}
+"""Recipes that nothing asks for by itself, each with the one whose maps and parameters it takes."""
+
 BIAPY = {"F", "B", "M", "C", "T", "P", "D", "Db", "Dn", "Dc"}
 """Letters of a representation of BiaPy that the recipe `contour` reads."""
 
@@ -182,7 +185,7 @@ def choose_recipe(
     tensor = _output(model, output, curated)
     evidence = _by_evidence(model, tensor, curated)
     if recipe is not None:
-        same = evidence is not None and evidence.name == recipe
+        same = evidence is not None and evidence.name in (recipe, SAME_MAPS.get(recipe))
         parameters = evidence.parameters if evidence is not None and same else {}
         return RecipeChoice(recipe, "asked for with --recipe", tensor.id, parameters)
     if evidence is not None:

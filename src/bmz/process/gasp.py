@@ -178,7 +178,7 @@ def label_gasp(output: AnyArray, grid: tuple[int, ...], settings: GaspSettings) 
     pixels = superpixels(boundary, grid, settings)
     number = merged(touching(pixels, boundary), int(pixels.max()), 1 - settings.beta)
     joined = renumbered(pixels, np.append(0, number + 1))
-    labels = renumbered(_filled(boundary, joined, settings.min_size, grid))
+    labels = renumbered(filled(boundary, joined, settings.min_size, grid))
     return Labelled(on_input_grid(labels, grid))
 
 
@@ -210,10 +210,10 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     return renumbered(flooded(surface, seeds, least=least, leave_some=True))
 
 
-def _filled(
+def filled(
     surface: FloatArray, labels: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> LabelArray:
-    # what is too small is flooded from around it, unless nothing else is there
+    """Flood what is too small from around it, unless nothing else is there."""
     large = without_small(labels, min_size, grid)
     return labels if large is labels or not large.any() else flooded(surface, large)
 

@@ -14,6 +14,7 @@ _NAMES = (
     "contour",
     "boundary",
     "gasp",
+    "multicut",
     "affinities",
     "hover",
     "panoptic",
