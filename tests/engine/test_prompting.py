@@ -17,9 +17,12 @@ from tests.promptable import picture_of, write_promptable
 import bmz
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
+from bmz.engine.labelling import network_way
 from bmz.engine.load import load_model
-from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork, batches_of
+from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork, batches_of, tiles_of
 from bmz.image.prompt_files import Prompt
+from bmz.plan.plan import tiling_of
+from bmz.plan.recipe_choice import choose_recipe
 from bmz.predict.backend import CPU, Device
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
@@ -168,6 +171,26 @@ def test_masks_and_scores_are_told_by_their_axes_and_not_by_their_names(promptab
     assert renamed.prompts is not None
     assert (renamed.prompts.masks, renamed.prompts.scores) == ("a", "b")
     assert replace(model, outputs=(a_map, *model.outputs[1:])).prompts is None
+
+
+@pytest.mark.parametrize("sizes", [(96, 96), (300, 180), (97, 400), (40, 250)])
+def test_tiles_are_those_of_the_plan_and_their_own_parts_cover_the_image(
+    sizes: tuple[int, int], promptable: Path
+) -> None:
+    model = model_of(promptable)
+    way = network_way(model, choose_recipe(model))
+    tiling = tiling_of(model, dict(zip("yx", sizes, strict=True)), way, 96)
+
+    tiles = list(tiles_of(sizes, tiling))
+
+    covered = np.zeros(sizes, int)
+    for core, tile in tiles:
+        covered[core] += 1
+        for axis, own, seen, size in zip("yx", core, tile, sizes, strict=True):
+            assert 0 <= seen.start <= own.start < own.stop <= seen.stop <= size
+            assert seen.stop - seen.start == min(tiling.tile[axis], size)
+    assert len(tiles) == tiling.count
+    assert (covered == 1).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -163,11 +163,7 @@ def _refuse_others_beside(
             )
 
 
-KINDS_BESIDE: Mapping[str, str] = {
-    "inputs": "input",
-    "relations": "mask",
-    "prompts": "prompts",
-}
+KINDS_BESIDE: Mapping[str, str] = {"inputs": "input", "relations": "mask", "prompts": "prompts"}
 """Entry of a record -> what it holds of beside the image."""
 
 
@@ -195,7 +191,6 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         # records of before there was an --input lack it
         "inputs": {name: str(word) for name, word in words.get("inputs", {}).items()},
         "relations": _mask_files(record, "relations"),
-        # records of before there were --prompts lack them
         "prompts": _mask_files(record, "prompts").get("file", words.get("prompts")),
         "pixel_um": {axis: float(um) for axis, um in words["pixel_um"].items()},
         "scale": words["scale"],

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise, product, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import Box, boxes
+from bmz.base.axes import Box
 from bmz.base.errors import AnswerIsNo, CouldNotTell, not_none
 from bmz.base.progress import Progress
 from bmz.base.values import dataclass
@@ -442,17 +442,16 @@ def _prompts(
 
 
 def tiles_of(shape: Sequence[int], tiling: Tiling) -> Iterator[tuple[Box, Box]]:
-    """Give for each tile the part of the image that is its own, and what it sees."""
-    sides = [min(tiling.tile[axis], size) for axis, size in zip("yx", shape, strict=True)]
-    overlaps = {along.axis: along.overlap for along in tiling.axes}
-    margins = [
-        overlaps[axis] // 2 if most < size else 0
-        for axis, most, size in zip("yx", sides, shape, strict=True)
-    ]
-    for core in boxes(tuple(shape), [most - 2 * m for most, m in zip(sides, margins, strict=True)]):
-        # those at the end of the image are as large as the others
-        starts = [
-            min(max(own.start - m, 0), size - most)
-            for own, m, most, size in zip(core, margins, sides, shape, strict=True)
-        ]
-        yield core, tuple(slice(at, at + most) for at, most in zip(starts, sides, strict=True))
+    """Give for each tile the part of the image that is its own, and what it sees.
+
+    Tiles that would reach beyond the image lie at its end instead.
+    """
+    spans = []
+    for axis, size in zip("yx", shape, strict=True):
+        along = next(one for one in tiling.axes if one.axis == axis)
+        side = min(along.tile, size)
+        starts = [min(max(start, 0), size - side) for start in along.starts]
+        seen = [slice(start, start + side) for start in starts]
+        spans.append(list(zip(starmap(slice, pairwise(along.cuts)), seen, strict=True)))
+    for rows, columns in product(*spans):
+        yield (rows[0], columns[0]), (rows[1], columns[1])

@@ -23,12 +23,7 @@ from bmz.engine.image_header import GivenImage, given_image, given_masks
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
 from bmz.engine.memory import bytes_in_one_piece, in_parts
 from bmz.engine.prompting import given_prompts
-from bmz.engine.run_image import (
-    ImageRunner,
-    labelled_image,
-    looked_at,
-    run_given_image,
-)
+from bmz.engine.run_image import ImageRunner, labelled_image, looked_at, run_given_image
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
 from bmz.engine.stages import NotesInTurn, Threads, failed, looking_through, settled
 from bmz.image.formats import name_of
