@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import xarray as xr
+from skimage.measure import label
 
 import bmz
 from bmz.app import api
@@ -21,7 +22,7 @@ from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened
 from bmz.predict.backend import Backend
-from bmz.testing.package import description, write_package
+from bmz.testing.package import description, small_zoo, write_package
 from bmz.write.names import OutputExists
 
 pytest.importorskip("onnx")
@@ -46,8 +47,9 @@ def model(folder: Path) -> bmz.Model:
 
 def test_the_public_names_are_these() -> None:
     assert bmz.__all__ == [
-        "AnswerIsNo", "BmzError", "Chain", "CouldNotTell", "Finding", "Model", "ModelFit",
-        "Ranking", "Report", "Result", "WrongUsage", "__version__", "fit", "images", "load",
+        "AnswerIsNo", "BmzError", "Chain", "Comparison", "CouldNotTell", "Finding", "Model",
+        "ModelFit", "Ranking", "Report", "Result", "ScoreSummary", "SearchView", "WrongUsage",
+        "__version__", "compare", "fit", "images", "load", "score", "search",
     ]  # fmt: skip
     assert dir(bmz) == bmz.__all__
     assert all(getattr(bmz, name) is not None for name in bmz.__all__)
@@ -368,3 +370,40 @@ except bmz.BmzError as error:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout
+
+
+def test_models_and_settings_are_compared_and_their_masks_scored(
+    folder: Path, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", spots(), metadata={"axes": "YX"})
+    truth = label(spots() > 0.5).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "truth.tif", truth, metadata={"axes": "YX"})
+
+    comparison = bmz.compare(
+        tmp_path / "a.tif", str(folder), sweeps={"min_size": [0, 5000]},
+        truth=tmp_path / "truth.tif",
+    )  # fmt: skip
+    with bmz.load(folder) as model:
+        saved = model.run(tmp_path / "a.tif").save(tmp_path / "out")
+    scored = bmz.score(saved["labels"], tmp_path / "truth.tif", ious=(0.5, 0.9))
+
+    best, worst = comparison.rows()
+    assert (best["place"], best["objects"], best["f1"]) == (1, 6, 1.0)
+    assert (worst["place"], worst["objects"]) == (2, 0)
+    assert repr(comparison).startswith("<bmz.Comparison of 2 results of 1 images: model min_size=0")
+    assert (scored.rows()[0]["iou"], scored.rows()[0]["tp"]) == (0.5, 6)
+    assert repr(scored) == "<bmz.ScoreSummary of 1 masks: F1 1.000 at IoU 0.5>"
+
+
+def test_models_are_found_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path / "zoo" / "able-cat", description(halo=4))
+    monkeypatch.setenv("BMZ_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("BMZ_OFFLINE", "0")
+    with small_zoo(tmp_path / "zoo") as served:
+        monkeypatch.setenv("BMZ_INDEX_URL", served.index_url)
+        found = bmz.search("able")
+        none = bmz.search("nothing-of-this-name")
+
+    assert found.models == ("able-cat",)
+    assert repr(found).endswith("models: able-cat>")
+    assert none.models == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import asdict, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,7 +174,7 @@ class ImageComparison:
         return tuple(result for result in self.results if result.labels is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What ``bmz compare`` found.
 
@@ -190,6 +190,34 @@ class Comparison:
     images: tuple[ImageComparison, ...]
     models: Sequence[ComparedModel] = ()
     versions: Mapping[str, str] = field(default_factory=versions)
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        firsts = ", ".join(dict.fromkeys(f"{row['result']}" for row in rows if row["place"] == 1))
+        return f"<bmz.Comparison of {len(rows)} results of {len(self.images)} images: {firsts}>"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give each result of each image, the best first, as rows of a table.
+
+        Returns
+        -------
+        list
+            ``image``, ``place`` (from 1; None where it failed), ``result`` (model and settings),
+            ``objects``, ``f1`` (at IoU 0.5, with the truth), ``predicted_f1`` (without), ``error``
+        """
+        return [
+            {
+                "image": str(image.path),
+                "place": None if result.error is not None else place,
+                "result": result.name,
+                "objects": result.objects,
+                "f1": result.quality.f1,
+                "predicted_f1": result.quality.predicted_f1,
+                "error": None if result.error is None else str(result.error),
+            }
+            for image in self.images
+            for place, result in enumerate(image.results, start=1)
+        ]
 
     @property
     def exit_status(self) -> int:
@@ -239,13 +267,33 @@ class PairFailed:
     error: BmzError | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoreSummary:
     """All pairs of one call."""
 
     predicted: str
     truth: str
     outcomes: tuple[PairScore | PairFailed, ...]
+
+    def __repr__(self) -> str:
+        worth = [f"F1 {matching.f1:.3f} at IoU {iou:g}" for iou, matching in self.total[:1]]
+        failed = [f"{len(self.failed)} failed"] if self.failed else []
+        told = ", ".join([*worth, *failed])
+        return f"<bmz.ScoreSummary of {len(self.outcomes)} masks: {told}>"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give each mask at each threshold as rows of a table.
+
+        Returns
+        -------
+        list
+            ``name``, ``iou``, and the counts and shares of `bmz.process.matching.Matching`
+        """
+        return [
+            {"name": pair.pair.name, "iou": iou, **asdict(matching)}
+            for pair in self.scored
+            for iou, matching in zip(pair.ious, pair.matchings, strict=True)
+        ]
 
     @cached_property
     def scored(self) -> tuple[PairScore, ...]:

@@ -48,6 +48,10 @@ class Card:
     made_for: MadeFor = field(default_factory=MadeFor)
 
 
+_NAMED = 5
+"""Models that a search names where it is printed from Python."""
+
+
 @dataclass(frozen=True)
 class SearchHit:
     """A model with its place in the answer.
@@ -63,7 +67,7 @@ class SearchHit:
     runs_here: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchView:
     """The answer of a search.
 
@@ -79,6 +83,16 @@ class SearchView:
     of: int
     fetched_at: float
     stale: bool
+
+    def __repr__(self) -> str:
+        named = ", ".join(self.models[:_NAMED])
+        more = ", ..." if len(self.hits) > _NAMED else ""
+        return f"<bmz.SearchView: {len(self.hits)} of {self.of} models: {named}{more}>"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models, as `bmz.load` takes them."""
+        return tuple(hit.card.id for hit in self.hits)
 
 
 @dataclass(frozen=True)

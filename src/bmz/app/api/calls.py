@@ -1,0 +1,151 @@
+"""``bmz.search``, ``bmz.score`` and ``bmz.compare``: the commands of these names, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bmz.app import compare as comparing
+from bmz.app import score as scoring
+from bmz.app import search as searching
+from bmz.app.api.options import ImageOptions, PixelSize, Setting
+from bmz.app.api.options import images as images_of_file
+from bmz.app.search.query import SearchRequest
+from bmz.base.progress import Listener, nobody
+from bmz.results.compare import IOUS
+from bmz.zoo.settings import settings_from_environment
+
+if TYPE_CHECKING:
+    from bmz.base.axes import ChannelKey
+    from bmz.results.compare import Comparison, ScoreSummary
+    from bmz.results.models import SearchView
+
+
+def search(  # noqa: PLR0913  (each is a keyword with a default)
+    *words: str,
+    task: str | None = None,
+    weights: str | None = None,
+    dims: Literal["2d", "3d"] | None = None,
+    tags: Sequence[str] = (),
+    modality: str | None = None,
+    structure: str | None = None,
+    labels: bool = False,
+    runs_here: bool = False,
+    listener: Listener = nobody,
+) -> SearchView:
+    """Find models of the zoo, the most relevant first.
+
+    Parameters
+    ----------
+    words
+        Each must be found in the model, or mean what it is made for
+    task, weights, dims, tags
+        As ``bmz search`` takes them, such as ``"segmentation"``, ``"onnx"``, ``"3d"``
+    modality, structure
+        What the images are and show, such as ``"phase"`` and ``"nuclei"``
+    labels
+        Only models with a label recipe
+    runs_here
+        Only models for whose weights a framework is installed
+    listener
+        Is told of downloads
+
+    Raises
+    ------
+    BmzError
+        A filter is not known, or there is no list of models.
+    """
+    request = SearchRequest(
+        words, task, weights, dims, tuple(tags), runs_here, labels,
+        modality=modality, structure=structure,
+    )  # fmt: skip
+    return searching.search(request, settings_from_environment(), listener)
+
+
+def score(
+    predicted: str | Path,
+    truth: str | Path,
+    *,
+    ious: Sequence[float] = IOUS,
+    components: bool | None = None,
+    listener: Listener = nobody,
+) -> ScoreSummary:
+    """Compare label masks with the ground truth, as ``bmz score`` does.
+
+    Parameters
+    ----------
+    predicted, truth
+        A file, a folder, or a pattern such as ``"results/*.labels.tif"``
+    ious
+        Thresholds of intersection over union, each above 0 and at most 1
+    components
+        Number the connected pieces of masks that do not number their objects; None to refuse them
+        unless that cannot be told
+    listener
+        Is told of each pair
+
+    Raises
+    ------
+    BmzError
+        A path names no mask, or no names agree.
+    """
+    return scoring.score(
+        Path(predicted), Path(truth), ious=ious, components=components, listener=listener
+    )
+
+
+def compare(  # noqa: PLR0913  (each is a keyword with a default)
+    images: str | Path | Sequence[str | Path],
+    models: str | Sequence[str],
+    *,
+    sweeps: Mapping[str, Sequence[Setting]] | None = None,
+    truth: str | Path | None = None,
+    stability: bool = True,
+    device: str = "auto",
+    axes: str | None = None,
+    channels: Sequence[ChannelKey] | None = None,
+    pixel_size: PixelSize | None = None,
+    scale: float | Literal["auto"] | None = None,
+    settings: Mapping[str, Setting] | None = None,
+    listener: Listener = nobody,
+) -> Comparison:
+    """Run several models and settings on images, and put the results in order.
+
+    Parameters
+    ----------
+    images
+        Paths; of a file that holds several images each is one of its own
+    models
+        Names, DOIs, URLs or paths, each run on each image
+    sweeps
+        Parameter -> values that are tried, in every combination
+    truth
+        A true mask, or a folder of them with the names of the images
+    stability
+        Run the models on changed copies, too, where there is no truth
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
+    axes, channels, pixel_size, scale, settings
+        See `Model.run`; they hold for every model
+    listener
+        Is told of each result
+
+    Raises
+    ------
+    BmzError
+        An option is wrong, or an image is not there. What fails later is a result with an error.
+    """
+    options = ImageOptions(axes, channels, pixel_size, scale, settings=settings)
+    several = [images] if isinstance(images, str | Path) else images
+    request = comparing.CompareRequest(
+        tuple(image for path in several for image in images_of_file(path)),
+        (models,) if isinstance(models, str) else tuple(models),
+        {key: [str(value) for value in values] for key, values in (sweeps or {}).items()},
+        None if truth is None else Path(truth),
+        stability,
+        replace(options.request(), device=device),
+        "bmz.compare",
+    )
+    return comparing.compare(request, listener)
