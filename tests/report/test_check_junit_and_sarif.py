@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree as ET
 
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 from tests.report.examples import EMPTY, ERROR, FORCEABLE, NOT_UTF8, NOTE, WARNING, checked, summary
 
 from bmz.check.codes import CODES
-from bmz.report.check_text import check_junit, check_sarif, xml_text
+from bmz.report.check_text import check_junit, check_sarif, failed_documents, xml_text
 from bmz.results.images import CheckSummary
+
+ROOT = Path(__file__).parents[2]
+PAGE = "https://github.com/bmz-dev/bmz/blob/main/docs/reference/findings.md"
 
 
 def suite_of(told: CheckSummary) -> ET.Element:
@@ -116,9 +120,9 @@ def test_a_result_joins_the_message_with_the_next_step() -> None:
     results = results_of(told)
 
     assert [(one["ruleId"], one["level"], one["message"]) for one in results] == [
+        ("image.empty", "error", "'c.tif' is empty (copy it again)"),
         ("range.flat", "warning", "almost no contrast (stain again)"),
         ("dtype.cast", "note", "uint8 is cast"),
-        ("image.empty", "error", "'c.tif' is empty (copy it again)"),
     ]
 
 
@@ -132,11 +136,52 @@ def test_rules_are_sorted_and_told_once_with_cause_cure_and_level() -> None:
     assert cast["id"] == "dtype.cast"
     assert flat == {
         "id": "range.flat",
+        "helpUri": f"{PAGE}#rangeflat",
         "shortDescription": {"text": page.cause},
         "help": {"text": page.cure},
         "defaultConfiguration": {"level": "warning"},
     }
-    assert empty == {"id": "image.empty"}
+    assert empty == {"id": "image.empty", "helpUri": "https://github.com/bmz-dev/bmz"}
+    assert run["tool"]["driver"]["informationUri"] == "https://github.com/bmz-dev/bmz"
+
+
+def test_every_code_of_a_finding_has_a_section_to_which_its_rule_leads() -> None:
+    page = (ROOT / "docs/reference/findings.md").read_text(encoding="utf-8")
+    headings = {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")}
+
+    told = summary(checked("a.tif", *(replace(ERROR, code=code) for code in CODES)))
+    (run,) = json.loads(check_sarif(told))["runs"]
+
+    # GitHub makes the anchor of a heading by leaving its dots out
+    anchors = {f"{PAGE}#{heading.replace('.', '')}" for heading in headings}
+    assert {rule["helpUri"] for rule in run["tool"]["driver"]["rules"]} <= anchors
+
+
+def test_a_result_has_a_line_and_a_print_that_the_next_run_repeats() -> None:
+    first, again = (
+        json.loads(check_sarif(summary(checked("a.tif", *findings))))["runs"][0]["results"]
+        for findings in ((WARNING, NOTE), (NOTE, replace(WARNING, message="another number")))
+    )
+
+    for result in first:
+        place = result["locations"][0]["physicalLocation"]
+        assert place["region"] == {"startLine": 1}
+    prints = [{one["ruleId"]: one["partialFingerprints"] for one in run} for run in (first, again)]
+    assert prints[0] == prints[1]
+    assert prints[0]["range.flat"] != prints[0]["dtype.cast"]
+
+
+def test_where_nothing_could_be_checked_each_document_tells_why() -> None:
+    documents = failed_documents(EMPTY, "shark")
+
+    (run,) = json.loads(documents["sarif"])["runs"]
+    (invocation,) = run["invocations"]
+    (notice,) = invocation["toolExecutionNotifications"]
+    assert (invocation["executionSuccessful"], run["results"]) == (False, [])
+    assert notice["descriptor"] == {"id": "image.empty"}
+    suite = ET.fromstring(documents["junit"])[0]  # noqa: S314  (our own text)
+    assert (suite.get("errors"), suite[0][0].get("type")) == ("1", "image.empty")
+    assert documents["github"].startswith("::error title=image.empty::")
 
 
 @pytest.mark.parametrize("folder", ["", "/data/"])

@@ -140,11 +140,30 @@ def test_an_image_that_does_not_fit_fails_at_the_end_after_its_findings_are_writ
         test="false",
     )
 
-    assert done.statuses == {"check": 0, "verdict": 1}
+    assert done.statuses == {"check": 0, "report": 0, "verdict": 1}
     assert done.outputs["check"] == {"status": "1"}
-    assert "::error" in done.told
+    assert done.outputs["report"]["written"] == "true"
+    assert done.told.count("::error file=stack.npy,title=axes.ambiguous") == 1
     results = json.loads((lab / "bmz.sarif").read_text())["runs"][0]["results"]
     assert "axes.ambiguous" in {result["ruleId"] for result in results}
+
+
+def test_a_model_that_is_not_there_leaves_findings_that_say_so(lab: Path, commands: Path) -> None:
+    done = run_steps(lab, commands, model="./no-such-model", images="images/a.tif", test="false")
+
+    (run,) = json.loads((lab / "bmz.sarif").read_text())["runs"]
+    assert done.outputs["check"] == {"status": "3"}
+    assert done.statuses["verdict"] == 3
+    assert run["invocations"][0]["executionSuccessful"] is False
+    assert "::error title=" in done.told
+
+
+def test_the_steps_of_others_are_pinned_and_upload_whatever_the_check_says() -> None:
+    for step in ACTION["runs"]["steps"]:
+        if "uses" in step:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+        if step.get("uses", "").startswith(("github/", "actions/upload")):
+            assert step["if"].startswith("always() && ")
 
 
 def test_a_pattern_without_a_file_stops_at_once(lab: Path, commands: Path) -> None:

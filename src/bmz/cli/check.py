@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from bmz.base.errors import BmzError
 from bmz.cli.completion import offered_codes, offered_files, offered_models
 from bmz.cli.options import (
     AXES_HELP,
@@ -16,6 +19,7 @@ from bmz.cli.options import (
     SCALE,
     ImageOptions,
     TrustingCommand,
+    Word,
     as_path,
     dataset_option,
     image_list,
@@ -32,6 +36,22 @@ if TYPE_CHECKING:
     from bmz.base.progress import Listener
     from bmz.report.text import Line
     from bmz.results.images import CheckSummary
+
+DOCUMENTS = ("json", "junit", "sarif", "github")
+
+
+def _document(text: str) -> tuple[str, Path]:
+    form, equals, file = text.partition("=")
+    if not (equals and file.strip() and form.strip() in DOCUMENTS):
+        raise ValueError(
+            f"'{text}' is not of the form FORMAT=FILE, such as sarif=bmz.sarif, with one of the "
+            f"formats {', '.join(DOCUMENTS)}"
+        )
+    return form.strip(), as_path(file.strip())
+
+
+WRITTEN = Word("FORMAT=FILE", _document)
+"""``sarif=bmz.sarif``: a document, and the file that holds it."""
 
 EPILOG = """\b
 Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,
@@ -99,12 +119,19 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "junit", "sarif", "github"]),
+    type=click.Choice(["text", *DOCUMENTS]),
     default="text",
     show_default=True,
     help="Text, or a document that other programs read.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--write",
+    "written",
+    type=WRITTEN,
+    multiple=True,
+    help="Write such a document into a file, too, such as sarif=bmz.sarif; given several times.",
+)
 @click.option(
     "--explain",
     metavar="CODE",
@@ -135,6 +162,7 @@ def check(
     lock: str | None,
     form: str,
     as_json: bool,
+    written: tuple[tuple[str, Path], ...],
     **options: Unpack[ImageOptions],
 ) -> None:
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
@@ -147,19 +175,20 @@ def check(
         raise click.UsageError("--pictures needs --try: without a trial there is nothing to show")
     trial = TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
     check_all = partial(check_images, every=every, trial=trial)
-    listing = image_list(images, include, dataset)
-    request = RunRequest(
-        model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
-        inputs=dict(inputs), pixel_um=pixel_um or {}, series=series, **options,
-    )  # fmt: skip
-    with progress_bars("checking") as listener:
+    form = "json" if as_json else form
+    with _failure_documented(model, form, written), progress_bars("checking") as listener:
+        listing = image_list(images, include, dataset)
+        request = RunRequest(
+            model, listing.images, as_path("."), absent=listing.absent, names=listing.names,
+            inputs=dict(inputs), pixel_um=pixel_um or {}, series=series, **options,
+        )  # fmt: skip
         if contract is not None:
             summary = _held(request, contract, listener, check_all)
         else:
             summary = check_all(request, listener)
         locked = None if lock is None else _lock(request, summary, lock, listener)
     summary = strictly(summary) if strict else summary
-    _print(summary, "json" if as_json else form, locked)
+    _print(summary, form, locked, written)
     ctx.exit(summary.exit_status)
 
 
@@ -188,7 +217,38 @@ def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Liste
     return f"{file} is written: {contract_words(contract)}"
 
 
-def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
+@contextmanager
+def _failure_documented(
+    model: str, form: str, written: Sequence[tuple[str, Path]]
+) -> Iterator[None]:
+    """Let no document be empty when nothing can be checked: it tells why, and the error goes on."""
+    try:
+        yield
+    except BmzError as why:
+        from bmz.report.check_text import failed_documents
+
+        documents = failed_documents(why, model)
+        _write({name: partial(str, text) for name, text in documents.items()}, written)
+        if form in documents:
+            click.echo(documents[form])
+        raise
+
+
+def _write(documents: Mapping[str, Callable[[], str]], written: Sequence[tuple[str, Path]]) -> None:
+    from bmz.base.files import disk_faults_told, write_whole_text
+
+    for name, path in written:
+        if name in documents:
+            with disk_faults_told(path.parent):
+                write_whole_text(path, documents[name]() + "\n")
+
+
+def _print(
+    summary: CheckSummary,
+    form: str,
+    locked: str | None,
+    written: Sequence[tuple[str, Path]],
+) -> None:
     from bmz.cli.output import say, verbosity
     from bmz.report.check_text import (
         check_github,
@@ -204,6 +264,7 @@ def _print(summary: CheckSummary, form: str, locked: str | None) -> None:
         "sarif": check_sarif,
         "github": check_github,
     }
+    _write({name: partial(document, summary) for name, document in documents.items()}, written)
     if form in documents:
         click.echo(documents[form](summary))
         say([] if locked is None else [("note", locked)])

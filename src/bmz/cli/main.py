@@ -131,6 +131,7 @@ COMMANDS = {
     "score": "Say how well label masks agree with the truth.",
     "card": "Write a model card, with what is measured here.",
     "adopt": "Make packages of your own checkpoints.",
+    "init": "Write bmz.toml, by which every command here knows the model and its options.",
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
     "cache": "Manage the cache; carry it to a computer without a network.",
@@ -160,6 +161,7 @@ PLACES = {
     "test": ("models", "test"),
     "card": ("models", "card"),
     "adopt": ("authors", "adopt"),
+    "init": ("project", "init"),
     "score": ("compare", "score"),
     "fetch": ("computer", "fetch"),
     "cache": ("computer", "cache"),
@@ -190,7 +192,14 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a word that is none is answered with the nearest that is."""
         word = args[0]
-        if word in COMMANDS or word.startswith("-"):
+        if word in COMMANDS:
+            name, command, words = super().resolve_command(ctx, args)
+            if name is not None and command is not None:
+                from bmz.cli.project import with_settings
+
+                words = with_settings(ctx, name, command, words, COMMANDS)
+            return name, command, words
+        if word.startswith("-"):
             return super().resolve_command(ctx, args)
         from difflib import get_close_matches
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -203,16 +204,20 @@ def _shown_kind(kind: ImageKind | None) -> ShownKind | None:
 
 
 def check_github(summary: CheckSummary) -> str:
-    """Give one workflow command for each finding; GitHub shows them beside the files."""
-    lines = []
+    """Give one workflow command for each error and warning; GitHub shows them beside the files.
+
+    Errors come first and notes are left out, since GitHub shows but ten annotations of a kind.
+    """
+    by_level: dict[str, list[str]] = {"error": [], "warning": []}
     for image in summary.images:
         if image.error is not None:
-            lines.append(_command("error", image, image.error))
+            by_level["error"].append(_command("error", image, image.error))
         for finding in image.report.findings:
-            level = "notice" if finding.severity == "note" else finding.severity
-            lines.append(_command(level, image, finding))
+            if finding.severity in by_level:
+                by_level[finding.severity].append(_command(finding.severity, image, finding))
+    lines = [line for lines in by_level.values() for line in lines]
     warned = sum(image.warnings > 0 and image.verdict != "mismatch" for image in summary.images)
-    if warned:  # a line of the log; GitHub shows but ten annotations of a kind
+    if warned:
         lines.append(f"{warned} of {len(summary.images)} images: fits, with warnings")
     return encodable("\n".join(lines))
 
@@ -248,6 +253,9 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
+_PROJECT = "https://github.com/bmz-dev/bmz"
+_RULES = f"{_PROJECT}/blob/main/docs/reference/findings.md"
+"""The page on which each code of a finding has a section of its own."""
 
 
 def check_junit(summary: CheckSummary) -> str:
@@ -295,32 +303,73 @@ def _sentence(finding: Finding) -> str:
 
 
 def check_sarif(summary: CheckSummary) -> str:
-    """Give SARIF 2.1.0 with one result a finding and one rule a code.
+    """Give SARIF 2.1.0 with one result for each finding and one rule for each code.
 
-    The verdicts of the images stand in the properties of the run.
+    Errors come first, then warnings: readers of many results cut the list. The verdicts of the
+    images stand in the properties of the run.
     """
     results = [result for image in summary.images for result in _results(image)]
+    order = list(SARIF_LEVELS)
+    results.sort(key=lambda result: order.index(result["level"]))
     codes = sorted({result["ruleId"] for result in results})
-    driver = {
-        "name": "bmz",
-        "version": version(),
-        "rules": [_rule(code) for code in codes],
-    }
+    for result in results:
+        result["ruleIndex"] = codes.index(result["ruleId"])
     verdicts = [
         {"image": image.name, "verdict": image.verdict, "warnings": image.warnings}
         for image in summary.images
     ]
-    run = {"tool": {"driver": driver}, "results": results, "properties": {"verdicts": verdicts}}
+    run = {**_tool(codes), "results": results, "properties": {"verdicts": verdicts}}
+    return _sarif_of(run | {"invocations": [{"executionSuccessful": True}]})
+
+
+def _sarif_of(run: Mapping[str, Any]) -> str:
     document = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=2)
+
+
+def _tool(codes: Sequence[str]) -> dict[str, Any]:
+    rules = [_rule(code) for code in codes]
+    driver = {"name": "bmz", "version": version(), "informationUri": _PROJECT, "rules": rules}
+    return {"tool": {"driver": driver}}
+
+
+def failed_documents(error: BmzError, model: str) -> dict[str, str]:
+    """Give what each format says where nothing could be checked, so that no file is empty.
+
+    Parameters
+    ----------
+    error : why nothing was checked
+    model : as it was named
+
+    Returns
+    -------
+    dict
+        format -> text; JSON has no such document, whose reader looks at the exit status
+    """
+    why = failure_of(error)
+    text = f"{why['message']} ({why['hint']})" if why["hint"] else why["message"]
+    notice = {"level": "error", "message": {"text": text}, "descriptor": {"id": why["code"]}}
+    invocation = {"executionSuccessful": False, "toolExecutionNotifications": [notice]}
+    suite = ET.Element("testsuite", name=f"bmz check {model}", tests="1", failures="0", errors="1")
+    case = ET.SubElement(suite, "testcase", classname="bmz", name=model)
+    told = ET.SubElement(case, "error", type=why["code"], message=why["message"])
+    told.text = why["hint"]
+    root = ET.Element("testsuites")
+    root.append(suite)
+    return {
+        "sarif": _sarif_of({**_tool([]), "results": [], "invocations": [invocation]}),
+        "junit": xml_text(root),
+        "github": encodable(f"::error title={_escaped(error.code, ':,')}::{_escaped(text, '')}"),
+    }
 
 
 def _rule(code: str) -> dict[str, Any]:
     page = CODES.get(code)
     if page is None:
-        return {"id": code}
+        return {"id": code, "helpUri": _PROJECT}
     return {
         "id": code,
+        "helpUri": f"{_RULES}#{code.replace('.', '')}",
         "shortDescription": {"text": page.cause},
         "help": {"text": page.cure},
         "defaultConfiguration": {"level": SARIF_LEVELS[page.severity]},
@@ -345,13 +394,19 @@ def _uri(path: Path) -> str:
 
 
 def _result(image: ImageCheck, code: str, level: str, message: str, hint: str) -> dict[str, Any]:
-    location = {"physicalLocation": {"artifactLocation": {"uri": _uri(image.image)}}}
+    # code scanning of GitHub shows no result without a line, which pictures do not have
+    place = {"artifactLocation": {"uri": _uri(image.image)}, "region": {"startLine": 1}}
+    location = {"physicalLocation": place}
+    series = "" if image.series is None else str(image.series)
+    same = hashlib.sha256(f"{_uri(image.image)}\n{series}\n{code}".encode()).hexdigest()
     text = f"{message} ({hint})" if hint else message
     return {
         "ruleId": code,
         "level": level,
         "message": {"text": text},
         "locations": [location],
+        # the same finding of the next run; GitHub knows this name alone
+        "partialFingerprints": {"primaryLocationLineHash": f"{same[:16]}:1"},
     }
 
 
