@@ -219,6 +219,18 @@ def test_nothing_is_overwritten_unasked(model: str, tmp_path: Path) -> None:
     assert unchanged
 
 
+def test_a_second_model_for_one_folder_is_refused_before_it_is_looked_for(
+    model: str, tmp_path: Path
+) -> None:
+    image = stored(tmp_path / "a.tif", squares(), "yx")
+    done(model, image, tmp_path / "out")
+
+    with pytest.raises(OutputExists) as caught:
+        done(str(tmp_path / "a-model-that-is-not-there"), image, tmp_path / "out")
+
+    assert "one per model" in caught.value.hint
+
+
 def test_a_missing_or_changed_weights_file_is_named(tmp_path: Path) -> None:
     image = stored(tmp_path / "a.tif", squares(), "yx")
     folder = write_package(tmp_path / "m").parent
@@ -274,7 +286,7 @@ def test_a_photograph_cannot_be_forced_only_a_channel_named(model: str, tmp_path
     tints = np.array([200, 150, 100])
     Image.fromarray((squares()[..., None] * tints).astype(np.uint8)).save(image)
 
-    with pytest.raises(DoesNotFit, match="photograph") as caught:
+    with pytest.raises(DoesNotFit, match="RGB image") as caught:
         done(model, image, tmp_path / "out", force=True)
     named = done(model, image, tmp_path / "out", channels=(1,))
 

@@ -23,16 +23,17 @@ from bmz.engine.image_header import GivenImage, given_image, given_masks
 from bmz.engine.image_result import ImageResult, finish_plates, joint_tables, write_joint_tables
 from bmz.engine.memory import bytes_in_one_piece, in_parts
 from bmz.engine.prompting import given_prompts
+from bmz.engine.request import RunRequest
 from bmz.engine.run_image import ImageRunner, labelled_image, looked_at, run_given_image
 from bmz.engine.setup import PlannedImage, RunSetup, look, opened, planned_or_failed
 from bmz.engine.stages import NotesInTurn, Threads, failed, looking_through, settled
 from bmz.image.formats import name_of
 from bmz.image.series import PlateField, with_fields
-from bmz.plan.plan import Plan, wide_side
+from bmz.plan.plan import wide_side
 from bmz.predict.backend import Backend, Device
 from bmz.results.images import DeviceUse, ImageFailure, ImageRun, RunSummary
-from bmz.write.names import output_paths, plate_folders, refuse_existing
-from bmz.write.outputs import OUTPUT_KINDS, RECORD, kinds_to_write
+from bmz.write.names import files_of, output_paths, plate_folders, refuse_existing
+from bmz.write.outputs import kinds_to_write
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
@@ -72,10 +73,6 @@ def claim_files(
 ) -> dict[Path, dict[str, Path]]:
     """Give the path of every output of every image, in a folder that can be written to.
 
-    Parameters
-    ----------
-    images : see `bmz.image.series.with_fields`
-
     Returns
     -------
     dict of dict
@@ -83,16 +80,20 @@ def claim_files(
 
     Raises
     ------
-    OutputExists
-        Files of these names are there, and the call neither replaces them nor resumes.
-    OutputIsInput
-        A result would lie where an image lies.
-    FolderNotWritable
-        No file can be made in the folder.
+    OutputExists, OutputIsInput, FolderNotWritable
     """
     request = setup.request
+    files = _paths_of_outputs(request, images, output_kinds(setup))
+    writable_folder(request.folder)
+    if request.resume:
+        remove_leftovers(request.folder, "writing")
+    return files
+
+
+def _paths_of_outputs(
+    request: RunRequest, images: Mapping[Path, PlateField | None], kinds: Sequence[str]
+) -> dict[Path, dict[str, Path]]:
     zarr = request.labels_format == "zarr"
-    kinds = output_kinds(setup)
     there = {image: field for image, field in images.items() if image not in request.absent}
     files = output_paths(
         list(there), request.folder, kinds, zarr=zarr, fields=there, roots=request.roots
@@ -101,10 +102,19 @@ def claim_files(
         joint = joint_tables(request.folder) if len(images) > 1 else {}
         of_all = [path for kind, path in joint.items() if kind in kinds]
         refuse_existing([*(path for paths in files.values() for path in paths.values()), *of_all])
-    writable_folder(request.folder)
-    if request.resume:
-        remove_leftovers(request.folder, "writing")
     return files
+
+
+def refuse_earlier_results(request: RunRequest) -> None:
+    """Refuse to replace results before the model is looked for, which may have to be downloaded.
+
+    Raises
+    ------
+    OutputExists
+        Files of these names are there, and the call neither replaces them nor resumes.
+    """
+    kinds = kinds_to_write(request.save, labels=True, joined=request.link, tables=request.tables)
+    _paths_of_outputs(request, with_fields(request.images, request.series), kinds)
 
 
 def image_states(
@@ -130,15 +140,6 @@ def files_of_states(
         state.image: files_of(state.plan, files[state.image])
         for state in states
         if isinstance(state, PlannedImage)
-    }
-
-
-def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
-    """Leave out the tables of joined objects where the plan joins nothing over their axis."""
-    return {
-        kind: path
-        for kind, path in files.items()
-        if kind == RECORD or OUTPUT_KINDS[kind].joined_over in ("", *plan.joined)
     }
 
 
@@ -178,10 +179,7 @@ def save_result(
 
     Raises
     ------
-    OutputExists
-        Files of these names are there.
-    FolderNotWritable
-        No file can be made in the folder.
+    OutputExists, FolderNotWritable
     """
     (paths,) = output_paths([result.image.info.place], folder, kinds).values()
     files = files_of(result.plan, paths)

@@ -15,6 +15,7 @@ from bmz.base.errors import WrongUsage
 from bmz.base.files import FolderNotWritable, is_there
 from bmz.image.formats import image_suffix, split_series
 from bmz.image.series import PlateField
+from bmz.plan.plan import Plan
 from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 
@@ -26,7 +27,7 @@ class OutputExists(WrongUsage):
         more = f" (and {others} more)" if others else ""
         super().__init__(
             f"'{existing[0]}'{more} already exists, and bmz does not overwrite files by itself",
-            hint="--overwrite replaces it, -o NAME writes into another folder",
+            hint="--overwrite replaces it; -o writes into another folder, such as one per model",
             code="output.exists",
         )
 
@@ -227,6 +228,15 @@ def plate_folders(
 def plate_labels(folder: Path) -> Path:
     """Give the OME-Zarr of the labels of a plate, beside the folder of its other results."""
     return folder.with_name(f"{folder.name}{ZARR_LABELS}")
+
+
+def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out the tables of joined objects where the plan joins nothing over their axis."""
+    return {
+        kind: path
+        for kind, path in files.items()
+        if kind == RECORD or OUTPUT_KINDS[kind].joined_over in ("", *plan.joined)
+    }
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:
