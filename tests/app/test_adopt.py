@@ -10,6 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import tifffile
 from ruyaml import YAML
 
 import bmz
+from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.process.matching import match_labels
 
@@ -26,7 +28,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from bmz.predict.checkpoints import read_checkpoint  # noqa: E402
+from bmz.predict.checkpoints import keras_layers, read_checkpoint  # noqa: E402
 from bmz.predict.known_networks import StyledLayout, StyledUNet, filled  # noqa: E402
 
 State = Mapping[str, Any]
@@ -241,7 +243,7 @@ def _script(path: Path) -> None:
         (_lacking, "it lacks upsample.up.res_up_0.conv.conv_1.full.weight"),
         (_five_maps, "2 spatial axes and 6 maps"),
         (_script, "without 'pixel_size'"),
-        (lambda path: path.mkdir(), "folder"),
+        (lambda path: path.mkdir(), "config.json' cannot be read"),
     ],
 )
 def test_a_file_that_is_no_known_checkpoint_is_told_with_status_3(
@@ -355,3 +357,218 @@ def test_an_adopted_cellpose_gives_the_masks_of_cellpose(shared: Path, tmp_path:
     labels = model.run(image, scale=0.5).labels
 
     assert match_labels(np.asarray(labels), wanted, 0.8).f1 >= 0.95
+
+
+def star_folder(folder: Path, *, grid: int = 2, normed: bool = False, prefix: str = "") -> Path:
+    """Write a folder as StarDist does, with random weights in the layout of Keras."""
+    h5py = pytest.importorskip("h5py")
+    config = {
+        "n_dim": 2, "axes": "YXC", "n_channel_in": 1, "n_rays": 8, "grid": [grid, grid],
+        "backbone": "unet", "unet_n_depth": 2, "unet_kernel_size": [3, 3], "unet_pool": [2, 2],
+        "unet_n_filter_base": 4, "unet_n_conv_per_depth": 2, "unet_activation": "relu",
+        "unet_last_activation": "relu", "unet_batch_norm": normed, "unet_prefix": prefix,
+        "net_conv_after_unet": 6, "n_classes": None,
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    rng = np.random.default_rng(0)
+
+    def convolution(before: int, after: int, side: int = 3) -> list[AnyArray]:
+        kernel = rng.normal(0, 0.3, (side, side, before, after)).astype(np.float32)
+        return [kernel, rng.normal(0, 0.1, after).astype(np.float32)]
+
+    layers: dict[str, list[AnyArray]] = {}
+    unet = [
+        ("down_level_0_no_0", 4 if grid > 1 else 1, 4), ("down_level_0_no_1", 4, 4),
+        ("down_level_1_no_0", 4, 8), ("down_level_1_no_1", 8, 8),
+        ("middle_0", 8, 16), ("middle_2", 16, 8),
+        ("up_level_1_no_0", 16, 8), ("up_level_1_no_2", 8, 4),
+        ("up_level_0_no_0", 8, 4), ("up_level_0_no_2", 4, 4),
+    ]  # fmt: skip
+    if grid > 1:
+        # Keras goes on counting from one network of a process to the next
+        layers |= {"conv2d_9": convolution(1, 4), "conv2d_10": convolution(4, 4)}
+    for number, (name, before, after) in enumerate(unet):
+        layers[f"{prefix}{name}"] = convolution(before, after)
+        if normed:
+            norm = [rng.uniform(0.5, 1.5, after).astype(np.float32) for _ in range(4)]
+            layers["batch_normalization" + f"_{number}" * bool(number)] = norm
+    layers |= {"features": convolution(4, 6), "prob": convolution(6, 1, 1)}
+    layers |= {"dist": convolution(6, 8, 1), "max_0": []}
+    parts = ("kernel:0", "bias:0", "mean:0", "variance:0")
+    with h5py.File(folder / "weights_best.h5", "w") as file:
+        # Keras lists them in another order than they are made in
+        file.attrs["layer_names"] = sorted(layers)
+        for name, arrays in layers.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/{p}" for p in parts[: len(arrays)]]
+            for part, array in zip(parts, arrays, strict=False):
+                group.create_dataset(f"{name}/{part}", data=array)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("grid", "normed", "prefix"), [(2, False, ""), (1, True, "net_")], ids=["grid", "normed"]
+)
+def test_a_folder_of_stardist_becomes_the_network_that_keras_computes(
+    grid: int, normed: bool, prefix: str, tmp_path: Path
+) -> None:
+    keras = pytest.importorskip("keras")
+    folder = star_folder(tmp_path / "stars", grid=grid, normed=normed, prefix=prefix)
+    layers = keras_layers(folder / "weights_best.h5")
+    names = iter(sorted((n for n in layers if n.startswith("conv2d")), key=lambda n: int(n[7:])))
+    norms = iter(range(99))
+    x = np.random.default_rng(1).random((1, 32, 48, 1), np.float32)
+
+    def block(at: Any, name: str, bend: str = "relu", *, norm: bool = False) -> Any:
+        kernel, bias = layers[name]
+        at = keras.ops.conv(at, kernel, padding="same") + bias
+        if norm:
+            number = next(norms)
+            gamma, beta, mean, var = layers["batch_normalization" + f"_{number}" * bool(number)]
+            at = (at - mean) / (var + 1e-3) ** 0.5 * gamma + beta
+        return {"relu": keras.ops.relu, "sigmoid": keras.ops.sigmoid, "": lambda y: y}[bend](at)
+
+    at: Any = x
+    if grid > 1:
+        at = keras.ops.max_pool(block(block(at, next(names)), next(names)), (2, 2))
+    skips = []
+    for level in (0, 1):
+        for number in (0, 1):
+            at = block(at, f"{prefix}down_level_{level}_no_{number}", norm=normed)
+        skips.append(at)
+        at = keras.ops.max_pool(at, (2, 2))
+    for name in ("middle_0", "middle_2"):
+        at = block(at, prefix + name, norm=normed)
+    for level in (1, 0):
+        at = keras.ops.repeat(keras.ops.repeat(at, 2, axis=1), 2, axis=2)
+        at = keras.ops.concatenate([at, skips[level]], axis=-1)
+        for number in (0, 2):
+            at = block(at, f"{prefix}up_level_{level}_no_{number}", norm=normed)
+    at = block(at, "features")
+    wanted = np.concatenate([block(at, "prob", "sigmoid"), block(at, "dist", "")], axis=-1)
+
+    read = read_checkpoint(folder).network
+    assert not isinstance(read, Path)
+    maps = read(torch.tensor(np.moveaxis(x, -1, 1))).numpy()
+
+    np.testing.assert_allclose(np.moveaxis(maps, 1, -1), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_of_stardist_becomes_a_package_with_grid_and_thresholds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = star_folder(tmp_path / "stars")
+    (folder / "thresholds.json").write_text('{"prob": 0.41, "nms": 0.3}', encoding="utf-8")
+
+    status = status_of(["adopt", str(folder), "-o", str(tmp_path / "out"), "--json"])
+
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    content = described(tmp_path / "out" / "stars")
+    spec = bmz.load(tmp_path / "out" / "stars").spec
+    assert (status, model["family"], model["test"]["status"]) == (0, "stardist", "passed")
+    assert content["config"]["stardist"]["thresholds"] == {"prob": 0.41, "nms": 0.3}
+    assert [axis.scale for axis in spec.outputs[0].axes][2:] == [2, 2]
+    assert [axis.halo > 0 for axis in spec.outputs[0].axes][2:] == [True, True]
+    assert not any("thresholds" in note for note in model["notes"])
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _other_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"backbone": "resnet"}', encoding="utf-8")
+
+
+def _no_json(folder: Path) -> None:
+    (folder / "config.json").write_text("n_rays: 32", encoding="utf-8")
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "weights_best.h5").unlink()
+
+
+def _cut_weights(folder: Path) -> None:
+    path = folder / "weights_best.h5"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def _deeper(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"unet_n_depth": 2', '"unet_n_depth": 3'))
+
+
+def _wider(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"n_rays": 8', '"n_rays": 32'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_no_config, "No such file"),
+        (_other_config, "its backbone is 'resnet'"),
+        (_no_json, "it is no JSON"),
+        (_no_weights, "it has no weights, such as weights_best.h5"),
+        (_cut_weights, "holds no weights as Keras writes them"),
+        (_deeper, "they lack the layer 'down_level_2_no_0'"),
+        (_wider, "other shapes: layers.dist.conv.weight (8, 6, 1, 1), not (32, 6, 1, 1)"),
+    ],
+)
+def test_a_folder_that_is_none_of_stardist_is_told_with_status_3(
+    damage: Callable[[Path], object],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = star_folder(tmp_path / "stars")
+    damage(folder)
+
+    status = status_of(["adopt", str(folder), "-o", str(tmp_path / "out")])
+
+    assert status == 3
+    assert words in told(capsys)
+
+
+EMBEDS = """
+import torch
+
+class Embeds(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pixel_size = 0.5
+        self.cells_and_nuclei = False
+        self.first = torch.nn.Conv2d(1, 1, 1)
+
+    def forward(self, x):
+        return (x[:, :1] > 0.5).float()
+"""
+"""A stand-in for InstanSeg: its attributes, and what is bright as one label."""
+
+
+def test_a_script_of_instanseg_becomes_a_package_with_its_pixel_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fluo.pt"
+    (tmp_path / "embeds.py").write_text(EMBEDS, encoding="utf-8")
+    embeds = run_path(str(tmp_path / "embeds.py"), run_name="embeds")["Embeds"]
+    torch.jit.save(torch.jit.script(embeds()), path)
+    image = tmp_path / "own.tif"
+    pixels = np.zeros((64, 72), np.float32)
+    pixels[10:30, 12:40] = 1
+    tifffile.imwrite(image, pixels)
+    call = ["adopt", str(path), "-o", str(tmp_path / "out"), "--sample", str(image), "--json"]
+
+    status = status_of(call)
+
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["error"] is None
+    spec = bmz.load(tmp_path / "out" / "fluo").spec
+    run = bmz.load(tmp_path / "out" / "fluo").run(image)
+    assert (status, model["family"], model["test"]["status"]) == (0, "instanseg", "passed")
+    assert [(axis.scale, axis.unit) for axis in spec.inputs[0].axes][2:] == [
+        (0.5, "micrometer")
+    ] * 2
+    assert np.array_equal(np.asarray(run.labels) > 0, pixels > 0)
+    assert (tmp_path / "out" / "fluo" / "weights.pt").read_bytes() == path.read_bytes()

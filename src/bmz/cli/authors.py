@@ -11,13 +11,13 @@ from bmz.cli.completion import offered_files
 from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option
 
 ADOPT_STATUS = """\b
-FILE is a state dict of Cellpose 1 to 3 or of Omnipose, or a TorchScript file of InstanSeg. The
-package has the name of the file; no code of the checkpoint is run.
+FILE is a state dict of Cellpose 1 to 3 or of Omnipose, a TorchScript file of InstanSeg, or a folder
+of StarDist. The package has the name of the file; no code of the checkpoint is run.
 \b
 Exit status: 0 all are adopted and pass bmz test, 1 some failed, 2 wrong usage,
 3 could not tell (no such file, damaged, another network, no PyTorch)."""
 
-FAMILY_NAMES = ("cellpose", "omnipose", "instanseg")
+FAMILY_NAMES = ("cellpose", "omnipose", "instanseg", "stardist")
 
 
 @click.command(epilog=ADOPT_STATUS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bmz.base.errors import WrongUsage
 from bmz.base.files import sha256_of, unfinished, writable_folder
 from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
+from bmz.engine.families import FAMILIES, Family
 from bmz.engine.load import find_model
 from bmz.engine.model_trial import ModelTrial
 from bmz.engine.test_tensors import OwnTensors, as_maps, finished, read_test_tensors
@@ -43,7 +44,7 @@ from bmz.spec.manifest import (
     write_manifest,
     zip_package,
 )
-from bmz.spec.model import Citation, ModelSpec
+from bmz.spec.model import ModelSpec
 from bmz.zoo.settings import ZooSettings
 
 INPUT, OUTPUT = "image", "labels"
@@ -53,134 +54,6 @@ SAMPLE_PX = 256
 
 _BUNDLED = "starter/nuclei"
 _MOST_BUNDLED = 2  # channels: grey, and an empty second one, as Cellpose takes grey images
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a description says of every network of a family.
-
-    Parameters
-    ----------
-    title : of the program
-    what : what the network finds, as a sentence
-    tags : of the description
-    cite : the work in which the method was published
-    preprocessing : steps, for the spatial axes of the network
-    channels : names of the channels of the input
-    output : the fields of the output that say what it is, but for its axes
-    maps : names of the channels of the output
-    config : ``config.bmz`` and other additions
-    sees_whole : its network averages over the whole image, so that no receptive field ends
-    """
-
-    title: str
-    what: str
-    tags: tuple[str, ...]
-    cite: tuple[Citation, ...]
-    preprocessing: Callable[[str], list[Content]]
-    channels: Callable[[Checkpoint], Sequence[str]]
-    output: Callable[[Checkpoint], Content]
-    maps: Callable[[Checkpoint], Sequence[str]]
-    config: Callable[[Checkpoint], Content] = field(default=lambda _: {})
-    sees_whole: bool = False
-
-
-def _percentiles(low: float, high: float, **more: float) -> Callable[[str], list[Content]]:
-    def steps(space: str) -> list[Content]:
-        kwargs = {"axes": list(space), "min_percentile": low, "max_percentile": high, **more}
-        return [{"id": "scale_range", "kwargs": kwargs}]
-
-    return steps
-
-
-def _clipped(space: str) -> list[Content]:
-    clip = {"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}}
-    return [*_percentiles(0.01, 99.99)(space), clip]
-
-
-def _grey_first(checkpoint: Checkpoint) -> Sequence[str]:
-    names = ("cytoplasm_or_grey", "nuclei")
-    more = [f"channel_{number}" for number in range(len(names), checkpoint.channels)]
-    return (*names, *more)[: checkpoint.channels]
-
-
-def _cellpose_output(_: Checkpoint) -> Content:
-    kwargs = {
-        "cellprob_threshold": 0.0,
-        "flow_threshold": 0.4,
-        "do_3D": False,
-        "min_size": 15,
-        "output_dtype": "uint16",
-    }
-    step = {"id": "cellpose_flow_dynamics", "kwargs": kwargs}
-    return {"data": {"type": "uint16"}, "postprocessing": [step]}
-
-
-def _omnipose_maps(checkpoint: Checkpoint) -> Sequence[str]:
-    flows = [f"flow_{axis}" for axis in checkpoint.space]
-    return [*flows, "distance", "boundary"][: checkpoint.maps]
-
-
-def _omnipose_config(_: Checkpoint) -> Content:
-    # none of its maps is a probability, so the least value is a distance
-    return {"bmz": {"recipe": {"name": "flows", "parameters": {"style": "omnipose"}}}}
-
-
-FAMILIES: Mapping[str, Family] = {
-    "cellpose": Family(
-        "Cellpose",
-        "Cells or nuclei, by flows to their middle; the objects must be as large as it takes them.",
-        ("cellpose", "instance-segmentation", "cells", "2d"),
-        (
-            Citation(
-                "Stringer C. et al., Cellpose: a generalist algorithm for cellular segmentation, "
-                "Nature Methods 2021",
-                "10.1038/s41592-020-01018-x",
-            ),
-        ),
-        _percentiles(1.0, 99.0),
-        _grey_first,
-        _cellpose_output,
-        lambda _: ("label",),
-        sees_whole=True,  # for the style vector
-    ),
-    "omnipose": Family(
-        "Omnipose",
-        "Cells of any shape, by flows along the distance to their edge.",
-        ("omnipose", "instance-segmentation", "cells"),
-        (
-            Citation(
-                "Cutler K. J. et al., Omnipose: a high-precision morphology-independent solution "
-                "for bacterial cell segmentation, Nature Methods 2022",
-                "10.1038/s41592-022-01639-4",
-            ),
-        ),
-        _clipped,
-        _grey_first,
-        lambda _: {"data": {"type": "float32"}},
-        _omnipose_maps,
-        _omnipose_config,
-        sees_whole=True,
-    ),
-    "instanseg": Family(
-        "InstanSeg",
-        "Nuclei and cells, by embeddings of pixels; the labels come out of the network.",
-        ("instanseg", "instance-segmentation", "cells", "nuclei", "2d"),
-        (
-            Citation(
-                "Goldsborough T. et al., InstanSeg: an embedding-based instance segmentation "
-                "algorithm optimized for accurate, efficient and portable cell segmentation, 2024",
-                "10.48550/arXiv.2408.15954",
-            ),
-        ),
-        _percentiles(0.1, 99.9, eps=1e-6),
-        lambda checkpoint: [f"channel_{number}" for number in range(checkpoint.channels)],
-        lambda _: {"data": {"type": "float32"}},
-        lambda checkpoint: ("nuclei_labels", "cell_labels") if checkpoint.maps > 1 else ("labels",),
-        lambda _: {"bmz": {"recipe": {"name": "labels"}}},
-    ),
-}
-"""Name of a family, as ``--as`` takes it, with what a description of its networks says."""
 
 
 class PackageExists(WrongUsage):
@@ -223,7 +96,7 @@ class AdoptRequest:
 
     Parameters
     ----------
-    checkpoints : files
+    checkpoints : files, or folders of StarDist
     folder : in which a folder and a zip are made of each
     family : of the checkpoints; None to recognise it
     sample : an image for the test input; None for one that comes with bmz
@@ -368,7 +241,9 @@ class _Draft:
         np.save(self.folder / "test_input.npy", sample[None])
         weights = self._write_weights(sample.shape)
         (self.folder / "README.md").write_text(self._readme(), encoding="utf-8")
-        shape = (1, len(self.family.maps(self.checkpoint)), *sample.shape[1:])
+        grid = self.checkpoint.grid or (1,) * (sample.ndim - 1)
+        sides = (n // g for n, g in zip(sample.shape[1:], grid, strict=True))
+        shape = (1, len(self.family.maps(self.checkpoint)), *sides)
         np.save(self.folder / "test_output.npy", np.zeros(shape, np.float32))
         refuse_invalid(write_manifest(self.folder, self._content(weights, {})))
         found, reach = self._run(settings, listener)
@@ -407,19 +282,32 @@ class _Draft:
 
     def _reach(self, backend: Backend, tensors: OwnTensors, model: ModelSpec) -> Content:
         """Say how far the network sees, as ``config.bmz.receptive_field`` states it."""
+        if self.family.gives_labels:
+            return {}
         if self.family.sees_whole:
             return {"global_context": True}
         maps = partial(as_maps, model, tensors.taken)
         rules, outputs = axis_rules(model), output_rules(model)
         reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
-        if reach.sees_whole or reach.pixel_px >= reach.seen_px - 1:
+        if reach.sees_whole or max(reach.pixel_px, reach.edge_px) >= reach.seen_px - 1:
             return {"global_context": True}
-        return {"radius_px": reach.pixel_px, "global_context": False}
+        return {"radius_px": max(reach.pixel_px, reach.edge_px), "global_context": False}
+
+    def _halo_px(self, reach: Content) -> int:
+        """Give what is to be cropped of each side, px of the input; 0 where nothing can be."""
+        radius: int = reach.get("radius_px", 0)
+        shape = npy_array(self.folder / "test_input.npy").shape[2:]
+        return radius if self._least_px(radius) <= min(shape) else 0
+
+    def _least_px(self, halo: int) -> int:
+        """Give the smallest side of an image of which something is left within the halo."""
+        step = self.checkpoint.step
+        return max(self.checkpoint.least_px, (2 * halo // step + 2) * step)
 
     def _content(self, weights: Content, reach: Content) -> Content:
         checkpoint, family, given = self.checkpoint, self.family, self.request.credits
-        rule = {"min": checkpoint.least_px, "step": checkpoint.step}
-        pixel = checkpoint.pixel_um
+        pixel, radius = checkpoint.pixel_um, self._halo_px(reach)
+        rule = {"min": self._least_px(radius), "step": checkpoint.step}
         inputs = {
             "id": INPUT,
             "axes": [
@@ -436,7 +324,9 @@ class _Draft:
             "axes": [
                 {"type": "batch"},
                 {"type": "channel", "channel_names": list(family.maps(checkpoint))},
-                *space_axes(checkpoint.space, like=INPUT, pixel_um=pixel),
+                *space_axes(
+                    checkpoint.space, like=INPUT, pixel_um=pixel, halo=radius, grid=checkpoint.grid
+                ),
             ],
             "test_tensor": file_entry(self.folder / "test_output.npy"),
         }
@@ -485,6 +375,8 @@ class _Draft:
             yield f"the author is '{PLACEHOLDER}': give --author"
         if not given.license:
             yield "no licence is stated: give --license, such as BSD-3-Clause"
+        if checkpoint.stated.get("usual"):
+            yield "there is no thresholds.json: StarDist's usual thresholds are declared"
         if not (checkpoint.diameter_px or checkpoint.pixel_um):
             yield "the checkpoint states no diameter of objects: give --diameter"
         if self.request.sample is None:

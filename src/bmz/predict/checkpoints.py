@@ -6,21 +6,29 @@ Nothing of a file is run: tensors are read with ``weights_only``, and networks a
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell
 from bmz.base.values import dataclass
-from bmz.predict.backend import CPU, LoadRequest, WeightsUnreadable
+from bmz.predict.backend import CPU, LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.state_dict import read_state
 from bmz.predict.torch_network import import_torch
 from bmz.predict.torchscript import load_script
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from bmz.predict.known_networks import StarLayout, StarUNet
 
 State = Mapping[str, "Tensor"]
 
@@ -31,8 +39,8 @@ class CheckpointUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' cannot be read as a checkpoint: {why}",
-            hint="bmz adopt takes state dicts of Cellpose 1 to 3 and of Omnipose, and TorchScript "
-            "files of InstanSeg",
+            hint="bmz adopt takes state dicts of Cellpose 1 to 3 and of Omnipose, TorchScript "
+            "files of InstanSeg, and folders of StarDist",
             code="adopt.unreadable",
         )
 
@@ -43,7 +51,7 @@ class CheckpointUnknown(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is no checkpoint that can be adopted: {why}",
-            hint="its network must be known here: Cellpose 1 to 3, Omnipose or InstanSeg",
+            hint="its network must be known here: Cellpose 1 to 3, Omnipose, InstanSeg or StarDist",
             code="adopt.unknown",
         )
 
@@ -54,7 +62,7 @@ class Checkpoint:
 
     Parameters
     ----------
-    family : the program that it is of, as ``bmz.engine.adoption.FAMILIES`` names it
+    family : the program that it is of, as ``bmz.engine.families.FAMILIES`` names it
     why : how that was recognised, as a part of a sentence
     network : in evaluation mode; or the TorchScript file itself
     space : its spatial axes, ``yx`` or ``zyx``
@@ -62,6 +70,7 @@ class Checkpoint:
     step : what the size of an image must be a multiple of, px
     diameter_px : of the objects that it takes; None where the checkpoint states none
     pixel_um : pixel size that it takes; None as above
+    grid : spacing of its maps, px of the input, along `space`; empty for 1
     stated : further values that the checkpoint states
     """
 
@@ -74,6 +83,7 @@ class Checkpoint:
     step: int
     diameter_px: float | None = None
     pixel_um: float | None = None
+    grid: tuple[int, ...] = ()
     stated: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -102,7 +112,7 @@ def read_checkpoint(path: Path, family: str | None = None) -> Checkpoint:
 
     Parameters
     ----------
-    path : of its file
+    path : of its file, or of the folder of StarDist
     family : what it is of, where the user says it; None to recognise it
 
     Raises
@@ -253,12 +263,174 @@ def _script_channels(script: nn.Module) -> int:
     return shapes[0][1] if shapes else 1
 
 
+WEIGHT_FILES = ("weights_best.h5", "weights_last.h5", "weights_now.h5")
+"""Names of StarDist's weights, in the order in which it looks for them."""
+
+USUAL_THRESHOLDS = {"prob": 0.5, "nms": 0.4}
+"""Those that StarDist takes where a folder states none."""
+
+
+def _read_stars(path: Path, _: str | None) -> Checkpoint:
+    """Read a folder of StarDist: its configuration, thresholds and weights of Keras."""
+    from bmz.predict.known_networks import StarUNet, filled
+
+    folder = path if path.is_dir() else path.parent
+    config = _json(folder / "config.json")
+    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    weights = weights if path.is_dir() else path
+    if weights is None:
+        raise CheckpointUnreadable(path, f"it has no weights, such as {WEIGHT_FILES[0]}")
+    layout = _star_layout(path, config)
+    network = StarUNet(layout)
+    state, wrong = _star_state(keras_layers(weights), network)
+    network_, differs = filled(network, state)
+    if wrong or differs:
+        raise CheckpointUnknown(
+            path, f"its weights are not those of its config: {wrong or differs}"
+        )
+    _refuse_other_rays(path, config)
+    chosen = folder / "thresholds.json"
+    thresholds = {**USUAL_THRESHOLDS, **(_json(chosen) if chosen.is_file() else {})}
+    pools = [p**layout.depth * g for p, g in zip(layout.pool, layout.grid, strict=True)]
+    space = "zyx"[-len(layout.grid) :]
+    why = f"a folder with the configuration of StarDist, {layout.rays} rays, grid {layout.grid}"
+    return Checkpoint(
+        "stardist", why, network_, space, layout.channels, layout.rays + 1, lcm(*pools),
+        grid=layout.grid,
+        stated={
+            "thresholds": thresholds,
+            "config": {name: config[name] for name in _STATED if name in config},
+            "usual": not chosen.is_file(),
+        },
+    )  # fmt: skip
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as why:
+        raise CheckpointUnreadable(path, why.strerror or "it cannot be opened") from why
+    except ValueError as why:
+        raise CheckpointUnreadable(path, f"it is no JSON ({why})") from why
+    if not isinstance(content, dict):
+        raise CheckpointUnreadable(path, f"wanted a mapping, found {type(content).__name__}")
+    return content
+
+
+def _star_layout(path: Path, config: Mapping[str, Any]) -> StarLayout:
+    from bmz.predict.known_networks import StarLayout
+
+    backbone = config.get("backbone", "unet")
+    if backbone != "unet":
+        raise CheckpointUnknown(path, f"its backbone is '{backbone}', and only 'unet' is known")
+    try:
+        layout = StarLayout(
+            int(config["n_channel_in"]), int(config["n_rays"]), tuple(config["grid"]),
+            tuple(config["unet_kernel_size"]), tuple(config["unet_pool"]),
+            int(config["unet_n_depth"]), int(config["unet_n_conv_per_depth"]),
+            int(config["unet_n_filter_base"]), float(config.get("unet_expansion", 2)),
+            bool(config["unet_batch_norm"]), str(config["unet_activation"]),
+            str(config["unet_last_activation"]), int(config["net_conv_after_unet"]),
+            str(config.get("unet_prefix", "")),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as why:
+        raise CheckpointUnreadable(path, f"its config.json is no one of StarDist: {why!r}") from why
+    powers = all(side in {1, 2, 4, 8, 16} for side in layout.grid)
+    if not (powers and layout.bends_known and all(side % 2 for side in layout.kernel)):
+        raise CheckpointUnknown(
+            path, f"a grid of {layout.grid}, kernel {layout.kernel} or '{layout.bend}' is not known"
+        )
+    return layout
+
+
+_STATED = ("n_dim", "axes", "n_rays", "grid", "anisotropy", "rays_json")
+"""What a description keeps of a configuration."""
+
+
+def _refuse_other_rays(path: Path, config: Mapping[str, Any]) -> None:
+    rays = config.get("rays_json") or {}
+    if rays.get("name", "Rays_GoldenSpiral") != "Rays_GoldenSpiral":
+        raise CheckpointUnknown(path, f"its rays are {rays.get('name')}, not of a golden spiral")
+
+
+def keras_layers(path: Path) -> dict[str, list[AnyArray]]:
+    """Read the arrays of each layer of a file of Keras, in the order of its weights.
+
+    Raises
+    ------
+    CheckpointUnreadable
+        It is no such file, or damaged.
+    NoBackend
+        h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as why:
+        install = "pip install h5py"
+        raise NoBackend("keras_hdf5", f"h5py does not import ({why})", install) from why
+    try:
+        with h5py.File(path, "r") as file:
+            group = file.get("model_weights", file)
+            names = [_text(name) for name in group.attrs["layer_names"]]
+            return {
+                name: [np.asarray(group[name][_text(n)]) for n in group[name].attrs["weight_names"]]
+                for name in names
+            }
+    except (OSError, KeyError, ValueError, RuntimeError) as why:
+        raise CheckpointUnreadable(
+            path, f"it holds no weights as Keras writes them: {why}"
+        ) from why
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _star_state(
+    layers: Mapping[str, list[AnyArray]], network: StarUNet
+) -> tuple[dict[str, Tensor], str]:
+    """Give the arrays of Keras the names and the layout of our network.
+
+    Layers without a name of their own are numbered by Keras in the order in which they are made.
+    """
+    torch = import_torch()
+    with_weights = {name: arrays for name, arrays in layers.items() if arrays}
+    norms = iter(_numbered(with_weights, "batch_normalization"))
+    convolutions = iter(_numbered(with_weights, r"conv[23]d"))
+    state: dict[str, Tensor] = {}
+    for name, parts in network.layers.items():
+        own = name if name in {"features", "prob", "dist"} else f"{network.layout.prefix}{name}"
+        layer = next(convolutions, "") if name.startswith("before_") else own
+        if layer not in with_weights:
+            return {}, f"they lack the layer '{layer or name}'"
+        kernel, bias = with_weights[layer]
+        state[f"layers.{name}.conv.weight"] = torch.tensor(
+            np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))
+        )
+        state[f"layers.{name}.conv.bias"] = torch.tensor(bias)
+        if "norm" in dict(parts.named_children()):
+            norm = with_weights[next(norms)]
+            state |= {
+                f"layers.{name}.norm.{part}": torch.tensor(array)
+                for part, array in zip(_NORM, norm, strict=True)
+            }
+    return state, ""
+
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def _numbered(layers: Mapping[str, object], kind: str) -> list[str]:
+    found = [(re.fullmatch(rf"{kind}(?:_(\d+))?", name), name) for name in layers]
+    return [name for _, name in sorted((int(m[1] or 0), name) for m, name in found if m)]
+
+
 _Reader = Callable[[Path, str | None], Checkpoint]
 
 _READERS: Mapping[str, Mapping[str, _Reader]] = {
     "a state dict": {"cellpose": _read_styled, "omnipose": _read_styled},
     "a TorchScript file": {"instanseg": _read_script},
-    "a folder": {},
-    "a file of Keras": {},
+    "a folder": {"stardist": _read_stars},
+    "a file of Keras": {"stardist": _read_stars},
 }
 """Kind of a file -> families that have such files, each with what reads it."""

@@ -104,6 +104,7 @@ def space_axes(
     like: str = "",
     pixel_um: float | None = None,
     halo: int = 0,
+    grid: Sequence[int] = (),
 ) -> list[Content]:
     """Give the spatial axes of a tensor.
 
@@ -112,17 +113,20 @@ def space_axes(
     rule : sizes that an input takes, ``min`` and ``step``
     like : id of the input whose size an output has
     pixel_um : pixel size, um
-    halo : of an output, px
+    halo : of an output, px of the input
+    grid : spacing of an output along each axis, px of the input; empty for 1
     """
 
-    def axis(letter: str) -> Content:
+    def axis(letter: str, spacing: int) -> Content:
         size = {"tensor_id": like, "axis_id": letter} if like else dict(rule or {})
-        scale = {"unit": "micrometer", "scale": pixel_um} if pixel_um else {}
-        return (
-            {"type": "space", "id": letter, "size": size} | scale | ({"halo": halo} if halo else {})
-        )
+        described: Content = {"type": "space", "id": letter, "size": size}
+        if pixel_um:
+            described |= {"unit": "micrometer", "scale": pixel_um * spacing}
+        elif spacing > 1:
+            described["scale"] = float(spacing)
+        return described | ({"halo": -(-halo // spacing)} if halo else {})
 
-    return [axis(letter) for letter in space]
+    return [axis(*along) for along in zip(space, grid or (1,) * len(space), strict=True)]
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> Path:
