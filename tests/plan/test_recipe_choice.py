@@ -105,6 +105,7 @@ def test_names_of_channels_tell_boundary_and_foreground(
         (("background", "contour", "nucleus"), "contour", {"channels": "B+C+F"}),
         (("foreground", "contour", "style"), "contour", {"channels": "F+C+-"}),
         (("flow_y", "flow_x", "cell_probability"), "flows", {}),
+        (("flow y", "flow x", "distance to the edge"), "flows", {"style": "omnipose"}),
         (("inner_distance", "interior"), "mesmer", {}),
     ],
 )

@@ -209,14 +209,14 @@ def spots(labels: LabelArray) -> FloatArray:
     return (heat * (not found.all())).astype(np.float32)
 
 
-def star_distances(labels: LabelArray) -> FloatArray:
+def star_distances(labels: LabelArray, rays: int = RAYS) -> FloatArray:
     """Give the distance to the edge of the object along each ray, in steps of a quarter px."""
     padded = np.pad(labels, int(RAY_PX[-1]) + 1).ravel()
     width = labels.shape[1] + 2 * int(RAY_PX[-1]) + 2
     places = np.flatnonzero(padded)
     own = padded[places]
-    distances = np.empty((RAYS, places.size), np.float32)
-    for ray, direction in enumerate(directions(RAYS).T):
+    distances = np.empty((rays, places.size), np.float32)
+    for ray, direction in enumerate(directions(rays).T):
         y, x = np.rint(np.outer(direction, RAY_PX)).astype(np.intp)
         offsets = y * width + x
         inside = np.arange(places.size)
@@ -227,7 +227,7 @@ def star_distances(labels: LabelArray) -> FloatArray:
             if not inside.size:
                 break
         distances[ray, inside] = RAY_PX[-1]
-    result = np.zeros((RAYS, *labels.shape), np.float32)
+    result = np.zeros((rays, *labels.shape), np.float32)
     result[:, labels > 0] = distances
     return result
 

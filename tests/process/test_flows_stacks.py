@@ -12,9 +12,12 @@ from scipy import ndimage
 from tests.process.ideal_maps import cells
 
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
+from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.flows import FlowSettings, flows_of_labels, follow_flow, label_flows
 from bmz.process.matching import match_labels
+from bmz.process.omnipose import steps_of_whole_map
 from bmz.process.recipe import Place
+from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
 
 
@@ -208,3 +211,57 @@ def test_a_stack_without_cells_has_no_labels() -> None:
 
     assert label_flows(output, (1, 1, 1), FlowSettings()).labels.max() == 0
     assert label_flows(output[:, 0, :, :], (1, 1), FlowSettings()).labels.max() == 0
+
+
+def bacteria(seed: int, side: int, count: int) -> LabelArray:
+    """Draw bent rods, 10 px wide and up to 120 px long, some of which touch."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((side, side), np.int32)
+    for number in range(1, count + 1):
+        angle, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-0.015, 0.015)
+        place, line = rng.uniform(10, side - 10, 2), np.ones((side, side), np.bool_)
+        for _ in range(int(rng.uniform(40, 120))):
+            at = np.rint(place).astype(int)
+            if (at < 0).any() or (at >= side).any():
+                break
+            line[tuple(at)] = False
+            place, angle = place + np.array([np.sin(angle), np.cos(angle)]), angle + bend
+        rod = ndimage.distance_transform_edt(line) <= 5
+        if not line.all() and not (labels[ndimage.binary_erosion(rod)] > 0).any():
+            labels[rod & (labels == 0)] = number
+    return in_raster_order(labels).labels
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_long_bacteria_come_back_whole_and_in_blocks(noise: float) -> None:
+    truth = bacteria(1, 400, 70)
+    maps = omnipose_map(truth)
+    rng = np.random.default_rng(0)
+    maps[:2] += 5 * noise * rng.normal(0, 1, maps[:2].shape)
+    maps[2] += noise * rng.normal(0, 1, truth.shape) * (truth > 0)
+    flows = RECIPES["flows"]
+    parameters = flows.parameters_from({}, {})
+    in_blocks = np.zeros(truth.shape, np.uint32)
+
+    whole = flows.apply(maps, (1, 1), parameters).labels
+    found = label_blocks(BlockWork(maps, (1, 1), flows, parameters, 128, 32), in_blocks)
+
+    assert truth.max() >= 15
+    assert match_labels(whole, truth, 0.5).f1 >= 0.95
+    np.testing.assert_array_equal(found.numbers()[in_blocks], whole)
+
+
+def test_how_far_pixels_move_is_told_by_all_cells_and_not_by_those_of_a_block() -> None:
+    truth = np.zeros((100, 200), np.int32)
+    truth[10:90, 5:85] = 1
+    truth[50:56, 120:190] = 2
+    maps = omnipose_map(truth)
+    flows = RECIPES["flows"]
+    parameters = flows.parameters_from({}, {})
+
+    told = steps_of_whole_map(maps, parameters)
+
+    distance = maps[2][maps[2] > 0]
+    assert told == {"niter": round(2 * float(distance.mean()))}
+    assert steps_of_whole_map(maps, {**parameters, "niter": 7}) == {}
+    assert steps_of_whole_map(maps[:3], parameters) == {}

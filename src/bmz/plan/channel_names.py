@@ -15,6 +15,7 @@ CONTOUR = {"contour", "contours"}
 CENTRE = {"centre", "centres", "center", "centers", "ctr", "heatmap"}
 OFFSET = {"offset", "offsets"}
 DISTANCE = {"distance", "distances", "dist"}
+DISTANCE = {"dist", "distance", "distances"}
 SPOT = {"spot", "spots", "puncta", "punctum"}
 KINDS = {"background", "bg", "type", "types", "class", "classes"}
 LABELS = {"label", "labels", "instances", "instance_labels"}
@@ -93,7 +94,8 @@ def named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None
     why = f"the output channels are named {', '.join(names)}"
     flows = [name for name in names if word_in(name, {"flow", "flows"})]
     if names and len(flows) == len(tensor.space) and names[: len(flows)] == tuple(flows):
-        return RecipeChoice("flows", why, tensor.id)
+        distance = any(word_in(name, DISTANCE) for name in names[len(flows) : len(flows) + 1])
+        return RecipeChoice("flows", why, tensor.id, {"style": "omnipose"} if distance else {})
     if any(re.search(r"inner[\s_\-]*distance", name) for name in names[:1]):
         return RecipeChoice("mesmer", why, tensor.id)
     if tensor.channels == 1 and names and word_in(names[0], SPOT):

@@ -13,6 +13,14 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
+from bmz.process.omnipose import (
+    AUTO,
+    gives_omnipose,
+    is_omnipose,
+    omnipose_lengths,
+    skeleton_labels,
+    steps_of_whole_map,
+)
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
 from bmz.process.relabel import (
     ChannelsDiffer,
@@ -160,53 +168,6 @@ def flows_of_labels(labels: LabelArray) -> FloatArray:
     return flow
 
 
-BY_DISTANCE = 0
-
-WIDTHS_PER_MEAN_DISTANCE = 2.0
-"""Steps by default, in mean distances to the edge; the steps become ever shorter."""
-
-
-def skeleton_labels(
-    flow: FloatArray, cell: BoolArray, distance: FloatArray, steps: int = BY_DISTANCE
-) -> LabelArray:
-    """Give each pixel the number of the cluster into which it moves.
-
-    Step t is the unit flow over 1 + t, so that pixels draw back from the edge of their cell into
-    a skeleton and not to one point, however long the cell; ends that touch, diagonals included,
-    are one cell. Source: Cutler et al. 2022 (suppressed Euler integration), doi
-    10.1038/s41592-022-01639-4.
-
-    Parameters
-    ----------
-    flow : (axes, (z,) y, x) float32, any length
-    cell : ((z,) y, x), the pixels that move
-    distance : ((z,) y, x) float32, to the edge, px
-    steps : how many; 0: twice the mean distance, at least 1
-
-    Returns
-    -------
-    ((z,) y, x) int32, 0 background
-    """
-    labels = np.zeros(cell.shape, np.int32)
-    if not cell.any():
-        return labels
-    if steps == BY_DISTANCE:
-        steps = max(round(WIDTHS_PER_MEAN_DISTANCE * float(distance[cell].mean())), 1)
-    length = np.sqrt(np.square(flow, dtype=np.float64).sum(axis=0))
-    unit = np.where(cell, flow / np.maximum(length, 1e-6), 0).astype(np.float32)
-    place = np.stack(np.nonzero(cell)).astype(np.float32)
-    high = np.array(cell.shape, np.float32)[:, None] - 1
-    for step in range(steps):
-        moves = [ndimage.map_coordinates(part, place, order=1, mode="nearest") for part in unit]
-        place = np.clip(place + np.stack(moves) / np.float32(1 + step), 0, high)
-    ends = tuple(np.rint(place).astype(np.intp))
-    reached = np.zeros(cell.shape, np.bool_)
-    reached[ends] = True
-    clusters, _ = ndimage.label(reached, np.ones((3,) * cell.ndim))
-    labels[cell] = clusters[ends]
-    return labels
-
-
 FLOW_SCALE = 5.0
 """The network is trained on 5 times the unit flow."""
 
@@ -225,7 +186,6 @@ STEPS_PER_DIAMETER = 200
 """Of Cellpose: 200 steps where cells are about 30 px across, more where they are larger."""
 
 BY_DIAMETER = 0
-AUTO = "auto"
 
 TILES = TileWay(
     pad="constant",
@@ -279,27 +239,6 @@ class FlowSettings:
         """How many steps along the flow pixels of Cellpose's flows take."""
         by_diameter = max(round(STEPS_PER_DIAMETER * self.diameter / DIAMETER_PX), 1)
         return self.niter if self.niter != BY_DIAMETER else by_diameter
-
-
-def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say that the distance behind Omnipose's flows is a length, as `LengthsFunction` has it."""
-    distance = is_omnipose(str(parameters["style"]), channels, axes)
-    return tuple(distance and channel == axes for channel in range(channels))
-
-
-def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> bool:
-    """Say whether an output is Omnipose's, by what the model states and its channels.
-
-    Flows of planes that are given as a stack have fewer maps than a stack asks for, and labels of a
-    declared step have one: neither says anything.
-    """
-    style = stated.get("style", AUTO)
-    return style == "omnipose" or (style == AUTO and channels == axes + 2)
-
-
-def is_omnipose(style: str, channels: int, axes: int) -> bool:
-    """Say whose maps they are: Omnipose has two behind the flows, where `style` says nothing."""
-    return style == "omnipose" or (style == AUTO and channels != axes + 1)
 
 
 def label_flows(
@@ -483,6 +422,7 @@ FLOWS = Recipe(
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
     placed=True,
+    of_whole_map=steps_of_whole_map,
     in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),
     settings=FlowSettings,
     tiles=TILES,

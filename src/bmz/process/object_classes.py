@@ -33,7 +33,7 @@ def class_of_pixels(maps: AnyArray, names: Sequence[str]) -> tuple[AnyArray, tup
     Parameters
     ----------
     maps : (classes, (z,) y, x) a map per class, of which the highest counts; or (1, (z,) y, x)
-        the number of the class. What is no number counts as lowest
+        the number of the class. What is not a number counts as lowest
     names : of the classes; empty where nobody named them
     """
     if len(maps) > 1:

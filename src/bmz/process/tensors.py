@@ -26,8 +26,8 @@ from bmz.process.flows import (
     FlowSettings,
     cube,
     finished_flows,
-    is_omnipose,
 )
+from bmz.process.omnipose import is_omnipose
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import on_input_grid, sizes
 
