@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
-	pictures format constraints constraints-lowest conda dist sbom audit clean
+	pictures format constraints constraints-lowest conda workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -111,6 +111,11 @@ constraints-lowest: $(VENV)/.release
 conda: $(VENV)/.test $(VENV)/.release
 	$(BIN)/python -m pytest tests/ship/test_install.py
 
+# Check the workflows and the action for what could be abused, offline.
+workflows: $(VENV)/.test $(VENV)/.release
+	$(BIN)/zizmor --offline --no-progress .github action.yml
+	$(BIN)/python -m pytest tests/ship/test_workflows.py
+
 # Build wheel and sdist into dist.
 dist: $(VENV)/.test
 	$(BIN)/python -m build
@@ -123,6 +128,14 @@ sbom: $(VENV)/.test $(VENV)/.release
 # Ask the advisories of PyPI about every version in constraints.txt; one that cannot be asked about is a failure.
 audit: $(VENV)/.release
 	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+# Say whether a pinned version is older than a year without a reason; nobody is asked.
+ages: $(VENV)/.pip
+	$(BIN)/python .ci/ages.py
+
+# Read the day of each pinned version off the package index.
+ages-update: $(VENV)/.release
+	$(BIN)/python .ci/ages.py --update $(BIN)/uv
 
 # Remove what was installed and made.
 clean:
