@@ -125,12 +125,18 @@ def least_ms(work: Callable[[], object]) -> float:
 def statistics(image: Path, mask: Path) -> str:
     """Measure the check's statistics, the picture and the table of a small and a large image."""
     from bmz.check.kind_features import features
-    from bmz.check.kind_network import network_features
+    from bmz.check.kind_network import layers_run_by, network_features
     from bmz.check.measured import measure_plane
     from bmz.check.object_size import survey
+    from bmz.predict.onnx import LayersInOnnxruntime
     from bmz.process.measure import measure_objects
     from bmz.write.overlay import overlay, png_bytes
 
+    def of_many(plane: AnyArray) -> None:
+        with layers_run_by(layers):
+            measure_plane(plane)
+
+    layers = LayersInOnnxruntime()
     small, labels = tifffile.imread(image), tifffile.imread(mask).astype(np.int32)
     columns, record = list[list[float]](), _record_of(image)
     for times in (1, 4):
@@ -139,7 +145,7 @@ def statistics(image: Path, mask: Path) -> str:
         pixels, objects = Pixels(plane, ("y", "x")), Pixels(numbers, ("y", "x"))
         picture = overlay(pixels, objects)
         works: Sequence[Callable[[], object]] = (
-            partial(measure_plane, plane), partial(features, plane),
+            partial(measure_plane, plane), partial(of_many, plane), partial(features, plane),
             partial(network_features, plane / np.float32(255)), partial(survey, plane),
             partial(_size, plane),
             partial(overlay, pixels, objects),
@@ -149,7 +155,8 @@ def statistics(image: Path, mask: Path) -> str:
         )  # fmt: skip
         columns.append([least_ms(work) for work in works])
     names = (
-        "statistics of the check, all", "of which features of the kind",
+        "statistics of the check, all", "the same in a run of many images",
+        "of which features of the kind",
         "of these by the network", "of which scales", "scales with the size of objects",
         "overlay, drawn", "overlay, as PNG", "the same by Pillow", "table of objects",
         "table of objects, as CSV", "record, as JSON",
