@@ -18,7 +18,7 @@ from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.values import model_diameter
 from bmz.engine.label_stack import Labels, LabelStack
-from bmz.process.adapt import take_channels
+from bmz.process.adapt import take_channels, taken
 from bmz.process.object_columns import SCORE
 from bmz.process.object_evidence import (
     MARGIN_PX,
@@ -146,7 +146,7 @@ def on_image(maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]) -
     part = np.asarray(maps[inner])
     if maps.shape[1:] == size:
         return part
-    return part[:, (y - y[0])[:, None], x - x[0]]
+    return taken(part, (y - y[0], x - x[0]))
 
 
 def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> PlaneOutput:

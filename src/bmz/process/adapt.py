@@ -112,12 +112,12 @@ def resized_labels_part(
     highs = [int(max(near[-1], far[-1])) + 1 for near, far, _ in ends]
     part = read(tuple(slice(low, high) for low, high in zip(lows, highs, strict=True)))
     places = [(near - low, far - low) for (near, far, _), low in zip(ends, lows, strict=True)]
-    result: AnyArray = part[np.ix_(*(near for near, _ in places))]
     grows = [axis for axis, (n, m) in enumerate(zip(old, new, strict=True)) if m > n]
     corners = [
-        part[np.ix_(*(places[axis][axis in chosen] for axis in range(len(places))))]
+        taken(part, [places[axis][axis in chosen] for axis in range(len(places))])
         for chosen in _subsets(grows)
     ]
+    result = corners[0].copy()
     unlike = np.zeros(result.shape, np.bool_)
     for corner in corners[1:]:
         unlike |= corner != result
@@ -127,9 +127,23 @@ def resized_labels_part(
         np.prod([shares[axis in chosen][where[axis]] for axis, shares in of_ends.items()], axis=0)
         for chosen in _subsets(grows)
     ]
-    result = result.copy()
     result[where] = _most([corner[where] for corner in corners], shares)
     return result
+
+
+def taken(values: AnyArray, places: Sequence[NDArray[np.integer[Any]]]) -> AnyArray:
+    """Give the values at places along each of the last axes, a grid as of `numpy.ix_`.
+
+    To go along one axis after the other takes a fifth of the time of all at once.
+
+    Parameters
+    ----------
+    values : (..., places along as many axes as there are)
+    places : along the first of these axes, the next, and so on
+    """
+    for axis in range(-1, -len(places) - 1, -1):
+        values = values.take(places[axis], axis=axis)
+    return values
 
 
 def _ends(
