@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -55,6 +55,8 @@ def as_json(value: object) -> Json:
     TypeError
         JSON cannot express it.
     """
+    if type(value) in _OF_JSON:  # most are, and need not be asked for what else they might be
+        return cast("Json", value)
     plain = _simple(value)
     if isinstance(plain, float) and not math.isfinite(plain):
         return None
@@ -67,6 +69,9 @@ def as_json(value: object) -> Json:
     if isinstance(plain, Sequence) and not isinstance(plain, bytes | bytearray):
         return [as_json(entry) for entry in plain]
     raise TypeError(f"JSON cannot express {type(value).__name__}: {value!r:.80}")
+
+
+_OF_JSON = frozenset({str, int, bool, type(None)})
 
 
 def _simple(value: object) -> object:
