@@ -12,12 +12,14 @@ from tests.process.ideal_maps import (
     boundary,
     centres_and_offsets,
     contour,
+    discs,
     filling,
     foreground,
     inner_distance,
     places_within,
     points,
     probability,
+    spots,
     together,
     without_contour,
 )
@@ -171,5 +173,7 @@ CASES = (
     Case("planes", "panoptic", "empanada 0.1.7", "empanada",
          lambda t: np.concatenate([foreground(t)[None], centres_and_offsets(t)]),
          probabilities=False),
+    Case("planes", "spots", "Spotiflow 0.6.5, discs by scikit-image", "spotiflow",
+         lambda t: spots(t)[None], options={"threshold": 0.5, "radius": 2}, objects=discs),
 )  # fmt: skip
 """Every recipe that has a reference."""

@@ -224,6 +224,24 @@ def empanada(maps: Array) -> Array:
     return labels[0].numpy()
 
 
+def spotiflow(maps: Array, *, threshold: float, radius: int) -> Array:
+    """Find peaks as Spotiflow does, by its own loops, and draw discs by scikit-image."""
+    from skimage.segmentation import expand_labels
+
+    for name, place in (("spotiflow", "."), ("spotiflow.utils", "utils")):
+        if name not in sys.modules:
+            # the packages import what trains networks
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__path__ = [str(_site("spotiflow") / place)]
+    sys.modules.setdefault("spotiflow.utils.utils", MagicMock())
+    from spotiflow.utils.peaks import prob_to_points
+
+    at = prob_to_points(maps[0], prob_thresh=threshold, min_distance=1, exclude_border=False)
+    numbers = np.zeros(maps.shape[1:], np.int32)
+    numbers[tuple(at.T)] = np.arange(1, len(at) + 1)
+    return expand_labels(numbers, radius)
+
+
 def _site(package: str) -> Path:
     return Path(importlib.util.find_spec("numpy").origin).parents[1] / package
 
@@ -243,6 +261,7 @@ WORKS = {
     for work in (
         star_targets, flow_targets, stardist, stardist_stack, cellpose3, cellpose4, biapy,
         biapy_affinities, mutex_watershed, torch_em, plantseg, deepcell, hovernet, empanada,
+        spotiflow,
     )
 }  # fmt: skip
 """What can be asked for."""

@@ -11,6 +11,7 @@ from bmz.base.arrays import FloatArray
 from bmz.process.recipe import Labelled
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import ChannelsDiffer
+from bmz.process.spots import discs_around, peaks_of
 
 SPOTS = RECIPES["spots"]
 
@@ -79,3 +80,34 @@ def test_what_is_no_number_is_no_spot() -> None:
 def test_an_output_without_that_channel_is_refused() -> None:
     with pytest.raises(ChannelsDiffer):
         labelled(np.zeros((5, 5), np.float32), channel="1")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (12, 20, 22)])
+@pytest.mark.parametrize("radius", [0, 1.5, 3, 60])
+@pytest.mark.parametrize("share", [0.001, 0.04])
+def test_discs_are_those_of_the_distance_transform_also_where_two_are_equally_near(
+    share: float, radius: float, shape: tuple[int, ...]
+) -> None:
+    there = np.random.default_rng(0).random(shape) < share
+    there.reshape(-1)[0] = True
+    numbers = np.where(there, np.cumsum(there).reshape(shape), 0)
+
+    discs = discs_around(numbers, radius)
+
+    away, nearest = ndimage.distance_transform_edt(~there, return_indices=True)
+    expected = np.where(away <= radius, numbers[tuple(nearest)], 0)
+    np.testing.assert_array_equal(discs, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (12, 20, 22)])
+@pytest.mark.parametrize("apart", [1, 2, 30])
+@pytest.mark.parametrize("threshold", [0.2, 0.9])
+def test_peaks_are_as_high_as_all_around_also_where_few_entries_are_above_the_threshold(
+    threshold: float, apart: int, shape: tuple[int, ...]
+) -> None:
+    heat = np.random.default_rng(1).random(shape, np.float32).round(2)
+
+    peaks = peaks_of(heat, threshold, apart)
+
+    highest = ndimage.maximum_filter(heat, 2 * apart + 1)
+    np.testing.assert_array_equal(peaks, (heat > threshold) & (heat == highest))

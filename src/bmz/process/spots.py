@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -16,6 +17,10 @@ from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 
 DIGITS = 3
 """Of places: more than any spot is known to, and alike whatever part of a map is looked at."""
+
+
+MANY_TIMES = 4
+"""Entries that are looked at or drawn one by one, as a multiple of those of the map."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +79,50 @@ def label_spots(
     if not count:
         nothing = scored(np.zeros(0)) | _points(np.zeros((0, heat.ndim)), grid, place)
         return in_raster_order(on_input_grid(numbers, grid), nothing)
-    away, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
-    discs = np.where(away <= settings.radius, numbers[tuple(nearest)], 0)
+    discs = discs_around(numbers, settings.radius)
     heights = np.zeros(count + 1, np.float32)
     heights[numbers[peaks]] = heat[peaks]
     columns = scored(heights[1:]) | _points(_tops(heat, numbers, count), grid, place)
     return in_raster_order(on_input_grid(discs, grid), columns)
 
 
+def discs_around(numbers: LabelArray, radius: float) -> LabelArray:
+    """Give the entries around each number to it, to the nearest one, as far as `radius`.
+
+    The same as by ``scipy.ndimage.distance_transform_edt``, which gives an entry between two that
+    are equally near to the one that comes first along x, then y, then z.
+
+    Parameters
+    ----------
+    numbers : ((z,) y, x) integers, 0 where there is none
+    radius : entries
+    """
+    at = np.stack(np.nonzero(numbers != 0), axis=1)
+    reach = min(int(max(radius, 0)), max(numbers.shape, default=0))
+    if len(at) * (2 * reach + 1) ** numbers.ndim > MANY_TIMES * numbers.size:
+        away, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
+        return np.where(away <= radius, numbers[tuple(nearest)], 0)
+    own, discs = numbers[tuple(at.T)], np.zeros(numbers.shape, numbers.dtype)
+    for step in _steps_within(reach, radius, numbers.ndim):
+        # the nearest are written last, and of these the ones that come first
+        place = at + step
+        inside = ((place >= 0) & (place < numbers.shape)).all(axis=1)
+        discs[tuple(place[inside].T)] = own[inside]
+    return discs
+
+
+def _steps_within(reach: int, radius: float, axes: int) -> AnyArray:
+    # steps of a ball, the longest first, and of equal ones the lowest along x, then y, then z
+    steps = np.indices((2 * reach + 1,) * axes).reshape(axes, -1) - reach
+    squares = np.square(steps).sum(axis=0)
+    order = np.lexsort((*steps, -squares))
+    ball: AnyArray = steps.T[order[np.sqrt(squares[order]) <= radius]]
+    return ball
+
+
 def _tops(heat: FloatArray, numbers: LabelArray, count: int) -> FloatArray:
     # where each peak lies, (count, axes) entries of the map
-    at = np.nonzero(numbers)
+    at = np.nonzero(numbers != 0)
     own = numbers[at] - 1
     size = np.bincount(own, minlength=count)
     moved = [_beside(heat, at, axis) for axis in range(heat.ndim)]
@@ -129,13 +167,25 @@ def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray
     min_distance : how far around is looked, entries along each axis
     """
     window = (2 * min_distance + 1,) * heat.ndim
-    peaks: BoolArray = (heat > threshold) & (heat == ndimage.highest_around(heat, window))
+    peaks: BoolArray = heat > threshold
+    places = np.flatnonzero(peaks)
+    if len(places) * math.prod(window) > MANY_TIMES * heat.size:
+        return peaks & (heat == ndimage.highest_around(heat, window))
+    peaks[...] = False
+    wide = np.pad(heat, min_distance, constant_values=-np.inf)
+    first = np.ravel_multi_index(np.unravel_index(places, heat.shape), wide.shape)
+    flat, height = wide.reshape(-1), heat.reshape(-1)[places]
+    for step in np.ravel_multi_index(np.indices(window).reshape(heat.ndim, -1), wide.shape):
+        # most entries are soon known to be lower than another one
+        highest = flat[first + step] <= height
+        places, first, height = places[highest], first[highest], height[highest]
+    peaks.reshape(-1)[places] = True
     return peaks
 
 
 def _heat(output: AnyArray, settings: SpotSettings) -> FloatArray:
     values = np.asarray(one_map("spots", output, settings.channel), np.float32)
-    heat = np.nan_to_num(values, nan=-np.inf)
+    heat = values if np.isfinite(values.sum()) else np.nan_to_num(values, nan=-np.inf)
     if settings.sigma > 0:
         heat = ndimage.smoothed(np.nan_to_num(values), (settings.sigma,) * values.ndim)
     return heat
