@@ -170,12 +170,14 @@ def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray
     peaks: BoolArray = heat > threshold
     places = np.flatnonzero(peaks)
     if len(places) * math.prod(window) > MANY_TIMES * heat.size:
-        return peaks & (heat == ndimage.highest_around(heat, window))
+        peaks &= heat == ndimage.highest_around(heat, window)
+        return peaks
     peaks[...] = False
     wide = np.pad(heat, min_distance, constant_values=-np.inf)
     first = np.ravel_multi_index(np.unravel_index(places, heat.shape), wide.shape)
     flat, height = wide.reshape(-1), heat.reshape(-1)[places]
-    for step in np.ravel_multi_index(np.indices(window).reshape(heat.ndim, -1), wide.shape):
+    around = tuple(np.indices(window).reshape(heat.ndim, -1))
+    for step in np.asarray(np.ravel_multi_index(around, wide.shape)):
         # most entries are soon known to be lower than another one
         highest = flat[first + step] <= height
         places, first, height = places[highest], first[highest], height[highest]
