@@ -85,9 +85,10 @@ def as_outlines(path: Path) -> Path:
     for number in (2, 5, 7):
         y, x = np.argwhere(nuclei_of(TRUTH) == number).mean(axis=0) + 0.5
         corners = [[x - 2, y - 2], [x + 2, y - 2], [x + 2, y + 2], [x - 2, y + 2]]
-        polygons.append({"type": "Polygon", "coordinates": [corners]})
+        geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+        polygons.append({"type": "Feature", "geometry": geometry})
     path = path.with_suffix(".geojson")
-    document = {"type": "GeometryCollection", "geometries": polygons}
+    document = {"type": "FeatureCollection", "features": polygons}
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
 
@@ -140,6 +141,7 @@ def test_each_nucleus_gets_one_cell_however_it_is_asked_for(
         for number in range(1, TRUTH.max() + 1)
     )
     assert alone >= 0.98 * TRUTH.max()
+    assert result.table()["prompt"].astype(int).tolist() == result.table()["label"].tolist()
     assert labels.max() == TRUTH.max()
     assert match_labels(labels, TRUTH, 0.8).f1 >= 0.95
 
@@ -173,6 +175,7 @@ def test_prompts_beyond_the_image_are_told_with_their_count(model: bmz.Model) ->
     (finding,) = [f for f in result.report.findings if f.code == "prompts.outside"]
     assert finding.severity == "warning"
     assert "2 of 3 prompts" in finding.message
+    assert result.table()["prompt"].tolist() == ["1"]
     assert result.record["prompts"]["file"]["outside"] == 2
     assert np.asarray(result.labels).max() == 1
 
@@ -213,6 +216,22 @@ def test_without_prompts_the_network_finds_what_it_finds_alone(model: bmz.Model)
     result = model.run(picture_of(TRUTH), axes="yxc", prompts="none")
 
     assert match_labels(np.asarray(result.labels), TRUTH, 0.99).f1 == 1
+
+
+def test_the_table_names_the_prompt_of_each_object_and_of_no_others(model: bmz.Model) -> None:
+    places = {n: np.argwhere(nuclei_of(TRUTH) == n)[0].tolist() for n in (7, 2)}
+    columns: dict[str, Any] = {"label": ["late", "early", "lost"], "y": [], "x": []}
+    for y, x in (*places.values(), places[2]):
+        columns["y"].append(y)
+        columns["x"].append(x)
+
+    asked = model.run(picture_of(TRUTH), axes="yxc", prompts=columns)
+    of_grid = model.run(picture_of(TRUTH), axes="yxc", prompts="grid")
+
+    labels = np.asarray(asked.labels)
+    names = dict(zip(asked.table()["label"], asked.table()["prompt"], strict=True))
+    assert {names[int(labels[tuple(at)])] for at in places.values()} == {"late", "early"}
+    assert "prompt" not in of_grid.table()
 
 
 def test_a_network_without_prompts_takes_none(tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def test_a_tile_is_encoded_once_however_many_points_are_asked_for(promptable: Pa
     network = PromptedNetwork(model_of(promptable), backend)
     answers = list(network.masks(tile, asked(points), whole(tile)))
 
-    assert [len(masks) for masks, _ in answers] == [AT_ONCE, AT_ONCE, 80 - 2 * AT_ONCE]
+    assert [len(masks) for _, masks, _ in answers] == [AT_ONCE, AT_ONCE, 80 - 2 * AT_ONCE]
     given = [call[5].size for call in backend.calls]
     assert given == [0, 256 * 64 * 64, 256 * 64 * 64]
     assert all(call[1].size == call[4].size == 0 for call in backend.calls)
-    at = [np.argwhere(mask)[0].tolist() for masks, _ in answers for mask in masks]
+    at = [np.argwhere(mask)[0].tolist() for _, masks, _ in answers for mask in masks]
     assert at == points.tolist()
 
 
@@ -136,7 +136,7 @@ def test_a_network_that_keeps_its_embeddings_is_asked_with_the_image_alone(
 
     answers = list(network.masks(tile, asked(np.zeros((40, 2))), whole(tile)))
 
-    assert [len(masks) for masks, _ in answers] == [AT_ONCE, 40 - AT_ONCE]
+    assert [len(masks) for _, masks, _ in answers] == [AT_ONCE, 40 - AT_ONCE]
     assert [call[5].size for call in backend.calls] == [0, 0]
     assert isinstance(backend.device, Device)
 

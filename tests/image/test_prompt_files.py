@@ -20,6 +20,9 @@ from bmz.image.prompt_files import (
 UM = {"y": 0.5, "x": 0.25}
 
 
+LINE = '[{"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}]'
+
+
 def read(folder: Path, name: str, text: str) -> tuple[Prompt, ...]:
     (folder / name).write_text(text, encoding="utf-8")
     return read_prompts(folder / name, UM)
@@ -58,6 +61,7 @@ def test_points_of_one_label_are_one_object_and_planes_part_them(tmp_path: Path)
 
     assert [len(prompt.points) for prompt in prompts] == [2, 1, 1]
     assert [dict(prompt.at) for prompt in prompts] == [{"z": 0}, {}, {"z": 1}]
+    assert [prompt.name for prompt in prompts] == ["1", "2", "1"]
     assert [prompt.lies_at({"z": 1}) for prompt in prompts] == [False, True, True]
 
 
@@ -71,8 +75,8 @@ def test_points_of_one_label_are_one_object_and_planes_part_them(tmp_path: Path)
         ("a.csv", "x,y\n"),
         ("a.csv", ""),
         ("a.geojson", "{"),
-        ("a.geojson", '{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}'),
-        ("a.json", '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}'),
+        ("a.geojson", LINE),
+        ("a.json", LINE.replace("LineString", "Strange")),
         ("a.json", "[1]"),
         ("a.roi", "no roi"),
         ("a.zip", "no zip"),
@@ -113,7 +117,19 @@ def test_geojson_counts_from_the_corner_of_the_first_pixel(tmp_path: Path) -> No
     there = np.argwhere(outline.mask) + outline.corner
     assert there.min(axis=0).tolist() == [3, 2]
     assert there.max(axis=0).tolist() == [4, 6]
-    assert len(points) == 2
+    assert [prompt.name for prompt in (point, outline, *points)] == ["1", "2", "3", "4"]
+
+
+def test_masks_of_coco_are_asked_for_with_their_numbers(tmp_path: Path) -> None:
+    masks = [{"id": 4, "image_id": 1, "segmentation": {"counts": [3, 2, 3, 2], "size": [5, 4]}}]
+    images = [{"id": 1, "height": 5, "width": 4}]
+
+    (prompt,) = read(tmp_path, "a.json", json.dumps({"images": images, "annotations": masks}))
+
+    assert prompt.name == "4"
+    assert prompt.mask is not None
+    there = np.argwhere(prompt.mask) + prompt.corner
+    assert there.tolist() == [[3, 0], [3, 1], [4, 0], [4, 1]]
 
 
 def test_rois_of_imagej_are_points_boxes_and_outlines_in_their_planes(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from bmz.image.prompt_files import (
     PromptsUnreadable,
     prompts_of_columns,
     read_prompts,
+    with_names,
 )
 from bmz.image.series import content_sha256
 from bmz.plan.tiling import Tiling
@@ -255,7 +256,7 @@ def given_prompts(
     if len({len(column) for column in prompts.values()}) > 1:
         raise PromptsUnreadable(place, "its columns have different lengths")
     rows = [dict(zip(names, row, strict=True)) for row in zip(*prompts.values(), strict=True)]
-    asked = list(prompts_of_columns(place, names, rows, image.pixel_um))
+    asked = with_names(prompts_of_columns(place, names, rows, image.pixel_um))
     sha256 = hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()
     return PlannedPrompts.of_prompts(place, asked, image, sha256)
 
@@ -287,7 +288,7 @@ class PromptedNetwork:
 
     def masks(
         self, tile: AnyArray, prompts: Sequence[Prompt] | None, place: Box
-    ) -> Iterator[tuple[AnyArray, AnyArray]]:
+    ) -> Iterator[tuple[Sequence[Prompt] | None, AnyArray, AnyArray]]:
         """Ask for objects of a tile, some at a time; the tile is encoded once.
 
         Parameters
@@ -298,8 +299,8 @@ class PromptedNetwork:
 
         Yields
         ------
-        (n, y, x) and (n,) arrays
-            mask and score of each object, of several answers that with the best score
+        prompts, (n, y, x) and (n,) arrays
+            what was asked; mask and score of each object, of several answers the best one
         """
         tensors = self.tensors
         known = {self.model.required_inputs[0].id: tile}
@@ -312,7 +313,7 @@ class PromptedNetwork:
             scores = self._by_object(tensors.scores, outputs).reshape(masks.shape[:2])
             best = scores.argmax(axis=1) if scores.size else np.zeros(len(scores), np.intp)
             numbers = np.arange(len(masks))
-            yield masks[numbers, best], scores[numbers, best]
+            yield some, masks[numbers, best], scores[numbers, best]
 
     def _by_object(self, output: str, outputs: Mapping[str, AnyArray]) -> AnyArray:
         axes = self.model.output(output).axes
@@ -390,7 +391,8 @@ def prompted_outputs(
     settings = recipe.settings(**{name: labelling.parameters[name] for name in recipe.own})
     shape = tuple(image.array.shape[image.axes.index(axis)] for axis in "yx")
     prompts = _prompts(network, settings, shape, work)
-    if prompts is None or not isinstance(work.prompts, str):
+    named = not isinstance(work.prompts, str)
+    if prompts is None or named:
         settings = settings.for_prompts(labelling.user_parameters)
     centres = np.array([p.centre for p in prompts or ()]).reshape(-1, 2)
     centres = np.clip(centres, 0, np.array(shape) - 1)
@@ -402,11 +404,12 @@ def prompted_outputs(
         some = None if prompts is None else [prompts[number] for number in own.tolist()]
         sides = dict(zip("yx", tile, strict=True))
         part = image.array[tuple(sides.get(axis, slice(None)) for axis in image.axes)]
-        for masks, scores in network.masks(part, some, tile):
-            objects.append(kept_masks(masks, scores, tile, settings))
+        for answered, masks, scores in network.masks(part, some, tile):
+            names = [prompt.name for prompt in answered or ()] if named else None
+            objects.append(kept_masks(masks, scores, tile, settings, names))
             asked += len(scores)
             work.listener(Progress("prompts", asked, max(asked, len(centres))))
-    joined = ObjectMasks.joined(objects)
+    joined = ObjectMasks.joined(objects, named=named)
     masks, beside = joined.as_outputs()
     outputs = {labelling.choice.output: masks, settings.scores: joined.scores, **beside}
     return {name: (array, "i" * array.ndim) for name, array in outputs.items()}

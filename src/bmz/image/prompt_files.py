@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +15,11 @@ from bmz.base.arrays import BoolArray, FloatArray
 from bmz.base.errors import CouldNotTell
 from bmz.base.values import dataclass
 from bmz.image.faults import ImageUnreadable
-from bmz.image.shapes import Points, Shape, painted, read_shapes
+from bmz.image.shapes import SHAPE_READERS, Shape, painted, read_shapes
 
 _CORNERS = ("y0", "x0", "y1", "x1")
 _COLUMNS = ("y", "x", *_CORNERS)
 _UNITS = ("", "_px", "_um")
-_PIECES = (3, 2)  # least corners of a polygon; coordinates of a corner
 
 
 class PromptsNotFound(CouldNotTell):
@@ -71,6 +69,7 @@ class Prompt:
     corner : y and x of the first pixel of `mask`
     at : number of its plane along z and t; it lies in all planes of an axis that is not named
     way : how an object that is known by its mask is asked for where nobody says how
+    name : its label or its place in the file, for tables
     """
 
     points: FloatArray
@@ -79,6 +78,7 @@ class Prompt:
     corner: tuple[int, int] = (0, 0)
     at: Mapping[str, int] = field(default_factory=dict)
     way: Literal["point", "box"] = "point"
+    name: str = ""
 
     @classmethod
     def of_point(cls, y: float, x: float) -> Prompt:
@@ -95,16 +95,18 @@ class Prompt:
     def of_shape(cls, shape: Shape) -> Prompt:
         """Ask for the object within a shape that has an area."""
         left, top, right, bottom = shape.box
-        at = _planes_of(shape)
+        at, name = _planes_of(shape), shape.name
         if shape.kind == "box":
-            return replace(cls.of_box([top, left, bottom - 1, right - 1]), at=at)
+            return replace(cls.of_box([top, left, bottom - 1, right - 1]), at=at, name=name)
         x, y = math.floor(left), math.floor(top)
         sizes = {"y": max(math.ceil(bottom) - y, 1), "x": max(math.ceil(right) - x, 1)}
-        moved = replace(shape, rings=tuple(ring - (x, y) for ring in shape.rings), z=None, t=None)
+        runs = None if shape.runs is None else shape.runs - (y, x, x)
+        rings = tuple(ring - (x, y) for ring in shape.rings)
+        moved = replace(shape, rings=rings, runs=runs, z=None, t=None)
         inside: BoolArray = painted([moved], sizes) > 0
         if not inside.any():  # thinner than a pixel
             inside = np.ones_like(inside)
-        return cls(np.zeros((0, 2)), mask=inside, corner=(y, x), at=at, way="box")
+        return cls(np.zeros((0, 2)), mask=inside, corner=(y, x), at=at, way="box", name=name)
 
     @property
     def centre(self) -> FloatArray:
@@ -147,7 +149,15 @@ def read_prompts(path: Path, pixel_um: Mapping[str, float]) -> tuple[Prompt, ...
         raise PromptsUnreadable(path, why.strerror or str(why)) from why
     if not prompts:
         raise PromptsUnreadable(path, "it is empty")
-    return prompts
+    return with_names(prompts)
+
+
+def with_names(prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
+    """Call prompts without a name by their place from 1."""
+    return tuple(
+        replace(prompt, name=prompt.name or str(number))
+        for number, prompt in enumerate(prompts, start=1)
+    )
 
 
 def _of_table(path: Path, pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
@@ -181,19 +191,20 @@ def prompts_of_columns(
     point = {"y", "x"} <= set(lengths)
     if not point and not set(_CORNERS) <= set(lengths):
         raise PromptsUnreadable(path, f"its columns are {', '.join(headings) or 'none'}")
-    asked: dict[str, Prompt] = {}
+    asked: dict[tuple[object, ...], Prompt] = {}
     for number, row in enumerate(rows, start=1):
         try:
             prompt = _of_row(row, lengths)
         except ValueError as why:
             raise PromptsUnreadable(path, f"row {number} has {why}") from why
-        name = str(row.get("label") or f"row {number}")
-        if name in asked and asked[name].at == prompt.at and len(prompt.points):
-            points = np.concatenate([asked[name].points, prompt.points])
-            prompt = replace(asked[name], points=points)
-        elif name in asked:
-            name = f"row {number}"
-        asked[name] = prompt
+        label = str(row.get("label") or "").strip()
+        place = (label or f"row {number}", *sorted(prompt.at.items()))
+        before = asked.get(place)
+        if before is not None and len(prompt.points):
+            prompt = replace(before, points=np.concatenate([before.points, prompt.points]))
+        elif before is not None:
+            place = (f"row {number}",)
+        asked[place] = replace(prompt, name=label or str(number))
     yield from asked.values()
 
 
@@ -241,79 +252,32 @@ def _number(row: Mapping[str, Any], column: str) -> float | None:
     return value
 
 
-def _of_geojson(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Give the points and the outlines of a GeoJSON file, whose pixels begin at their corners.
-
-    Source: RFC 7946; QuPath writes pixels so.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for geometry in _geometries(document):
-            yield from _of_geometry(geometry)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
-        raise PromptsUnreadable(path, f"it is no GeoJSON of points and polygons ({why})") from why
-
-
-def _geometries(document: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401  (what a file holds)
-    entries = document if isinstance(document, list) else [document]
-    for entry in entries:
-        kind = entry["type"]
-        if kind in {"FeatureCollection", "GeometryCollection"}:
-            yield from _geometries(entry["features" if kind[0] == "F" else "geometries"])
-        elif kind == "Feature":
-            yield from _geometries(entry["geometry"])
-        else:
-            yield entry
-
-
-def _of_geometry(geometry: Mapping[str, Any]) -> Iterator[Prompt]:
-    kind, places = geometry["type"], geometry["coordinates"]
-    if kind in {"Point", "MultiPoint"}:
-        for x, y, *_ in [places] if kind == "Point" else places:
-            yield Prompt.of_point(float(y) - 0.5, float(x) - 0.5)
-    elif kind in {"Polygon", "MultiPolygon"}:
-        for rings in [places] if kind == "Polygon" else places:
-            yield Prompt.of_shape(Shape(1, "", "polygon", tuple(map(_ring, rings))))
-    else:
-        raise ValueError(f"it has a {kind}")
-
-
-def _ring(places: Any) -> Points:  # noqa: ANN401
-    """Give the corners of a closed ring, x and y, without the last one, which repeats the first."""
-    corners = np.asarray([place[:2] for place in places], np.float64)
-    least, coordinates = _PIECES
-    if corners.ndim != coordinates or len(corners) <= least or not np.isfinite(corners).all():
-        raise ValueError("a ring of a polygon has less than three corners")
-    return corners[:-1]
-
-
 def _planes_of(shape: Shape) -> dict[str, int]:
     planes = {"z": shape.z, "t": shape.t}
     return {axis: number for axis, number in planes.items() if number is not None}
 
 
-def _of_rois(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Give the points, rectangles and outlines of ImageJ ROIs, in one file or in a zip."""
+def _of_shapes(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
+    """Give the points, rectangles and outlines of ROIs of ImageJ, of GeoJSON or of COCO."""
     try:
-        shapes = read_shapes(path).shapes
+        for shape in read_shapes(path).shapes:
+            if shape.has_area:
+                yield Prompt.of_shape(shape)
+            elif shape.kind == "points":
+                for x, y in shape.rings[0]:
+                    point = Prompt.of_point(y - 0.5, x - 0.5)
+                    yield replace(point, at=_planes_of(shape), name=shape.name)
+            else:
+                raise PromptsUnreadable(path, f"'{shape.name}' is a line")
     except ImageUnreadable as why:
         raise PromptsUnreadable(path, str(why)) from why
-    for shape in shapes:
-        if shape.has_area:
-            yield Prompt.of_shape(shape)
-        elif shape.kind == "points":
-            for x, y in shape.rings[0]:
-                yield replace(Prompt.of_point(y - 0.5, x - 0.5), at=_planes_of(shape))
-        else:
-            raise PromptsUnreadable(path, f"'{shape.name}' is a line")
+    except (ValueError, OverflowError) as why:
+        raise PromptsUnreadable(path, f"a corner of a shape is no number ({why})") from why
 
 
 PROMPT_FILES: Mapping[str, Callable[[Path, Mapping[str, float]], Iterator[Prompt]]] = {
     ".csv": _of_table,
     ".tsv": _of_table,
-    ".geojson": _of_geojson,
-    ".json": _of_geojson,
-    ".roi": _of_rois,
-    ".zip": _of_rois,
+    **dict.fromkeys(SHAPE_READERS, _of_shapes),
 }
 """Ending of a file -> reads its prompts; files of other endings are label masks."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from bmz.base.axes import Box
+from bmz.base.errors import not_none
 from bmz.base.values import dataclass
 from bmz.image.prompt_files import Prompt
 from bmz.process.object_columns import scored
@@ -22,6 +23,9 @@ CORNERS = "corners"
 
 TILES = "tiles"
 """Name under which the tile of each mask lies beside the outputs of the network."""
+
+PROMPT = "prompt"
+"""The name of the prompt that an object was asked for with; as a column of tables, too."""
 
 _SURE = float(np.log(0.999 / 0.001))  # logit of what is known
 
@@ -81,29 +85,40 @@ class ObjectMasks:
     scores : (n,) float32
     corners : (n, 4), first y and x of each box and those behind its last, px
     tiles : (n, 4), the same of the tile that it was found in
+    names : (n,) str, of the prompts; None where nobody named any
     """
 
     masks: Sequence[BoolArray]
     scores: FloatArray
     corners: NDArray[np.intp]
     tiles: NDArray[np.intp]
+    names: NDArray[np.str_] | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[ObjectMasks]) -> ObjectMasks:
-        """Put masks of several tiles together; none give none."""
+    def joined(cls, parts: Sequence[ObjectMasks], *, named: bool = False) -> ObjectMasks:
+        """Put masks of several tiles together; none give none.
+
+        Parameters
+        ----------
+        named : their prompts have names
+        """
         none = np.zeros((0, 4), np.intp)
         return cls(
             [mask for part in parts for mask in part.masks],
             np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
             np.concatenate([none, *(part.corners for part in parts)]),
             np.concatenate([none, *(part.tiles for part in parts)]),
+            np.concatenate([np.zeros(0, "U1"), *(not_none(part.names) for part in parts)])
+            if named
+            else None,
         )
 
     def as_outputs(self) -> tuple[AnyArray, dict[str, AnyArray]]:
         """Give the masks as an array of arrays, and what lies beside them."""
         masks = np.empty(len(self.masks), object)
         masks[:] = list(self.masks)
-        return masks, {CORNERS: self.corners, TILES: self.tiles}
+        names = {} if self.names is None else {PROMPT: self.names}
+        return masks, {CORNERS: self.corners, TILES: self.tiles, **names}
 
 
 def grid_points(shape: tuple[int, int], spacing_px: int) -> NDArray[np.intp]:
@@ -128,7 +143,11 @@ def grid_points(shape: tuple[int, int], spacing_px: int) -> NDArray[np.intp]:
 
 
 def kept_masks(
-    masks: AnyArray, scores: AnyArray, tile: Box, settings: PromptSettings
+    masks: AnyArray,
+    scores: AnyArray,
+    tile: Box,
+    settings: PromptSettings,
+    names: Sequence[str] | None = None,
 ) -> ObjectMasks:
     """Leave out masks that are no objects, and cut the others to their boxes.
 
@@ -137,6 +156,7 @@ def kept_masks(
     masks : (n, y, x) of a tile, any number
     scores : (n,), that of each
     tile : the tile in the image, px
+    names : of the prompts; None where nobody named any
     """
     origin = np.array([side.start for side in tile])
     inside = masks > settings.mask_threshold
@@ -155,6 +175,7 @@ def kept_masks(
         np.asarray(scores[good], np.float32),
         np.array(corners, np.intp).reshape(-1, 4),
         np.array(whole, np.intp).reshape(-1, 4),
+        None if names is None else np.array([*names, ""])[:-1][good],
     )
 
 
@@ -191,8 +212,8 @@ def prompts_of_labels(labels: AnyArray) -> Iterator[Prompt]:
     numbers, order = np.unique(np.append(0, labels), return_inverse=True)
     order = order.ravel()[1:].reshape(labels.shape).astype(np.int32)
     for number, box in enumerate(find_objects(order, len(numbers) - 1), start=1):
-        corner = (int(box[0].start), int(box[1].start))
-        yield Prompt(np.zeros((0, 2)), mask=order[box] == number, corner=corner)
+        corner, name = (int(box[0].start), int(box[1].start)), str(int(numbers[number]))
+        yield Prompt(np.zeros((0, 2)), mask=order[box] == number, corner=corner, name=name)
 
 
 def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
@@ -307,7 +328,8 @@ def label_prompted(
     Returns
     -------
     Labelled
-        of `shape`, with the score of each object; `drawn` is the score at every pixel
+        of `shape`, with the score of each object, and the name of its prompt where it has one;
+        `drawn` is the score at every pixel
     """
     objects = _objects(output, settings, shape, others)
     labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
@@ -324,7 +346,8 @@ def label_prompted(
         seen.setdefault(number, []).append(objects.tiles[k])
         there[free] = number
         drawn[place][free] = objects.scores[number - 1]
-    done = in_raster_order(labels, scored(objects.scores))
+    names = {} if objects.names is None else {PROMPT: objects.names}
+    done = in_raster_order(labels, {**scored(objects.scores), **names})
     return Labelled(done.labels, done.columns, drawn=drawn)
 
 
@@ -333,7 +356,7 @@ def _objects(
 ) -> ObjectMasks:
     scores = np.asarray(others[settings.scores], np.float32).reshape(-1)
     if CORNERS in others:
-        return ObjectMasks(list(output), scores, others[CORNERS], others[TILES])
+        return ObjectMasks(list(output), scores, others[CORNERS], others[TILES], others.get(PROMPT))
     whole = tuple(slice(0, size) for size in shape)
     return kept_masks(output.reshape(-1, *output.shape[-2:]), scores, whole, settings)
 
