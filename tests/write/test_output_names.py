@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bmz.base.errors import WrongUsage
 from bmz.image.series import PlateField
+from bmz.write import names
 from bmz.write.names import (
     OutputExists,
     OutputIsInput,
@@ -266,3 +267,28 @@ def test_a_result_that_is_an_image_on_a_disk_without_letter_case_is_refused(
         output_paths(images, tmp_path, ["labels"])
 
     assert apart[images[0]]["labels"].name == "A.labels.tif"
+
+
+def test_to_replace_results_asks_for_each_name_as_often_for_many_images_as_for_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path | str] = []
+    key = names._key
+
+    def noted(name: Path | str) -> str:
+        asked.append(name)
+        return key(name)
+
+    monkeypatch.setattr(names, "_key", noted)
+
+    def times_asked(count: int) -> float:
+        images = [tmp_path / f"{number}.tif" for number in range(count)]
+        for image in images:
+            (tmp_path / f"{image.stem}.labels.tif").touch()
+        asked.clear()
+        output_paths(images, tmp_path, ["labels"])
+        return len(asked) / count
+
+    few, many = times_asked(4), times_asked(32)
+
+    assert many <= few

@@ -7,7 +7,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -104,19 +104,27 @@ def output_paths(
         field = known.get(image)
         base = folder / names[place] if field is None else plates[field.plate]
         paths[image] = paths_at(base, every, field, zarr=zarr)
+    named = _by_name(places)
     for image, results in paths.items():
-        clash = next((p for p in results.values() if _is_one_of(p, places)), None)
+        clash = next((p for p in results.values() if _is_one_of(p, named)), None)
         if clash is not None:
             raise OutputIsInput(clash, image)
     return paths
 
 
-def _is_one_of(path: Path, places: Collection[Path]) -> bool:
-    """Say whether a file is one of `places`, as the disk sees it: letter case may not count."""
+def _by_name(places: Iterable[Path]) -> dict[str, list[Path]]:
+    """Put files together whose names are one on some disk; see `_key`."""
+    named: dict[str, list[Path]] = {}
+    for place in places:
+        named.setdefault(_key(place), []).append(place)
+    return named
+
+
+def _is_one_of(path: Path, named: Mapping[str, Sequence[Path]]) -> bool:
+    """Say whether a file is one of `named`, as the disk sees it: letter case may not count."""
     place = absolute(path)
-    return place in places or (
-        is_there(path) and any(_key(p) == _key(place) and p.samefile(place) for p in places)
-    )
+    alike = named.get(_key(place), ())
+    return place in alike or (is_there(path) and any(p.samefile(place) for p in alike))
 
 
 def paths_at(
