@@ -61,6 +61,7 @@ reference: $(VENV)/.test
 # Take the pictures of the docs again; needs Chromium.
 pictures: $(VENV)/.test
 	BMZ_PICTURES=1 $(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m docs.pictures
 
 # Format the code.
 format: $(VENV)/.test

@@ -80,7 +80,7 @@ def measured(kind: str, count: int) -> dict[str, float]:
             inspect_image(folder / "image.npy"), axes="yx", pixel_um={"y": 0.5, "x": 0.5}
         )
         with open_image(info) as image:
-            # what is compiled or imported once is no part of it
+            # what is compiled or imported once is not part of it
             small_mask, small_first = mask[:GRID_PX].copy(), first[first < GRID_PX * mask.shape[1]]
             OUTPUT_KINDS[kind].write(
                 result_of(folder, small_mask, small_first, image), folder / "small"
@@ -115,7 +115,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Measure each kind in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, help="page whose figures are written anew")
+    parser.add_argument("--write", type=Path, help="page whose figures are written again")
     parser.add_argument("--only", nargs=2, metavar=("KIND", "COUNT"))
     options = parser.parse_args()
     if options.only:

@@ -25,7 +25,7 @@ def install() -> ModuleType:
 
 def test_every_file_is_as_the_script_writes_it(install: ModuleType) -> None:
     for path, text in install.written().items():
-        assert path.read_text(encoding="utf-8") == text, f"make reference writes {path} anew"
+        assert path.read_text(encoding="utf-8") == text, f"make reference writes {path} again"
 
 
 def test_on_the_day_of_the_release_one_word_changes_every_line(install: ModuleType) -> None:

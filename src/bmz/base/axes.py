@@ -30,7 +30,7 @@ NAMES: Mapping[str, str] = {
 """The letter of an axis and its id in model descriptions (0.5 writes the id, 0.4 the letter)."""
 
 PLACES: Mapping[str, str] = {"t": "frames", "z": "planes"}
-"""What the images along an axis are called that is no axis of a 2-D image."""
+"""What the images along an axis are called that is not an axis of a 2-D image."""
 
 LETTERS: Mapping[str, str] = {name: letter for letter, name in NAMES.items()}
 

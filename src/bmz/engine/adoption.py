@@ -398,7 +398,7 @@ _README = """# {title}
 
 {what}
 
-- Source: {source}, {why}. The weights are unchanged; `bmz adopt` wrote the network anew for them.
+- Source: {source}, {why}. The weights are unchanged; `bmz adopt` wrote the network again for them.
 - Licence: {license}. Authors: {authors}.
 - Diameter of the objects: {diameter}. Pixel size: {pixel}.
 - Test input: {sample}. The test output was made by running the network.

@@ -130,7 +130,7 @@ class PlannedPrompts:
     prompts : of a table or of ROIs, those that lie in the image
     mask : whose objects they are; None where `prompts` are those
     outside : how many lie beyond the image, and are left out
-    sha256 : of what is no file
+    sha256 : of what is not a file
     """
 
     place: Path

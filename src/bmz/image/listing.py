@@ -43,7 +43,7 @@ class ListUnreadable(CouldNotTell):
 
     def __init__(self, path: Path, why: UnicodeDecodeError) -> None:
         super().__init__(
-            f"the list '{path}' is no text in UTF-8 (byte {why.start})",
+            f"the list '{path}' is not text in UTF-8 (byte {why.start})",
             hint="save it as UTF-8 in your editor, and give it again",
             code="image.list-unreadable",
         )
@@ -77,7 +77,7 @@ def listed_images(
     """Find the images that words stand for.
 
     A folder that is not an OME-Zarr stands for all images below it, one set of OME-TIFF files for
-    one image. A word with ``*``, ``?`` or ``[`` that is no file is a pattern: ``**`` stands
+    one image. A word with ``*``, ``?`` or ``[`` that is not a file is a pattern: ``**`` stands
     for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
     A word that leads to no image fails alone, as long as another one leads to some.
 

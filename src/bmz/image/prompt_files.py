@@ -165,7 +165,7 @@ def _of_table(path: Path, pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as why:
-        raise PromptsUnreadable(path, "it is no text in UTF-8") from why
+        raise PromptsUnreadable(path, "it is not text in UTF-8") from why
     separator = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.DictReader(text.splitlines(), delimiter=separator)
     headings = [str(name).strip().lower() for name in rows.fieldnames or ()]

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: which one a file is, and the network that it holds the weights of.
+"""Checkpoints of other programs: which one a file is, and the network whose weights it holds.
 
 Nothing of a file is run: tensors are read with ``weights_only``, and networks are built by
 ``bmz.predict.known_networks``.
@@ -50,7 +50,7 @@ class CheckpointUnknown(CouldNotTell):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path}' is no checkpoint that can be adopted: {why}",
+            f"'{path}' is not a checkpoint that can be adopted: {why}",
             hint="its network must be known here: Cellpose 1 to 3, Omnipose, InstanSeg or StarDist",
             code="adopt.unknown",
         )
@@ -118,7 +118,7 @@ def read_checkpoint(path: Path, family: str | None = None) -> Checkpoint:
     Raises
     ------
     CheckpointUnreadable, CheckpointUnknown
-        It is no checkpoint, or of a network that is not known, or not of this family.
+        It is not a checkpoint, or of a network that is not known, or not of this family.
     NoBackend
         PyTorch is not installed.
     """

@@ -275,8 +275,8 @@ class TorchBackend:
             self._torch.inference_mode(),
             self._torch.autocast(self.device.kind, dtype, enabled=lower),
         ):
-            anew = self._gives_objects or not all(array.size for array in inputs)
-            network = unused_copy(self._network) if anew else self._network
+            again = self._gives_objects or not all(array.size for array in inputs)
+            network = unused_copy(self._network) if again else self._network
             return self._flat(network(*[self._tensor(array) for array in inputs]))
 
     def _tensor(self, array: AnyArray) -> torch.Tensor | None:

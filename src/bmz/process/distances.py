@@ -59,7 +59,7 @@ def label_distances(
 ) -> Labelled:
     """Flood the foreground from where both distances are low, over the nearness to the edge.
 
-    Foreground that no seed reaches is no object.
+    Foreground that no seed reaches is not an object.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from bmz.process.relabel import ChannelsDiffer, on_input_grid
 BACKGROUND = frozenset(
     {"background", "bg", "none", "nolabel", "no label", "no-label", "unlabelled"}
 )
-"""Names of the class of what is no object."""
+"""Names of the class of what is not an object."""
 
 
 def class_names(text: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def classes_within(labels: AnyArray, classes: AnyArray, names: Sequence[str]) ->
     ----------
     labels : ((z,) y, x), 0 background, 1 to n
     classes : the number of the class of each pixel, below ``len(names)``
-    names : of the classes, of which a first one that is called background is no object
+    names : of the classes, of which a first one that is called background is not an object
     """
     count, kinds = int(labels.max(initial=0)), len(names)
     inside = labels > 0

@@ -269,7 +269,7 @@ def resized_prompt(prompt: Prompt, factors: Sequence[float]) -> Prompt:
 def mask_logits(prompt: Prompt, tile: Box, side: int) -> FloatArray:
     """Draw the mask of a prompt as a network of the family of Segment Anything takes it.
 
-    The longer side of the tile fills the square, and what is left of it is no object. Source:
+    The longer side of the tile fills the square, and what is left of it is not an object. Source:
     Kirillov et al. 2023, whose network gives and takes logits of a quarter of its resolution;
     micro-sam takes a probability of 0.999 for the object.
 

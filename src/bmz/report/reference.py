@@ -170,7 +170,7 @@ def _words(field: Mapping[str, Any], null: str = "") -> str:
 
 RECIPES_INTRODUCTION = """# Label recipes
 
-A recipe turns the output of a network into a label mask. `bmz show` tells which one per model gets
+A recipe turns the output of a network into a label mask. `bmz show` tells which one a model gets
 and by what evidence, the first that is there: a declared step that gives labels; a block of
 `config` (`config.bmz.recipe` with `name` and `parameters`, the thresholds in `config.stardist`, the
 offsets in `config.mws`); the [curated facts](facts.md) of the model; names of channels; tags.
