@@ -81,7 +81,6 @@ BUILDS: dict[str, Callable[[Any], object]] = {
     "a dict for each": lambda k: k.box(1).known is k.box(1).known,
     "a child is set": lambda k: setattr(k.box(1), "height", 2),
     "two that are no number": lambda k: k.one(float("nan")) == k.one(float("nan")),
-    "the same that is not a number": lambda k: k.one(NAN) == k.one(NAN),
     "hash of one": lambda k: hash(k.one(7)),
     "hash of a list": lambda k: hash(k.one([])),
     "own text": lambda k: repr(k.counter(4)),
@@ -102,6 +101,14 @@ def told(build: Callable[[Any], object], made: SimpleNamespace) -> object:
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 def test_a_value_behaves_as_one_of_pythons_dataclasses(build: Callable[[Any], object]) -> None:
     assert told(build, classes(dataclass)) == told(build, classes(dataclasses.dataclass))
+
+
+def test_values_that_hold_the_same_nan_are_equal_on_every_python() -> None:
+    """Python's dataclasses compare so up to 3.12; from 3.13 on a field is not equal to itself."""
+    made = classes(dataclass)
+
+    assert made.one(NAN) == made.one(NAN)
+    assert made.one(NAN) != made.one(float("nan"))
 
 
 @dataclass(frozen=True)

@@ -279,10 +279,10 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
         (ERROR, "::error file=a.tif,title=channel.count::3 channels, not 1 (--channels 0)"),
         (WARNING, "::warning file=a.tif,title=range.flat::almost no contrast (stain again)"),
         (
-            replace(NOTE, message="100%\r\nof: it,", hint=""),
-            "::notice file=a.tif,title=dtype.cast::100%25%0D%0Aof: it,",
+            replace(WARNING, message="100%\r\nof: it,", hint=""),
+            "::warning file=a.tif,title=range.flat::100%25%0D%0Aof: it,",
         ),
-        (replace(NOTE, message="%0A", hint=""), "::notice file=a.tif,title=dtype.cast::%250A"),
+        (replace(WARNING, message="%0A", hint=""), "::warning file=a.tif,title=range.flat::%250A"),
     ],
     ids=["error", "warning", "line ends", "an escape"],
 )
@@ -298,9 +298,9 @@ def test_a_name_cannot_end_the_command_of_a_workflow() -> None:
 
 
 def test_a_name_that_is_no_text_is_told_to_a_workflow_all_the_same() -> None:
-    told = check_github(summary(checked(NOT_UTF8, NOTE)))
+    told = check_github(summary(checked(NOT_UTF8, WARNING)))
 
-    assert told.encode().startswith(b"::notice file=a?.tif,")
+    assert told.encode().startswith(b"::warning file=a?.tif,")
 
 
 def test_images_that_fit_are_no_annotations() -> None:
