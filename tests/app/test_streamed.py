@@ -20,8 +20,8 @@ from bmz.base import files
 from bmz.base.arrays import AnyArray
 from bmz.base.computer import CGROUP_LIMITS, free_memory
 from bmz.base.progress import Event, Note, Progress
-from bmz.engine.image_result import measured_in_blocks
 from bmz.engine.label_stack import Labels, LabelStack, in_image, without_border
+from bmz.engine.object_regions import measured_in_blocks
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.image.pixels import Pixels

@@ -18,6 +18,7 @@ from bmz.cli.completion import offered_kinds, offered_parameters
 from bmz.cli.output import VERBOSITY
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import StatedKind, stated_kind
+from bmz.write.outputs import CSV, TABLE_FORMATS, default_kinds, saved_kinds
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
@@ -230,6 +231,44 @@ def relation_options(command: Command) -> Command:
     command = click.option("--prompts", metavar="grid|none|FILE", help=_PROMPTS)(command)
     for name, text in [*_RELATIONS.items()][::-1]:
         command = click.option(f"--{name}", metavar="FILE", help=text)(command)
+    return command
+
+
+def output_options(command: Command) -> Command:
+    """Add the options that say what a run writes, and as what."""
+    options = (
+        click.option(
+            "--save",
+            type=listed(saved_kinds()),
+            default=",".join(default_kinds()),
+            show_default=True,
+            help=f"What to write: {', '.join(saved_kinds())}.",
+        ),
+        click.option(
+            "--table",
+            "tables",
+            type=listed(tuple(TABLE_FORMATS)),
+            default=CSV,
+            show_default=True,
+            help=f"Formats of the tables: {', '.join(TABLE_FORMATS)}.",
+        ),
+        click.option(
+            "--format",
+            "labels_format",
+            type=click.Choice(["tiff", "zarr"]),
+            default="tiff",
+            show_default=True,
+            help="Format of the label mask: OME-TIFF, or OME-Zarr 0.5 with a pyramid.",
+        ),
+        click.option(
+            "--into-image",
+            "into_image",
+            metavar="NAME",
+            help="Write the labels into each image, an OME-Zarr, as labels/NAME, too.",
+        ),
+    )
+    for option in options[::-1]:
+        command = option(command)
     return command
 
 

@@ -30,8 +30,8 @@ from bmz.cli.options import (
     kind_option,
     link_options,
     linking,
-    listed,
     names_of_results,
+    output_options,
     relation_options,
     series_option,
     trust_option,
@@ -39,7 +39,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
-from bmz.write.outputs import CSV, TABLE, TABLE_FORMATS, default_kinds, saved_kinds
+from bmz.write.outputs import CSV, TABLE
 
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch
@@ -56,6 +56,7 @@ _EXCLUDED = {
     "record": "--from repeats the run of one image",
     "preview": "--preview draws at the end of a call",
     "resume": "--watch goes on by itself with what an earlier call has left",
+    "into_image": "--into-image writes into images that --watch would take for others then",
     "scheduler": "--watch runs one image after the other with one network",
 }
 """Options that ``--watch`` does not go with, and why."""
@@ -80,6 +81,7 @@ class RunOptions(LabelOptions):
     save: frozenset[str]
     tables: frozenset[str]
     labels_format: Literal["tiff", "zarr"]
+    into_image: str | None
     memory_gb: float | None
     workers: int
     scheduler: str | None
@@ -183,29 +185,7 @@ class RunOptions(LabelOptions):
     metavar="N",
     help="How many tiles are run at once. [default: 1 on a CPU, up to 16 on a GPU]",
 )
-@click.option(
-    "--save",
-    type=listed(saved_kinds()),
-    default=",".join(default_kinds()),
-    show_default=True,
-    help=f"What to write: {', '.join(saved_kinds())}.",
-)
-@click.option(
-    "--table",
-    "tables",
-    type=listed(tuple(TABLE_FORMATS)),
-    default=CSV,
-    show_default=True,
-    help=f"Formats of the tables: {', '.join(TABLE_FORMATS)}.",
-)
-@click.option(
-    "--format",
-    "labels_format",
-    type=click.Choice(["tiff", "zarr"]),
-    default="tiff",
-    show_default=True,
-    help="Format of the label mask: OME-TIFF, or OME-Zarr 0.5 with a pyramid.",
-)
+@output_options
 @click.option(
     "--memory",
     "memory_gb",
@@ -332,6 +312,8 @@ def run(
     )
     if is_chain(model) and (record is not None or watching):
         raise click.UsageError("a chain runs the images of the call: leave out --from and --watch.")
+    if is_chain(model) and request.into_image is not None:
+        raise click.UsageError("a chain has several masks of an image: leave out --into-image.")
     if record is not None:
         from bmz.engine.earlier_runs import replayed
 

@@ -94,6 +94,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "save": sorted(request.save),
         "tables": sorted(request.tables),
         "labels_format": request.labels_format,
+        "into_image": request.into_image,
         "engine": request.engine,
         "force": request.force,
     }
@@ -205,6 +206,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "tile": words["tile"],
         "save": frozenset(words["save"]),
         "labels_format": words.get("labels_format", "tiff"),
+        "into_image": words.get("into_image"),
         "tables": frozenset(map(str, words.get("tables", [CSV]))),  # records of before lack it
         "force": bool(words["force"]),
         "engine": words["engine"],

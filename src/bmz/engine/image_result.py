@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray
 from bmz.base.axes import SPACE
 from bmz.base.files import whole_files
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask
 from bmz.engine.label_stack import Labels, LabelStack, joined, overview
-from bmz.engine.object_regions import bands, object_regions
+from bmz.engine.object_regions import measured_in_blocks, object_regions
 from bmz.engine.pipeline import PlaneResult
 from bmz.engine.prepared_image import RawStack
 from bmz.engine.relations import held, on_disk_in, related
@@ -32,12 +32,13 @@ from bmz.image.series import PlateField
 from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
-from bmz.process.measure import Table, measure_objects, placed, stacked
+from bmz.process.measure import Table, stacked
 from bmz.process.object_columns import Columns, below, shared_by_all
 from bmz.results.images import ImageRun, with_result
+from bmz.write.image_labels import images_with_labels
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
-from bmz.write.result import Region
+from bmz.write.result import IN_IMAGE, Region
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -143,85 +144,6 @@ def names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
         common = absolute(root) if root else Path(os.path.commonpath([f.parent for f in here]))
         names |= {file: file.relative_to(common).as_posix() for file in here}
     return names
-
-
-def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:
-    """Measure every object in the block in which it begins.
-
-    Yields
-    ------
-    dict of (n,) arrays
-        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of each of the
-        `bmz.engine.object_regions.bands`
-    """
-    for number, at, rows in bands(labels):
-        yield _of_rows(labels, number, image, rows, at)
-
-
-def _of_rows(
-    labels: LabelStack, number: int, image: ImageSource, rows: slice, at: Mapping[str, int]
-) -> Table:
-    tables = list(_blocks(labels, labels.parts[number], image, rows, at))
-    whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    whole["label"] = labels.in_whole(number, whole["label"])
-    order = np.argsort(whole["label"], kind="stable")
-    whole = {name: column[order] for name, column in whole.items()}
-    return placed(whole, at, _lengths(image, labels.axes))
-
-
-def _blocks(
-    labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
-) -> Iterator[Table]:
-    """Measure the objects that begin in some rows of a plane or stack, block by block."""
-    columns = part.objects.columns_by(part.numbers)
-    sizes = dict(zip(labels.space, part.size, strict=True))
-    um = _lengths(image, labels.space)
-    plane = {axis: slice(i, i + 1) for axis, i in at.items()}
-    for y, x, own in part.cores(rows):
-        if y.start + x.start > rows.start and not own.any():
-            continue  # the first one gives the headings even so
-        window = part.window((y, x))
-        numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
-        owned = np.where(own[numbers], numbers, 0)
-        box = {**plane, **dict(zip("yx", window, strict=True))}
-        shown = image.region(box).part(dict.fromkeys(plane, 0))
-        mine = Pixels(owned, tuple(labels.space), um)
-        measured = _moved(measure_objects(mine, shown, columns), box, sizes, um)
-        yield _with_confidences(measured, part.confidences)
-
-
-def _with_confidences(table: Table, confidences: FloatArray | None) -> Table:
-    """Say before the brightness of each object how likely it is a true one."""
-    if confidences is None:
-        return table
-    column = confidences.astype(np.float64)[table["label"] - 1]
-    names = list(table)
-    first = next(i for i, name in enumerate(names) if name.startswith("intensity_"))
-    before, after = ({n: table[n] for n in some} for some in (names[:first], names[first:]))
-    return {**before, "confidence": column, **after}
-
-
-def _lengths(image: ImageSource, axes: str) -> dict[str, float]:
-    return {axis: um for axis, um in image.info.pixel_um.items() if axis in axes}
-
-
-def _moved(
-    table: Table, box: Mapping[str, slice], sizes: Mapping[str, int], um: Mapping[str, float]
-) -> Table:
-    """Bring places within a part to those within the image."""
-    moved = dict(table)
-    touches = np.zeros(len(table["label"]), np.bool_)
-    for axis in sizes:
-        start = box[axis].start if axis in box else 0
-        moved[f"centroid_{axis}_px"] = table[f"centroid_{axis}_px"] + start
-        if axis in um:
-            moved[f"centroid_{axis}_um"] = moved[f"centroid_{axis}_px"] * um[axis]
-        for end in ("min", "max"):
-            moved[f"bbox_{axis}_{end}_px"] = table[f"bbox_{axis}_{end}_px"] + start
-        if sizes[axis] > 1:
-            touches |= moved[f"bbox_{axis}_min_px"] == 0
-            touches |= moved[f"bbox_{axis}_max_px"] == sizes[axis]
-    return {**moved, "touches_border": touches}
 
 
 class NothingJoined(ValueError):
@@ -440,7 +362,9 @@ class ImageResult:
             the record with files, objects and seconds
         """
         stopwatch = Stopwatch(dict(self.stopwatch.took_s), self.stopwatch.listener)
-        with whole_files(files, folder) as staged:
+        beside = {kind: path for kind, path in files.items() if kind != IN_IMAGE}
+        with images_with_labels(files) as inside, whole_files(beside, folder) as there:
+            staged = {**inside, **there}
             with stopwatch.stage("write"):
                 for name, kind in OUTPUT_KINDS.items():
                     if name in staged and (self.labels is not None or not kind.needs_labels):

@@ -1,4 +1,4 @@
-"""The parts of a label mask in which its objects lie, each of them whole in one."""
+"""The parts of a label mask in which its objects lie whole, and what is measured in each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bmz.engine.label_stack import LabelStack
+from bmz.base.arrays import FloatArray
+from bmz.engine.label_stack import Labels, LabelStack
+from bmz.image.pixels import Pixels
+from bmz.image.region import ImageSource
+from bmz.process.measure import Table, measure_objects, placed
 from bmz.write.result import Region
 
 
@@ -47,3 +51,82 @@ def _regions(labels: LabelStack, number: int, rows: slice) -> Iterator[Region]:
         if not own[1:].all():
             numbers = np.where(own[numbers], numbers, 0)
         yield Region(labels.in_whole(number, numbers), window[0].start, window[1].start)
+
+
+def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:
+    """Measure every object in the block in which it begins.
+
+    Yields
+    ------
+    dict of (n,) arrays
+        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of each of the
+        `bands`
+    """
+    for number, at, rows in bands(labels):
+        yield _of_rows(labels, number, image, rows, at)
+
+
+def _of_rows(
+    labels: LabelStack, number: int, image: ImageSource, rows: slice, at: Mapping[str, int]
+) -> Table:
+    tables = list(_blocks(labels, labels.parts[number], image, rows, at))
+    whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    whole["label"] = labels.in_whole(number, whole["label"])
+    order = np.argsort(whole["label"], kind="stable")
+    whole = {name: column[order] for name, column in whole.items()}
+    return placed(whole, at, _lengths(image, labels.axes))
+
+
+def _blocks(
+    labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
+) -> Iterator[Table]:
+    """Measure the objects that begin in some rows of a plane or stack, block by block."""
+    columns = part.objects.columns_by(part.numbers)
+    sizes = dict(zip(labels.space, part.size, strict=True))
+    um = _lengths(image, labels.space)
+    plane = {axis: slice(i, i + 1) for axis, i in at.items()}
+    for y, x, own in part.cores(rows):
+        if y.start + x.start > rows.start and not own.any():
+            continue  # the first one gives the headings even so
+        window = part.window((y, x))
+        numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
+        owned = np.where(own[numbers], numbers, 0)
+        box = {**plane, **dict(zip("yx", window, strict=True))}
+        shown = image.region(box).part(dict.fromkeys(plane, 0))
+        mine = Pixels(owned, tuple(labels.space), um)
+        measured = _moved(measure_objects(mine, shown, columns), box, sizes, um)
+        yield _with_confidences(measured, part.confidences)
+
+
+def _with_confidences(table: Table, confidences: FloatArray | None) -> Table:
+    """Say before the brightness of each object how likely it is a true one."""
+    if confidences is None:
+        return table
+    column = confidences.astype(np.float64)[table["label"] - 1]
+    names = list(table)
+    first = next(i for i, name in enumerate(names) if name.startswith("intensity_"))
+    before, after = ({n: table[n] for n in some} for some in (names[:first], names[first:]))
+    return {**before, "confidence": column, **after}
+
+
+def _lengths(image: ImageSource, axes: str) -> dict[str, float]:
+    return {axis: um for axis, um in image.info.pixel_um.items() if axis in axes}
+
+
+def _moved(
+    table: Table, box: Mapping[str, slice], sizes: Mapping[str, int], um: Mapping[str, float]
+) -> Table:
+    """Bring places within a part to those within the image."""
+    moved = dict(table)
+    touches = np.zeros(len(table["label"]), np.bool_)
+    for axis in sizes:
+        start = box[axis].start if axis in box else 0
+        moved[f"centroid_{axis}_px"] = table[f"centroid_{axis}_px"] + start
+        if axis in um:
+            moved[f"centroid_{axis}_um"] = moved[f"centroid_{axis}_px"] * um[axis]
+        for end in ("min", "max"):
+            moved[f"bbox_{axis}_{end}_px"] = table[f"bbox_{axis}_{end}_px"] + start
+        if sizes[axis] > 1:
+            touches |= moved[f"bbox_{axis}_min_px"] == 0
+            touches |= moved[f"bbox_{axis}_max_px"] == sizes[axis]
+    return {**moved, "touches_border": touches}

@@ -83,6 +83,7 @@ class RunRequest:
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
     tables : formats of the tables, see `bmz.write.outputs`
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
+    into_image : name of labels that each image, an OME-Zarr, gets within itself; None for none
     overwrite : existing outputs may be replaced
     resume : images whose outputs are there, made by the same words, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
@@ -129,6 +130,7 @@ class RunRequest:
     save: frozenset[str] = frozenset(default_kinds())
     tables: frozenset[str] = frozenset({CSV})
     labels_format: Literal["tiff", "zarr"] = "tiff"
+    into_image: str | None = None
     overwrite: bool = False
     resume: bool = False
     memory_gb: float | None = None

@@ -32,18 +32,20 @@ from bmz.image.series import PlateField, with_fields
 from bmz.plan.plan import wide_side
 from bmz.predict.backend import Backend, Device
 from bmz.results.images import DeviceUse, ImageFailure, ImageRun, RunSummary
+from bmz.write.image_labels import with_places_in_images
 from bmz.write.names import files_of, output_paths, plate_folders, refuse_existing
 from bmz.write.outputs import kinds_to_write
+from bmz.write.result import IN_IMAGE
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
-    """Give the kinds of output that a job writes: those of ``--save``, and the record.
+    """Give the kinds of output that a job writes; see `files_of` for those of joined objects."""
+    return _kinds_of(setup.request, labels=setup.labelling.recipe is not None)
 
-    Which tables of joined objects there are depends on the axes of an image, see `files_of`.
-    """
-    request = setup.request
-    labels = setup.labelling.recipe is not None
-    return kinds_to_write(request.save, labels=labels, joined=request.link, tables=request.tables)
+
+def _kinds_of(request: RunRequest, *, labels: bool) -> tuple[str, ...]:
+    asked = request.save if request.into_image is None else {*request.save, IN_IMAGE}
+    return kinds_to_write(asked, labels=labels, joined=request.link, tables=request.tables)
 
 
 class RunOfAll:
@@ -82,8 +84,7 @@ def claim_files(
     ------
     OutputExists, OutputIsInput, FolderNotWritable
     """
-    request = setup.request
-    files = _paths_of_outputs(request, images, output_kinds(setup))
+    files = _paths_of_outputs(request := setup.request, images, output_kinds(setup))
     writable_folder(request.folder)
     if request.resume:
         remove_leftovers(request.folder, "writing")
@@ -93,11 +94,13 @@ def claim_files(
 def _paths_of_outputs(
     request: RunRequest, images: Mapping[Path, PlateField | None], kinds: Sequence[str]
 ) -> dict[Path, dict[str, Path]]:
-    zarr = request.labels_format == "zarr"
     there = {image: field for image, field in images.items() if image not in request.absent}
+    beside, zarr = [k for k in kinds if k != IN_IMAGE], request.labels_format == "zarr"
     files = output_paths(
-        list(there), request.folder, kinds, zarr=zarr, fields=there, roots=request.roots
+        list(there), request.folder, beside, zarr=zarr, fields=there, roots=request.roots
     )
+    if request.into_image is not None and IN_IMAGE in kinds:
+        files = with_places_in_images(files, request.into_image)
     if not (request.overwrite or request.resume):
         joint = joint_tables(request.folder) if len(images) > 1 else {}
         of_all = [path for kind, path in joint.items() if kind in kinds]
@@ -111,9 +114,8 @@ def refuse_earlier_results(request: RunRequest) -> None:
     Raises
     ------
     OutputExists
-        Files of these names are there, and the call neither replaces them nor resumes.
     """
-    kinds = kinds_to_write(request.save, labels=True, joined=request.link, tables=request.tables)
+    kinds = _kinds_of(request, labels=True)
     _paths_of_outputs(request, with_fields(request.images, request.series), kinds)
 
 

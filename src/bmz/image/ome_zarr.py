@@ -413,10 +413,15 @@ def zarr_labels(path: Path) -> tuple[str, ...]:
         The folder is not sound, or is not an image.
     """
     with decoding(path, OME_ZARR):
-        place = path / "labels"
-        if chosen_array(path, 0).is_label or not place.is_dir():
-            return ()
-        return tuple(sorted(folder.name for folder in place.iterdir() if is_node(folder)))
+        place = labels_within(path)
+        nodes = () if place is None else filter(is_node, place.iterdir())
+        return tuple(sorted(f.name for f in nodes if not f.name.startswith(".")))
+
+
+def labels_within(path: Path) -> Path | None:
+    """Give the folder of the label images of an image; None where it has none, or is labels."""
+    place = path / "labels"
+    return place if place.is_dir() and not chosen_array(path, 0).is_label else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from bmz.image.decoding import decoding
 from bmz.image.faults import ImageUnreadable, NotWhole, SeriesOutOfRange
 from bmz.image.formats import format_of, split_series
 from bmz.image.known_formats import FORMATS, HDF5, OME_ZARR
-from bmz.image.ome_zarr import group_attributes, is_node, zarr_labels
+from bmz.image.ome_zarr import group_attributes, is_node, labels_within, zarr_labels
 from bmz.image.readers import READERS
 from bmz.image.remote import address_of, metadata_files, zip_of
 
@@ -175,14 +175,16 @@ def content_sha256(path: Path) -> str:
 
     The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
     ``sha256sum`` prints it. Of an OME-Zarr on a server, whose chunks are not all here, its address
-    and its own metadata are hashed; of one in a zip, the zip.
+    and its own metadata are hashed; of one in a zip, the zip. Labels that lie in an image are no
+    part of it.
     """
     path, _ = split_series(path)
     address = address_of(path) if path.is_dir() else None
     if address is not None:
         return _sha256_elsewhere(path, address)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        labels = labels_within(path)
+        files = sorted(f for f in path.rglob("*") if f.is_file() and labels not in f.parents)
         lines = (f"{content_sha256(f)}  {f.relative_to(path).as_posix()}\n" for f in files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     return sha256_of(path)

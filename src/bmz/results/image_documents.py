@@ -235,6 +235,7 @@ class RequestRecord(TypedDict):
     save: Annotated[Sequence[str], Doc("--save")]
     tables: Annotated[Sequence[str], Doc("--table")]
     labels_format: Annotated[Literal["tiff", "zarr"], Doc("--format")]
+    into_image: Annotated[str | None, Doc("--into-image")]
     engine: Annotated[Literal["bmz", "core"], Doc("--engine")]
     force: Annotated[bool, Doc("--force")]
 

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from bmz.base.arrays import smallest_unsigned
 from bmz.base.axes import SPACE, boxes
+from bmz.base.files import whole_file
 from bmz.base.values import dataclass
 from bmz.image.series import PlateField
 from bmz.write.result import LabelMask
@@ -39,52 +41,53 @@ GOLDEN_TURN = 0.618034
 """Of the colour wheel, from one label to the next: neighbours in number look different."""
 
 
+ZarrFormat = Literal[2, 3]
+"""Of Zarr: OME-Zarr 0.4 lies in the second, 0.5 in the third."""
+
+OME_VERSIONS: Mapping[ZarrFormat, str] = {2: "0.4", 3: "0.5"}
+
+
 @dataclass(frozen=True)
-class LabelStore:
-    """An OME-Zarr folder that is being written.
+class LabelImage:
+    """A group of labels in an OME-Zarr image that is being written.
 
     Parameters
     ----------
-    folder : of the store
+    group : its folder; the image is two folders above its name
     axes : letters of ``tzyx`` in that order
     pixel_um : length of a pixel in um along z, y, x, where it is known
+    zarr_format : of the image
     """
 
-    folder: Path
+    group: Path
     axes: str
     pixel_um: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def group(self) -> Path:
-        """The group of the label image."""
-        return self.folder / LABELS / NAME
+    zarr_format: ZarrFormat = 3
 
     def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
         """Make the array of full resolution, all 0, to be written region by region."""
-        return _created(self.group / "0", shape, dtype, self.axes)
+        return _created(self.group / "0", shape, dtype, self.axes, self.zarr_format)
 
-    def finish(self, count: int, provenance: Mapping[str, Any]) -> None:
-        """Add the pyramid and the metadata, from which moment on the store is whole.
+    def finish(
+        self, name: str, count: int, provenance: Mapping[str, Any]
+    ) -> Sequence[tuple[int, ...]]:
+        """Add the pyramid and the metadata; give the sizes of its levels.
 
         Parameters
         ----------
+        name : of the labels
         count : of the objects
         provenance : plain values: which model, image and program made the labels
         """
-        shapes = self._pyramid()
-        ome = {"version": "0.5"}
+        shapes, version = self._pyramid(), OME_VERSIONS[self.zarr_format]
         label = {
-            "version": "0.5",
+            "version": version,
             "source": {"image": "../../"},
             **({"colors": _colours(count)} if count else {}),
         }
-        image = self._multiscales(shapes, "")
-        write_group(
-            self.group, {"ome": {**ome, **image, "image-label": label}, "bmz": dict(provenance)}
-        )
-        write_group(self.folder / LABELS, {"ome": {**ome, "labels": [NAME]}})
-        # the arrays of the label image are those of the image too: nothing is stored twice
-        write_group(self.folder, {"ome": {**ome, **self._multiscales(shapes, f"{LABELS}/{NAME}/")}})
+        ome = {**self.multiscales(name, shapes), "image-label": label}
+        write_ome_group(self.group, ome, self.zarr_format, {"bmz": dict(provenance)})
+        return shapes
 
     def _pyramid(self) -> list[tuple[int, ...]]:
         import zarr
@@ -97,14 +100,22 @@ class LabelStore:
                 return shapes
             halved = (*level.shape[:-2], *(-(-n // 2) for n in level.shape[-2:]))
             path = self.group / str(len(shapes))
-            smaller = _created(path, halved, level.dtype, self.axes)
+            smaller = _created(path, halved, level.dtype, self.axes, self.zarr_format)
             for box in boxes(halved, (*(1 for _ in halved[:-2]), CHUNK_PX, CHUNK_PX)):
                 # every second pixel: a label is never mixed with another
                 twice = (*box[:-2], *(slice(2 * s.start, 2 * s.stop, 1) for s in box[-2:]))
                 smaller[box] = np.asarray(level[twice])[..., ::2, ::2]
             level = smaller
 
-    def _multiscales(self, shapes: Sequence[tuple[int, ...]], prefix: str) -> dict[str, Any]:
+    def multiscales(
+        self, name: str, shapes: Sequence[tuple[int, ...]], prefix: str = ""
+    ) -> dict[str, Any]:
+        """Give the metadata of the levels.
+
+        Parameters
+        ----------
+        prefix : before the names of their arrays
+        """
         axes = [
             {"name": axis, "type": "time"}
             if axis == "t"
@@ -123,7 +134,58 @@ class LabelStore:
                     "coordinateTransformations": [{"type": "scale", "scale": scale}],
                 }
             )
-        return {"multiscales": [{"name": NAME, "axes": axes, "datasets": datasets}]}
+        stated = {"version": OME_VERSIONS[2]} if self.zarr_format == OLDER else {}
+        return {"multiscales": [{**stated, "name": name, "axes": axes, "datasets": datasets}]}
+
+    def write(self, name: str, labels: LabelMask, provenance: Mapping[str, Any]) -> None:
+        """Write labels of which parts are read; see `finish`."""
+        self.fill(labels)
+        self.finish(name, labels.count, provenance)
+
+    def fill(self, labels: LabelMask) -> None:
+        """Write the array of full resolution part by part."""
+        array = self.create(labels.shape, smallest_unsigned(labels.count))
+        for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), _READ_PX, _READ_PX)):
+            array[box] = labels[box].astype(array.dtype)
+
+
+OLDER: ZarrFormat = 2
+
+
+@dataclass(frozen=True)
+class LabelStore:
+    """An OME-Zarr folder that is being written, whose image is its labels.
+
+    Parameters
+    ----------
+    folder : of the store
+    axes, pixel_um : see `LabelImage`
+    """
+
+    folder: Path
+    axes: str
+    pixel_um: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def image(self) -> LabelImage:
+        """The labels."""
+        return LabelImage(self.folder / LABELS / NAME, self.axes, self.pixel_um)
+
+    def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
+        """Make the array of full resolution, all 0, to be written region by region."""
+        return self.image.create(shape, dtype)
+
+    def finish(self, count: int, provenance: Mapping[str, Any]) -> None:
+        """Add the pyramid and the metadata, from which moment on the store is whole.
+
+        Parameters
+        ----------
+        count, provenance : see `LabelImage.finish`
+        """
+        shapes = self.image.finish(NAME, count, provenance)
+        write_ome_group(self.folder / LABELS, {"labels": [NAME]})
+        # the arrays of the label image are those of the image too: nothing is stored twice
+        write_ome_group(self.folder, self.image.multiscales(NAME, shapes, f"{LABELS}/{NAME}/"))
 
 
 def write_label_store(
@@ -138,9 +200,7 @@ def write_label_store(
     provenance : see `LabelStore.finish`
     """
     store = LabelStore(folder, labels.axes, pixel_um)
-    array = store.create(labels.shape, smallest_unsigned(labels.count))
-    for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), _READ_PX, _READ_PX)):
-        array[box] = labels[box].astype(array.dtype)
+    store.image.fill(labels)
     store.finish(labels.count, provenance)
 
 
@@ -173,9 +233,10 @@ def opened_array(folder: Path) -> ZarrArray:
     return zarr.open_array(folder, mode="r")
 
 
-def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str) -> ZarrArray:
+def _created(
+    folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str, zarr_format: ZarrFormat
+) -> ZarrArray:
     import zarr
-    from zarr.codecs import ZstdCodec
 
     chunks = tuple(
         max(min(CHUNK_PX, n), 1) if axis in "yx" else 1 for axis, n in zip(axes, shape, strict=True)
@@ -186,17 +247,48 @@ def _created(folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str
         shape=tuple(shape),
         chunks=chunks,
         dtype=dtype,
-        compressors=ZstdCodec(level=3),
         fill_value=0,
-        dimension_names=names,
+        zarr_format=zarr_format,
+        **(_older_words() if zarr_format == OLDER else _newer_words(names)),
     )
+
+
+def _newer_words(names: Sequence[str]) -> dict[str, Any]:
+    from zarr.codecs import ZstdCodec
+
+    return {"compressors": ZstdCodec(level=3), "dimension_names": names}
+
+
+def _older_words() -> dict[str, Any]:
+    from numcodecs import Blosc
+
+    # 0.4: chunks of a plane lie in folders
+    separated = {"name": "v2", "separator": "/"}
+    return {"compressors": Blosc("zstd", 3), "chunk_key_encoding": separated}
+
+
+def write_ome_group(
+    folder: Path,
+    ome: Mapping[str, Any],
+    zarr_format: ZarrFormat = 3,
+    others: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Make a folder a group with metadata of OME-Zarr, and perhaps attributes of others beside."""
+    if zarr_format == OLDER:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, document in ((".zattrs", {**ome, **others}), (".zgroup", {"zarr_format": 2})):
+            with whole_file(folder / name) as temporary:
+                temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        return
+    write_group(folder, {"ome": {"version": OME_VERSIONS[3], **ome}, **others})
 
 
 def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
     """Make a folder a Zarr group with these attributes."""
     folder.mkdir(parents=True, exist_ok=True)
     document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
-    (folder / "zarr.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    with whole_file(folder / "zarr.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def _colours(count: int) -> list[dict[str, Any]]:

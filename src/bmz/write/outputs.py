@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.values import dataclass
-from bmz.write.result import OutputKind, Result
+from bmz.write.result import IN_IMAGE, OutputKind, Result
 
 if TYPE_CHECKING:
     from bmz.base.arrays import AnyArray
@@ -119,6 +119,12 @@ def _write_labels(result: Result, path: Path) -> None:
         write_label_planes(path, labels, labels.count, um)
 
 
+def _write_into_image(result: Result, path: Path) -> None:
+    from bmz.write.image_labels import write_image_labels
+
+    write_image_labels(result, path)
+
+
 def _write_raw(result: Result, path: Path) -> None:
     from bmz.write.tiff import write_raw
 
@@ -186,6 +192,7 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "points": OutputKind(".points.csv", _write_points, by_default=False),
     "geojson": OutputKind(".geojson", _write_geojson, by_default=False),
     "coco": OutputKind(".coco.json", _write_coco, by_default=False),
+    IN_IMAGE: OutputKind("", _write_into_image, with_kind=IN_IMAGE, in_image=True),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
 """Every kind that is written beside the record, in the order of writing."""

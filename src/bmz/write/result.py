@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from bmz.image.pixels import Pixels
 
 
+IN_IMAGE = "into-image"
+"""The kind that lies in the image: labels in an OME-Zarr, where ``--into-image`` names them."""
+
+
 class LazyArray(Protocol):
     """An array with named axes of which parts are read."""
 
@@ -107,6 +111,7 @@ class OutputKind:
     with_kind : it is written with this kind, and cannot be named itself
     joined_over : there is one only where labels are joined over this axis
     is_image : it is an image of another kind, which could be mistaken for a label mask
+    in_image : it lies in the image itself, and is written where a call names it
     zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is not a table
@@ -119,5 +124,6 @@ class OutputKind:
     with_kind: str = ""
     joined_over: str = ""
     is_image: bool = False
+    in_image: bool = False
     zarr_ending: str = ""
     table_format: str = ""
