@@ -12,7 +12,7 @@ from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
-from bmz.write.outputs import CSV, default_kinds, saved_kinds
+from bmz.write.outputs import CRATE, CSV, default_kinds, saved_kinds
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -30,7 +30,7 @@ def kinds_by_default(recipe: str | None) -> frozenset[str]:
     ----------
     recipe : of the labels; ``none`` for no labels
     """
-    return frozenset(saved_kinds() if recipe == "none" else default_kinds())
+    return frozenset({*saved_kinds()} - {CRATE} if recipe == "none" else default_kinds())
 
 
 GRID, NONE = "grid", "none"

@@ -32,9 +32,10 @@ from bmz.image.series import PlateField, with_fields
 from bmz.plan.plan import wide_side
 from bmz.predict.backend import Backend, Device
 from bmz.results.images import DeviceUse, ImageFailure, ImageRun, RunSummary
+from bmz.write.crate import refuse_crate_of_others, write_crate
 from bmz.write.image_labels import with_places_in_images
 from bmz.write.names import files_of, output_paths, plate_folders, refuse_existing
-from bmz.write.outputs import kinds_to_write
+from bmz.write.outputs import CRATE, kinds_to_write
 from bmz.write.result import IN_IMAGE
 
 
@@ -101,6 +102,8 @@ def _paths_of_outputs(
     )
     if request.into_image is not None and IN_IMAGE in kinds:
         files = with_places_in_images(files, request.into_image)
+    if CRATE in request.save:
+        refuse_crate_of_others(request.folder)
     if not (request.overwrite or request.resume):
         joint = joint_tables(request.folder) if len(images) > 1 else {}
         of_all = [path for kind, path in joint.items() if kind in kinds]
@@ -157,6 +160,8 @@ def finish_folder(
     """
     request, done = setup.request, tuple(done)
     write_joint_tables(request.folder, done)
+    if CRATE in request.save:
+        write_crate(request.folder)
     folders = plate_folders(list(images), images, request.folder, request.roots)
     finish_plates(folders, images, done, zarr=request.labels_format == "zarr")
     if request.resume:
@@ -173,11 +178,6 @@ def save_result(
     kinds : see `output_kinds`
     folder : made when it is not there
     overwrite : files of these names may be replaced
-
-    Returns
-    -------
-    dict
-        kind -> path
 
     Raises
     ------

@@ -198,14 +198,19 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
 """Every kind that is written beside the record, in the order of writing."""
 
 
+CRATE = "crate"
+"""What ``--save`` takes beside the kinds: the folder of results gets a description of all runs."""
+
+
 def saved_kinds() -> tuple[str, ...]:
     """Give the kinds that ``--save`` takes."""
-    return tuple(name for name, kind in OUTPUT_KINDS.items() if not kind.with_kind)
+    return (*(name for name, kind in OUTPUT_KINDS.items() if not kind.with_kind), CRATE)
 
 
 def default_kinds() -> tuple[str, ...]:
     """Give the kinds that are written when ``--save`` is not given."""
-    return tuple(name for name in saved_kinds() if OUTPUT_KINDS[name].by_default)
+    own = (name for name in saved_kinds() if name in OUTPUT_KINDS)
+    return tuple(name for name in own if OUTPUT_KINDS[name].by_default)
 
 
 def kinds_to_write(

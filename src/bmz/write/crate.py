@@ -1,0 +1,233 @@
+"""A folder of results as a Process Run Crate: which program made which file of which image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import quote
+
+from bmz.base.errors import WrongUsage
+from bmz.base.files import whole_file
+
+CRATE_FILE = "ro-crate-metadata.json"
+_PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+_PROGRAM = "https://github.com/bmz-dev/bmz"
+_SCHEMA = "bmz.run/1"
+
+Entity = dict[str, Any]
+"""An entity of JSON-LD, with its ``@id``."""
+
+_FORMATS: Final = {
+    ".csv": "text/csv",
+    ".geojson": "application/geo+json",
+    ".json": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".zip": "application/zip",
+}
+"""Media types, by the ending of a file."""
+
+
+class CrateOfOthers(WrongUsage):
+    """The folder of results is a crate that bmz has not made."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"'{path}' is there, and is not of bmz",
+            hint="write into another folder with -o, or leave crate out of --save",
+            code="output.crate",
+        )
+
+
+def refuse_crate_of_others(folder: Path) -> None:
+    """Do nothing where a folder is no crate, or one of ours.
+
+    Raises
+    ------
+    CrateOfOthers
+    """
+    path = folder / CRATE_FILE
+    if path.is_file() and _PROGRAM not in path.read_text(encoding="utf-8", errors="replace"):
+        raise CrateOfOthers(path)
+
+
+def write_crate(folder: Path) -> None:
+    """Describe all runs whose records lie in a folder, also those of earlier calls.
+
+    Source: RO-Crate 1.1, and the profile Process Run Crate 0.5.
+
+    Parameters
+    ----------
+    folder : of results; gets ``ro-crate-metadata.json``, replaced when it is there
+
+    Raises
+    ------
+    CrateOfOthers
+        Another program made the one that is there.
+    """
+    refuse_crate_of_others(folder)
+    records = {
+        path: record for path in sorted(folder.rglob("*.run.json")) if (record := _run(path))
+    }
+    document = {
+        "@context": [
+            "https://w3id.org/ro/crate/1.1/context",
+            "https://w3id.org/ro/terms/workflow-run/context",
+        ],
+        "@graph": list(_graph(folder, records)),
+    }
+    with whole_file(folder / CRATE_FILE) as temporary:
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _run(path: Path) -> Mapping[str, Any] | None:
+    """Read the record of a run; None for a file of others that is called like one."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    ours = isinstance(document, dict) and document.get("schema") == _SCHEMA
+    return document if ours else None
+
+
+def _graph(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> Iterator[Entity]:
+    """Give the entities, each once."""
+    entities: dict[str, Entity] = {}
+    actions = []
+    for path, record in records.items():
+        own = {entity["@id"]: entity for entity in _of_run(folder, path, record)}
+        actions.append(next(reversed(own)))
+        entities |= own
+    kinds = ("File", "Dataset")
+    latest = max((path.stat().st_mtime for path in records), default=0)
+    yield {
+        "@id": CRATE_FILE,
+        "@type": "CreativeWork",
+        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
+        "about": {"@id": "./"},
+    }
+    yield {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Results of bmz in {folder.resolve().name}",
+        "description": f"Label masks and measurements that {len(records)} runs of bmz made.",
+        "datePublished": _time(latest),
+        "license": {"@id": "#license"},
+        "conformsTo": {"@id": _PROFILE},
+        "hasPart": [{"@id": i} for i, entity in entities.items() if entity["@type"] in kinds],
+        "mentions": [{"@id": action} for action in actions],
+    }
+    yield {
+        "@id": _PROFILE,
+        "@type": "CreativeWork",
+        "name": "Process Run Crate",
+        "version": "0.5",
+    }
+    yield {
+        "@id": "#license",
+        "@type": "CreativeWork",
+        "name": "not stated",
+        "description": "Whoever publishes these results states their licence.",
+    }
+    yield from entities.values()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _of_run(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
+    """Give what a run used and made, and last the run."""
+    program = _program(record)
+    used = [_image(record), _model(record), *_settings(path, folder, record)]
+    made = list(_files(folder, path, record))
+    yield program
+    yield from used
+    yield from made
+    within = path.relative_to(folder).as_posix()
+    yield {
+        "@id": f"#run-{quote(within)}",
+        "@type": "CreateAction",
+        "name": f"bmz run {record['model']} {PurePosixPath(record['image']).name}",
+        "description": f"{record['objects']} objects; recipe {_recipe(record)}",
+        "endTime": _time(path.stat().st_mtime),
+        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "instrument": {"@id": program["@id"]},
+        "object": [{"@id": entity["@id"]} for entity in used],
+        "result": [{"@id": entity["@id"]} for entity in made],
+    }
+
+
+def _recipe(record: Mapping[str, Any]) -> str:
+    recipe = record.get("recipe")
+    return "none" if recipe is None else f"{recipe['name']}"
+
+
+def _program(record: Mapping[str, Any]) -> Entity:
+    version = record["versions"]["bmz"]
+    return {
+        "@id": f"{_PROGRAM}#{quote(version)}",
+        "@type": "SoftwareApplication",
+        "name": "bmz",
+        "url": _PROGRAM,
+        "softwareVersion": version,
+        "softwareRequirements": [f"{name} {of}" for name, of in record["versions"].items()],
+    }
+
+
+def _image(record: Mapping[str, Any]) -> Entity:
+    """Give the image, which lies outside of the folder: it is known by its hash."""
+    digest = record["image_sha256"]
+    return {
+        "@id": f"#image-{digest}",
+        "@type": "ImageObject",
+        "name": PurePosixPath(record["image"]).name,
+        "alternateName": record["image"],
+        "sha256": digest,
+    }
+
+
+def _model(record: Mapping[str, Any]) -> Entity:
+    digest = record["model_sha256"]
+    return {
+        "@id": f"#model-{digest}",
+        "@type": "SoftwareApplication",
+        "name": record["model_name"],
+        "identifier": record["model"],
+        "sha256": digest,
+    }
+
+
+def _settings(path: Path, folder: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
+    """Give the options of the call that were set."""
+    within = quote(path.relative_to(folder).as_posix())
+    for name, value in record["request"].items():
+        if value not in (None, False, [], {}) and name != "model":
+            text = value if isinstance(value, str | int | float) else json.dumps(value)
+            entity = {"@id": f"#{name}-{within}", "@type": "PropertyValue"}
+            yield {**entity, "name": name, "value": text}
+
+
+def _files(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
+    """Give the files of a run that lie in the folder."""
+    for kind, name in record["files"].items():
+        file = path.parent / name
+        if ".." in PurePosixPath(name).parts or not file.exists():
+            continue
+        within = quote(file.relative_to(folder).as_posix())
+        if file.is_dir():
+            yield {"@id": f"{within}/", "@type": "Dataset", "name": f"{kind} of {path.name}"}
+            continue
+        yield {
+            "@id": within,
+            "@type": "File",
+            "name": file.name,
+            "description": f"{kind} of {PurePosixPath(record['image']).name}",
+            "contentSize": str(file.stat().st_size),
+            "encodingFormat": _FORMATS.get(file.suffix.lower(), "application/octet-stream"),
+        }
