@@ -226,7 +226,12 @@ class ImageResult:
 
     @classmethod
     def of(
-        cls, outputs: Sequence[PlaneOutput], image: ImageSource, plan: Plan, space: str
+        cls,
+        outputs: Sequence[PlaneOutput],
+        image: ImageSource,
+        plan: Plan,
+        space: str,
+        numbers: Sequence[AnyArray] | None = None,
     ) -> ImageResult:
         """Put what came out for all planes or stacks together.
 
@@ -237,6 +242,7 @@ class ImageResult:
         ----------
         outputs : one for each position along the loop of the plan, the last axis the fastest
         space : axes of each, ``yx`` or ``zyx``
+        numbers : see `bmz.engine.label_stack.joined`
         """
         maps = [output.raw for output in outputs if output.raw is not None]
         raw = RawStack(maps, plan.loop, space) if maps else None
@@ -249,7 +255,7 @@ class ImageResult:
             return cls(image, plan, replace(labels, renumbered=same), raw)
         if not plan.joined:
             return cls(image, plan, labels, raw)
-        whole = joined(labels, plan.link, plan.blocks)
+        whole = joined(labels, plan.link, plan.blocks, numbers)
         return cls(image, plan, whole.labels, raw, whole.planes)
 
     @property

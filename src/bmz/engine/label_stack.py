@@ -276,16 +276,8 @@ def overview(
 ) -> tuple[Pixels, Pixels]:
     """Give the plane with most objects, shrunk by a whole factor so that it fits a picture.
 
-    Of pixels that fall together the mean is given, of labels the first.
-
-    Parameters
-    ----------
-    longest : side of the picture, px
-
-    Returns
-    -------
-    Pixels, Pixels
-        the image, (c,) y, x; and the labels, y, x
+    Of pixels that fall together the mean is given, of labels the first. The picture has at most
+    `longest` px a side: the image, (c,) y, x; and the labels, y, x.
     """
     at = labels.fullest_plane()
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
@@ -337,7 +329,9 @@ class JoinedLabels:
     planes: LabelStack | None = None
 
 
-def joined(labels: LabelStack, link: Link, blocks: Blocks) -> JoinedLabels:
+def joined(
+    labels: LabelStack, link: Link, blocks: Blocks, numbers: Sequence[Integers] | None = None
+) -> JoinedLabels:
     """Join the labels of all planes or stacks of an image, as `bmz.process.linking` does.
 
     Parameters
@@ -345,8 +339,10 @@ def joined(labels: LabelStack, link: Link, blocks: Blocks) -> JoinedLabels:
     labels : of an image, each plane or stack numbered by itself
     link : over which axes of its loop, and how
     blocks : in which they are looked at, and measured later
+    numbers : in the whole of label k of each part, at k, where that is known
     """
-    numbers = link_labels(labels.parts, labels.loop, link)
+    if numbers is None:
+        numbers = link_labels(labels.parts, labels.loop, link)
     renumbered = replace(labels, renumbered=numbers)
     if "z" not in link.ious:
         return JoinedLabels(renumbered)

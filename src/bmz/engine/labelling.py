@@ -106,6 +106,11 @@ class Labelling:
         return self.recipe is not None and not self.recipe.gives_classes(self.parameters)
 
     @property
+    def three_planes(self) -> bool:
+        """Whether a stack is run along z, y and x."""
+        return self.recipe is not None and self.recipe.three_planes(self.parameters)
+
+    @property
     def prompted(self) -> bool:
         """Whether the network is asked for one object after the other."""
         return self.recipe is not None and self.recipe.prompted

@@ -39,7 +39,7 @@ def bytes_in_one_piece(planned: PlannedImage, setup: RunSetup) -> int:
     maps = sum((tensor.channels or 1) for tensor in setup.model.outputs)
     if setup.labelling.prompted:
         maps = 1  # one is drawn of its masks, which are cut to their boxes
-    planes = max(prod(planned.plan.loop.values()), 1)
+    planes = max(prod(planned.plan.loop.values()), 1) * (3 if planned.plan.three_planes else 1)
     network, image = prod(planned.plan.shape.values()), prod(image_sizes(planned).values())
     taken = sum(map(len, planned.plan.channels))
     labels = BYTES_A_PIXEL * network
@@ -104,6 +104,8 @@ def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
         yield "bioimageio.core takes whole images"
     if output_of(setup).per_object:
         yield "the model gives one output per object, and no map"
+    if labelling.three_planes:
+        yield "the planes along z, y and x vote on the stack as a whole"
     if recipe is not None:
         yield from _reasons_of_labels(plan, labelling, recipe)
     yield from _steps_of_whole_images(plan, setup)
@@ -235,7 +237,8 @@ def try_two_tiles(
         plan = fitted(plan, setup.model, bytes_a_pixel, room)
     held = held_memory()
     took = try_tile(setup, plan, backend)
-    runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1)
+    ways = 3 if plan.three_planes else 1
+    runs = ceil(plan.tiling.count / plan.batch) * max(prod(plan.loop.values()), 1) * ways
     image = bytes_in_parts(planned, setup) if parted else bytes_in_one_piece(planned, setup)
     estimate = Estimate(
         run_s=took.took_s,

@@ -72,6 +72,23 @@ if TYPE_CHECKING:
     from bmz.results.image_documents import WayRecord
 
 
+class PlaneRunner(Protocol):
+    """Runs the planes or stacks of an image, whole or in blocks."""
+
+    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
+        """Predict a plane or stack, and have it labelled.
+
+        Parameters
+        ----------
+        number : its position in the loop of the plan
+        at : its position along each axis of the loop
+        plan : with the tiles and the batch that memory held so far
+        """
+
+    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
+        """Give what the record says of the way of running."""
+
+
 class TileRunner(Protocol):
     """Fills the map of a plane or stack, tile by tile."""
 
@@ -219,7 +236,7 @@ class PlanesInBlocks:
     scratch: Path
 
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`.
+        """Run a plane or stack; see `PlaneRunner`.
 
         One that an earlier call has finished is only read.
         """

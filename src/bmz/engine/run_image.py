@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import override
@@ -42,6 +42,7 @@ from bmz.engine.pipeline import (
 )
 from bmz.engine.planes_in_blocks import (
     BlocksContext,
+    PlaneRunner,
     PlanesInBlocks,
     ThisProcess,
     TileRunner,
@@ -51,6 +52,7 @@ from bmz.engine.request import GRID
 from bmz.engine.run_quality import Judging, judged_result, judged_whole, judging_of
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.engine.stages import Behind, DeviceClock, Stopwatch, at_once
+from bmz.engine.three_planes import agreed, turned_views
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
 from bmz.image.pixels import Pixels
@@ -64,24 +66,7 @@ from bmz.report.run_text import finding_notes
 from bmz.results.images import DeviceUse, ImageRun, run_record
 
 if TYPE_CHECKING:
-    from bmz.results.image_documents import OwnCode, RanRecord, WayRecord
-
-
-class PlaneRunner(Protocol):
-    """Runs the planes or stacks of an image, whole or in blocks."""
-
-    def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Predict a plane or stack, and have it labelled.
-
-        Parameters
-        ----------
-        number : its position in the loop of the plan
-        at : its position along each axis of the loop
-        plan : with the tiles and the batch that memory held so far
-        """
-
-    def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running."""
+    from bmz.results.image_documents import RanRecord, WayRecord
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ class WholePlanes(PlaneRunner):
 
     @override
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Run a plane or stack; see `bmz.engine.run_image.PlaneRunner`."""
+        """Run a plane or stack; see `bmz.engine.planes_in_blocks.PlaneRunner`."""
         plane = self.planes[number]
         known, plan = network_outputs(plane, replace(self.work, plan=plan, prompts=self.asked(at)))
         labelled = partial(self._labelled, known, plane, plan)
@@ -150,6 +135,7 @@ class OpenRun:
     use : gives the use of the device so far; None where the network runs on several workers
     image_sha256 : of its content, where that is known
     scratch : folder for what is needed in between; None where all is in memory
+    turned : plan and runner of the planes along y and x, where these are run, too
     """
 
     image: ImageSource
@@ -162,6 +148,7 @@ class OpenRun:
     use: Callable[[], DeviceUse | None] = lambda: None
     image_sha256: str | None = None
     scratch: Path | None = None
+    turned: Mapping[str, tuple[Plan, PlaneRunner]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -206,6 +193,7 @@ class PredictedImage:
     plan : with the tiles and the batch that memory held, and the precision in which it was run
     backend : name of what ran it
     planes : each plane or stack, with its labels or on the way to them
+    turned : the planes along y and x, where these are run, too
     """
 
     planned: PlannedImage
@@ -213,6 +201,7 @@ class PredictedImage:
     plan: Plan
     backend: str
     planes: Sequence[Future[PlaneOutput]]
+    turned: Mapping[str, Sequence[Future[PlaneOutput]]] = field(default_factory=dict)
 
 
 def predicted_image(planned: PlannedImage, run: OpenRun, listener: Listener) -> PredictedImage:
@@ -225,18 +214,25 @@ def predicted_image(planned: PlannedImage, run: OpenRun, listener: Listener) -> 
     """
     for note in finding_notes(run.report.findings, name_of(planned.image)):
         listener(note)
-    plan = planned.plan
+    planes, plan = _predicted_planes(run.planes, planned.plan)
+    turned = {axis: _predicted_planes(way, own)[0] for axis, (own, way) in run.turned.items()}
+    plan = replace(plan, precision=run.precision())
+    return PredictedImage(planned, run, plan, run.backend_name(), planes, turned)
+
+
+def _predicted_planes(
+    runner: PlaneRunner, plan: Plan
+) -> tuple[Sequence[Future[PlaneOutput]], Plan]:
     planes: list[Future[PlaneOutput]] = []
     waiting: deque[Future[PlaneOutput]] = deque()
     for number, place in enumerate(np.ndindex(*plan.loop.values())):
-        coming = run.planes.run(number, dict(zip(plan.loop, place, strict=True)), plan)
+        coming = runner.run(number, dict(zip(plan.loop, place, strict=True)), plan)
         plan = coming.plan  # what memory held is not tried again for each plane
         planes.append(coming.output)
         waiting.append(coming.output)
         while waiting and waiting[0].done():
             waiting.popleft().result()  # where one fails, the others need not be run
-    plan = replace(plan, precision=run.precision())
-    return PredictedImage(planned, run, plan, run.backend_name(), planes)
+    return planes, plan
 
 
 def image_result(
@@ -264,7 +260,12 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     name, output = name_of(planned.image), setup.labelling.choice.output
     outputs = [plane.result() for plane in image.planes]
     with run.stopwatch.stage("labels"):
-        result = ImageResult.of(outputs, run.image, plan, setup.model.space)
+        numbers = None
+        if image.turned:
+            ways = {axis: [one.result() for one in some] for axis, some in image.turned.items()}
+            votes = agreed(outputs, ways, plan)
+            outputs, numbers = list(votes.outputs), votes.numbers
+        result = ImageResult.of(outputs, run.image, plan, setup.model.space, numbers)
         result = result.related(planned.masks, run.scratch)
     more = Watch(plan, run.counted).findings(result.objects, output)
     judgement, doubts = judged_result(setup, result.labels, outputs, run.report)
@@ -280,14 +281,14 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         "relations": {name: mask.record() for name, mask in planned.masks.items()},
         "prompts": {} if planned.prompts is None else planned.prompts.record(),
         "request": options_of(setup.request),
-        "own_code": own_code_record(setup),
+        "own_code": setup.own_code_record,
         "backend": image.backend,
         "device_busy": None if use is None else round(use.share, 4),
         **run.planes.facts(outputs),
         **judgement,
     }
     if result.labels is not None:
-        record["seam_score"] = seam_score(result.labels, tile_cuts(plan))
+        record["seam_score"] = seam_score(result.labels, plan.cuts_on_image())
     return replace(
         result,
         plate_field=planned.field,
@@ -295,21 +296,6 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
         record=record,
         stopwatch=run.stopwatch,
     )
-
-
-def tile_cuts(plan: Plan) -> dict[str, list[float]]:
-    """Give where tiles begin and end along y and x, px of the image."""
-    return {
-        along.axis: [cut / plan.scale for cut in along.cuts]
-        for along in plan.tiling.axes
-        if along.axis in "yx"
-    }
-
-
-def own_code_record(setup: RunSetup) -> OwnCode | None:
-    """Say for the record which code of the model was run, and how; None when there is none."""
-    code = setup.own_code
-    return None if code is None else {"what": code.what, "sha256": code.sha256, "run": setup.permit}
 
 
 @dataclass(frozen=True)
@@ -403,6 +389,10 @@ class ImageRunner:
         info = planned.case.image
         judging = judging_of(setup, planned)
         asked = partial(planned.prompts_at, word=setup.request.prompts)
+        views = []
+        if plan.three_planes:
+            judging = None  # what is voted on is not what a plane shows
+            views = turned_views(planned.case, setup.decided, plan, looked.pixels)
         return OpenRun(
             image=HeldImage(info.images[0], first_alone(looked.pixels, info)),
             report=looked.report,
@@ -413,6 +403,15 @@ class ImageRunner:
             precision=lambda: gated_precision(backend) or plan.precision,
             use=self._use,
             image_sha256=planned.sha256,
+            turned={
+                view.axis: (
+                    view.plan,
+                    WholePlanes(
+                        view.pixels, replace(work, plan=view.plan), None, keeps_raw, self.labels
+                    ),
+                )
+                for view in views
+            },
         )
 
     def predicted(self, planned: PlannedImage, listener: Listener) -> PredictedImage:

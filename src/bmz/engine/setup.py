@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bmz.base.axes import Link
 from bmz.base.computer import free_memory
@@ -42,6 +43,7 @@ from bmz.engine.relations import refuse_joined
 from bmz.engine.request import GRID, RunRequest
 from bmz.engine.stages import Stopwatch
 from bmz.engine.test_tensors import sample_measures
+from bmz.engine.three_planes import link_of_planes, refuse_no_stack
 from bmz.image.formats import name_of
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo
@@ -60,6 +62,9 @@ from bmz.spec.package_files import ModelCode
 from bmz.write.outputs import refuse_unusable
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 from bmz.zoo.store import notes_folders
+
+if TYPE_CHECKING:
+    from bmz.results.image_documents import OwnCode
 
 
 class CoreTakesOnePiece(CouldNotTell):
@@ -97,6 +102,14 @@ class RunSetup:
     def engine(self) -> Engine:
         """Who runs the network."""
         return ENGINES[self.request.engine]
+
+    @property
+    def own_code_record(self) -> OwnCode | None:
+        """Say for the record which code of the model is run, and how; None when there is none."""
+        code = self.own_code
+        return (
+            None if code is None else {"what": code.what, "sha256": code.sha256, "run": self.permit}
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,9 @@ def planned_image(
     refuse_errors(image, header.report, force=setup.request.force)
     plan = make_plan(header.case, setup.decided)
     blocks = replace(plan.blocks, memory_bytes=memory_limit(setup.request))
-    plan = replace(plan, blocks=blocks)
+    plan = replace(plan, blocks=blocks, three_planes=setup.labelling.three_planes)
+    if plan.three_planes:
+        refuse_no_stack(plan)
     if setup.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return PlannedImage(image, header, plan, field=field)
@@ -390,7 +405,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
         invert=request.invert,
         recipe=labelling.choice,
         parameters=labelling.shown_parameters,
-        link=Link(request.link, request.link_gap),
+        link=_link(request, labelling),
     )
     network = replace(setup.network, labelling=labelling)
     return replace(setup, request=request, labelling=labelling, decided=decided, network=network)
@@ -421,9 +436,14 @@ def _decided(
         invert=request.invert,
         precision=decide_precision(request.precision, network, measure=measure, listener=listener),
         way=network_way(network.model, network.labelling.choice),
-        link=Link(request.link, request.link_gap),
+        link=_link(request, network.labelling),
         blocks=request.blocks,
     )
+
+
+def _link(request: RunRequest, labelling: Labelling) -> Link:
+    link = Link(request.link, request.link_gap)
+    return link_of_planes(link) if labelling.three_planes else link
 
 
 def opened(setup: RunSetup) -> Backend:

@@ -78,6 +78,7 @@ class Plan:
     blocks : of an image that is run in parts
     further : which channels are those of further images, in words
     invert : values of each channel are turned round, after the cut
+    three_planes : a stack is run along z, y and x
     """
 
     weights: Weights
@@ -98,6 +99,7 @@ class Plan:
     blocks: Blocks = field(default_factory=Blocks)
     further: tuple[str, ...] = ()
     invert: bool = False
+    three_planes: bool = False
 
     @property
     def apart(self) -> dict[str, int]:
@@ -108,6 +110,14 @@ class Plan:
     def joined(self) -> dict[str, int]:
         """Positions along t and z over which labels are joined."""
         return {a: size for a, size in self.loop.items() if a in self.link.ious}
+
+    def cuts_on_image(self) -> dict[str, list[float]]:
+        """Give where tiles begin and end along y and x, px of the image."""
+        return {
+            along.axis: [cut / self.scale for cut in along.cuts]
+            for along in self.tiling.axes
+            if along.axis in "yx"
+        }
 
     def describe(self) -> tuple[str, ...]:
         """Give the lines that ``--plan`` prints."""
@@ -120,6 +130,7 @@ class Plan:
             f"weights {where}, batch {self.batch}",
             *((f"        {self.precision.why}",) if self.precision.why else ()),
             f"loop    {loop or 'none: one pass'}",
+            *(("        along y and x, too: three times the network",) * self.three_planes),
             f"take    channels {channels}",
             *(f"        {words}" for words in self.further),
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),

@@ -20,7 +20,7 @@ from bmz.spec.model import ModelSpec, TensorSpec
 
 RECIPES = (
     "stardist, flows, mesmer, contour, boundary, gasp, multicut, affinities, hover, panoptic, "
-    "spots, distances, distance_watershed, components, argmax, masks, prompts, labels, none"
+    "distances, spots, distance_watershed, components, argmax, masks, prompts, labels, none"
 )
 """Names of the label recipes, for hints; ``bmz.process.recipes`` holds them."""
 

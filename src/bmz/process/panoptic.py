@@ -42,6 +42,9 @@ class PanopticSettings:
         int,
         Knob("smallest object, px of the map; pixels of smaller ones join others", 0, grows=2),
     ] = 10
+    three_planes: Annotated[
+        bool, Knob("run a stack along z, y and x, and keep what two of the three agree on")
+    ] = False
     class_channel: Annotated[
         int, Knob("first map of the classes of objects, or their number; -1: none", -1)
     ] = -1
@@ -178,5 +181,6 @@ PANOPTIC = Recipe(
     settings=PanopticSettings,
     in_blocks=InBlocks(least_overlap=_centre_reach, unlabelled=_pointing_out),
     lengths=offset_lengths,
+    three_planes=lambda parameters: bool(parameters["three_planes"]),
 )
 """The recipe of MitoNet and other networks of centres and offsets."""

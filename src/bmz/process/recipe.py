@@ -370,6 +370,8 @@ class Recipe:
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     prompted : the network is asked for one object after the other, with the points of a grid
+    three_planes : says for some parameters that a stack is run along z, y and x, and its objects
+        are those on which these agree
     of_whole_map : what `label` would take from a map; None for nothing
     in_blocks : how a large map is labelled block by block; None where only as a whole
     placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
@@ -396,6 +398,7 @@ class Recipe:
     gives_classes: Callable[[Mapping[str, Value]], bool] = lambda _: False
     per_object: bool = False
     prompted: bool = False
+    three_planes: Callable[[Mapping[str, Value]], bool] = lambda _: False
     of_whole_map: WholeMapFunction | None = None
     in_blocks: InBlocks | None = None
     placed: bool = False
@@ -476,12 +479,7 @@ class Recipe:
     def parameters_from(
         self, given: Mapping[str, Value], words: Mapping[str, str]
     ) -> dict[str, Value]:
-        """Join defaults, the evidence of the model (`given`) and the user's words, the latter last.
-
-        Parameters
-        ----------
-        given : values from the model description
-        words : texts from ``--set``
+        """Join defaults, what the model gives (`given`), and `words` of ``--set``, which win.
 
         Raises
         ------
