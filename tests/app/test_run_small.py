@@ -18,6 +18,7 @@ from bmz.base.progress import Event, Progress
 from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import NothingToSave
+from bmz.image import series
 from bmz.results.images import ImageFailure, ImagePlan, ImageRun, RunSummary
 from bmz.spec.package_files import FileMissing, HashDiffers
 from bmz.testing.package import description, sha256_of, write_package
@@ -229,6 +230,24 @@ def test_a_second_model_for_one_folder_is_refused_before_it_is_looked_for(
         done(str(tmp_path / "a-model-that-is-not-there"), image, tmp_path / "out")
 
     assert "one per model" in caught.value.hint
+
+
+def test_the_images_of_a_call_are_listed_once(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+    series_keys = series.series_keys
+
+    def noted(path: Path) -> tuple[str, ...]:
+        listed.append(path)
+        return series_keys(path)
+
+    monkeypatch.setattr(series, "series_keys", noted)
+    image = stored(tmp_path / "a.tif", squares(), "yx")
+
+    done(model, image, tmp_path / "out")
+
+    assert listed == [image]
 
 
 def test_a_missing_or_changed_weights_file_is_named(tmp_path: Path) -> None:

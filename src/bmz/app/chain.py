@@ -367,7 +367,7 @@ def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) ->
         model = setup.request.model
         listener(Note(f"step {number} of {len(setups)}: {step.name}, by {model}"))
         own = replace(setup.request, images=images, before=dict(before))
-        of_step = RunOfAll(replace(setup, request=own))
+        of_step = RunOfAll(replace(setup, request=own), with_fields(images, own.series))
         steps[step.name] = of_step.summary(tuple(of_step.outcomes(listener)))
         before[step.name] = {
             done.image: done.files["labels"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from bmz.base.progress import Listener, nobody
 from bmz.engine.memory import plan_images
 from bmz.engine.request import RunRequest
-from bmz.engine.run_images import RunOfAll, refuse_earlier_results
+from bmz.engine.run_images import RunOfAll, new_images
 from bmz.engine.setup import prepare
 from bmz.results.images import ImageFailure, ImagePlan, RunSummary
 from bmz.zoo.locate import starter_folder
@@ -42,8 +42,8 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
         What concerns all images: the model, the options, the folder, outputs that exist. What
         concerns one image is in the summary.
     """
-    refuse_earlier_results(request)
-    images = RunOfAll(prepare(request, listener))
+    listed = new_images(request)  # to list them takes as long as to plan them
+    images = RunOfAll(prepare(request, listener), listed)
     return images.summary(tuple(images.outcomes(listener)))
 
 

@@ -52,9 +52,8 @@ def _kinds_of(request: RunRequest, *, labels: bool) -> tuple[str, ...]:
 class RunOfAll:
     """All images of a request, run and written; `claim_files` says what is raised for all."""
 
-    def __init__(self, setup: RunSetup) -> None:
-        self._setup = setup
-        self._images = with_fields(setup.request.images, setup.request.series)
+    def __init__(self, setup: RunSetup, images: Mapping[Path, PlateField | None]) -> None:
+        self._setup, self._images = setup, images
         paths = claim_files(setup, self._images)
         self._states = image_states(setup, self._images, paths)
         self._files = files_of_states(self._states, paths)
@@ -111,15 +110,16 @@ def _paths_of_outputs(
     return files
 
 
-def refuse_earlier_results(request: RunRequest) -> None:
-    """Refuse to replace results before the model is looked for, which may have to be downloaded.
+def new_images(request: RunRequest) -> dict[Path, PlateField | None]:
+    """List the images of a call before the model is looked for, which may have to be downloaded.
 
     Raises
     ------
     OutputExists
     """
-    kinds = _kinds_of(request, labels=True)
-    _paths_of_outputs(request, with_fields(request.images, request.series), kinds)
+    kinds, images = _kinds_of(request, labels=True), with_fields(request.images, request.series)
+    _paths_of_outputs(request, images, kinds)
+    return images
 
 
 def image_states(
