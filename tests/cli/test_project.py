@@ -119,6 +119,15 @@ def test_settings_above_a_repository_are_not_those_of_the_repository(tmp_path: P
     assert project_of(tmp_path, COMMANDS) is not None
 
 
+@pytest.mark.usefixtures("capsys")
+def test_settings_that_cannot_be_read_keep_nobody_from_the_help(lab: Path) -> None:
+    (lab / "bmz.toml").write_text("model = ")
+
+    statuses = [status_of(words) for words in (["init", "--help"], ["run", "-h"], ["show", "x"])]
+
+    assert statuses == [0, 0, 2]
+
+
 def test_settings_that_are_there_stay(lab: Path) -> None:
     (lab / "bmz.toml").write_text("")
 

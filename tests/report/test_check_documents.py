@@ -10,7 +10,14 @@ import pytest
 from bmz.base.errors import CouldNotTell
 from bmz.check.codes import CODES
 from bmz.check.finding import CheckReport, Finding
-from bmz.report.check_text import check_github, check_json, check_junit, check_lines, check_sarif
+from bmz.report.check_text import (
+    check_github,
+    check_json,
+    check_junit,
+    check_lines,
+    check_sarif,
+    failed_documents,
+)
 from bmz.results.images import CheckSummary, ImageCheck
 
 NOTE = Finding("dtype.cast", "note", "in", "uint8 is cast")
@@ -87,8 +94,9 @@ def test_sarif_is_valid_by_the_schema_of_its_standard(summary: CheckSummary) -> 
         schema, format_checker=jsonschema.Draft4Validator.FORMAT_CHECKER
     )
     document = json.loads(check_sarif(summary))
+    failed = json.loads(failed_documents(UNREAD, "shark")["sarif"])
 
-    errors = [error.message for error in checker.iter_errors(document)]
+    errors = [e.message for d in (document, failed) for e in checker.iter_errors(d)]
 
     assert schema["id"].startswith("https://docs.oasis-open.org/sarif/sarif/v2.1.0/")
     assert errors == []

@@ -27,6 +27,8 @@ images away or replace files."""
 MODEL_FIRST = ("check", "run", "test", "show", "card")
 """Commands whose first word is a model."""
 
+HELP = frozenset({"-h", "--help", "--explain"})
+
 WITH_IMAGES = ("check", "run")
 """Those in which images follow the model."""
 
@@ -100,7 +102,7 @@ class Project:
 
         The first word is taken for an image and not for a model where it is a file of an image.
         """
-        if not self.model or name not in MODEL_FIRST or {"-h", "--help", "--explain"} & set(words):
+        if not self.model or name not in MODEL_FIRST:
             return words
         first, *_ = [*_named(command, words), ""]
         if first and not (name in WITH_IMAGES and _is_image(first)):
@@ -170,6 +172,8 @@ def with_settings(
     ------
     ProjectUnreadable, ModelMissing
     """
+    if name == "init" or HELP & set(words):  # which tell what settings may be
+        return words
     project = project_of(Path.cwd(), known)
     if project is None:
         first = next(_named(command, words), "")
