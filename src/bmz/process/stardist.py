@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray, TensorDecoder
+from bmz.base.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    LabelArray,
+    LazyArray,
+    TensorDecoder,
+    stable_order,
+)
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
@@ -65,8 +73,8 @@ def non_maximum_suppression(
     -------
     (kept,) indices into `points`, best first
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    crowd = _Crowd.of(Stars.of(np.asarray(points)[order], np.asarray(distances)[order]))
+    order = stable_order(-np.ascontiguousarray(scores))
+    crowd = _Crowd.of(Stars.of(np.asarray(points), np.asarray(distances), order))
     waiting, alive = np.arange(len(order)), np.ones(len(order), np.bool_)
     chosen, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
     while len(waiting):
@@ -350,16 +358,26 @@ def find_candidates(
     likely[inner] = probability[inner] > prob_threshold
     at = np.nonzero(likely)
     first = len(output) - classes
-    rays: tuple[Any, ...] = (slice(1, first), *at)
-    kinds: tuple[Any, ...] = (slice(first, None), *at)
     candidates = Candidates(
         np.stack(at, axis=1) * np.asarray(grid, np.int64),
-        np.ascontiguousarray(output[rays].T, np.float32),
+        _read(output[1:first], at),
         probability[at].astype(np.float32),
-        np.asarray(output[kinds].T, np.float32) if classes else np.zeros((len(at[0]), 0), "f4"),
+        _read(output[first:], at),
     )
+    if np.isfinite(candidates.distances.sum()) and np.isfinite(candidates.scores.sum()):
+        return candidates
     finite = np.isfinite(candidates.distances).all(axis=1) & np.isfinite(candidates.scores)
     return candidates if finite.all() else candidates.take(finite)
+
+
+def _read(maps: AnyArray, at: tuple[AnyArray, ...]) -> FloatArray:
+    # what channels hold at n places, (n, channels) float32, turned while it is in the cache
+    values = np.empty((len(at[0]), len(maps)), np.float32)
+    for start in range(0, len(values) if len(maps) else 0, PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        place: tuple[Any, ...] = (slice(None), *(along[part] for along in at))
+        values[part] = maps[place].T
+    return values
 
 
 def inner_part(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
