@@ -209,6 +209,7 @@ def test_the_sizes_that_are_told_are_those_of_the_plan(
         finding.message for finding in header.report.findings if finding.code.startswith("size.")
     ]
     many = len(along.starts)
-    brought = f"padded to {along.tile} px" if many == 1 else f"in {many} tiles of {along.tile} px"
+    padded = f"padded from {side} to {along.tile} px"
+    brought = padded if many == 1 else f"in {many} tiles of {along.tile} px"
     assert len(told) == 2
     assert all(brought in message for message in told)
