@@ -204,3 +204,17 @@ def test_labels_grow_over_near_ground_as_by_the_distance_of_scipy(labels: AnyArr
     wanted = np.where(away <= 2, labels[tuple(nearest_at)], 0)
 
     assert not labels.any() or np.array_equal(_grown(labels), wanted)
+
+
+def test_objects_of_a_class_have_one_colour_and_those_of_another_one_another() -> None:
+    labels = np.zeros((90, 90), int)
+    for number, (y, x) in enumerate(((10, 10), (10, 50), (50, 10), (50, 50)), start=2):
+        labels[y : y + 20, x : x + 20] = number
+    kinds = np.array([0, 0, 1, 0, 1, 0])
+
+    picture = overlay(array(np.zeros((90, 90)), "yx"), array(labels, "yx"), kinds)
+
+    step = picture.shape[0] // 90
+    edges = [tuple(picture[y * step, (x + 10) * step].tolist()) for y, x in
+             ((10, 10), (10, 50), (50, 10), (50, 50))]  # fmt: skip
+    assert edges[0] == edges[2] != edges[1] == edges[3]

@@ -33,7 +33,7 @@ from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, stacked
-from bmz.process.object_columns import Columns, below, shared_by_all
+from bmz.process.object_columns import CLASS, Columns, below, shared_by_all
 from bmz.results.images import ImageRun, with_result
 from bmz.write.image_labels import images_with_labels
 from bmz.write.names import absolute, plate_labels
@@ -311,15 +311,17 @@ class ImageResult:
         whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
         return Pixels(whole, tuple(self.raw.axes), self.raw_um)
 
-    def overview(self) -> tuple[Pixels, Pixels]:
+    def overview(self) -> tuple[Pixels, Pixels, AnyArray | None]:
         """Give the plane with most objects, as small as a picture; there must be labels.
 
         Returns
         -------
-        Pixels, Pixels
-            the image, (c,) y, x; and the labels, y, x
+        Pixels, Pixels, (most + 1,) int or None
+            the image, (c,) y, x; the labels, y, x; and the number of the class of each label at
+            its number, None where there are no classes
         """
-        return overview(self._must_have_labels(), self.image)
+        labels = self._must_have_labels()
+        return (*overview(labels, self.image), class_numbers(labels))
 
     def outlines(self) -> AnyArray:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
@@ -417,6 +419,22 @@ class ImageResult:
         if self.labels is None:
             raise ValueError("without labels there are no objects to measure")
         return self.labels
+
+
+def class_numbers(labels: LabelStack) -> AnyArray | None:
+    """Give the class of each label at its number, from 0 by their names; None without classes."""
+    names: dict[int, str] = {}
+    for number, part in enumerate(labels.parts):
+        known = part.objects.columns_by(part.numbers).get(CLASS)
+        if known is None:
+            return None
+        whole = labels.in_whole(number, np.arange(1, part.count + 1))
+        names |= dict(zip(whole.tolist(), known.tolist(), strict=True))
+    places = {name: k for k, name in enumerate(sorted({*names.values()}))}
+    kinds = np.zeros(labels.count + 1, np.intp)
+    for number, name in names.items():
+        kinds[number] = places[name]
+    return kinds
 
 
 def _with_columns_of_all(parts: Sequence[Labels]) -> list[Labels]:

@@ -347,7 +347,7 @@ _WANTED_PX = 1024
 _BRIGHT = 0.5
 
 
-def write_overlay(path: Path, image: Pixels, labels: Pixels) -> None:
+def write_overlay(path: Path, image: Pixels, labels: Pixels, kinds: AnyArray | None = None) -> None:
     """Draw the outlines of `labels` over `image` as PNG.
 
     Of a stack the plane with most objects is drawn. A large image is shrunk to 2048 px, a small
@@ -358,11 +358,13 @@ def write_overlay(path: Path, image: Pixels, labels: Pixels) -> None:
     path : appears only when it is whole; replaced when it is there
     image : axes a subset of t, c, z, y, x
     labels : integers, 0 background, on the grid of `image`; axes a subset of t, z, y, x
+    kinds : (most + 1,) the number of the class of label k at k, which its colour tells; None where
+        objects near each other have different colours
     """
-    write_png(path, overlay(image, labels))
+    write_png(path, overlay(image, labels, kinds))
 
 
-def overlay(image: Pixels, labels: Pixels) -> AnyArray:
+def overlay(image: Pixels, labels: Pixels, kinds: AnyArray | None = None) -> AnyArray:
     """Draw the picture that `write_overlay` writes.
 
     Returns
@@ -371,11 +373,12 @@ def overlay(image: Pixels, labels: Pixels) -> AnyArray:
         red, green, blue
     """
     plane = fullest_plane(labels)
-    numbers, _ = closed_up(labels.part(plane).transposed("yx").array)
+    numbers, present = closed_up(labels.part(plane).transposed("yx").array)
     fewer = numbers.astype(smallest_unsigned(numbers.max(initial=0)), copy=False)
     shown = image.part({a: i for a, i in plane.items() if a in image.axes})
     sides = _sides(numbers.shape)
-    return _drawn(_greys_or_colours(shrunk(shown, sides)), fewer, sides)
+    own = None if kinds is None else np.append(0, kinds[present])
+    return _drawn(_greys_or_colours(shrunk(shown, sides)), fewer, sides, own)
 
 
 def fullest_plane(labels: Pixels) -> dict[str, int]:
@@ -434,7 +437,9 @@ _RIM = 0.45
 """A rim of the image's colours this much darker lifts the line off the image."""
 
 
-def _drawn(base: NDArray[np.uint8], labels: AnyArray, sides: tuple[int, int]) -> AnyArray:
+def _drawn(
+    base: NDArray[np.uint8], labels: AnyArray, sides: tuple[int, int], kinds: AnyArray | None
+) -> AnyArray:
     """Draw outlines over a picture, which is enlarged, or as large as it will be.
 
     Parameters
@@ -442,10 +447,13 @@ def _drawn(base: NDArray[np.uint8], labels: AnyArray, sides: tuple[int, int]) ->
     base : (height, width, 3), or (height, width, 1) of greys
     labels : (y, x) integers without gaps, 0 background
     sides : of the picture
+    kinds : of each label, see `write_overlay`
     """
     bright = float(base.mean()) > _BRIGHT * 255
     fine = nearest(labels, sides)
-    colours = _bytes(outline_colours(fine, bright=bright))
+    palette = _ON_BRIGHT if bright else _ON_DARK
+    free = outline_colours(fine, bright=bright) if kinds is None else palette[kinds % len(palette)]
+    colours = _bytes(free)
     # where the rows of the picture come in twos, only the first of each two is drawn on
     step = 2 if sides[0] % (2 * len(labels)) == 0 else 1
     some = fine[::step]

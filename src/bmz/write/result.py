@@ -82,8 +82,8 @@ class Result(Protocol):
     def provenance(self) -> Mapping[str, Any]:
         """Which model, image and program made the labels, as plain values."""
 
-    def overview(self) -> tuple[Pixels, Pixels]:
-        """Give the plane with most objects, as small as a picture: image and labels."""
+    def overview(self) -> tuple[Pixels, Pixels, AnyArray | None]:
+        """Give the plane with most objects, as small as a picture: image, labels and classes."""
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""
