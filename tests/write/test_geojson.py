@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from tests.write.test_rois import ragged
 from bmz.base.arrays import AnyArray
 from bmz.image.shapes import painted, read_shapes
 from bmz.process.matching import Overlap
+from bmz.write.coco import write_coco
 from bmz.write.geojson import write_geojson
+from bmz.write.result import Result
 
 
 def table_of(mask: AnyArray, **columns: AnyArray) -> dict[str, AnyArray]:
@@ -107,6 +110,31 @@ def test_bmz_reads_back_the_mask_in_all_planes(axes: str, tmp_path: Path) -> Non
 
 def test_a_mask_without_objects_is_a_collection_without_features(tmp_path: Path) -> None:
     assert written(tmp_path / "a.geojson", "yx", np.zeros((3, 3), np.int32))["features"] == []
+
+
+@pytest.mark.parametrize("write", [write_geojson, write_coco])
+def test_names_and_settings_that_json_does_not_know_are_no_hindrance(
+    write: Callable[[Result, Path], None], tmp_path: Path
+) -> None:
+    mask = np.ones((2, 2), np.int32)
+    record = {"image": "a\udcff.tif", "recipe": {"parameters": {"threshold": float("nan")}}}
+
+    write(ArrayResult("yx", mask, table_of(mask), record).as_result(), tmp_path / "a.json")
+
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    document = json.loads(text, parse_constant=pytest.fail)
+    about = document.get("bmz") or document["info"]
+    assert about["image"] == record["image"]
+    assert about["recipe"] == {"parameters": {"threshold": None}}
+
+
+def test_an_object_without_a_class_has_no_classification(tmp_path: Path) -> None:
+    mask = np.array([[1, 2]], np.int32)
+
+    document = written(tmp_path / "a.geojson", "yx", mask, **{"class": np.array(["a", ""])})
+
+    properties = [feature["properties"] for feature in document["features"]]
+    assert ["classification" in one for one in properties] == [True, False]
 
 
 def test_an_export_of_qupath_is_read(tmp_path: Path) -> None:

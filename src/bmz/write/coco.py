@@ -17,6 +17,7 @@ from bmz.process.object_columns import CLASS
 from bmz.process.relabel import closed_up
 from bmz.write.outlines import numbers_at
 from bmz.write.result import Region, Result
+from bmz.write.tables import as_json
 
 Integers = NDArray[np.int64]
 
@@ -40,8 +41,9 @@ def write_coco(result: Result, path: Path) -> None:
     about = {"description": "made by bmz", "pixel_um": dict(result.pixel_um), **result.provenance}
     head = {"info": about, "images": _images(f"{result.provenance['image']}", sizes, planes)}
     categories: dict[str, int] = {}
-    with path.open("w", encoding="utf-8") as file:
-        file.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "annotations": [')
+    # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f'{json.dumps(as_json(head), ensure_ascii=False)[:-1]}, "annotations": [')
         number = 0
         for (at, regions), table in zip(result.regions(), result.rows("table"), strict=True):
             runs = _runs(regions, sizes["y"], [axis for axis in planes if axis not in at])

@@ -18,7 +18,7 @@ from bmz.base.errors import not_none
 from bmz.process.object_columns import CLASS
 from bmz.write.outlines import Outlines, numbers_at, outlines
 from bmz.write.result import Result
-from bmz.write.tables import cells
+from bmz.write.tables import as_json, cells
 
 _AT_ONCE = 2048
 """Objects whose text is held."""
@@ -36,9 +36,10 @@ def write_geojson(result: Result, path: Path) -> None:
     labels = not_none(result.labels)
     sizes = dict(zip(labels.axes, labels.shape, strict=True))
     about = {"size_px": sizes, "pixel_um": dict(result.pixel_um), **result.provenance}
-    with path.open("w", encoding="utf-8") as file:
+    # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         head = {"type": "FeatureCollection", "bmz": about}
-        file.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "features": [')
+        file.write(f'{json.dumps(as_json(head), ensure_ascii=False)[:-1]}, "features": [')
         separator = "\n"
         for part, table in zip(outlines(result), result.rows("table"), strict=True):
             for start in range(0, len(part.labels), _AT_ONCE):
@@ -104,7 +105,8 @@ def _properties(table: Mapping[str, AnyArray]) -> Iterator[str]:
             measured = ", ".join(compress(map(str.__add__, starts, values), values))
         else:
             measured = every % values
-        more = f', "classification": {known[classes[row]]}' if classes else ""
+        told = classes and classes[row]
+        more = f', "classification": {known[classes[row]]}' if told else ""
         if names:
             metadata = {name: f"{column[row]}" for name, column in zip(names, texts, strict=True)}
             more += f', "metadata": {json.dumps(metadata, ensure_ascii=False)}'
