@@ -167,6 +167,19 @@ def test_a_stack_is_asked_in_the_planes_that_the_table_names(
     assert counts == [1, 2, 1]
 
 
+def test_the_image_of_a_file_that_holds_several_masks_is_named(
+    model: bmz.Model, tmp_path: Path
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "masks.ome.tif", ome=True) as file:
+        for numbers in ((3,), (2, 5)):
+            mask = np.where(only(*numbers), nuclei_of(TRUTH), 0).astype(np.uint8)
+            file.write(mask, metadata={"axes": "YX"})
+
+    result = model.run(picture_of(TRUTH), axes="yxc", prompts=tmp_path / "masks.ome.tif[1]")
+
+    assert match_labels(np.asarray(result.labels), only(2, 5), 0.99).f1 == 1
+
+
 def test_prompts_beyond_the_image_are_told_with_their_count(model: bmz.Model) -> None:
     y, x = np.argwhere(nuclei_of(TRUTH) == 2)[0].tolist()
 

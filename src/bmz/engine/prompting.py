@@ -14,6 +14,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
 from bmz.base.errors import AnswerIsNo, CouldNotTell, not_none
+from bmz.base.files import is_there
 from bmz.base.progress import Progress
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
@@ -21,7 +22,7 @@ from bmz.engine.further_images import PlannedMask, path_beside, refuse_elsewhere
 from bmz.engine.image_header import ImageLike, given_masks, on_disk, with_pixel_size
 from bmz.engine.relations import OtherMask
 from bmz.engine.request import GRID, NONE
-from bmz.image.formats import name_of
+from bmz.image.formats import name_of, split_series
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo
 from bmz.image.prompt_files import (
@@ -167,7 +168,7 @@ class PlannedPrompts:
         """
         if path.suffix.lower() in PROMPT_FILES and not path.is_dir():
             return cls.of_prompts(path, read_prompts(path, image.pixel_um), image)
-        if not path.exists():
+        if not is_there(split_series(path)[0]):
             raise PromptsNotFound(path)
         return cls.of_mask(PlannedMask.of_file(path), image)
 
