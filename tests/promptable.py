@@ -14,6 +14,19 @@ CODE = '''
 import torch
 
 
+class Background(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.background = torch.nn.Parameter(torch.zeros(1))
+
+
+class Holder:
+    """Is no network, and holds one, as the SamPredictor of segment-anything does."""
+
+    def __init__(self, model):
+        self.model = model
+
+
 class Net(torch.nn.Module):
     """Gives the pixels with the value of the pixel at each prompt, as the object there.
 
@@ -24,8 +37,16 @@ class Net(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.background = torch.nn.Parameter(torch.zeros(1))
+        self.sam = Holder(Background())
         self.kept = None
+
+    def load_state_dict(self, state):
+        self.sam.model.load_state_dict(state)
+
+    @property
+    def background(self):
+        assert not self.sam.model.training
+        return self.sam.model.background
 
     def forward(self, image, boxes=None, points=None, labels=None, masks=None, embeddings=None):
         picture = image[0, 0].float()

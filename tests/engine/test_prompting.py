@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from bmz.image.prompt_files import Prompt
 from bmz.plan.plan import tiling_of
 from bmz.plan.recipe_choice import choose_recipe
 from bmz.predict.backend import CPU, Device
+from bmz.predict.torch_network import held_networks, tensors_of, unused_copy
 from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
 from bmz.testing.package import write_package
@@ -207,3 +209,31 @@ def test_every_prompt_is_answered_once_and_in_batches_of_one_kind(count: int, se
     assert sorted(map(id, kinds)) == sorted(id(prompt) for some in batches for prompt in some)
     assert all(len({(len(p.points), p.box is None) for p in some}) == 1 for some in batches)
     assert all(len(some) <= AT_ONCE for some in batches)
+
+
+def test_networks_that_plain_objects_hold_are_found_and_share_their_tensors_with_a_copy() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Held:
+        def __init__(self) -> None:
+            self.model = torch.nn.Conv2d(1, 1, 1)
+            self.owner: object = self
+
+    class Whole(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = torch.nn.Conv2d(1, 1, 1)
+            self.parts = {"held": [Held()]}
+            self.again = self.parts
+
+    network: Any = Whole()
+    held = network.parts["held"][0]
+
+    copied: Any = unused_copy(network)
+    held.owner = "an image"
+
+    assert held_networks(network) == (held.model,)
+    assert len(list(tensors_of(network))) == 4
+    assert copied.parts["held"][0] is not held
+    assert copied.parts["held"][0].model.weight is held.model.weight
+    assert copied.parts["held"][0].owner is copied.parts["held"][0]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmz.base.errors import CouldNotTell
 from bmz.predict.backend import LoadRequest, NoBackend, OutOfMemory, WeightsUnreadable
-from bmz.predict.torch_network import TorchBackend, last_line, ready_torch
+from bmz.predict.torch_network import TorchBackend, held_networks, last_line, ready_torch
 from bmz.predict.torchscript import plain_copy
 from bmz.spec.model import Architecture
 
@@ -205,12 +205,16 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
     network = build_network(request.architecture)
     if not isinstance(network, torch.nn.Module):
         raise ArchitectureFailed(request.architecture, _instead(network))
+    parts = [network, *held_networks(network)]
     try:
-        network = network.to(str(request.device))
+        for part in parts:
+            part.to(str(request.device))
     except torch.OutOfMemoryError as why:
         raise OutOfMemory(request.device, "its weights alone") from why
     _fill(network, state, request, request.architecture)
-    return TorchBackend(network.eval(), request)
+    for part in parts:
+        part.eval()
+    return TorchBackend(network, request)
 
 
 def read_state(torch: ModuleType, path: Path, device: str = "cpu") -> Mapping[str, Any]:
@@ -250,7 +254,7 @@ def _fill(
     architecture: Architecture,
 ) -> None:
     try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
+        missing, unexpected = _loaded(network, state)
     except RuntimeError as why:  # sizes must match in any case
         raise StateDiffers(request, last_line(why)) from why
     except Exception as why:  # the class may have a method of its own
@@ -259,6 +263,20 @@ def _fill(
     wrong = [f"{what} {_some(keys)}" for keys, what in parts if keys]
     if wrong and (request.strict or not set(state) & set(network.state_dict())):
         raise StateDiffers(request, "; ".join(wrong))
+
+
+def _loaded(
+    network: torch.nn.Module, state: Mapping[str, Any]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Load a state as the class itself does; give the tensors that are missing and that are more.
+
+    A method of its own need not take ``strict``, nor say what it has found; that of micro-sam's
+    ``PredictorAdaptor`` does neither, and lets PyTorch raise for what does not match.
+    """
+    takes = inspect.signature(network.load_state_dict).parameters.values()
+    lenient = any(one.name == "strict" or one.kind == one.VAR_KEYWORD for one in takes)
+    found = network.load_state_dict(state, **({"strict": False} if lenient else {}))
+    return ([], []) if found is None else (found[0], found[1])
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -261,7 +261,7 @@ class TorchBackend:
     def _lay_out(self, network: torch.nn.Module) -> None:
         # not network.to(memory_format=...), which stops at the weights of 3-D convolutions; and not
         # contiguous(), which leaves tensors of one channel as they are, 12 % slower in convolutions
-        for tensor in (*network.parameters(), *network.buffers()):
+        for tensor in tensors_of(network):
             if tensor.ndim == _IMAGES:
                 tensor.data = tensor.data.to(memory_format=self._layout)
 
@@ -352,8 +352,41 @@ def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
     was given before: micro-sam's ``PredictorAdaptor`` keeps what it made of the first image, and
     answers for it ever after.
     """
-    tensors = (*network.parameters(), *network.buffers())
-    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors_of(network)})
+
+
+def tensors_of(network: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Give all parameters and buffers, also those of networks that it only holds."""
+    for part in (network, *held_networks(network)):
+        yield from part.parameters()
+        yield from part.buffers()
+
+
+def held_networks(network: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
+    """Give the networks that plain objects within a network hold, of which PyTorch does not know.
+
+    The network of micro-sam's ``PredictorAdaptor`` lies in a ``SamPredictor``, so that neither its
+    parameters nor its device are those of the whole.
+    """
+    module = import_torch().nn.Module
+    own = set(map(id, network.modules()))
+    held: list[torch.nn.Module] = []
+    seen, rest = set(own), [value for part in network.modules() for value in vars(part).values()]
+    while rest:
+        value = rest.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, module):
+            held.append(value)
+            seen |= set(map(id, value.modules()))
+        elif isinstance(value, list | tuple | set):
+            rest += value
+        elif isinstance(value, dict):
+            rest += value.values()
+        elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
+            rest += vars(value).values()
+    return tuple(held)
 
 
 def last_line(why: BaseException) -> str:
