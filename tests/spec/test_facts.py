@@ -17,16 +17,31 @@ from bmz.spec.facts import (
     TASKS,
     Fact,
     Facts,
+    PackageAbsent,
     bare_alias,
     facts_of,
+    fills_channels,
     known_diameter_px,
     known_pixel_size,
+    needed_packages,
+    refuse_absent_packages,
     task_of,
 )
-from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
+from bmz.spec.model import (
+    Architecture,
+    AxisSpec,
+    Fixed,
+    ModelSpec,
+    PackagedFile,
+    TensorSpec,
+    Weights,
+)
 from bmz.spec.package_files import PackageInvalid
 from bmz.spec.read import read_stored
 from bmz.testing.package import write_package
+
+NEWER = {"famous-sheep", "idealistic-eagle", "passionate-bug"}
+"""Models that came to the zoo after the list of the tests."""
 
 ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))
 
@@ -60,7 +75,7 @@ def test_every_model_of_the_zoo_has_an_entry_and_nothing_else_has(shared: Path) 
     listed = json.loads((shared / "zoo" / "index.json").read_text(encoding="utf-8"))["items"]
     models = {bare_alias(item["id"]) for item in listed if item["type"] == "model"}
 
-    assert set(ALIASES) == models
+    assert set(ALIASES) - NEWER == models
     assert [alias for alias in ALIASES if facts_of(alias) == Facts()] == ["independent-mouse"]
 
 
@@ -103,7 +118,7 @@ def test_channels_of_a_recipe_are_among_those_whose_meaning_is_told() -> None:
 def test_facts_agree_with_the_descriptions(
     live_descriptions: Mapping[str, ModelSpec | PackageInvalid],
 ) -> None:
-    for alias in ALIASES:
+    for alias in sorted(set(ALIASES) - NEWER):
         described = live_descriptions[alias]
         if isinstance(described, PackageInvalid):
             continue
@@ -239,3 +254,52 @@ sys.exit("numpy" in sys.modules)
     done = subprocess.run([sys.executable, "-c", program], check=False)
 
     assert done.returncode == 0
+
+
+def with_code(alias: str, library: str = "") -> ModelSpec:
+    file = PackagedFile(Path("net.py")) if not library else None
+    built = Architecture("Net", code=file, library=library)
+    weights = Weights("pytorch_state_dict", PackagedFile(Path("weights.pt")), architecture=built)
+    return replace(model(alias), weights=(weights,))
+
+
+@pytest.mark.parametrize(
+    ("alias", "library", "name", "install"),
+    [
+        ("famous-fish", "", "cellpose", "cellpose"),
+        ("diplomatic-bug", "", "segment_anything", "segment-anything"),
+        ("stupendous-sheep", "", "empanada", "empanada-dl"),
+        ("", "no_such_careamics.models.unet", "no_such_careamics", "no_such_careamics"),
+        ("", "numpy.linalg", None, None),
+        ("affable-shark", "", None, None),
+    ],
+)
+def test_packages_that_the_code_of_a_model_needs_are_known_before_the_download(
+    alias: str, library: str, name: str | None, install: str | None
+) -> None:
+    needed = needed_packages(with_code(alias, library))
+
+    assert [(one.name, one.install) for one in needed] == ([(name, install)] if name else [])
+    assert all(one.source for one in needed)
+
+
+def test_weights_whose_code_needs_an_absent_package_are_refused() -> None:
+    code = with_code("", "no_such_package.nets")
+
+    refuse_absent_packages(with_code("", "json"), "pytorch_state_dict")
+    refuse_absent_packages(code, "onnx")
+    with pytest.raises(PackageAbsent, match="no_such_package") as why:
+        refuse_absent_packages(code, "pytorch_state_dict")
+
+    assert why.value.code == "weights.no-backend"
+
+
+@pytest.mark.parametrize("alias", sorted(NEWER))
+def test_newer_models_of_cellpose_fill_channels_with_zeros(alias: str) -> None:
+    facts = facts_of(alias)
+
+    assert facts is not None
+    assert facts.channels is not None
+    assert len(facts.channels.value) == 3
+    assert fills_channels(model(alias))
+    assert not fills_channels(model("affable-shark"))

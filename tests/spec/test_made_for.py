@@ -24,7 +24,8 @@ from bmz.spec.model import ModelSpec
 from bmz.spec.read import read_model
 from bmz.zoo.locate import starter_folder, starter_names
 
-ALIASES = tuple(json.loads(TABLE.read_text(encoding="utf-8")))
+NEWER = {"famous-sheep", "idealistic-eagle", "passionate-bug"}  # no manifest is at hand
+ALIASES = tuple(set(json.loads(TABLE.read_text(encoding="utf-8"))) - NEWER)
 UNREADABLE = "independent-mouse"
 """Its manifest is not YAML, so that nothing is known of it."""
 

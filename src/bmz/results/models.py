@@ -10,6 +10,7 @@ from typing import Literal
 from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.plan.channel_names import RecipeChoice
+from bmz.spec.facts import NeededPackage
 from bmz.spec.made_for import MadeFor
 from bmz.spec.model import ModelSpec
 from bmz.zoo.fetch import FetchedFile
@@ -141,6 +142,7 @@ class ModelView:
     defects : what is known to be wrong with it
     reports : of other tools, as the zoo publishes them; None when they could not be had
     code_unknown : of which weights it cannot be told, and why
+    packages : Python packages that its code needs
     """
 
     model: ModelSpec
@@ -151,6 +153,7 @@ class ModelView:
     defects: tuple[str, ...] = ()
     reports: tuple[ToolReport, ...] | None = ()
     code_unknown: tuple[str, ...] = ()
+    packages: tuple[NeededPackage, ...] = ()
 
 
 @dataclass(frozen=True)

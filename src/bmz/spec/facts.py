@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, fields
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from bmz.base.axes import um_per
+from bmz.base.errors import CouldNotTell
 from bmz.base.values import dataclass
-from bmz.spec.model import ModelSpec
+from bmz.spec.model import ModelSpec, Weights
 
 T = TypeVar("T")
 
@@ -74,6 +76,8 @@ class Facts:
     plane_by_plane : it works on stacks but takes each plane by itself, so that a single plane is a
         stack for it
     structure : what it segments, or what its images show, as keys of ``STRUCTURES``; empty as above
+    packages : Python packages that its own code needs, by the names under which they are imported
+    fills_channels : it is trained for images of fewer channels, whose others are zeros
     """
 
     task: Fact[str] | None = None
@@ -86,6 +90,8 @@ class Facts:
     modality: Fact[tuple[str, ...]] | None = None
     structure: Fact[tuple[str, ...]] | None = None
     plane_by_plane: Fact[bool] | None = None
+    packages: Fact[tuple[str, ...]] | None = None
+    fills_channels: Fact[bool] | None = None
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
@@ -94,6 +100,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "channels": tuple,
     "modality": tuple,
     "structure": tuple,
+    "packages": tuple,
 }
 
 
@@ -268,6 +275,94 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
     if isinstance(stated, int | float) and stated > 0:
         return Fact(stated, "")
     return _known_facts(model).object_diameter_px
+
+
+def fills_channels(model: ModelSpec) -> bool:
+    """Say whether it is trained for images of fewer channels, whose others are zeros."""
+    fact = _known_facts(model).fills_channels
+    return fact is not None and fact.value
+
+
+@dataclass(frozen=True)
+class NeededPackage:
+    """A Python package that the code of a model needs, and that neither bmz nor PyTorch brings.
+
+    Parameters
+    ----------
+    name : under which it is imported
+    install : under which pip knows it
+    installed : it can be imported here
+    weights : the format whose code needs it
+    source : where that stands
+    """
+
+    name: str
+    install: str
+    installed: bool
+    weights: str
+    source: str
+
+
+INSTALLED_AS: Mapping[str, str] = {
+    "empanada": "empanada-dl",
+    "segment_anything": "segment-anything",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+}
+"""What pip calls packages whose name it is not, by the name under which they are imported."""
+
+_BROUGHT = frozenset({"torch", "numpy"})
+
+
+def needed_packages(model: ModelSpec) -> tuple[NeededPackage, ...]:
+    """List the packages that the code of a state dict needs, as far as it can be told before.
+
+    The description may name the library that holds the network; of code in a file, which is not
+    here before the download, the curated facts tell.
+    """
+    needed: dict[str, NeededPackage] = {}
+    for entry in model.weights:
+        for name, source in _imports_of(model, entry):
+            if name not in _BROUGHT | needed.keys():
+                installed = find_spec(name) is not None
+                install = INSTALLED_AS.get(name, name)
+                needed[name] = NeededPackage(name, install, installed, entry.format, source)
+    return tuple(needed.values())
+
+
+class PackageAbsent(CouldNotTell):
+    """The code of a model needs a package that is not installed."""
+
+    def __init__(self, needed: NeededPackage) -> None:
+        super().__init__(
+            f"{needed.weights} weights cannot run here: their code needs '{needed.name}', which is "
+            "not installed",
+            hint=f"if you know that library: pip install {needed.install}; else choose other "
+            "--weights",
+            code="weights.no-backend",
+        )
+
+
+def refuse_absent_packages(model: ModelSpec, weights_format: str) -> None:
+    """Refuse weights whose code needs a package that is not installed.
+
+    Raises
+    ------
+    PackageAbsent
+    """
+    for needed in needed_packages(model):
+        if needed.weights == weights_format and not needed.installed:
+            raise PackageAbsent(needed)
+
+
+def _imports_of(model: ModelSpec, entry: Weights) -> Iterator[tuple[str, str]]:
+    architecture = entry.architecture
+    if architecture is None:
+        return
+    if architecture.library:
+        yield architecture.library.partition(".")[0], f"manifest: it imports {architecture.library}"
+    curated = _known_facts(model).packages
+    for name in curated.value if curated else ():
+        yield name, curated.source if curated else ""
 
 
 def _known_facts(model: ModelSpec) -> Facts:

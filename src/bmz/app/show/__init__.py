@@ -11,6 +11,7 @@ from bmz.plan.recipe_choice import choose_recipe
 from bmz.predict.frameworks import frameworks_here, usable_formats
 from bmz.report.model_text import code_words
 from bmz.results.models import ModelView, WeightsView
+from bmz.spec.facts import needed_packages
 from bmz.spec.model import ModelSpec, Weights
 from bmz.spec.translate import defects_of
 from bmz.zoo.package import Package
@@ -43,6 +44,7 @@ def show_model(
         version=package.remote.version if package.remote else "",
         defects=_defects(package, model),
         reports=publication.reports,
+        packages=needed_packages(model),
     )
 
 
