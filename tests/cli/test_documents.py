@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("compare", "a.tif", "-m", "./net", "--sweep", "threshold=0.3,0.5", "-o", "page.html"),
     ),
     "bmz.adopt/1": (("adopt", "mine.pth", "a.tif", "-o", "adopted"),),
+    "bmz.describe/1": (("describe", "./net", "-o", "better", "--pixel-size", "0.5um"),),
     "bmz.doctor/1": (("doctor",),),
     "bmz.trust/1": (("trust", "list"),),
 }

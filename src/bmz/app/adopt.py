@@ -1,4 +1,4 @@
-"""``bmz adopt``: packages of one's own checkpoints."""
+"""``bmz adopt`` and ``describe``: packages of checkpoints, and what a description lacks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from bmz.app.model_test import ModelTestRequest, check_model
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.adoption import AdoptRequest, adopted
-from bmz.results.models import AdoptedPackage, AdoptFailure, AdoptSummary, ModelTestResult
+from bmz.engine.description import DescribeRequest, described
+from bmz.results.models import ModelTestResult
+from bmz.results.packages import AdoptedPackage, AdoptFailure, AdoptSummary, DescribedPackage
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 
-__all__ = ["AdoptRequest", "adopt"]
+__all__ = ["AdoptRequest", "DescribeRequest", "adopt", "describe"]
 
 
 def adopt(
@@ -39,3 +41,16 @@ def adopt(
 def _tested(package: Path, listener: Listener) -> ModelTestResult:
     words = str(package) if package.is_absolute() else f"./{package.as_posix()}"
     return check_model(words, ModelTestRequest((words,)), listener)
+
+
+def describe(
+    request: DescribeRequest, settings: ZooSettings | None = None, listener: Listener = nobody
+) -> DescribedPackage:
+    """Write a package with what its description lacks, beside the old one, and a text.
+
+    Raises
+    ------
+    BmzError
+        See ``bmz.engine.description.described``.
+    """
+    return described(request, settings or settings_from_environment(), listener)

@@ -1,4 +1,4 @@
-"""For authors of models: ``bmz adopt``."""
+"""For authors of models: ``bmz adopt`` and ``bmz describe``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import isclose
 
 import click
 
-from bmz.cli.completion import offered_files
+from bmz.cli.completion import offered_files, offered_models
 from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option
 
 ADOPT_STATUS = """\b
@@ -92,6 +92,42 @@ def adopt(
         click.echo(adopt_json(summary))
     say(list(adopt_lines(summary)), answers=not as_json)
     ctx.exit(summary.exit_status)
+
+
+DESCRIBE_STATUS = """\b
+Exit status: 0 a package is written, 1 nothing was found that the description lacks, 2 wrong usage,
+3 could not tell (not found, invalid)."""
+
+
+@click.command(epilog=DESCRIBE_STATUS)
+@click.argument("package", shell_complete=offered_models, help="Name, folder or zip of a package.")
+@click.option(
+    "-o", "--output", metavar="DIR", help="Write the new package here.  [default: NAME-described]"
+)
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
+@json_option
+def describe(
+    package: str, *, output: str | None, pixel_um: Mapping[str, float] | None, as_json: bool
+) -> None:
+    """Propose what the description of PACKAGE lacks, and write a new package with it.
+
+    Measured on its test input: the size of the objects, how far the network sees, what kind of
+    image it is. Known of it: pixel size, names of channels, the label recipe. A text for a pull
+    request lies beside the new package; the old one is not changed.
+    """
+    from bmz.app.adopt import DescribeRequest  # here, so that --help stays quick
+    from bmz.app.adopt import describe as describe_package
+    from bmz.cli.output import progress_bars, say
+    from bmz.report.author_text import describe_json, describe_lines
+
+    folder = None if output is None else as_path(output)
+    with progress_bars() as listener:
+        request = DescribeRequest(package, folder, pixel_um)
+        written = describe_package(request, listener=listener)
+    if as_json:
+        click.echo(describe_json(written))
+    else:
+        say(list(describe_lines(written)))
 
 
 def _one_size(sizes: Mapping[str, float] | None) -> float | None:

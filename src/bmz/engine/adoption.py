@@ -30,7 +30,7 @@ from bmz.predict.backend import Backend
 from bmz.predict.checkpoints import Checkpoint, read_checkpoint
 from bmz.predict.reach import measured_reach
 from bmz.process.adapt import resize_image
-from bmz.results.models import AdoptedPackage
+from bmz.results.packages import AdoptedPackage
 from bmz.spec.facts import known_diameter_px
 from bmz.spec.manifest import (
     FORMAT,

@@ -178,7 +178,7 @@ def choose_recipe(
         The curated facts or the tags name another task.
     """
     curated = curated_way(model)
-    if recipe is None and curated is not None and not _declares(model):
+    if recipe is None and curated is not None and not declares_recipe(model):
         refusal = curated.refusal(model)
         if refusal is not None:
             raise refusal
@@ -244,7 +244,8 @@ def _by_evidence(
     return next((choice for rule in rules if (choice := rule(model, tensor))), None)
 
 
-def _declares(model: ModelSpec) -> bool:
+def declares_recipe(model: ModelSpec) -> bool:
+    """Say whether the description itself states how an output becomes labels."""
     return any(rule(model, tensor) for tensor in model.outputs for rule in _DECLARED)
 
 

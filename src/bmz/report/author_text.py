@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from bmz.report.tested_text import tested_lines, tested_model
 from bmz.report.text import Line, document_text, failure_of
-from bmz.results.models import AdoptedPackage, AdoptFailure, AdoptSummary, ModelTestResult
+from bmz.results.models import ModelTestResult
+from bmz.results.packages import AdoptedPackage, AdoptFailure, AdoptSummary, DescribedPackage
 
 if TYPE_CHECKING:
-    from bmz.results.model_documents import AdoptDocument, AdoptedModel
+    from bmz.results.model_documents import AdoptDocument, AdoptedModel, DescribeDocument
 
 Outcome = tuple[AdoptedPackage, ModelTestResult] | AdoptFailure
 
@@ -52,3 +53,23 @@ def _adopted(outcome: Outcome) -> AdoptedModel:
         "test": tested_model(test),
         "error": None,
     }
+
+
+def describe_lines(written: DescribedPackage) -> Iterator[Line]:
+    """Tell what was added and why, and what was written."""
+    for proposal in written.proposals:
+        yield "answer", f"{proposal.where}: {proposal.value}"
+        yield "answer", f"  {proposal.why}"
+    yield "answer", f"wrote {written.package}, and {written.text} for a pull request"
+
+
+def describe_json(written: DescribedPackage) -> str:
+    """Give the document ``bmz.describe/1``."""
+    document: DescribeDocument = {
+        "schema": "bmz.describe/1",
+        "model": written.model,
+        "package": str(written.package),
+        "text": str(written.text),
+        "proposals": written.proposals,
+    }
+    return document_text(document)

@@ -17,6 +17,7 @@ from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching
 from bmz.process.quality import Quality
 from bmz.results.models import FormatView, ModelCheck, Status, ToolReport, WeightsView
+from bmz.results.packages import Proposal
 from bmz.spec.facts import NeededPackage
 from bmz.spec.model import Citation
 from bmz.zoo.cache import FileState
@@ -258,6 +259,16 @@ class AdoptDocument(TypedDict):
 
     schema: Literal["bmz.adopt/1"]
     models: Annotated[Sequence[AdoptedModel], Doc("in the order of the call")]
+
+
+class DescribeDocument(TypedDict):
+    """`bmz describe`."""
+
+    schema: Literal["bmz.describe/1"]
+    model: Annotated[str, Doc("as it was asked for")]
+    package: Annotated[str, Doc("the folder that was written")]
+    text: Annotated[str, Doc("file with a text for a pull request")]
+    proposals: Annotated[Sequence[Proposal], Doc("what was added, and how it is known")]
 
 
 class DoctorDocument(TypedDict):

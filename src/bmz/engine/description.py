@@ -1,0 +1,349 @@
+"""What a description lacks and can be measured or is known: proposals, and a new package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
+from bmz.base.files import unfinished, writable_folder, write_whole_text
+from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
+from bmz.engine.load import fetch_model, find_model
+from bmz.engine.model_trial import ModelTrial
+from bmz.engine.test_tensors import as_maps, read_test_tensors, sample_measures
+from bmz.plan.geometry import axis_rules, output_rules
+from bmz.plan.recipe_choice import choose_recipe, declares_recipe
+from bmz.predict.reach import measured_reach
+from bmz.results.models import ModelTestResult, ObjectSizes
+from bmz.results.packages import DescribedPackage, Proposal
+from bmz.spec.facts import facts_of, known_diameter_px, known_pixel_size, model_pixel_um
+from bmz.spec.made_for import made_for
+from bmz.spec.manifest import Content, DescriptionRefused, refuse_invalid, write_manifest
+from bmz.spec.model import ModelSpec
+from bmz.spec.read import content_of
+from bmz.zoo.settings import ZooSettings
+
+BY_FAMILY: Mapping[str, str] = {
+    "fluorescence": "fluorescence",
+    "transmitted": "transmitted",
+    "electron": "em",
+}
+"""Family that pixels show -> the term for it in ``made_for``, where there is one as wide."""
+
+
+class NothingLacks(AnswerIsNo):
+    """Nothing was found that the description lacks."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"nothing was found that the description of '{model}' lacks",
+            hint="'bmz card MODEL' tells what is measured of it; --pixel-size states a pixel size",
+            code="describe.nothing",
+        )
+
+
+class DescriptionOld(CouldNotTell):
+    """A description of format 0.4, whose entries lie elsewhere."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        super().__init__(
+            f"the description of '{model.id}' has format {model.format_version}, and entries are "
+            "added to format 0.5",
+            hint="bring it to the newest format: bioimageio update-format PACKAGE",
+            code="describe.format",
+        )
+
+
+class DescribedExists(WrongUsage):
+    """Where the new package should be written there is something."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"'{path}' is there already, and nothing is overwritten",
+            hint="choose another folder with -o, or remove it",
+            code="describe.exists",
+        )
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """The options of one call of ``bmz describe``.
+
+    Parameters
+    ----------
+    package : name, folder or zip of a package
+    folder : of the new package; None for one beside the working folder, named by the model
+    pixel_um : pixel size along each axis, as the author knows it; empty for what is known here
+    """
+
+    package: str
+    folder: Path | None = None
+    pixel_um: Mapping[str, float] | None = None
+
+
+def described(
+    request: DescribeRequest, settings: ZooSettings, listener: Listener = nobody
+) -> DescribedPackage:
+    """Propose what a description lacks, and write a new package with it and a text.
+
+    Raises
+    ------
+    NothingLacks, DescribedExists
+    DescriptionOld, BmzError
+        It has format 0.4; the package is not there, or not valid.
+    """
+    package, model = find_model(request.package, settings, listener=listener)
+    if not model.format_version.startswith("0.5"):
+        raise DescriptionOld(model)
+    if package.remote is not None:
+        fetch_model(request.package, None, settings, listener)
+    folder = request.folder or Path(f"{model.id.replace('/', '-')}-described")
+    text = folder.with_name(f"{folder.name}.md")
+    for place in (folder, text):
+        if place.exists():
+            raise DescribedExists(place)
+    trial = ModelTrial(package, model, settings, listener=listener)
+    found = _Findings.of(trial)
+    proposals = tuple(_proposals(found, request))
+    if not proposals:
+        raise NothingLacks(request.package)
+    writable_folder(folder.parent)
+    kept = _written(package.manifest, folder, proposals)
+    write_whole_text(text, pull_request(model, kept))
+    return DescribedPackage(request.package, folder, text, kept)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What was measured of a model on its test input.
+
+    Parameters
+    ----------
+    sizes : of the objects in its test output; None for none
+    reach_px : how far the network sees; None where that is not known, or it sees the whole image
+    sees_whole : it sees the whole image
+    family, structure : what its test input shows; empty where pixels do not tell
+    """
+
+    model: ModelSpec
+    sizes: ObjectSizes | None = None
+    reach_px: int | None = None
+    sees_whole: bool = False
+    family: str = ""
+    structure: str = ""
+
+    @classmethod
+    def of(cls, trial: ModelTrial) -> _Findings:
+        """Measure the first weights that reproduce the test output."""
+        model = trial.model
+        measures = sample_measures(trial.package, model, trial.settings)
+        kind = measures[0].kind if 0 in measures else None
+        found = cls(
+            model,
+            family=BY_FAMILY.get(kind.family or "", "") if kind else "",
+            structure=(kind.structure or "") if kind else "",
+        )
+        formats = ModelTestResult(model.id, tuple(trial.checks())).reproduced_formats
+        if not formats:
+            return found
+        _, sizes = trial.measured(formats)
+        entry = next(w for w in model.weights if w.format in formats)
+        tensors = read_test_tensors(model)
+        try:
+            with closing(trial.open(entry)) as backend:
+                maps = partial(as_maps, model, tensors.taken)
+                rules, outputs = axis_rules(model), output_rules(model)
+                reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
+        except BmzError:  # an output on no grid of the input: `bmz test` says so
+            return replace(found, sizes=sizes)
+        px = max(reach.pixel_px, reach.edge_px)
+        whole = reach.sees_whole or px >= reach.seen_px - 1
+        return replace(found, sizes=sizes, reach_px=None if whole else px, sees_whole=whole)
+
+
+def _proposals(found: _Findings, request: DescribeRequest) -> Iterator[Proposal]:
+    yield from _of_pixels(found, request)
+    yield from _of_objects(found)
+    yield from _of_purpose(found)
+    yield from _of_channels(found)
+    yield from _of_recipe(found)
+    yield from _of_reach(found)
+
+
+def _of_pixels(found: _Findings, request: DescribeRequest) -> Iterator[Proposal]:
+    if model_pixel_um(found.model):
+        return
+    known = known_pixel_size(found.model)
+    sizes, why = (
+        (request.pixel_um, "as its author says") if request.pixel_um else (known.um, known.source)
+    )
+    if sizes:
+        yield Proposal("inputs and outputs: pixel size", dict(sizes), why)
+
+
+def _of_objects(found: _Findings) -> Iterator[Proposal]:
+    sizes = found.sizes
+    if sizes is None or known_diameter_px(found.model) is not None:
+        return
+    why = (
+        f"the median of {sizes.count} objects of its test output by the recipe {sizes.recipe}; 5 % "
+        f"to 95 %: {sizes.low_px:.1f} to {sizes.high_px:.1f} px"
+    )
+    yield Proposal("config.bmz.object_diameter_px", round(sizes.median_px, 1), why)
+
+
+def _of_purpose(found: _Findings) -> Iterator[Proposal]:
+    if "made_for" in found.model.ours:
+        return
+    purpose = made_for(found.model)
+    block: Content = {}
+    if purpose.states_any:
+        block = {"modality": list(purpose.modalities), "structure": list(purpose.structures)}
+        why = purpose.source
+    else:
+        block = {"modality": [found.family] if found.family else []}
+        block["structure"] = [found.structure] if found.structure else []
+        why = "what the pixels of its test input show; look at it before you publish it"
+    if purpose.channels:
+        block["channels"] = list(purpose.channels)
+    block = {name: words for name, words in block.items() if words}
+    if block:
+        yield Proposal("config.bmz.made_for", block, why)
+
+
+def _of_channels(found: _Findings) -> Iterator[Proposal]:
+    facts = facts_of(found.model.alias) if found.model.alias else None
+    meaning = facts.output_channels if facts is not None else None
+    if meaning is None or len(found.model.outputs) != 1:
+        return
+    axis = found.model.outputs[0].axis("c")
+    if (
+        axis is not None
+        and not axis.names
+        and found.model.outputs[0].channels == len(meaning.value)
+    ):
+        yield Proposal("outputs.0: channel names", list(meaning.value), meaning.source)
+
+
+def _of_recipe(found: _Findings) -> Iterator[Proposal]:
+    if declares_recipe(found.model) or found.model.prompts is not None:
+        return
+    try:
+        choice = choose_recipe(found.model)
+    except BmzError:  # nothing tells the way to labels, or there is none: `bmz show` says why
+        return
+    block: Content = {"name": choice.name}
+    if choice.parameters:
+        block["parameters"] = dict(choice.parameters)
+    if len(found.model.outputs) > 1:
+        block["output"] = choice.output
+    yield Proposal("config.bmz.recipe", block, f"{choice.why}; now it need not be guessed")
+
+
+def _of_reach(found: _Findings) -> Iterator[Proposal]:
+    if found.model.receptive_field:
+        return
+    if found.sees_whole:
+        why = "a change at one border of its test input moves the output at the other"
+        yield Proposal("config.bmz.receptive_field", {"global_context": True}, why)
+    elif found.reach_px:
+        block = {"radius_px": found.reach_px, "global_context": False}
+        why = "measured on its test input: pixels farther away move no output by 0.1 % of its range"
+        yield Proposal("config.bmz.receptive_field", block, why)
+        if not any(axis.halo for tensor in found.model.outputs for axis in tensor.axes):
+            yield Proposal("outputs: halo", found.reach_px, why)
+
+
+def _written(manifest: Path, folder: Path, proposals: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+    """Copy the package, and write the description with every proposal that keeps it valid."""
+    draft = folder.parent / f"{unfinished('writing')}{os.urandom(8).hex()}"
+    shutil.copytree(manifest.parent, draft, ignore=shutil.ignore_patterns(".*"))
+    try:
+        (draft / manifest.name).unlink()
+        kept: tuple[Proposal, ...] = ()
+        for proposal in proposals:
+            content = _with_all(manifest, (*kept, proposal))
+            try:
+                refuse_invalid(write_manifest(draft, content))
+            except DescriptionRefused:
+                continue  # such as a halo that leaves nothing of the smallest image
+            kept = (*kept, proposal)
+        refuse_invalid(write_manifest(draft, _with_all(manifest, kept)))
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return kept
+
+
+def _with_all(manifest: Path, proposals: tuple[Proposal, ...]) -> Content:
+    content = current_content(manifest)
+    for proposal in proposals:
+        _CHANGES.get(proposal.where, _of_config)(content, proposal)
+    return content
+
+
+def current_content(manifest: Path) -> Content:
+    """Read a description as plain values of the newest format."""
+    text = content_of(manifest.read_text(encoding="utf-8"))
+    content: Content = dict(text) if isinstance(text, Mapping) else {}
+    return content
+
+
+def _of_config(content: Content, proposal: Proposal) -> None:
+    ours = content.setdefault("config", {}).setdefault("bmz", {})
+    ours[proposal.where.rpartition(".")[2]] = proposal.value
+
+
+def _spatial(content: Content, kind: str) -> Iterator[Content]:
+    for tensor in content[kind]:
+        yield from (axis for axis in tensor["axes"] if axis["type"] == "space")
+
+
+def _put_pixels(content: Content, proposal: Proposal) -> None:
+    for kind in ("inputs", "outputs"):
+        for axis in _spatial(content, kind):
+            um = proposal.value.get(axis.get("id", "x"))
+            if um:
+                # between tensors, scales are ratios
+                axis["scale"] = axis.get("scale", 1.0) * um
+                axis["unit"] = "micrometer"
+
+
+def _put_halo(content: Content, proposal: Proposal) -> None:
+    for axis in _spatial(content, "outputs"):
+        axis["halo"] = int(-(-proposal.value // max(axis.get("scale", 1), 1)))
+
+
+def _put_names(content: Content, proposal: Proposal) -> None:
+    for axis in content["outputs"][0]["axes"]:
+        if axis["type"] == "channel":
+            axis["channel_names"] = [name.replace(" ", "_") for name in proposal.value]
+
+
+_CHANGES: Mapping[str, Any] = {
+    "inputs and outputs: pixel size": _put_pixels,
+    "outputs: halo": _put_halo,
+    "outputs.0: channel names": _put_names,
+}
+"""Where a proposal that is no entry of ``config.bmz`` goes."""
+
+
+def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:
+    """Write the text for a pull request: what is added, and how it is known."""
+    rows = "\n".join(
+        f"| {proposal.where} | `{proposal.value}` | {proposal.why} |" for proposal in proposals
+    )
+    return (
+        f"# State what {model.name} is made for\n\n"
+        "Users cannot tell whether a model fits their image while its description does not say "
+        "it. These entries are added; weights and test tensors are unchanged.\n\n"
+        f"| entry | value | how it is known |\n|---|---|---|\n{rows}\n\n"
+        f"Measured by `bmz describe` on the package with sha256 `{model.sha256}`.\n"
+    )

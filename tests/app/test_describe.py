@@ -1,0 +1,140 @@
+"""What a description lacks is measured or known, and a new package beside the old one has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruyaml import YAML
+
+import bmz
+from bmz.cli.main import status_of
+from bmz.testing.package import Description, description, sha256_of, write_package
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+def described(folder: Path) -> Any:
+    return YAML(typ="safe").load((folder / "bioimageio.yaml").read_text(encoding="utf-8"))
+
+
+def put_discs(folder: Path, content: Description) -> None:
+    """Let the test tensors hold nine discs of 12 px, of which the network gives back the image."""
+    y, x = np.indices((96, 96))
+    image = np.zeros((1, 1, 96, 96), np.float32)
+    for row in (16, 48, 80):
+        for column in (16, 48, 80):
+            image[0, 0][np.hypot(y - row, x - column) < 6] = 1
+    for kind in ("inputs", "outputs"):
+        entry = content[kind][0]["test_tensor"]
+        np.save(folder / entry["source"], image)
+        entry["sha256"] = sha256_of(folder / entry["source"])
+    content["outputs"][0]["postprocessing"] = [{"id": "binarize", "kwargs": {"threshold": 0.5}}]
+    content["outputs"][0]["data"] = {"type": "float32"}
+    content["tags"] = ["instance-segmentation", "nuclei", "fluorescence-light-microscopy"]
+
+
+def bare(folder: Path) -> Path:
+    write_package(folder, description(), change=lambda content: put_discs(folder, content))
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def test_a_package_gets_what_is_measured_and_known_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = bare(tmp_path / "net")
+    before = hashes(old)
+    new = tmp_path / "better"
+
+    status = status_of(["describe", str(old), "-o", str(new), "--pixel-size", "0.5um", "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    block = described(new)["config"]["bmz"]
+    spec = bmz.load(new).spec
+    assert status == 0
+    assert block["object_diameter_px"] == pytest.approx(12, abs=1)
+    assert block["made_for"] == {"modality": ["fluorescence"], "structure": ["nuclei"]}
+    assert block["recipe"] == {"name": "components"}
+    assert [(axis.scale, axis.unit) for axis in spec.inputs[0].axes][2:] == [
+        (0.5, "micrometer")
+    ] * 2
+    assert [(axis.scale, axis.unit) for axis in spec.outputs[0].axes][2:] == [
+        (0.5, "micrometer")
+    ] * 2
+    assert hashes(old) == before
+    assert {p["where"] for p in document["proposals"]} >= {"config.bmz.object_diameter_px"}
+
+
+def test_the_new_package_passes_its_test_and_the_text_tells_every_change(tmp_path: Path) -> None:
+    old, new = bare(tmp_path / "net"), tmp_path / "better"
+    assert status_of(["describe", str(old), "-o", str(new)]) == 0
+    text = (tmp_path / "better.md").read_text(encoding="utf-8")
+
+    assert status_of(["test", str(new)]) == 0
+    assert "config.bmz.object_diameter_px" in text
+    assert "the median of 9 objects" in text
+    assert bmz.load(old).spec.sha256 in text
+
+
+def test_a_package_that_lacks_nothing_gets_no_new_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = bare(tmp_path / "net"), tmp_path / "better"
+    status_of(["describe", str(old), "-o", str(new)])
+
+    status = status_of(["describe", str(new), "-o", str(tmp_path / "best")])
+
+    assert status == 1
+    assert "[describe.nothing]" in capsys.readouterr().err
+    assert not (tmp_path / "best").exists()
+
+
+@pytest.mark.parametrize("name", ["net", "better", "text"])
+def test_nothing_is_ever_overwritten(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = bare(tmp_path / "net")
+    (tmp_path / "better").mkdir()
+    (tmp_path / "text.md").write_text("mine", encoding="utf-8")
+    before = hashes(old)
+
+    status = status_of(["describe", str(old), "-o", str(tmp_path / name)])
+
+    assert status == 2
+    assert "[describe.exists]" in capsys.readouterr().err
+    assert hashes(old) == before
+    assert (tmp_path / "text.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_that_is_no_package_is_told_with_status_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net").mkdir()
+
+    status = status_of(["describe", str(tmp_path / "net"), "-o", str(tmp_path / "better")])
+
+    assert status == 3
+    assert "hint:" in capsys.readouterr().err
+    assert not (tmp_path / "better").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["nuclei-broad", "stardist-dsb2018", "cremi-membrane", "multi-tensor"]
+)
+def test_real_packages_get_more_and_stay_valid(name: str, shared: Path, tmp_path: Path) -> None:
+    new = tmp_path / "better"
+
+    assert status_of(["describe", str(shared / "models" / name), "-o", str(new)]) == 0
+
+    assert "made_for" in bmz.load(new).spec.ours
+    assert status_of(["test", str(new)]) == 0
