@@ -190,6 +190,34 @@ def plantseg(maps: Array) -> Array:
     return apply_size_filter(joined.astype("uint32"), boundary, 100)[0]
 
 
+def plantseg_multicut(maps: Array) -> Array:
+    """Label a boundary by PlantSeg's steps with the multicut, all of elf."""
+    from elf.segmentation.features import (
+        compute_boundary_mean_and_length,
+        compute_rag,
+        project_node_labels_to_pixels,
+    )
+    from elf.segmentation.multicut import (
+        multicut_kernighan_lin,
+        transform_probabilities_to_costs,
+    )
+    from elf.segmentation.watershed import apply_size_filter, distance_transform_watershed
+
+    boundary = maps[0]
+    pixels, _ = distance_transform_watershed(
+        boundary, threshold=0.5, sigma_seeds=1.0, sigma_weights=2.0, min_size=100, alpha=1.0
+    )
+    pixels = pixels - 1  # a graph of regions begins with 0
+    if not pixels.any():
+        return np.ones(boundary.shape, np.uint32)
+    graph = compute_rag(pixels.astype("uint32"))
+    mean, length = compute_boundary_mean_and_length(graph, pixels.astype("uint32"), boundary).T[:2]
+    costs = transform_probabilities_to_costs(mean.copy(), beta=0.5, edge_sizes=length)
+    nodes = multicut_kernighan_lin(graph, costs)
+    joined = project_node_labels_to_pixels(graph, pixels.astype("uint32"), nodes)
+    return apply_size_filter(joined.astype("uint32") + 1, boundary, 100)[0]
+
+
 def deepcell(maps: Array, *, maxima_threshold: float) -> Array:
     """Label inner distance and interior with the numbers of Mesmer."""
     (package,) = (ENVIRONMENT / "deepcell").glob("*/deepcell_toolbox")
@@ -260,8 +288,8 @@ WORKS = {
     work.__name__: work
     for work in (
         star_targets, flow_targets, stardist, stardist_stack, cellpose3, cellpose4, biapy,
-        biapy_affinities, mutex_watershed, torch_em, plantseg, deepcell, hovernet, empanada,
-        spotiflow,
+        biapy_affinities, mutex_watershed, torch_em, plantseg, plantseg_multicut, deepcell,
+        hovernet, empanada, spotiflow,
     )
 }  # fmt: skip
 """What can be asked for."""
