@@ -183,13 +183,13 @@ def _mask_files(record: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    # records of before there was an option lack it
     channels = words["channels"]
     kind = words.get("kind")  # records of before there was a --kind lack it
     return {
         "series": str(int(record.get("image_series", 0))),
         "axes": words["axes"],
         "channels": None if channels is None else checked_channels(channels),
-        # records of before there was an --input lack it
         "inputs": {name: str(word) for name, word in words.get("inputs", {}).items()},
         "relations": _mask_files(record, "relations"),
         "prompts": _mask_files(record, "prompts").get("file", words.get("prompts")),
@@ -200,7 +200,6 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "invert": bool(words.get("invert", False)),  # records of before lack it
         "recipe": words["recipe"],
         "settings": {key: str(value) for key, value in words["settings"].items()},
-        # records of before there was a --link lack it
         "link": {axis: float(iou) for axis, iou in words.get("link", {}).items()},
         "link_gap": int(words.get("link_gap", 0)),
         "tile": words["tile"],
@@ -215,7 +214,6 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "device": record["device"],
         "batch": int(record["plan"]["batch"]),
         "precision": record["plan"]["precision"],
-        # records of before there was a choice lack it
         "backend": record["plan"].get("backend", NATIVE),
     }
 
