@@ -26,6 +26,7 @@ from bmz.write.overlay import (
     stretched,
     write_overlay,
 )
+from bmz.write.result import doubted_labels
 
 
 def array(pixels: AnyArray, axes: str) -> Pixels:
@@ -218,3 +219,21 @@ def test_objects_of_a_class_have_one_colour_and_those_of_another_one_another() -
     edges = [tuple(picture[y * step, (x + 10) * step].tolist()) for y, x in
              ((10, 10), (10, 50), (50, 10), (50, 50))]  # fmt: skip
     assert edges[0] == edges[2] != edges[1] == edges[3]
+
+
+def test_the_outline_of_a_doubted_object_is_dashed() -> None:
+    image, labels = array(np.zeros((600, 600), np.uint8), "yx"), array(two_squares(), "yx")
+
+    plain, dashed = overlay(image, labels), overlay(image, labels, doubted={2})
+
+    changed = (plain != dashed).any(-1)
+    assert not changed[:, : 200 * plain.shape[1] // 600].any()
+    enlarged = two_squares().repeat(2, 0).repeat(2, 1)
+    assert plain.shape[:2] == enlarged.shape
+    drawn = outline(np.where(enlarged == 2, 2, 0)).sum()
+    assert 0.4 < changed.sum() / drawn < 0.6
+
+
+def test_doubted_objects_are_those_that_the_record_names() -> None:
+    assert doubted_labels({}) == frozenset()
+    assert doubted_labels({"doubted": [{"label": 3, "confidence": 0.1}]}) == {3}

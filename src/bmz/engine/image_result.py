@@ -38,7 +38,7 @@ from bmz.results.images import ImageRun, with_result
 from bmz.write.image_labels import images_with_labels
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
-from bmz.write.result import IN_IMAGE, Region
+from bmz.write.result import IN_IMAGE, Region, doubted_labels
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class ImageResult:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
         from bmz.write.overlay import overlay  # here: few results are drawn
 
-        return overlay(*self.overview())
+        return overlay(*self.overview(), doubted=doubted_labels(self.record))
 
     def rows(self, kind: str) -> Iterator[Table]:
         """Measure the objects; there must be labels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import imagecodecs
@@ -30,9 +30,8 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     ----------
     picture : (y, x, 3) red, green, blue
     """
-    content = png_bytes(picture)
     with whole_file(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(png_bytes(picture))
 
 
 def png_bytes(picture: NDArray[np.uint8]) -> bytes:
@@ -347,7 +346,13 @@ _WANTED_PX = 1024
 _BRIGHT = 0.5
 
 
-def write_overlay(path: Path, image: Pixels, labels: Pixels, kinds: AnyArray | None = None) -> None:
+def write_overlay(
+    path: Path,
+    image: Pixels,
+    labels: Pixels,
+    kinds: AnyArray | None = None,
+    doubted: Collection[int] = (),
+) -> None:
     """Draw the outlines of `labels` over `image` as PNG.
 
     Of a stack the plane with most objects is drawn. A large image is shrunk to 2048 px, a small
@@ -360,11 +365,14 @@ def write_overlay(path: Path, image: Pixels, labels: Pixels, kinds: AnyArray | N
     labels : integers, 0 background, on the grid of `image`; axes a subset of t, z, y, x
     kinds : (most + 1,) the number of the class of label k at k, which its colour tells; None where
         objects near each other have different colours
+    doubted : labels whose outlines are dashed
     """
-    write_png(path, overlay(image, labels, kinds))
+    write_png(path, overlay(image, labels, kinds, doubted))
 
 
-def overlay(image: Pixels, labels: Pixels, kinds: AnyArray | None = None) -> AnyArray:
+def overlay(
+    image: Pixels, labels: Pixels, kinds: AnyArray | None = None, doubted: Collection[int] = ()
+) -> AnyArray:
     """Draw the picture that `write_overlay` writes.
 
     Returns
@@ -378,7 +386,8 @@ def overlay(image: Pixels, labels: Pixels, kinds: AnyArray | None = None) -> Any
     shown = image.part({a: i for a, i in plane.items() if a in image.axes})
     sides = _sides(numbers.shape)
     own = None if kinds is None else np.append(0, kinds[present])
-    return _drawn(_greys_or_colours(shrunk(shown, sides)), fewer, sides, own)
+    dashed = np.append(False, np.isin(present, list(doubted)))
+    return _drawn(_greys_or_colours(shrunk(shown, sides)), fewer, sides, own, dashed)
 
 
 def fullest_plane(labels: Pixels) -> dict[str, int]:
@@ -436,9 +445,16 @@ def _under(shape: tuple[int, ...], sides: tuple[int, int]) -> tuple[AnyArray, An
 _RIM = 0.45
 """A rim of the image's colours this much darker lifts the line off the image."""
 
+_DASH_PX = 6
+"""Length of a dash, and of the gap behind it."""
+
 
 def _drawn(
-    base: NDArray[np.uint8], labels: AnyArray, sides: tuple[int, int], kinds: AnyArray | None
+    base: NDArray[np.uint8],
+    labels: AnyArray,
+    sides: tuple[int, int],
+    kinds: AnyArray | None,
+    dashed: BoolArray,
 ) -> AnyArray:
     """Draw outlines over a picture, which is enlarged, or as large as it will be.
 
@@ -447,19 +463,21 @@ def _drawn(
     base : (height, width, 3), or (height, width, 1) of greys
     labels : (y, x) integers without gaps, 0 background
     sides : of the picture
-    kinds : of each label, see `write_overlay`
+    kinds, dashed : of each label, see `write_overlay`
     """
     bright = float(base.mean()) > _BRIGHT * 255
     fine = nearest(labels, sides)
     palette = _ON_BRIGHT if bright else _ON_DARK
     free = outline_colours(fine, bright=bright) if kinds is None else palette[kinds % len(palette)]
-    colours = _bytes(free)
     # where the rows of the picture come in twos, only the first of each two is drawn on
     step = 2 if sides[0] % (2 * len(labels)) == 0 else 1
     some = fine[::step]
     picture = _enlarged(base, some.shape)
     line = np.flatnonzero(outline(some, (_WIDTH_PX // step, _WIDTH_PX)))
-    picture.reshape(-1, 3)[line] = colours.take(some.reshape(-1)[line], axis=0)
+    if dashed.any():
+        y, x = np.divmod(line, some.shape[1])
+        line = line[((y * step // _DASH_PX + x // _DASH_PX) % 2 < 1) | ~dashed[some[y, x]]]
+    picture.reshape(-1, 3)[line] = _bytes(free).take(some.reshape(-1)[line], axis=0)
     picture = nearest(picture, sides)
     flat, rim = picture.reshape(-1, 3), np.flatnonzero(shade(fine))
     flat[rim] = _DARKER[flat.take(rim, axis=0)]

@@ -96,6 +96,11 @@ class Result(Protocol):
         """
 
 
+def doubted_labels(record: Mapping[str, Any]) -> frozenset[int]:
+    """Give the objects that the record of a run doubts."""
+    return frozenset(entry["label"] for entry in record.get("doubted", ()))
+
+
 @dataclass(frozen=True)
 class OutputKind:
     """One kind of output.
