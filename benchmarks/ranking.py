@@ -2,7 +2,8 @@
 
 ``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for
 nuclei on test images of DSB 2018 (default 20 of 80, evenly spread). Printed for each measure, and
-for their mean, the guess: Kendall's tau with the order by F1 at IoU 0.5 (1 the same order, 0 none),
+for the guess: Kendall's tau (b) with the order by F1 at IoU 0.5 (1 the same order, 0 none), where
+results that `bmz.process.consensus.ranks` calls a tie have one place,
 the share of images whose best result is first, and the regret: F1 of the best result less F1 of the
 one that was put first. Beside it the regret of a choice at random, and of the model that is the
 best over all images.
@@ -11,7 +12,8 @@ best over all images.
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
 that did not see the source, and writes the regret of each source
 (``--write docs/explanation/trial.md``). ``--time`` says how long ``bmz fit --try 10`` takes on an
-image of 1024 px with the models of ``../shared/models`` and those of bmz that are made for it.
+image of 1024 px with the models of ``../shared/models`` and those of bmz that are made for it, two
+of them twice; give more ``--seconds`` where the processor is busy, and read its time.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from __future__ import annotations
 import argparse
 import csv
 import resource
+import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +37,7 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.fit import fit
 from bmz.engine.fit_image import FitRequest
 from bmz.engine.request import RunRequest
-from bmz.process.consensus import LEAST_COUNT, RELIANCE
+from bmz.process.consensus import ranks
 from bmz.results.compare import ResultQuality
 from bmz.testing.package import small_zoo
 from bmz.zoo.settings import ZooSettings
@@ -42,14 +45,25 @@ from bmz.zoo.settings import ZooSettings
 QUALITY = Path(__file__).parents[1] / "model_cards/quality"
 OF_SOURCES = ("<!-- benchmarks/ranking.py --sources -->\n", "<!-- end of sources -->\n")
 
-LEFT_OUT = "without source"
+LEFT_OUT = "without source, beside masks of other models"
 """The networks of a zoo are known to who ranks them; the image is not."""
+
+BOTH_LEFT_OUT = "without source and network, beside masks of other models"
 
 WORKS = 0.5
 """F1 that the best network must reach, for an image to be counted."""
 
 LEAST = 3
 """So many networks must have been run on an image."""
+
+FITTING = (
+    "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018", "stardist-dsb2018-declared",
+    "cellpose-cyto",
+)  # fmt: skip
+"""Of ``../shared/models`` those for which the image of ``--time`` is."""
+
+TWICE = 2
+"""So many of them are there twice, so that there are ten with those of bmz."""
 
 MARKS = ("<!-- benchmarks/ranking.py -->\n", "<!-- end of ranking -->\n")
 
@@ -60,37 +74,31 @@ MEASURES: dict[str, Callable[[ResultQuality], float]] = {
     "agreement": lambda quality: quality.agreement or 0.0,
     "stability": lambda quality: quality.stability or 0.0,
     "plausible": lambda quality: quality.plausible.share if quality.plausible else 0.0,
-    "predicted": lambda quality: quality.predicted.f1 if quality.predicted else 0.0,
     "guess": lambda quality: quality.guess,
 }
 
 
-def ranked_images() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield the source of an image, the true F1 of each network, and the guess that ranks it."""
-    predicted, truth = defaultdict[tuple[str, str], dict[str, float]](dict), {}
+def ranked_images(left_out: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the source of an image, the true F1 of each network, and the guess that ranks it.
+
+    Parameters
+    ----------
+    left_out : column of ``left_out.csv``
+    """
+    images = defaultdict[tuple[str, str], list[tuple[float, float]]](list)
     for row in _rows("left_out.csv"):
-        if row["fault"] == "none":
-            predicted[row["source"], row["image"]][row["network"]] = float(row[LEFT_OUT])
-            truth[row["source"], row["image"], row["network"]] = float(row["f1"])
-    f1 = defaultdict[tuple[str, str], dict[frozenset[str], float]](dict)
-    for row in _rows("agreements.csv"):
-        f1[row["source"], row["image"]][frozenset((row["network"], row["other"]))] = float(
-            row["f1"]
-        )
-    for image, told in predicted.items():
-        networks = sorted(told)
-        known = np.array([truth[*image, network] for network in networks])
-        if len(networks) >= LEAST and known.max() >= WORKS:
-            counts = {name: told[name] ** RELIANCE + LEAST_COUNT for name in networks}
-            agreement = [_relied(name, f1[image], counts) for name in networks]
-            yield image[0], known, (np.array([told[n] for n in networks]) + agreement) / 2
+        if row["fault"] == "none" and row[left_out]:
+            images[row["source"], row["image"]].append((float(row["f1"]), float(row[left_out])))
+    for (source, _), told in images.items():
+        known, guess = np.array(told).T
+        if len(known) >= LEAST and known.max() >= WORKS:
+            yield source, known, guess
 
 
-def _relied(network: str, f1: dict[frozenset[str], float], counts: dict[str, float]) -> float:
-    """Give the agreement of a network with the others, as `relied_agreements` does."""
-    others = [name for name in counts if name != network]
-    total = sum(counts[other] for other in others)
-    return sum(f1[frozenset((network, other))] * counts[other] for other in others) / total
+def order_tau(guess: np.ndarray, known: np.ndarray) -> float:
+    """Give Kendall's tau between places, those of a tie being the same, and the truth."""
+    tau = kendalltau([-place for place in ranks(guess.tolist())], known).statistic
+    return 0.0 if np.isnan(tau) else float(tau)
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -99,41 +107,53 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 def source_lines() -> Iterator[str]:
-    """Yield the table of sources."""
-    taus, regrets = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    chances = defaultdict[str, list[float]](list)
-    for source, known, guess in ranked_images():
-        tau = kendalltau(guess, known).statistic
-        taus[source].append(0.0 if np.isnan(tau) else tau)
-        regrets[source].append(known.max() - known[int(np.argmax(guess))])
-        chances[source].append(known.max() - known.mean())
+    """Yield the table of sources, and how well networks are ranked that were left out, too."""
+    columns = defaultdict[str, list[tuple[float, ...]]](list)
+    for source, known, guess in ranked_images(LEFT_OUT):
+        columns[source].append(_order_figures(known, guess))
     yield "| source | images | Kendall's tau | regret | regret at random |"
     yield "|---|---|---|---|---|"
-    for source in sorted(taus):
-        means = (np.mean(values[source]) for values in (taus, regrets, chances))
-        tau, regret, chance = means
-        yield f"| {source} | {len(taus[source])} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
-    tau, regret, chance = (
-        np.mean([np.mean(values) for values in each.values()]) for each in (taus, regrets, chances)
-    )
-    count = sum(map(len, taus.values()))
-    yield f"| mean of {len(taus)} sources | {count} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
+    for source, values in sorted(columns.items()):
+        yield _order_line(source, len(values), np.mean(values, 0))
+    count = sum(map(len, columns.values()))
+    yield _order_line(f"mean of {len(columns)} sources", count, _source_mean(columns))
+    both = defaultdict[str, list[tuple[float, ...]]](list)
+    for source, known, guess in ranked_images(BOTH_LEFT_OUT):
+        both[source].append(_order_figures(known, guess))
+    yield _order_line("the same, each network left out, too", count, _source_mean(both))
 
 
-def time_line(shared: Path) -> str:
+def _order_figures(known: np.ndarray, guess: np.ndarray) -> tuple[float, float, float]:
+    first = known[int(np.argmax(guess))]
+    return order_tau(guess, known), known.max() - first, known.max() - known.mean()
+
+
+def _source_mean(columns: Mapping[str, list[tuple[float, ...]]]) -> np.ndarray:
+    mean: np.ndarray = np.mean([np.mean(values, 0) for values in columns.values()], 0)
+    return mean
+
+
+def _order_line(name: str, count: int, values: np.ndarray) -> str:
+    tau, regret, chance = values
+    return f"| {name} | {count} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
+
+
+def time_line(shared: Path, seconds: float) -> str:
     """Try ten models on an image of 1024 px, and say how long it took."""
-    models = tuple(map(str, sorted((shared / "models").resolve().glob("*/"))))
+    folders = [(shared / "models" / name).resolve() for name in FITTING]
     tile = tifffile.imread(next((shared / "data/dsb2018/test/images").glob("*.tif")))[:256, :256]
     with tempfile.TemporaryDirectory() as folder, small_zoo(Path(folder)) as zoo:
+        more = [shutil.copytree(path, Path(folder) / f"{path.name}-2") for path in folders[:TWICE]]
+        models = tuple(map(str, [*folders, *more]))
         path = Path(folder) / "a.tif"
         tifffile.imwrite(path, np.tile(tile, (4, 4)))
         settings = ZooSettings(Path(folder) / "cache", index_url=zoo.index_url, models=models)
-        request = FitRequest((path,), tries=10, try_seconds=1e4, trust="confined")
+        request = FitRequest((path,), tries=10, try_seconds=seconds, trust="confined")
         begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
         tried = fit(request, settings).tried
         took, used = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF)
     processor = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-    words = ", ".join(f"{model.id} {model.predicted:.2f}" for model in tried)
+    words = ", ".join(f"{Path(model.id).name} {model.guess:.2f}" for model in tried)
     return f"{len(tried)} models in {took:.0f} s, {processor:.0f} s of processor: {words}"
 
 
@@ -145,9 +165,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the table into this page")
     parser.add_argument("--sources", action="store_true", help="the table of sources; run nothing")
     parser.add_argument("--time", action="store_true", help="how long fit --try takes; no table")
+    parser.add_argument("--seconds", type=float, default=60.0, help="the bound of --time")
     words = parser.parse_args()
     if words.time:
-        print(time_line(words.shared))
+        print(time_line(words.shared, words.seconds))
         return
     if words.sources:
         text = "\n".join(source_lines())
@@ -179,8 +200,7 @@ def main() -> None:
         for quality, f1 in rows:
             order = sorted(f1)
             values = [measure(quality[model]) for model in order]
-            tau = kendalltau(values, [f1[model] for model in order]).statistic
-            taus.append(0.0 if np.isnan(tau) else tau)
+            taus.append(order_tau(np.array(values), np.array([f1[model] for model in order])))
             first = max(order, key=lambda model: measure(quality[model]))
             regrets.append(max(f1.values()) - f1[first])
             firsts.append(f1[first] == max(f1.values()))

@@ -1,9 +1,9 @@
 """Fit the predictors of the quality of a mask, and say how good they are on what they never saw.
 
-``python model_cards/quality/train.py`` with scikit-learn reads ``evidence.csv``, which
-``gather.py`` writes, and writes ``src/bmz/process/quality.npz``, ``left_out.csv`` and the figures
-of the card and of ``docs/explanation/trial.md``. One thread and fixed seeds: the same rows give
-the same arrays.
+``python model_cards/quality/train.py`` with scikit-learn reads ``evidence.csv`` and ``pairs.npz``,
+which ``gather.py`` writes, and writes ``src/bmz/process/quality.npz``, ``left_out.csv`` and the
+figures of the card and of ``docs/explanation/trial.md``. One thread and fixed seeds: the same rows
+give the same arrays.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathlib import Path
 
 import numpy as np
 from forests import (
-    BAD,
-    BINS,
     ENDS,
     FACTS,
-    FALSE_ALARMS,
-    GOOD,
     PAGES,
+    Growth,
     Rows,
+    arrays,
     figures,
     intervals,
-    unknown,
-    weights,
+    left_out,
+    limits,
 )
-from sklearn.ensemble import ExtraTreesRegressor
+from gather import read_pairs
+
+from bmz.process.quality import TIE, RegressionForest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -38,22 +38,31 @@ PICTURE = ROOT / "docs/explanation/trial-reliability.svg"
 MARKS = ("<!-- model_cards/quality/train.py -->\n", "<!-- end of quality -->\n")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+Columns = dict[str, np.ndarray]
+"""What was left out -> what is predicted of each mask then, NaN where nothing is."""
+
 OF_COPIES = ("agrees", "stays", "count_change", "area_change", "above_sample")
 """How the names of the features begin that need changed copies of the image, or the sample."""
 
-TREES, LEAST_IN_LEAF, FEATURES = 60, 2, 0.6
+OF_TRIALS = Growth(trees=32, least_in_leaf=2, features=0.6)
+OF_PLAIN = Growth(trees=16, least_in_leaf=2, features=0.6)
+OF_BOTH = Growth(trees=20, least_in_leaf=2, features=0.6)
+"""Of the many forests that leave out a source and a network."""
 
-TREES_LEFT_OUT = 20
-"""Of each of the many forests that leave out a source and a network."""
+OF_STANDING = Growth(trees=40, least_in_leaf=3, features=0.6, means=True)
 
+SUBSETS = 6
+"""So many choices of some of the networks of an image are rows, too: it is not known how many stand
+beside each other, nor how many of them are good."""
 
+SUBSET_COUNT = 0.5
+"""A row of such a choice counts for so much beside one of all networks."""
+
+BOTH, PLAIN = "source and network", "source and network, without changed copies"
+BESIDE = "source, beside masks of other models"
+BESIDE_BOTH = "source and network, beside masks of other models"
 IN_TURN = ("source", "network")
-"""What is left out in turn, for the limits of the words."""
-
-
-MEDIAN = 0.9
-"""Share of the median in the F1 that is told; the rest is the mean of the forest, so that the
-order stays."""
+"""What is left out."""
 
 
 def read_rows() -> Rows:
@@ -65,126 +74,68 @@ def read_rows() -> Rows:
         [[float(line[name]) if line[name] else np.nan for name in names] for line in lines]
     )
     facts = {name: np.array([line[name] for line in lines]) for name in FACTS[:-1]}
-    return Rows(names, values, np.array([float(line["f1"]) for line in lines]), facts)
+    f1 = np.array([float(line["f1"]) for line in lines])
+    return Rows.all_alike(names, values, f1, facts)
 
 
-def fitted(rows: Rows, chosen: np.ndarray, trees: int = TREES) -> ExtraTreesRegressor:
-    """Fit a forest to some of the rows."""
-    forest = ExtraTreesRegressor(
-        trees, min_samples_leaf=LEAST_IN_LEAF, max_features=FEATURES, random_state=0, n_jobs=1
-    )
-    values = np.float32(np.where(np.isnan(rows.values), unknown(rows), rows.values))
-    return forest.fit(values[chosen], rows.f1[chosen], weights(rows)[chosen])
-
-
-def left_out(rows: Rows, *kept_apart: str) -> np.ndarray:
-    """Predict each row by a forest that saw none of its own kind.
+def standing_rows(rows: Rows, predicted: np.ndarray) -> tuple[Rows, np.ndarray]:
+    """Give how masks stand among those of other networks for the same image.
 
     Parameters
     ----------
-    kept_apart : ``source`` or ``network``, or both
+    predicted : F1 of each row, by a forest that did not see it
+
+    Returns
+    -------
+    Rows, (n,)
+        those of all networks of an image are asked for, those of some of them are learnt from; and
+        which of `rows` each is of
     """
-    values = np.float32(np.where(np.isnan(rows.values), unknown(rows), rows.values))
-    predicted = np.zeros(len(rows.f1))
-    for group in sorted(set(zip(*(rows.facts[fact] for fact in kept_apart), strict=True))):
-        same = [rows.facts[fact] == name for fact, name in zip(kept_apart, group, strict=True)]
-        mine = np.all(same, 0)
-        trees = TREES if len(kept_apart) == 1 else TREES_LEFT_OUT
-        forest = fitted(rows, ~np.any(same, 0), trees)
-        predicted[mine] = forest.predict(values[mine])
-    return predicted.clip(0, 1)
-
-
-def middles(means: np.ndarray, f1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give means of the forest, and what is told at each: near the median of the truth there.
-
-    A mean over trees draws everything towards the middle, and the median has the least mean error.
-    """
-    parts = np.array_split(np.argsort(means), BINS)
-    at = np.array([means[part].mean() for part in parts])
-    median = np.maximum.accumulate([np.median(f1[part]) for part in parts])
-    ends = np.array([0.0, *at, 1.0]), np.array([0.0, *median, 1.0])
-    return ends[0], MEDIAN * ends[1] + (1 - MEDIAN) * ends[0]
-
-
-def told(means: np.ndarray, f1: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Give what would be told of each row, where `middles` did not see its own group."""
-    values = np.zeros(len(f1))
-    for group in np.unique(groups):
-        mine = groups == group
-        values[mine] = np.interp(means[mine], *middles(means[~mine], f1[~mine]))
-    return values
-
-
-def limits(f1: np.ndarray, *predictions: np.ndarray) -> tuple[float, float]:
-    """Choose up to where a mask is called likely wrong, and from where likely good.
-
-    It is good from where 9 of 10 masks that are predicted so have an F1 of 0.5 or more.
-
-    Parameters
-    ----------
-    predictions : in none of them more than `FALSE_ALARMS` are called wrong; the first tells what
-        is good
-    """
-    wrong = min(float(np.quantile(each[f1 > GOOD], FALSE_ALARMS)) for each in predictions)
-    at, low, _ = intervals(predictions[0], f1)
-    many = np.linspace(0, 1, 1001)
-    sure = many[np.interp(many, at, low) >= BAD]
-    return wrong, max(float(sure[0]) if len(sure) else 1.0, wrong + 0.01)
-
-
-def arrays(rows: Rows, means: np.ndarray, chosen: tuple[float, float]) -> dict[str, np.ndarray]:
-    """Give a predictor as `bmz.process.quality` reads it.
-
-    Parameters
-    ----------
-    means : of forests that did not see the row
-    chosen : see `limits`
-    """
-    ends = middles(means, rows.f1)
-    predicted = np.interp(means, *ends)
-    trees = [estimator.tree_ for estimator in fitted(rows, rows.f1 >= 0).estimators_]
-    starts = np.cumsum([0, *(tree.node_count for tree in trees)])
-    inner = [tree.children_left >= 0 for tree in trees]
-    shift = list(zip(trees, starts, inner, strict=False))
-    # scikit-learn numbers nodes from the root to the left first
-    assert all((t.children_left[i] == np.flatnonzero(i) + 1).all() for t, _, i in shift)
-    at, low, high = intervals(predicted, rows.f1)
-    wrong, good = chosen
-    return {
-        "names": np.array(" ".join(rows.names)),
-        "unknown": unknown(rows),
-        "roots": starts[:-1].astype(np.int32),
-        "feature": np.concatenate([np.where(i, t.feature, -1) for t, _, i in shift]).astype(
-            np.int8
-        ),
-        "threshold": np.concatenate(
-            [np.where(i, t.threshold, t.value[:, 0, 0]) for t, _, i in shift]
-        ).astype(np.float32),
-        "right": np.concatenate([np.where(i, t.children_right + s, 0) for t, s, i in shift]).astype(
-            np.int32
-        ),
-        "means": np.float32(ends[0]),
-        "middles": np.float32(ends[1]),
-        "at": np.float32(at),
-        "low": np.float32(low),
-        "high": np.float32(high),
-        "wrong": np.float32(wrong),
-        "good": np.float32(good),
+    place = {
+        tuple(rows.facts[fact][i] for fact in ("source", "image", "network")): i
+        for i in np.flatnonzero(rows.facts["fault"] == "none")
     }
+    rng = np.random.default_rng(0)
+    told, own, counts = list[dict[str, float]](), list[int](), list[float]()
+    for image, (networks, pairs) in read_pairs().items():
+        at = [place[*image, network] for network in networks]
+        sizes = rng.integers(2, max(len(at), 3), SUBSETS)
+        some = [rng.permutation(len(at))[:size] for size in sizes if size < len(at)]
+        for members in (np.arange(len(at)), *some):
+            mine = [at[member] for member in members]
+            told += pairs.among(members.tolist()).evidence(predicted[mine].tolist())
+            own += mine
+            counts += [1.0 if len(members) == len(at) else SUBSET_COUNT] * len(mine)
+    names, chosen = tuple(told[0]), np.array(own)
+    values = np.array([[each[name] for name in names] for each in told])
+    facts = {name: column[chosen] for name, column in rows.facts.items()}
+    weight = np.array(counts)
+    return Rows(names, values, rows.f1[chosen], facts, weight, weight == 1), chosen
+
+
+def standing(rows: Rows, predicted: np.ndarray, *kept_apart: str) -> np.ndarray:
+    """Predict each row by how it stands among others, NaN where it stands alone."""
+    beside, own = standing_rows(rows, predicted)
+    result = np.full(len(rows.f1), np.nan)
+    values = left_out(beside, *kept_apart, growth=OF_STANDING, told=RegressionForest.mean)
+    result[own[beside.asked]] = values[beside.asked]
+    return result
 
 
 def tables(
-    rows: Rows, predictions: dict[str, np.ndarray], chosen: dict[str, tuple[float, float]]
+    rows: Rows, predictions: Columns, chosen: dict[str, tuple[float, float]]
 ) -> Iterator[str]:
     """Yield the lines of the figures."""
     heads = ("left out", "Spearman", "mean error", "of F1 < 0.5 called likely wrong")
     more = ("of F1 > 0.75 called so", "of those called likely good F1 >= 0.5")
     yield "| " + " | ".join((*heads, *more)) + " |"
     yield "|" + "---|" * 6
-    predicted = predictions["source and network"]
+    predicted = predictions[BOTH]
     for name, values in predictions.items():
-        yield figures(name, values, rows.f1, chosen[name])
+        known = ~np.isnan(values)
+        yield figures(name, values[known], rows.f1[known], chosen[name])
+    yield ""
+    yield order_line(rows, predictions[BESIDE])
     yield ""
     for fact in ("source", "network", "fault"):
         yield f"| {fact} | masks | true F1 | predicted | mean error |"
@@ -204,6 +155,20 @@ def tables(
             low, high = np.quantile(rows.f1[mine], ENDS)
             span, mean = f"{start:.1f} to {stop:.1f}", rows.f1[mine].mean()
             yield f"| {span} | {mine.sum()} | {mean:.2f} | {low:.2f}, {high:.2f} |"
+
+
+def order_line(rows: Rows, predicted: np.ndarray) -> str:
+    """Say how often two masks of an image are in the right order, near each other and else."""
+    images = list(zip(rows.facts["source"], rows.facts["image"], strict=True))
+    known = np.flatnonzero(~np.isnan(predicted))
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for one, other in itertools.combinations(known.tolist(), 2):
+        if images[one] == images[other] and rows.f1[one] != rows.f1[other]:
+            apart = predicted[one] - predicted[other]
+            right[abs(apart) < TIE].append((rows.f1[one] - rows.f1[other]) * apart > 0)
+    near, far = (f"{np.mean(right[tie]):.0%} of {len(right[tie])}" for tie in (True, False))
+    told = f"whose predictions differ by less than {TIE:g}, and in {far} others."
+    return f"Of two masks of an image the better one is predicted to be better in {near} {told}"
 
 
 PLOT = 300
@@ -241,33 +206,42 @@ def diagram(predicted: np.ndarray, f1: np.ndarray) -> str:
     )
 
 
+def _written(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"
+
+
 def main() -> None:
     """Fit, write the arrays, and the figures."""
     from pages import write_between  # of the benchmarks
 
     rows = read_rows()
     plain = rows.without(OF_COPIES)
-    means = {
-        "source and network": left_out(rows, "source", "network"),
-        "source": left_out(rows, "source"),
-        "network": left_out(rows, "network"),
-        "source and network, without changed copies": left_out(plain, "source", "network"),
+    predictions = {
+        BOTH: left_out(rows, "source", "network", growth=OF_BOTH),
+        "source": left_out(rows, "source", growth=OF_TRIALS),
+        "network": left_out(rows, "network", growth=OF_TRIALS),
+        PLAIN: left_out(plain, "source", "network", growth=OF_BOTH),
     }
-    groups = {name: rows.facts["network" if name == "network" else "source"] for name in means}
-    predictions = {name: told(values, rows.f1, groups[name]) for name, values in means.items()}
-    *with_copies, last = predictions
-    chosen = dict.fromkeys(with_copies, limits(rows.f1, *(predictions[name] for name in IN_TURN)))
-    chosen[last] = limits(rows.f1, predictions[last])
-    tried = arrays(rows, means["source and network"], chosen["source"])
-    still = arrays(plain, means[last], chosen[last])
+    predictions[BESIDE] = standing(rows, predictions["source"], "source")
+    predictions[BESIDE_BOTH] = standing(rows, predictions[BOTH], "source", "network")
+    tried = limits(rows.f1, *(predictions[name] for name in IN_TURN))
+    still = limits(rows.f1, predictions[PLAIN])
+    known = ~np.isnan(predictions[BESIDE])
+    among = limits(rows.f1[known], predictions[BESIDE][known], predictions[BESIDE_BOTH][known])
+    beside, own = standing_rows(rows, predictions["source"])
+    parts = {
+        "tried": arrays(rows, predictions[BOTH], tried, OF_TRIALS),
+        "plain": arrays(plain, predictions[PLAIN], still, OF_PLAIN),
+        "among": arrays(beside, predictions[BESIDE_BOTH][own], among, OF_STANDING),
+    }
     np.savez_compressed(
         ARRAYS,
-        **{f"tried_{key}": value for key, value in tried.items()},
-        **{f"plain_{key}": value for key, value in still.items()},
+        **{f"{part}_{key}": value for part, of in parts.items() for key, value in of.items()},
     )
+    chosen = dict.fromkeys(predictions, tried) | {PLAIN: still, BESIDE: among, BESIDE_BOTH: among}
     text = "\n".join(tables(rows, predictions, chosen))
     print(text)
-    PICTURE.write_text(diagram(predictions["source and network"], rows.f1), encoding="utf-8")
+    PICTURE.write_text(diagram(predictions[BOTH], rows.f1), encoding="utf-8")
     for page in PAGES:
         write_between(page, MARKS, text)
     with (HERE / "left_out.csv").open("w", newline="", encoding="utf-8") as file:
@@ -275,7 +249,7 @@ def main() -> None:
         lines.writerow([*FACTS, *(f"without {name}" for name in predictions)])
         for i, f1 in enumerate(rows.f1):
             words = [rows.facts[fact][i] for fact in FACTS[:-1]]
-            values = [f"{predicted[i]:.4f}" for predicted in predictions.values()]
+            values = [_written(predicted[i]) for predicted in predictions.values()]
             lines.writerow([*words, f"{f1:.4f}", *values])
 
 

@@ -51,7 +51,7 @@ STRENGTH = 0.002
 """Of the weights against their penalty."""
 
 CLEAN = 2.5
-"""An image as it is counts for so much beside one with a fault."""
+"""An image as it is, of what its network is made for, counts for so much beside any other."""
 
 BINS = 10
 WORST = 0.1
@@ -141,7 +141,8 @@ def fitted(rows: Objects, chosen: np.ndarray) -> ObjectModel:
     whole = slopes[0] + slopes[1:]
     of_objects = [whole[0], *np.diff(whole, axis=0)]
     of_plane = solved[own * (len(parts) + 1) : -1] * PLANE_SHARE
-    return ObjectModel(middle, spread, knots, np.concatenate([*of_objects, of_plane]), solved[-1])
+    weights = np.concatenate([*of_objects, of_plane])
+    return ObjectModel(middle, spread, knots, weights, solved[-1], {})
 
 
 def logistic(
@@ -180,33 +181,62 @@ def confidences(model: ObjectModel, rows: Objects, mine: np.ndarray) -> np.ndarr
     return given
 
 
-def calibrated(model: ObjectModel, slope: float, shift: float) -> ObjectModel:
-    """Give a model whose log odds are bent to what was seen on sources that were left out."""
-    return replace(model, weights=model.weights * slope, constant=model.constant * slope + shift)
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """What is done with log odds, to fit what was seen on sources that were left out (Platt 1999).
+
+    Parameters
+    ----------
+    slope, shift : of the log odds
+    findings : (q,) by how much a finding of the check changes those of all objects
+    """
+
+    slope: float
+    shift: float
+    findings: np.ndarray
+
+    @classmethod
+    def fitted(cls, chances: np.ndarray, rows: Objects, chosen: np.ndarray) -> Bend:
+        """Fit it to the objects of the chosen masks."""
+        mine = rows.of(chosen)
+        clean = (rows.facts["fault"] == "none") & rows_near(rows)
+        weights = np.where(clean, CLEAN, 1.0)[rows.mask[mine]]
+        terms = np.column_stack([_odds(chances), _gravities(rows)])[mine]
+        model = LogisticRegression(C=1e2).fit(terms, rows.true[mine], weights)
+        slope, *findings = model.coef_[0].tolist()
+        return cls(slope, float(model.intercept_[0]), np.array(findings))
+
+    def base(self, chances: np.ndarray) -> np.ndarray:
+        """Bend chances; what the check found is left out."""
+        return 1 / (1 + np.exp(-(self.slope * _odds(chances) + self.shift)))
+
+    def whole(self, chances: np.ndarray, rows: Objects, mine: np.ndarray) -> np.ndarray:
+        """Bend chances of some of the objects."""
+        odds = _odds(self.base(chances)) + _gravities(rows)[mine] @ self.findings
+        return 1 / (1 + np.exp(-odds))
+
+    def of(self, model: ObjectModel) -> ObjectModel:
+        """Give a model that is bent so."""
+        constant = model.constant * self.slope + self.shift
+        return replace(model, weights=model.weights * self.slope, constant=constant)
 
 
-def calibration(chances: np.ndarray, rows: Objects, chosen: np.ndarray) -> tuple[float, float]:
-    """Find the slope and the shift of log odds (Platt 1999) that fit what is true."""
-    odds = np.log(chances.clip(1e-6, 1 - 1e-6) / (1 - chances.clip(1e-6, 1 - 1e-6)))
-    mine = rows.of(chosen)
-    weights = np.where(rows.facts["fault"] == "none", CLEAN, 1.0)[rows.mask[mine]]
-    model = LogisticRegression(C=1e6).fit(odds[mine, None], rows.true[mine], weights)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
-
-
-def bent(chances: np.ndarray, slope: float, shift: float) -> np.ndarray:
-    """Apply a calibration to chances."""
+def _odds(chances: np.ndarray) -> np.ndarray:
     safe = chances.clip(1e-6, 1 - 1e-6)
-    return 1 / (1 + np.exp(-(slope * np.log(safe / (1 - safe)) + shift)))
+    return np.log(safe / (1 - safe))
 
 
-def left_out(rows: Objects) -> tuple[np.ndarray, np.ndarray]:
+def _gravities(rows: Objects) -> np.ndarray:
+    return rows.flags[rows.mask]
+
+
+def left_out(rows: Objects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict each object by a model that saw neither its source nor its network.
 
     Returns
     -------
-    (n,), (n,)
-        as the model gives it; and bent by the calibration of what was predicted for other sources
+    (n,), (n,), (n,)
+        as the model gives it; bent by what was predicted for other sources; and with the findings
     """
     sources, networks = rows.facts["source"], rows.facts["network"]
     plain = np.zeros(len(rows.true))
@@ -216,11 +246,12 @@ def left_out(rows: Objects) -> tuple[np.ndarray, np.ndarray]:
             if rows.of(here).any():
                 model = fitted(rows, (sources != source) & (networks != network))
                 plain[rows.of(here)] = confidences(model, rows, rows.of(here))
-    result = np.zeros_like(plain)
+    base, whole = np.zeros_like(plain), np.zeros_like(plain)
     for source in np.unique(sources):
-        bend = calibration(plain, rows, rows_near(rows) & (sources != source))
-        result[rows.of(sources == source)] = bent(plain[rows.of(sources == source)], *bend)
-    return plain, result
+        bend, mine = Bend.fitted(plain, rows, sources != source), rows.of(sources == source)
+        base[mine] = bend.base(plain[mine])
+        whole[mine] = bend.whole(plain[mine], rows, mine)
+    return plain, base, whole
 
 
 def rows_near(rows: Objects) -> np.ndarray:
@@ -291,7 +322,7 @@ def tables(rows: Objects, chances: np.ndarray) -> Iterator[str]:
     yield ""
     yield "| confidence | objects | true |"
     yield "|---|---|---|"
-    for low, count, _, share in bins_of(chances[rows.of(near)], rows.true[rows.of(near)]):
+    for low, count, _, share in bins_of(chances, rows.true):
         yield f"| {low:.1f} to {low + 1 / BINS:.1f} | {count} | {share:.0%} |"
 
 
@@ -351,7 +382,7 @@ def run_rows(rows: Objects, chances: np.ndarray) -> train.Rows:
     ]
     names = (*PLANE_FEATURES, *confidence_features(np.ones(1)), *rows.flag_names)
     values = np.concatenate([rows.planes, np.array(of_masks), rows.flags], 1)
-    return train.Rows(names, values, rows.f1, rows.facts)
+    return train.Rows.all_alike(names, values, rows.f1, rows.facts)
 
 
 def main() -> None:
@@ -359,13 +390,14 @@ def main() -> None:
     from pages import write_between  # of the benchmarks
 
     rows = read_objects()
-    plain, chances = left_out(rows)
+    plain, base, chances = left_out(rows)
     everyone = np.ones(len(rows.f1), bool)
-    bend = calibration(plain, rows, rows_near(rows))
-    model = calibrated(fitted(rows, everyone), *bend)
-    runs = run_rows(rows, chances)
-    predicted = train.left_out(runs)
-    forest = train.arrays(runs, predicted)
+    bend = Bend.fitted(plain, rows, everyone)
+    model = bend.of(fitted(rows, everyone))
+    runs = run_rows(rows, base)
+    predicted = train.left_out(runs, "source", "network", growth=train.OF_RUNS)
+    limits = train.limits(runs.f1, predicted)
+    forest = train.arrays(runs, predicted, limits, train.OF_RUNS)
     np.savez_compressed(
         ARRAYS,
         middle=np.float32(model.middle),
@@ -373,9 +405,10 @@ def main() -> None:
         knots=np.float32(model.knots),
         weights=np.float32(model.weights),
         constant=np.float32(model.constant),
+        finding_names=np.array(" ".join(rows.flag_names)),
+        findings=np.float32(bend.findings),
         **{f"run_{name}": value for name, value in forest.items()},
     )
-    limits = train.limits(predicted, runs.f1)
     heads = ("left out", "Spearman", "mean error", "of F1 < 0.5 called likely wrong")
     more = ("of F1 > 0.75 called so", "of those called likely good F1 >= 0.5")
     mask_lines = [
@@ -387,8 +420,7 @@ def main() -> None:
         [*tables(rows, chances), "", "The mask as a whole, in every run:", "", *mask_lines]
     )
     print(text)
-    near = rows.of(rows_near(rows))
-    DIAGRAM.write_text(diagram(chances[near], rows.true[near]), encoding="utf-8")
+    DIAGRAM.write_text(diagram(chances, rows.true), encoding="utf-8")
     for page in train.PAGES:
         write_between(page, MARKS, text)
 

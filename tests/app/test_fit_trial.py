@@ -53,13 +53,45 @@ def test_models_that_were_tried_come_first_the_best_mask_on_top(
     first, second = tried.models[:2]
     assert first.id.startswith("starter/")
     assert first.trials[0].quality.word == "likely good"
-    assert first.predicted >= second.predicted > 0
+    assert first.guess >= second.guess > 0
+    assert first.beside is not None
+    assert 0 < (first.agreement or 0) <= 1
     assert len(tried.tried) == 2
-    assert "likely good (0." in fit_table(tried)[0][4]
+    assert "likely good (" in fit_table(tried)[0][4]
     document = json.loads(fit_json(tried))["models"]
     assert document[0]["trials"][0]["word"] == "likely good"
+    assert document[0]["predicted"]["f1"] == pytest.approx(first.guess, abs=1e-3)
+    assert document[2]["predicted"] is None
     assert all(model["trials"] == [] for model in document[2:])
     assert tried.exit_status == 0
+
+
+def test_the_best_two_are_tried_on_more_crops_of_a_large_image(
+    settings: ZooSettings, tmp_path: Path
+) -> None:
+    tried = ranking(settings, nuclei(400, 9), tmp_path, tries=3).tried
+
+    crops = [len(model.trials[0].crops) for model in tried]
+    assert sorted(crops, reverse=True)[:2] == [3, 3]
+    assert all(count == 1 for count in sorted(crops, reverse=True)[2:])
+    sides = {stop - start for crop in tried[0].trials[0].crops for start, stop in crop.box.values()}
+    assert sides == {192}
+
+
+def test_models_that_hardly_differ_are_told_to_be_a_tie(
+    settings: ZooSettings, tmp_path: Path
+) -> None:
+    tried = ranking(settings, nuclei(), tmp_path)
+    first, second = tried.tried
+    assert first.beside is not None
+
+    near = replace(second, beside=replace(first.beside, f1=first.beside.f1 - 0.04))
+    far = replace(second, beside=replace(first.beside, f1=first.beside.f1 - 0.06))
+
+    assert replace(tried, models=(first, near)).tied == (near,)
+    assert replace(tried, models=(first, far)).tied == ()
+    words = [text for _, text in fit_summary(replace(tried, models=(first, near)))]
+    assert f"a tie with {first.id}: {near.id}" in words
 
 
 def test_where_no_mask_is_good_that_is_said(settings: ZooSettings, tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from scipy import ndimage
 from tests.engine.test_trial import STARTER, nuclei
 
 from bmz.base.arrays import AnyArray
-from bmz.engine.file_trial import TrialExtent, try_file
+from bmz.engine.file_trial import Trial, TrialExtent, try_file
 from bmz.engine.setup import opened, prepare
-from bmz.engine.trial import Trial
 from bmz.results.images import Cure
 
 pytest.importorskip("onnxruntime")

@@ -10,10 +10,21 @@ import numpy as np
 import pytest
 
 from bmz.base.arrays import AnyArray
+from bmz.engine.file_trial import (
+    ALL_CROPS,
+    CROP_PX,
+    LEAST_CROP_PX,
+    NothingToTry,
+    Trial,
+    TrialExtent,
+    crop_boxes,
+    side_for,
+    try_image,
+)
 from bmz.engine.image_header import given_image
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
-from bmz.engine.trial import CHANGES, CROP_PX, NothingToTry, Trial, crop_boxes, try_image
+from bmz.engine.trial import CHANGES, FEW_CHANGES
 from bmz.image.region import HeldImage
 
 pytest.importorskip("onnxruntime")
@@ -37,10 +48,38 @@ def held(array: AnyArray, axes: str) -> HeldImage:
     return HeldImage(image.info, image.read(image.info))
 
 
-def trial_of(array: AnyArray, axes: str = "yx", request: RunRequest = STARTER) -> Trial:
+def trial_of(
+    array: AnyArray,
+    axes: str = "yx",
+    request: RunRequest = STARTER,
+    extent: TrialExtent = ALL_CROPS,
+) -> Trial:
     setup = prepare(replace(request, axes=axes))
     with closing(opened(setup)) as backend:
-        return try_image(setup, held(array, axes), backend)
+        return try_image(setup, held(array, axes), backend, extent=extent)
+
+
+def test_small_objects_need_small_crops() -> None:
+    assert side_for([]) == side_for([40.0]) == CROP_PX
+    assert side_for([5.0, 9.0]) == LEAST_CROP_PX
+    assert side_for([5.0, 20.0]) == 320
+
+
+def test_a_network_that_is_slow_is_run_on_fewer_changed_copies() -> None:
+    image = nuclei(100)
+
+    (few,) = trial_of(image, extent=TrialExtent(slow_s=0.0)).crops
+    (every,) = trial_of(image).crops
+
+    assert set(few.tried.copies) == set(FEW_CHANGES)
+    assert set(every.tried.copies) == set(CHANGES)
+
+
+def test_as_many_crops_are_tried_as_asked_of_the_side_that_is_asked() -> None:
+    trial = trial_of(nuclei(400), extent=TrialExtent(most=1, side_px=200))
+
+    (crop,) = trial.crops
+    assert {along.stop - along.start for along in crop.box.values()} == {200}
 
 
 def test_a_changed_copy_comes_back_to_its_grid() -> None:

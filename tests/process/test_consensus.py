@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from bmz.base.arrays import AnyArray
 from bmz.process.consensus import (
+    MOST_PARTNERS,
+    MaskPairs,
     Plausibility,
     agreements,
     consensus,
     f1_between,
     plausibility,
+    ranks,
+    standings,
     supports,
 )
 from bmz.process.matching import match_labels
@@ -187,3 +191,67 @@ def test_where_every_object_is_cut_nothing_is_odd() -> None:
 
     assert found == Plausibility(2, 0.0, None)
     assert found.share == 1
+
+
+def test_pairs_of_masks_tell_what_they_share() -> None:
+    pairs = MaskPairs.of([squares(0, 10, 20), squares(0, 10), squares(0, 40)])
+
+    assert pairs.objects.tolist() == [3, 2, 2]
+    assert pairs.f1[0, 1] == pytest.approx(0.8)
+    assert [part.tolist() for part in pairs.shared] == [
+        [[False] * 3, [True, True, False], [True, False, False]],
+        [[True, True], [False, False], [True, False]],
+        [[True, False], [True, False], [False, False]],
+    ]
+
+
+def test_some_of_the_pairs_are_those_of_some_of_the_masks() -> None:
+    masks = [squares(0, 10, 20), squares(0, 10), squares(0, 40), squares()]
+    some = MaskPairs.of(masks).among([3, 0, 2])
+
+    assert some.evidence([0.1, 0.9, 0.5]) == MaskPairs.of([masks[3], masks[0], masks[2]]).evidence(
+        [0.1, 0.9, 0.5]
+    )
+
+
+def test_a_mask_that_is_predicted_to_be_good_counts_more_for_the_others() -> None:
+    pairs = MaskPairs.of([squares(0, 10), squares(0, 10), squares(30, 40)])
+
+    by_good, by_bad = pairs.agreements([0.9, 0.9, 0.1]), pairs.agreements([0.9, 0.1, 0.9])
+    assert by_good[0] == pytest.approx(1, abs=0.01)
+    assert by_bad[0] == pytest.approx(0, abs=0.01)
+
+
+def test_beside_masks_that_have_the_same_objects_more_is_predicted() -> None:
+    alike, apart = [squares(0, 10, 20)] * 3, [squares(5, 15), squares(30), squares(0, 10, 20)]
+
+    best = standings(alike, [0.7, 0.7, 0.7])[2]
+    worst = standings(apart, [0.7, 0.7, 0.7])[2]
+
+    assert best is not None
+    assert worst is not None
+    assert best.f1 > worst.f1
+    assert standings([squares(0)], [0.7]) == [None]
+
+
+def test_of_a_large_sweep_each_mask_is_compared_with_some() -> None:
+    pairs = MaskPairs.of([squares(0)] * (MOST_PARTNERS + 3))
+
+    known = ~np.isnan(pairs.f1)
+    assert known.any(1).all()
+    assert known.sum(1).min() == MOST_PARTNERS
+    assert pairs.agreements([0.5] * len(known)).tolist() == [1.0] * len(known)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "places"),
+    [
+        ([0.5, 0.9, 0.88, 0.1], [3, 1, 1, 4]),
+        ([0.9, 0.86, 0.83, 0.81], [1, 1, 3, 3]),
+        ([], []),
+    ],
+)
+def test_predictions_that_hardly_differ_have_one_place(
+    predicted: list[float], places: list[int]
+) -> None:
+    assert ranks(predicted) == places

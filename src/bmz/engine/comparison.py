@@ -42,10 +42,11 @@ from bmz.image.region import HeldImage, read_image
 from bmz.predict.backend import Backend
 from bmz.process.consensus import (
     MOST_PARTNERS,
+    Standing,
     consensus,
     f1_between,
     plausibility,
-    relied_agreements,
+    standings,
 )
 from bmz.process.mask_evidence import evidence_of
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
@@ -451,12 +452,10 @@ def sorted_results(
         masks = [np.asarray(result.labels) for result in labelled]
         if MAJORITY <= len(masks) <= MOST_PARTNERS:
             majority = consensus(masks)
-        agreement_of = relied_agreements(
-            masks, [result.quality.predicted_f1 for result in labelled]
-        )
+        known = standings(masks, [result.quality.predicted_f1 for result in labelled])
         rated = [
-            _with_agreement(result, mask, agreement, majority)
-            for result, mask, agreement in zip(labelled, masks, agreement_of, strict=True)
+            _with_standing(result, mask, standing, majority)
+            for result, mask, standing in zip(labelled, masks, known, strict=True)
         ]
     else:
         rated = [_with_truth(result, truth) for result in labelled]
@@ -466,14 +465,16 @@ def sorted_results(
     return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
 
 
-def _with_agreement(
-    result: SettingResult, mask: AnyArray, agreement: float, majority: AnyArray | None
+def _with_standing(
+    result: SettingResult, mask: AnyArray, standing: Standing | None, majority: AnyArray | None
 ) -> SettingResult:
-    quality = replace(
-        result.quality,
-        agreement=None if np.isnan(agreement) else float(agreement),
-        consensus=None if majority is None else f1_between(mask, majority),
-    )
+    quality = result.quality
+    if standing is not None:
+        quality = replace(quality, agreement=standing.agreement)
+        if quality.predicted is not None:
+            quality = replace(quality, predicted=predictor("among").at_f1(standing.f1))
+    if majority is not None:
+        quality = replace(quality, consensus=f1_between(mask, majority))
     return replace(result, quality=quality)
 
 

@@ -1,27 +1,40 @@
-"""A model tried on an image of a file, and where its mask is not good, a cure looked for."""
+"""A model tried on crops of an image, and where its mask is not good, a cure looked for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isnan
+from math import inf
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from bmz.base.arrays import AnyArray
-from bmz.base.errors import BmzError
+from bmz.base.errors import BmzError, CouldNotTell, not_none
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
-from bmz.engine.image_header import check_file_header
+from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_file_header
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, with_options
-from bmz.engine.trial import MOST_CROPS, Trial, crop_of, tried, try_image
-from bmz.image.region import ImageSource, open_image
+from bmz.engine.trial import CHANGES, Tried, tried
+from bmz.image.info import ImageInfo
+from bmz.image.pixels import Pixels
+from bmz.image.region import ImageSource, choose_tiles, open_image
 from bmz.predict.backend import Backend
-from bmz.process.consensus import relied_agreements
-from bmz.process.quality import predictor
-from bmz.results.images import Cure
+from bmz.process.consensus import Standing, standings
+from bmz.process.quality import Quality, predictor
+from bmz.results.images import Cure, ImageTrial, TriedCrop
+
+MOST_CROPS, CROP_PX = 3, 512
+"""Of an image so many crops are tried, each of so many px a side at the most."""
+
+LEAST_CROP_PX, CROP_DIAMETERS = 192, 16
+"""Side of a crop that has to be small: so many diameters of an object, and not less."""
+
+STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
+"""Sides of a crop of a stack."""
 
 SCALES = (0.5, 0.7, 1.4, 2.0)
 """Factors of the scale that are looked through for a cure."""
@@ -40,6 +53,219 @@ MOST_SECONDS = 60.0
 
 LEAST_GAIN = 0.1
 """A cure is proposed when the predicted F1 rises by so much."""
+
+
+@dataclass(frozen=True)
+class CropTrial:
+    """How a model does on one crop.
+
+    Parameters
+    ----------
+    box : axis -> where the crop lies in the image
+    tried : what was made of it
+    quality : that of its labels, as predicted
+    """
+
+    box: Mapping[str, slice]
+    tried: Tried
+    quality: Quality
+
+    @property
+    def objects(self) -> int:
+        """Count the objects."""
+        labels = not_none(self.tried.result.labels)
+        return len(np.unique(labels[labels > 0]))
+
+    def summary(self) -> TriedCrop:
+        """Give what the trial told of the crop, without pixels."""
+        box = {axis: (along.start, along.stop) for axis, along in self.box.items()}
+        return TriedCrop(box, self.objects, self.quality)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a model does on crops of an image; there is at least one.
+
+    Parameters
+    ----------
+    quality : over all of them
+    """
+
+    crops: tuple[CropTrial, ...]
+    quality: Quality
+
+    @classmethod
+    def of(cls, crops: Sequence[CropTrial]) -> Trial:
+        """Predict the mean of crops."""
+        mean = fmean(crop.quality.f1 for crop in crops)
+        return cls(tuple(crops), predictor("tried").at_f1(mean))
+
+    @property
+    def worst(self) -> CropTrial:
+        """The crop with the lowest prediction."""
+        return min(self.crops, key=lambda crop: crop.quality.f1)
+
+    def summary(self, picture: Path | None = None, cure: Cure | None = None) -> ImageTrial:
+        """Give what the trial told, without pixels.
+
+        Parameters
+        ----------
+        picture : of the worst crop, where there is one
+        cure : see `find_cure`
+        """
+        crops = sorted(self.crops, key=lambda crop: crop.quality.f1)
+        return ImageTrial(tuple(crop.summary() for crop in crops), self.quality, picture, cure)
+
+
+@dataclass(frozen=True)
+class TrialExtent:
+    """How much of an image is tried.
+
+    Parameters
+    ----------
+    most : so many crops, of those where most is to be seen
+    side_px : of a crop of a plane
+    slow_s : see `tried`
+    cure : look for one where the mask is not likely to be good; see
+        `bmz.engine.file_trial.find_cure`
+    """
+
+    most: int = MOST_CROPS
+    side_px: int = CROP_PX
+    slow_s: float = inf
+    cure: bool = False
+
+    def within(self, seconds: float) -> TrialExtent:
+        """Give the same for a model that has so many seconds for all crops and their copies."""
+        return replace(self, slow_s=max(seconds, 0.0) / (1 + len(CHANGES)) / self.most)
+
+
+ALL_CROPS = TrialExtent()
+"""As many crops as usual, and no cure."""
+
+
+def side_for(diameters: Sequence[float]) -> int:
+    """Give the side of a crop that is as small as the objects of an image allow, px.
+
+    Parameters
+    ----------
+    diameters : of objects, px, as they were measured in each channel; may be none
+    """
+    if not diameters:
+        return CROP_PX
+    return int(np.clip(CROP_DIAMETERS * max(diameters), LEAST_CROP_PX, CROP_PX))
+
+
+def try_image(
+    setup: RunSetup,
+    image: ImageSource,
+    backend: Backend,
+    listener: Listener = nobody,
+    *,
+    extent: TrialExtent = ALL_CROPS,
+) -> Trial:
+    """Run a model on crops of an image, and predict the quality of its labels.
+
+    Parameters
+    ----------
+    setup : its request forces the run, and has a number as scale or none
+    listener : is told of the crops
+    extent : which crops
+
+    Raises
+    ------
+    NothingToTry
+        The recipe makes no objects.
+    BmzError
+        The image does not fit, or the network fails.
+    """
+    if not setup.labelling.numbers_objects:
+        raise NothingToTry(setup.request.model)
+    boxes = crop_boxes(image, setup.model.space, extent.side_px)[: extent.most]
+    crops = []
+    for number, box in enumerate(boxes):
+        listener(Progress("crops", number, len(boxes), image.info.given_name))
+        crop = crop_of(image.info, image.region(box))
+        done = tried(setup, crop, backend, slow_s=extent.slow_s)
+        crops.append(CropTrial(box, done, predictor("tried").quality(done.evidence)))
+    listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
+    return Trial.of(crops)
+
+
+class NothingToTry(CouldNotTell):
+    """A model, as it was asked for, numbers no objects."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"'{model}' makes no objects whose mask could be judged",
+            hint="--recipe NAME chooses a label recipe",
+            code="trial.no-objects",
+        )
+
+
+def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
+    """Give pixels that were cut out of an image as an image of its own."""
+    part = replace(
+        info, axes="".join(pixels.axes), shape=pixels.shape, alone=None, further={}, stack=None,
+        taken={},
+    )  # fmt: skip
+    return GivenImage(part, np.asarray(pixels))
+
+
+def crop_boxes(image: ImageSource, space: str, side_px: int = CROP_PX) -> list[dict[str, slice]]:
+    """Choose where an image is tried: where most is to be seen, and not twice in one place.
+
+    Of an image that is small it is the whole. The same image gives the same crops.
+
+    Parameters
+    ----------
+    space : axes of the model, ``yx`` or ``zyx``
+    side_px : of a crop of a plane
+
+    Returns
+    -------
+    list of dict
+        axis -> slice; at most `MOST_CROPS`, along t and z one plane where the model has no z
+    """
+    sizes = image.info.sizes
+    sides = STACK_PX if "z" in space else {"y": side_px, "x": side_px}
+    wholes, lengths = choose_tiles({**dict.fromkeys("tzyx", 1), **sizes}, SAMPLE_PX)
+    spreads = []
+    for tile in wholes:
+        start = {"t": tile.t, "z": tile.z, "y": tile.y, "x": tile.x}
+        within = {"y": lengths[0], "x": lengths[1]}
+        plane = {a: slice(start[a], start[a] + within.get(a, 1)) for a in start if a in sizes}
+        pixels = np.asarray(image.region(plane)).reshape(-1, *lengths)
+        for corner in _corners(lengths, sides["y"], sides["x"]):
+            cut = tuple(slice(a, a + sides[b]) for a, b in zip(corner, "yx", strict=True))
+            at = {**start, "y": start["y"] + corner[0], "x": start["x"] + corner[1]}
+            spreads.append((_spread(pixels[(slice(None), *cut)]), at))
+    spreads.sort(key=lambda entry: -entry[0])
+    return [_box(at, sizes, sides) for _, at in spreads[:MOST_CROPS]]
+
+
+def _corners(lengths: tuple[int, int], side_y: int, side_x: int) -> Iterator[tuple[int, int]]:
+    for y in range(0, max(lengths[0] - side_y, 0) + 1, side_y):
+        for x in range(0, max(lengths[1] - side_x, 0) + 1, side_x):
+            yield y, x
+
+
+def _spread(channels: AnyArray) -> float:
+    """Tell how much there is to be seen: the sum of the deviations of the channels."""
+    finite = np.nan_to_num(channels.astype(np.float32), posinf=0.0, neginf=0.0)
+    return float(finite.std((-2, -1)).sum())
+
+
+def _box(
+    at: Mapping[str, int], sizes: Mapping[str, int], sides: Mapping[str, int]
+) -> dict[str, slice]:
+    box = {}
+    for axis in at:
+        if axis in sizes:
+            side = min(sides.get(axis, 1), sizes[axis])
+            start = min(max(at[axis] - (side // 2 if axis == "z" else 0), 0), sizes[axis] - side)
+            box[axis] = slice(start, start + side)
+    return box
 
 
 def find_cure(
@@ -122,24 +348,6 @@ def _other_settings(setup: RunSetup) -> dict[str, RunRequest]:
     }
 
 
-@dataclass(frozen=True)
-class TrialExtent:
-    """How much of an image is tried.
-
-    Parameters
-    ----------
-    crops : so many at the most
-    cure : look for one where the mask is not likely to be good; see `find_cure`
-    """
-
-    crops: int = MOST_CROPS
-    cure: bool = False
-
-
-ALL_CROPS = TrialExtent()
-"""As many crops as usual, and no cure."""
-
-
 def try_file(
     setup: RunSetup,
     path: Path,
@@ -169,7 +377,7 @@ def try_file(
         request = replace(request, channels=header.case.channels, inputs={})
     resized = replace(setup, request=request)
     with open_image(header.case.image) as source:
-        trial = try_image(resized, source, backend, listener, most=extent.crops)
+        trial = try_image(resized, source, backend, listener, extent=extent)
         if not extent.cure or trial.quality.word == "likely good":
             return trial, None
         return trial, find_cure(resized, source, trial, backend, listener)
@@ -191,20 +399,43 @@ def rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
     }
 
 
-def agreements_of(masks: Mapping[str, Masks]) -> dict[str, float]:
-    """Tell how far the masks of each model agree with those of the others for the same crops.
+@dataclass(frozen=True)
+class Beside:
+    """How the masks of a model do beside those of others for the same crops.
 
-    Good ones count more, see `relied_agreements`; a model that stands alone is left out.
+    Parameters
+    ----------
+    agreement : see `bmz.process.consensus.MaskPairs.agreements`; mean over the crops
+    quality : as predicted from what they have in common
+    """
+
+    agreement: float
+    quality: Quality
+
+
+def beside_others(masks: Mapping[str, Masks]) -> dict[str, Beside]:
+    """Predict the masks of each model beside those of the others for the same crops.
 
     Parameters
     ----------
     masks : model -> what it made
+
+    Returns
+    -------
+    dict
+        by model; one that stands alone is left out
     """
-    agreements: dict[str, list[float]] = {}
+    known: dict[str, list[Standing]] = {}
     for place in dict.fromkeys(place for made in masks.values() for place in made):
         there = [name for name, made in masks.items() if place in made]
         predicted, labels = zip(*(masks[name][place] for name in there), strict=True)
-        for name, agreement in zip(there, relied_agreements(labels, predicted), strict=True):
-            if not isnan(agreement):
-                agreements.setdefault(name, []).append(float(agreement))
-    return {name: fmean(values) for name, values in agreements.items()}
+        for name, standing in zip(there, standings(labels, predicted), strict=True):
+            if standing is not None:
+                known.setdefault(name, []).append(standing)
+    return {
+        name: Beside(
+            fmean(one.agreement for one in some),
+            predictor("among").at_f1(fmean(one.f1 for one in some)),
+        )
+        for name, some in known.items()
+    }

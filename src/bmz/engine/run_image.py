@@ -49,7 +49,7 @@ from bmz.engine.planes_in_blocks import (
     look_at_sample,
 )
 from bmz.engine.request import GRID
-from bmz.engine.run_quality import Judging, judged_result, judged_whole, judging_of
+from bmz.engine.run_quality import Judging, after_check, judged_result, judged_whole, judging_of
 from bmz.engine.setup import PlannedImage, RunSetup, look, look_at, planned_image
 from bmz.engine.stages import Behind, DeviceClock, Stopwatch, at_once
 from bmz.engine.three_planes import agreed, turned_views
@@ -258,7 +258,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
     """
     planned, run, plan = image.planned, image.run, image.plan
     name, output = name_of(planned.image), setup.labelling.choice.output
-    outputs = [plane.result() for plane in image.planes]
+    outputs = after_check([plane.result() for plane in image.planes], run.report.findings)
     with run.stopwatch.stage("labels"):
         numbers = None
         if image.turned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -31,6 +31,7 @@ from bmz.process.quality import (
     DOUBTED,
     Quality,
     f1_words,
+    object_model,
     plane_confidences,
     predictor,
     quality_record,
@@ -189,6 +190,20 @@ def flags_of(findings: Iterable[Finding]) -> dict[str, float]:
         if (name := f"found_{finding.code}") in graves:
             graves[name] = max(graves[name], float(_GRAVITY[finding.severity]))
     return graves
+
+
+def after_check(outputs: Iterable[PlaneOutput], findings: Sequence[Finding]) -> list[PlaneOutput]:
+    """Let what the check found change how likely the objects of planes are true ones."""
+    gravities = flags_of(findings)
+    return [_after_check(output, gravities) for output in outputs]
+
+
+def _after_check(output: PlaneOutput, gravities: Mapping[str, float]) -> PlaneOutput:
+    labels = output.labels
+    if labels is None or labels.confidences is None:
+        return output
+    confidences = object_model().after_check(labels.confidences, gravities)
+    return replace(output, labels=replace(labels, confidences=confidences))
 
 
 def result_quality(outputs: Sequence[PlaneOutput], findings: Iterable[Finding]) -> Quality | None:

@@ -1,19 +1,19 @@
-"""A model tried on crops of an image: labels of the crop as it is, and of changed copies of it."""
+"""A model tried on a crop of an image: labels of the crop as it is, and of changed copies of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import isfinite, nan
-from pathlib import Path
+from math import inf, isfinite, nan
 
 import numpy as np
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.base.errors import BmzError, CouldNotTell, not_none
+from bmz.base.errors import BmzError, not_none
 from bmz.base.notes import Notes
-from bmz.base.progress import Listener, Progress, nobody
+from bmz.base.progress import nobody
 from bmz.base.values import dataclass
 from bmz.check.content import (
     family_probability,
@@ -24,7 +24,7 @@ from bmz.check.content import (
 from bmz.check.fit import CheckedHeader, check_values
 from bmz.check.pixel_values import ValueSummary
 from bmz.check.values import image_diameter, model_diameter
-from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_image_header, given_image
+from bmz.engine.image_header import GivenImage, check_image_header, given_image
 from bmz.engine.labelling import Decoding
 from bmz.engine.pipeline import (
     PlaneContext,
@@ -38,9 +38,7 @@ from bmz.engine.setup import PlannedImage, RunSetup, planned_image, with_options
 from bmz.engine.stages import Stopwatch
 from bmz.engine.test_tensors import first_inputs, is_white_noise
 from bmz.engine.tile_gate import expect_image
-from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
-from bmz.image.region import ImageSource, choose_tiles
 from bmz.plan.plan import Plan
 from bmz.predict.backend import Backend
 from bmz.process.adapt import from_layout, seen_channels
@@ -52,9 +50,7 @@ from bmz.process.mask_evidence import (
     mask_evidence,
     telling_maps,
 )
-from bmz.process.quality import Quality, predictor
 from bmz.process.relabel import closed_up
-from bmz.results.images import Cure, ImageTrial, TriedCrop
 from bmz.spec.made_for import made_for
 
 SHIFT_PX = 5
@@ -125,11 +121,8 @@ CHANGES: Mapping[str, Change] = {
 """The copies of a crop that are labelled, too."""
 
 
-MOST_CROPS, CROP_PX = 3, 512
-"""Of an image so many crops are tried, each of so many px a side."""
-
-STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
-"""Sides of a crop of a stack."""
+FEW_CHANGES = ("mirrored", "smaller")
+"""The copies of a crop that are labelled where a network is slow."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +191,9 @@ def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:
     }
 
 
+OWN_PX = 512
+"""Side of the part of its own sample that a network is run on."""
+
 SAMPLES = Notes.of("sample-trial", 1, dict[str, float])
 """What `sample_values` tells; the key is the sha256 of the manifest and the recipe."""
 
@@ -229,7 +225,7 @@ def _sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
         return {}
     array, letters = inputs[0]
     whole, axes = from_layout(array, letters)
-    pixels = np.ascontiguousarray(whole[..., :CROP_PX, :CROP_PX])
+    pixels = np.ascontiguousarray(whole[..., :OWN_PX, :OWN_PX])
     if is_white_noise(pixels[(0,) * (pixels.ndim - 2)]):
         return {}
     channels = tuple(range(len(pixels)))
@@ -248,6 +244,8 @@ def tried(
     crop: GivenImage,
     backend: Backend,
     changes: Mapping[str, Change] = CHANGES,
+    *,
+    slow_s: float = inf,
 ) -> Tried:
     """Label a crop, and changed copies of it.
 
@@ -256,13 +254,17 @@ def tried(
     setup : its request has a number as scale, or none
     crop : one plane or stack, of the model's axes and c
     changes : the copies that are made
+    slow_s : where the crop as it is took more seconds, only `FEW_CHANGES` are made
 
     Raises
     ------
     BmzError
         The crop does not fit, or the network fails on it as it is.
     """
+    begun = time.monotonic()
     planned, result = _labelled(setup, crop, backend)
+    if time.monotonic() - begun > slow_s:
+        changes = {name: changes[name] for name in FEW_CHANGES if name in changes}
     plan = result.plan
     pixels = crop.read(planned.case.image)
     checked = check_measured(planned.header, pixels)
@@ -319,170 +321,3 @@ def _labelled(
     (plane, *_) = planes_of(crop.read(planned.case.image), planned.plan, setup.model.space)
     known, plan = network_outputs(plane, work)
     return planned, finished_plane(known, plane.shape[1:], replace(work, plan=plan))
-
-
-@dataclass(frozen=True)
-class CropTrial:
-    """How a model does on one crop.
-
-    Parameters
-    ----------
-    box : axis -> where the crop lies in the image
-    tried : what was made of it
-    quality : that of its labels, as predicted
-    """
-
-    box: Mapping[str, slice]
-    tried: Tried
-    quality: Quality
-
-    @property
-    def objects(self) -> int:
-        """Count the objects."""
-        labels = not_none(self.tried.result.labels)
-        return len(np.unique(labels[labels > 0]))
-
-    def summary(self) -> TriedCrop:
-        """Give what the trial told of the crop, without pixels."""
-        box = {axis: (along.start, along.stop) for axis, along in self.box.items()}
-        return TriedCrop(box, self.objects, self.quality)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How a model does on crops of an image; there is at least one.
-
-    Parameters
-    ----------
-    quality : over all of them
-    """
-
-    crops: tuple[CropTrial, ...]
-    quality: Quality
-
-    @property
-    def worst(self) -> CropTrial:
-        """The crop with the lowest prediction."""
-        return min(self.crops, key=lambda crop: crop.quality.f1)
-
-    def summary(self, picture: Path | None = None, cure: Cure | None = None) -> ImageTrial:
-        """Give what the trial told, without pixels.
-
-        Parameters
-        ----------
-        picture : of the worst crop, where there is one
-        cure : see `find_cure`
-        """
-        crops = sorted(self.crops, key=lambda crop: crop.quality.f1)
-        return ImageTrial(tuple(crop.summary() for crop in crops), self.quality, picture, cure)
-
-
-def try_image(
-    setup: RunSetup,
-    image: ImageSource,
-    backend: Backend,
-    listener: Listener = nobody,
-    *,
-    most: int = MOST_CROPS,
-) -> Trial:
-    """Run a model on crops of an image, and predict the quality of its labels.
-
-    Parameters
-    ----------
-    setup : its request forces the run, and has a number as scale or none
-    listener : is told of the crops
-    most : of crops
-
-    Raises
-    ------
-    NothingToTry
-        The recipe makes no objects.
-    BmzError
-        The image does not fit, or the network fails.
-    """
-    if not setup.labelling.numbers_objects:
-        raise NothingToTry(setup.request.model)
-    boxes = crop_boxes(image, setup.model.space)[:most]
-    crops = []
-    for number, box in enumerate(boxes):
-        listener(Progress("crops", number, len(boxes), image.info.given_name))
-        done = tried(setup, crop_of(image.info, image.region(box)), backend)
-        crops.append(CropTrial(box, done, predictor("tried").quality(done.evidence)))
-    listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
-    mean = sum(crop.quality.f1 for crop in crops) / len(crops)
-    return Trial(tuple(crops), predictor("tried").at_f1(mean))
-
-
-class NothingToTry(CouldNotTell):
-    """A model, as it was asked for, numbers no objects."""
-
-    def __init__(self, model: str) -> None:
-        super().__init__(
-            f"'{model}' makes no objects whose mask could be judged",
-            hint="--recipe NAME chooses a label recipe",
-            code="trial.no-objects",
-        )
-
-
-def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
-    """Give pixels that were cut out of an image as an image of its own."""
-    part = replace(
-        info, axes="".join(pixels.axes), shape=pixels.shape, alone=None, further={}, stack=None,
-        taken={},
-    )  # fmt: skip
-    return GivenImage(part, np.asarray(pixels))
-
-
-def crop_boxes(image: ImageSource, space: str) -> list[dict[str, slice]]:
-    """Choose where an image is tried: where most is to be seen, and not twice in one place.
-
-    Of an image that is small it is the whole. The same image gives the same crops.
-
-    Parameters
-    ----------
-    space : axes of the model, ``yx`` or ``zyx``
-
-    Returns
-    -------
-    list of dict
-        axis -> slice; at most `MOST_CROPS`, along t and z one plane where the model has no z
-    """
-    sizes = image.info.sizes
-    sides = STACK_PX if "z" in space else {"y": CROP_PX, "x": CROP_PX}
-    wholes, lengths = choose_tiles({**dict.fromkeys("tzyx", 1), **sizes}, SAMPLE_PX)
-    spreads = []
-    for tile in wholes:
-        start = {"t": tile.t, "z": tile.z, "y": tile.y, "x": tile.x}
-        within = {"y": lengths[0], "x": lengths[1]}
-        plane = {a: slice(start[a], start[a] + within.get(a, 1)) for a in start if a in sizes}
-        pixels = np.asarray(image.region(plane)).reshape(-1, *lengths)
-        for corner in _corners(lengths, sides["y"], sides["x"]):
-            cut = tuple(slice(a, a + sides[b]) for a, b in zip(corner, "yx", strict=True))
-            at = {**start, "y": start["y"] + corner[0], "x": start["x"] + corner[1]}
-            spreads.append((_spread(pixels[(slice(None), *cut)]), at))
-    spreads.sort(key=lambda entry: -entry[0])
-    return [_box(at, sizes, sides) for _, at in spreads[:MOST_CROPS]]
-
-
-def _corners(lengths: tuple[int, int], side_y: int, side_x: int) -> Iterator[tuple[int, int]]:
-    for y in range(0, max(lengths[0] - side_y, 0) + 1, side_y):
-        for x in range(0, max(lengths[1] - side_x, 0) + 1, side_x):
-            yield y, x
-
-
-def _spread(channels: AnyArray) -> float:
-    """Tell how much there is to be seen: the sum of the deviations of the channels."""
-    finite = np.nan_to_num(channels.astype(np.float32), posinf=0.0, neginf=0.0)
-    return float(finite.std((-2, -1)).sum())
-
-
-def _box(
-    at: Mapping[str, int], sizes: Mapping[str, int], sides: Mapping[str, int]
-) -> dict[str, slice]:
-    box = {}
-    for axis in at:
-        if axis in sizes:
-            side = min(sides.get(axis, 1), sizes[axis])
-            start = min(max(at[axis] - (side // 2 if axis == "z" else 0), 0), sizes[axis] - side)
-            box[axis] = slice(start, start + side)
-    return box

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import inf, log
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base.arrays import AnyArray, BoolArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.errors import AnswerIsNo
 from bmz.base.values import dataclass
 from bmz.process.matching import Overlap
+from bmz.process.quality import TIE, predictor
 from bmz.spec.model import Tolerance
 
 IOU = 0.5
@@ -66,22 +69,204 @@ LEAST_COUNT = 1e-3
 """So much a mask counts of which nothing good is predicted."""
 
 
-def relied_agreements(
-    masks: Sequence[AnyArray], predicted: Sequence[float | None]
-) -> NDArray[np.float64]:
-    """Give the mean F1 of each mask with the others, of which good ones count more.
+TIGHT = 0.75
+"""From which two objects are nearly identical."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPairs:
+    """What masks of one image have in common, two by two.
 
     Parameters
     ----------
-    masks : as for `agreements`
-    predicted : F1 of each, 0 to 1; None where it is not known, for as little as 0
+    f1, tight : (n, n) F1 at `IOU` and at `TIGHT`; NaN where two masks were not compared
+    dice : (n, n) of what is an object in both
+    objects : (n,) how many there are
+    shared : of each mask (n, objects): whether the other one has the object, too; objects in raster
+        order
+    """
+
+    f1: FloatArray
+    tight: FloatArray
+    dice: FloatArray
+    objects: AnyArray
+    shared: tuple[BoolArray, ...]
+
+    @classmethod
+    def of(cls, masks: Sequence[AnyArray]) -> MaskPairs:
+        """Compare masks; of more than `MOST_PARTNERS` + 1 each with those evenly spread.
+
+        Parameters
+        ----------
+        masks : (..., y, x) integers, 0 background, of one shape
+        """
+        count = len(masks)
+        partners = np.unique(np.linspace(0, count - 1, min(count, MOST_PARTNERS)).astype(int))
+        inside = [mask > 0 for mask in masks]
+        area = [float(one.sum()) for one in inside]
+        objects = np.array(
+            [len(np.unique(mask[one])) for mask, one in zip(masks, inside, strict=True)]
+        )
+        f1, tight, dice = (np.full((count, count), np.nan) for _ in range(3))
+        shared = tuple(np.zeros((count, size), np.bool_) for size in objects.tolist())
+        for i, j in combinations(range(count), 2):
+            if i not in partners and j not in partners:
+                continue
+            overlap = Overlap.of(masks[i], masks[j])
+            matched = overlap.matched(IOU)
+            least = max(int(objects[i] + objects[j]), 1)
+            same = 2 * len(matched) / least if objects[i] or objects[j] else 1.0
+            f1[i, j] = f1[j, i] = same
+            tight[i, j] = tight[j, i] = overlap.matching(TIGHT).f1
+            both = 2 * float((inside[i] & inside[j]).sum())
+            dice[i, j] = dice[j, i] = both / max(area[i] + area[j], 1.0)
+            shared[i][j, overlap.predicted[matched]] = True
+            shared[j][i, overlap.truth[matched]] = True
+        return cls(f1, tight, dice, objects, shared)
+
+    def among(self, members: Sequence[int]) -> MaskPairs:
+        """Give the same for some of the masks."""
+        chosen = np.asarray(members, np.intp)
+        square = np.ix_(chosen, chosen)
+        shared = tuple(self.shared[member][chosen] for member in members)
+        matrices = (self.f1[square], self.tight[square], self.dice[square])
+        return MaskPairs(*matrices, self.objects[chosen], shared)
+
+    def agreements(self, predicted: Sequence[float | None]) -> NDArray[np.float64]:
+        """Give the mean F1 of each mask with the others, of which good ones count more.
+
+        Parameters
+        ----------
+        predicted : F1 of each, 0 to 1; None where it is not known, for as little as 0
+
+        Returns
+        -------
+        (n,) float64
+            NaN where there is no other
+        """
+        counts = np.where(np.isnan(self.f1), 0.0, _counts(predicted)[None])
+        total = counts.sum(1)
+        sums = (np.nan_to_num(self.f1) * counts).sum(1)
+        return np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
+
+    def evidence(self, predicted: Sequence[float | None]) -> list[dict[str, float]]:
+        """Tell how each mask stands among the others, of which good ones count more.
+
+        Parameters
+        ----------
+        predicted : as for `agreements`
+
+        Returns
+        -------
+        list of dict
+            name -> value; empty for a mask that was compared with no other
+        """
+        own = np.array([0.0 if f1 is None else f1 for f1 in predicted])
+        return [self._standing(member, own, _counts(predicted)) for member in range(len(own))]
+
+    def _standing(self, member: int, own: FloatArray, counts: FloatArray) -> dict[str, float]:
+        others = np.flatnonzero(~np.isnan(self.f1[member]))
+        if not len(others):
+            return {}
+        weights = counts[others] / counts[others].sum()
+        f1, tight = self.f1[member, others], self.tight[member, others]
+        first = int(np.argmax(own[others]))
+        support = weights @ self.shared[member][others]
+        backed = float((support >= HALF).mean()) if len(support) else 0.0
+        found, surely_found = self._found(member, others, weights)
+        count = np.log(self.objects + 1.0)
+        return {
+            "among_relied": float(weights @ f1),
+            "among_plain": float(f1.mean()),
+            "among_tight": float(weights @ tight),
+            "among_dice": float(weights @ self.dice[member, others]),
+            "among_nearest": float(f1.max()),
+            "among_first": float(f1[first]),
+            "among_first_tight": float(tight[first]),
+            "among_backed": backed,
+            "among_support": float(support.mean()) if len(support) else 0.0,
+            "among_alone": float((support == 0).mean()) if len(support) else 1.0,
+            "among_count": float(count[member] - weights @ count[others]) / log(2),
+            "among_found": found,
+            "among_surely_found": surely_found,
+            "among_vote": 2 * backed * surely_found / max(backed + surely_found, 1e-9),
+            "among_own": float(own[member]),
+            "among_lead": float(own[member] - own[others[first]]),
+            "among_below": float((own[others] > own[member]).mean()),
+            "among_others": float(len(others)),
+        }
+
+    def _found(self, member: int, others: AnyArray, weights: FloatArray) -> tuple[float, float]:
+        """Tell how much of what the others have a mask has, too: by votes, and by their squares.
+
+        An object counts by the share of the other masks that have it, and for each that has it.
+        """
+        sums = np.zeros((2, 2))
+        for other, weight in zip(others.tolist(), weights.tolist(), strict=True):
+            votes = weight + weights @ self.shared[other][others]
+            mine = self.shared[other][member]
+            for power in (1, 2):
+                values = weight * votes**power
+                sums[power - 1] += float(values[mine].sum()), float(values.sum())
+        shares = np.where(sums[:, 1] > 0, sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], 1), 0.0)
+        return float(shares[0]), float(shares[1])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a mask stands among others.
+
+    Parameters
+    ----------
+    agreement : see `MaskPairs.agreements`
+    f1 : predicted at IoU 0.5, of the mask beside the others
+    """
+
+    agreement: float
+    f1: float
+
+
+def standings(
+    masks: Sequence[AnyArray], predicted: Sequence[float | None]
+) -> list[Standing | None]:
+    """Predict masks of one image by what they have in common.
+
+    Parameters
+    ----------
+    masks : as for `MaskPairs.of`
+    predicted : F1 of each by itself, 0 to 1; None where it is not known
 
     Returns
     -------
-    (n,) float64
-        NaN where there is no other
+    list
+        None for a mask that stands alone
     """
-    return agreements(masks, [max(f1 or 0.0, 0.0) ** RELIANCE + LEAST_COUNT for f1 in predicted])
+    pairs, forest = MaskPairs.of(masks), predictor("among").forest
+    agreements = pairs.agreements(predicted).tolist()
+    return [
+        Standing(agreement, forest.mean(evidence)) if evidence else None
+        for agreement, evidence in zip(agreements, pairs.evidence(predicted), strict=True)
+    ]
+
+
+def ranks(predicted: Sequence[float]) -> list[int]:
+    """Give the place of each prediction, 1 for the best; those of a tie have the same.
+
+    A tie are all that differ by less than `TIE` from the best one that is not of a tie above.
+    """
+    result, first, place = [0] * len(predicted), inf, 0
+    for number, i in enumerate(sorted(range(len(predicted)), key=lambda i: -predicted[i]), start=1):
+        if predicted[i] <= first - TIE:
+            first, place = predicted[i], number
+        result[i] = place
+    return result
+
+
+def _counts(predicted: Sequence[float | None]) -> FloatArray:
+    """Say how much each mask counts for others."""
+    known = np.array([max(f1 or 0.0, 0.0) for f1 in predicted])
+    counts: FloatArray = known**RELIANCE + LEAST_COUNT
+    return counts
 
 
 def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:

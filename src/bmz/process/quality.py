@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +23,10 @@ from bmz.process.object_evidence import (
 ARRAYS = Path(__file__).with_name("quality.npz")
 """Written by ``model_cards/quality/train.py``, which says what each array holds."""
 
+TIE = 0.05
+"""Predictions for one image that differ by less are a tie: their order is little better than by
+chance, as ``model_cards/quality/train.py`` shows."""
+
 QualityWord = Literal["likely good", "look closely", "likely wrong"]
 
 
@@ -30,14 +34,21 @@ QualityWord = Literal["likely good", "look closely", "likely wrong"]
 class RegressionForest:
     """Extremely randomised trees (Geurts et al. 2006), one after the other.
 
+    Leaves keep what was seen there (Meinshausen 2006), so that the median can be told: a mean draws
+    everything towards the middle.
+
     Parameters
     ----------
     names : of the features, in the order that nodes refer to
     unknown : (k,) stands for a feature that is not known, below all that are
     roots : (trees,) the first node of each
     feature : (nodes,) the feature that a node asks for; -1 at a leaf
-    threshold : (nodes,) up to this value the answer is on the left; at a leaf its own answer
-    right : (nodes,) the node that follows on the right; on the left it is the next one
+    threshold : (nodes,) up to this value the answer is on the left; at a leaf how many examples it
+        has
+    right : (nodes,) the node that follows on the right; on the left it is the next one; at a leaf
+        the place of its first example
+    examples : (trees * n,) numbers of examples, by leaves
+    answers, counts : (n,) true F1 of each example, rising, and how much it counts
     """
 
     names: tuple[str, ...]
@@ -46,21 +57,55 @@ class RegressionForest:
     feature: AnyArray
     threshold: FloatArray
     right: AnyArray
+    examples: AnyArray
+    answers: FloatArray
+    counts: FloatArray
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], unknown: FloatArray, arrays: Mapping[str, AnyArray]
+    ) -> RegressionForest:
+        """Give a forest that is kept in less room.
+
+        Parameters
+        ----------
+        arrays : by name; in `right` is how far away the node on the right is, and 0 at a leaf, for
+            the examples are in the order of the leaves
+        """
+        leaves, kept = arrays["feature"] < 0, dict(arrays)
+        many = np.where(leaves, arrays["threshold"], 0).astype(np.int64)
+        own = np.arange(len(leaves))
+        kept["right"] = np.where(leaves, np.cumsum(many) - many, own + arrays["right"])
+        return cls(tuple(names), unknown, **kept)
 
     def predict(self, values: Mapping[str, float]) -> float:
-        """Give the mean over all trees.
+        """Give the median over the examples of all trees, each tree counting alike.
 
         Parameters
         ----------
         values : name -> value; what is missing or NaN is unknown
         """
+        below = np.cumsum(self._shares(values))
+        return float(self.answers[np.searchsorted(below, below[-1] / 2)])
+
+    def mean(self, values: Mapping[str, float]) -> float:
+        """Give their mean: it puts in order what has one median; see `predict`."""
+        shares = self._shares(values)
+        return float((shares * self.answers).sum() / shares.sum())
+
+    def _shares(self, values: Mapping[str, float]) -> FloatArray:
+        """Say how much each example counts for a prediction."""
         given = np.array([values.get(name, np.nan) for name in self.names], np.float32)
         row = np.where(np.isnan(given), self.unknown, given)
         nodes = self.roots
         while (inner := self.feature[nodes] >= 0).any():
             low = row[self.feature[nodes]] <= self.threshold[nodes]
             nodes = np.where(inner, np.where(low, nodes + 1, self.right[nodes]), nodes)
-        return float(self.threshold[nodes].mean())
+        shares = np.zeros(len(self.answers))
+        for start, many in zip(self.right[nodes], self.threshold[nodes].astype(int), strict=True):
+            seen = self.examples[start : start + many]
+            shares[seen] += self.counts[seen] / self.counts[seen].sum()
+        return shares
 
 
 class QualityRecord(TypedDict):
@@ -88,6 +133,10 @@ class Quality:
     high: float
     word: QualityWord
 
+    def ties_with(self, first: Quality) -> bool:
+        """Say whether it is not surely lower than the one of the best mask of the same image."""
+        return self.f1 > first.f1 - TIE
+
 
 def quality_record(quality: Quality) -> QualityRecord:
     """Give a prediction as documents hold it."""
@@ -111,15 +160,12 @@ class Predictor:
 
     Parameters
     ----------
-    forest : its mean draws what is good and what is bad towards the middle
-    means, middles : (m,) means of the forest, and the F1 that is told for each
+    forest : tells the F1
     at, low, high : (n,) F1 that is told, and the ends of the interval at each
     wrong, good : the predictions up to, and from, which the word is "likely wrong", "likely good"
     """
 
     forest: RegressionForest
-    means: FloatArray
-    middles: FloatArray
     at: FloatArray
     low: FloatArray
     high: FloatArray
@@ -133,7 +179,7 @@ class Predictor:
         ----------
         values : name -> value, see `bmz.process.mask_evidence`; what is missing is unknown
         """
-        return self.at_f1(float(np.interp(self.forest.predict(values), self.means, self.middles)))
+        return self.at_f1(self.forest.predict(values))
 
     def at_f1(self, f1: float) -> Quality:
         """Give the interval and the word for a prediction."""
@@ -146,12 +192,9 @@ class Predictor:
         return Quality(f1, min(low, f1), max(high, f1), word)
 
 
-PredictorName = Literal["tried", "plain", "run"]
-"""With the labels of changed copies of the image, without them, or by what a run makes anyway."""
-
-
-ENDS = np.array([0.0, 1.0], np.float32)
-"""Where the mean of a forest is told as it is."""
+PredictorName = Literal["tried", "plain", "among", "run"]
+"""With the labels of changed copies of the image; without them; by how a mask stands among those of
+other models, see `bmz.process.consensus.MaskPairs`; or by what a run makes anyway."""
 
 
 @cache
@@ -159,15 +202,16 @@ def predictor(name: PredictorName) -> Predictor:
     """Load one of the predictors."""
     with np.load(OBJECT_ARRAYS if name == "run" else ARRAYS) as arrays:
         mine = {key: arrays[f"{name}_{key}"] for key in _FOREST + _PREDICTOR}
-        means, middles = (arrays.get(f"{name}_{key}", ENDS) for key in ("means", "middles"))
-    names = tuple(str(mine.pop("names")).split())
-    forest = RegressionForest(names, **{key: mine[key] for key in _FOREST[1:]})
+    kept = {key: mine[key] for key in _FOREST[2:]}
+    forest = RegressionForest.of(str(mine["names"]).split(), mine["unknown"], kept)
     limits = (float(mine["wrong"]), float(mine["good"]))
     at, low, high = (mine[key] for key in _PREDICTOR[:-2])
-    return Predictor(forest, means, middles, at, low, high, *limits)
+    return Predictor(forest, at, low, high, *limits)
 
 
-_FOREST = ("names", "unknown", "roots", "feature", "threshold", "right")
+_FOREST = (
+    "names", "unknown", "roots", "feature", "threshold", "right", "examples", "answers", "counts",
+)  # fmt: skip
 _PREDICTOR = ("at", "low", "high", "wrong", "good")
 
 
@@ -195,6 +239,7 @@ class ObjectModel:
     knots : (k, o) where the answer bends
     weights : (o + k o + p,) of features, of what of them lies above each knot, and of the plane
     constant : what all objects have
+    findings : name -> by how much the log odds of all objects change for each step of its gravity
     """
 
     middle: FloatArray
@@ -202,6 +247,7 @@ class ObjectModel:
     knots: FloatArray
     weights: FloatArray
     constant: float
+    findings: Mapping[str, float]
 
     def confidences(self, objects: FloatArray, plane: FloatArray) -> FloatArray:
         """Give how likely each object is a true one.
@@ -227,13 +273,28 @@ class ObjectModel:
         chances: FloatArray = 1 / (1 + np.exp(-odds))
         return chances
 
+    def after_check(self, confidences: FloatArray, gravities: Mapping[str, float]) -> FloatArray:
+        """Bring in what the check found: an image that is bad as a whole lowers all objects.
+
+        Parameters
+        ----------
+        confidences : (n,) as `confidences` gives them
+        gravities : finding -> 0 absent, 1 a note, 2 a warning, 3 an error
+        """
+        change = sum(weight * gravities.get(name, 0.0) for name, weight in self.findings.items())
+        odds = confidences * np.exp(change)
+        chances: FloatArray = np.round(odds / (odds + 1 - confidences), DIGITS)
+        return chances
+
 
 @cache
 def object_model() -> ObjectModel:
     """Load the model of single objects."""
     with np.load(OBJECT_ARRAYS) as arrays:
         mine = {name: arrays[name] for name in ("middle", "spread", "knots", "weights")}
-        return ObjectModel(**mine, constant=float(arrays["constant"]))
+        names = str(arrays["finding_names"]).split()
+        findings = dict(zip(names, arrays["findings"].tolist(), strict=True))
+        return ObjectModel(**mine, constant=float(arrays["constant"]), findings=findings)
 
 
 def plane_confidences(

@@ -176,8 +176,8 @@ def tried_words(model: ModelFit) -> str:
     """Say how the trial of a model ended, such as ``likely good (0.86), ``; empty without one."""
     if model.untried is not None:
         return "cannot be tried, "
-    worst = min(model.trials, key=lambda trial: trial.quality.f1, default=None)
-    return "" if worst is None else f"{worst.quality.word} ({worst.quality.f1:.2f}), "
+    quality = model.quality
+    return "" if quality is None else f"{quality.word} ({quality.f1:.2f}), "
 
 
 def _channel_words(channels: tuple[int, ...] | None) -> str:
@@ -251,6 +251,9 @@ def fit_summary(ranking: Ranking) -> list[Line]:
         for model in ranking.models
         if model.untried is not None
     ]
+    if tied := ranking.tied:
+        names = ", ".join(model.id for model in tied)
+        lines.append(("note", f"a tie with {ranking.tried[0].id}: {names}"))
     if ranking.tried and not ranking.any_works:
         return [*lines, ("note", NONE_WORKS), ("hint", TRY_MORE)]
     if ranking.any_fits:
@@ -437,7 +440,8 @@ def _kind(kind: ImageKind) -> ImageKindRecord:
 
 
 def _plain(place: int, model: ModelFit) -> RankedModel:
-    from bmz.report.check_text import trial_record  # here: bmz search does without NumPy
+    from bmz.process.quality import quality_record  # here: bmz search does without NumPy
+    from bmz.report.check_text import trial_record  # as above
 
     worst, about = model.worst, model.about
     broken = [model.broken] if model.broken else []
@@ -470,6 +474,7 @@ def _plain(place: int, model: ModelFit) -> RankedModel:
         "findings": () if worst is None else worst.findings,
         "trials": [trial_record(trial) for trial in model.trials],
         "agreement": model.agreement,
+        "predicted": None if model.quality is None else quality_record(model.quality),
         "untried": None if model.untried is None else failure_of(model.untried),
     }
 

@@ -15,6 +15,7 @@ from bmz.results.models import Status
 from bmz.spec.made_for import MadeFor
 
 if TYPE_CHECKING:
+    from bmz.process.quality import Quality
     from bmz.results.images import ImageTrial
 
 SHOWN = 10
@@ -146,6 +147,9 @@ class ModelFit:
     agreement
         Mean F1 of its masks with those of the other models that were tried, of which those count
         more whose prediction is better; None where there is none
+    beside
+        How good its masks are likely to be, by themselves and beside those of the other models;
+        None where no other was tried
     untried
         Why it could not be tried; None where it was, or was not meant to
     """
@@ -158,17 +162,22 @@ class ModelFit:
     broken: str | None = None
     trials: tuple[ImageTrial, ...] = ()
     agreement: float | None = None
+    beside: Quality | None = None
     untried: BmzError | None = None
 
     @property
-    def predicted(self) -> float:
-        """The lowest predicted F1 of the images that were tried; 0 without any."""
-        return min((trial.quality.f1 for trial in self.trials), default=0.0)
+    def quality(self) -> Quality | None:
+        """How good its masks are likely to be; None where it was not tried.
+
+        Where no other model was tried it is that of the image for which least is predicted.
+        """
+        worst = min((trial.quality for trial in self.trials), key=lambda q: q.f1, default=None)
+        return self.beside or worst
 
     @property
     def guess(self) -> float:
-        """The order of those that were tried: mean of prediction and agreement; 0 without any."""
-        return self.predicted if self.agreement is None else (self.predicted + self.agreement) / 2
+        """The order of those that were tried: the F1 that is predicted; 0 without a trial."""
+        return 0.0 if self.quality is None else self.quality.f1
 
     @property
     def worst(self) -> ImageFit | None:
@@ -267,10 +276,22 @@ class Ranking:
         return tuple(model for model in self.models if model.trials)
 
     @property
+    def tied(self) -> tuple[ModelFit, ...]:
+        """The models that were tried whose masks are not surely worse than those of the first."""
+        first, *others = (model.quality for model in self.tried) if self.tried else (None,)
+        return tuple(
+            model
+            for model, quality in zip(self.tried[1:], others, strict=True)
+            if quality is not None and first is not None and quality.ties_with(first)
+        )
+
+    @property
     def any_works(self) -> bool:
         """Whether the mask of any model that was tried is not likely to be wrong."""
-        words = ({trial.quality.word for trial in model.trials} for model in self.tried)
-        return any("likely wrong" not in word for word in words)
+        return any(
+            model.quality is not None and model.quality.word != "likely wrong"
+            for model in self.tried
+        )
 
     @property
     def any_fits(self) -> bool:

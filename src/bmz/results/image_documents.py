@@ -140,6 +140,9 @@ class RankedModel(TypedDict):
     agreement: Annotated[
         float | None, Doc("`--try`: mean F1 with the masks of the other models that were tried")
     ]
+    predicted: Annotated[
+        QualityRecord | None, Doc("`--try`: of its masks, beside those of the other models")
+    ]
     untried: Annotated[Failure | None, Doc("why it could not be tried")]
 
 

@@ -14,11 +14,10 @@ from bmz.base.errors import BmzError, not_none
 from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
-from bmz.engine.file_trial import TrialExtent, try_file
+from bmz.engine.file_trial import CropTrial, TrialExtent, try_file
 from bmz.engine.request import RunRequest
 from bmz.engine.run_quality import quality_findings
 from bmz.engine.setup import RunSetup, opened, prepare
-from bmz.engine.trial import CropTrial
 from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
 from bmz.process.quality import Quality, quality_words

@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress
+from bmz.base.values import dataclass
 from bmz.engine.file_trial import (
-    Masks,
+    MOST_CROPS,
+    Beside,
     Place,
     RatedMask,
+    Trial,
     TrialExtent,
-    agreements_of,
+    beside_others,
     rated_masks,
+    side_for,
     try_file,
 )
 from bmz.engine.fit_image import FitRequest, MeasuredImage
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.results.fit import ImageFit, ModelFit, Ranking
-from bmz.results.images import ImageTrial
 
 MOST_IMAGES = 3
 """Of more images than these the first are tried."""
 
-EXTENT = TrialExtent(crops=1)
-"""The crop where most is to be seen: models differ more than crops do."""
+FINALISTS = 2
+"""So many of the best are tried on further crops; all others on the one where most is to be seen,
+for models differ more than crops do."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a model made of crops of images.
+
+    Parameters
+    ----------
+    model : and how it fits the images
+    trials : of each image
+    took_s : seconds for all of them
+    """
+
+    model: ModelFit
+    trials: tuple[Trial, ...]
+    took_s: float
+
+    @property
+    def masks(self) -> dict[Place, RatedMask]:
+        """Its masks, by the image and the place in it."""
+        return {
+            place: mask
+            for number, trial in enumerate(self.trials)
+            for place, mask in rated_masks(trial, number).items()
+        }
 
 
 def with_trials(
@@ -37,26 +66,97 @@ def with_trials(
 ) -> Ranking:
     """Try the best models that run here, and put those with the better masks first.
 
+    All are tried on one crop of each image, and the best then on further crops, where time is left.
     Models that were not tried, or failed, keep their order below.
 
     Parameters
     ----------
     images : those that were ranked, in their order
     """
-    begun, tried, masks = time.monotonic(), dict[str, ModelFit](), dict[str, Masks]()
+    contest = Contest(images, request, listener, time.monotonic() + request.try_seconds)
     chosen = list(_usable(ranking, request))[: request.tries]
-    for number, model in enumerate(chosen):
-        if tried and time.monotonic() - begun > request.try_seconds:
-            told = f"{number} of {len(chosen)} models were tried in {request.try_seconds:g} s"
-            listener(Note(f"{told}; --try-seconds gives more time"))
-            break
-        listener(Progress("models", number, len(chosen), model.id))
-        tried[model.id], masks[model.id] = _tried(model, images, request, listener)
-    for name, agreement in agreements_of(masks).items():
-        tried[name] = replace(tried[name], agreement=agreement)
-    models = [tried.get(model.id, model) for model in ranking.models]
-    models.sort(key=lambda model: -model.guess if model.trials else 1.0)
-    return replace(ranking, models=tuple(models))
+    attempts, failed = contest.attempts(chosen, TrialExtent(most=1))
+    tried = _ordered(attempts)
+    best = [attempts[model.id] for model in tried[:FINALISTS]]
+    if len(best) > 1 and contest.has_time_for(best) and any(map(_larger_than_crop, images)):
+        final, _ = contest.attempts([attempt.model for attempt in best], TrialExtent())
+        tried = _ordered(attempts | final)
+    rest = [failed.get(model.id, model) for model in ranking.models if model.id not in attempts]
+    return replace(ranking, models=(*tried, *rest))
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Models that are tried one after the other on the same crops.
+
+    Parameters
+    ----------
+    images : of which the first are tried
+    ends_s : no further model is tried after this time, as `time.monotonic` gives it
+    """
+
+    images: Sequence[MeasuredImage]
+    request: FitRequest
+    listener: Listener
+    ends_s: float
+
+    def attempts(
+        self, models: Sequence[ModelFit], extent: TrialExtent
+    ) -> tuple[dict[str, Attempt], dict[str, ModelFit]]:
+        """Try models, the first of them at least.
+
+        One that takes more than its share of the time is tried with fewer changed copies.
+
+        Returns
+        -------
+        dict, dict
+            model -> what it made; model -> the model, with why it could not be tried
+        """
+        extent = extent.within((self.ends_s - time.monotonic()) / max(len(models), 1))
+        attempts, failed = dict[str, Attempt](), dict[str, ModelFit]()
+        for number, model in enumerate(models):
+            if attempts and time.monotonic() > self.ends_s:
+                told = f"{number} of {len(models)} models were tried"
+                told = f"{told} in {self.request.try_seconds:g} s"
+                self.listener(Note(f"{told}; --try-seconds gives more time"))
+                break
+            self.listener(Progress("models", number, len(models), model.id))
+            try:
+                attempts[model.id] = self._attempt(model, extent)
+            except BmzError as why:
+                failed[model.id] = replace(model, untried=why)
+        return attempts, failed
+
+    def has_time_for(self, attempts: Sequence[Attempt]) -> bool:
+        """Say whether as many crops as usual are done before the end, by what one took."""
+        needed_s = sum(MOST_CROPS * attempt.took_s for attempt in attempts)
+        return time.monotonic() + needed_s < self.ends_s
+
+    def _attempt(self, model: ModelFit, extent: TrialExtent) -> Attempt:
+        """Run a model on crops of each image, of the same places as any other model."""
+        begun, trials = time.monotonic(), list[Trial]()
+        for image, fit in zip(self.images[:MOST_IMAGES], model.images, strict=False):
+            setup = prepare(_request(model, fit, image, self.request), self.listener)
+            of_image = replace(extent, side_px=_crop_side(image))
+            with closing(opened(setup)) as backend:
+                place = image.info.place
+                trial, _ = try_file(setup, place, backend, self.listener, extent=of_image)
+            trials.append(trial)
+        return Attempt(model, tuple(trials), time.monotonic() - begun)
+
+
+def _ordered(attempts: Mapping[str, Attempt]) -> list[ModelFit]:
+    """Sum up what each model made, the best first."""
+    others = beside_others({name: attempt.masks for name, attempt in attempts.items()})
+    models = [_summed_up(attempt, others.get(name)) for name, attempt in attempts.items()]
+    return sorted(models, key=lambda model: -model.guess)
+
+
+def _summed_up(attempt: Attempt, beside: Beside | None) -> ModelFit:
+    model = replace(attempt.model, trials=tuple(trial.summary() for trial in attempt.trials))
+    if beside is None:
+        return model
+    return replace(model, agreement=beside.agreement, beside=beside.quality)
 
 
 def _usable(ranking: Ranking, request: FitRequest) -> Iterator[ModelFit]:
@@ -71,22 +171,14 @@ def _usable(ranking: Ranking, request: FitRequest) -> Iterator[ModelFit]:
             yield model
 
 
-def _tried(
-    model: ModelFit, images: Sequence[MeasuredImage], request: FitRequest, listener: Listener
-) -> tuple[ModelFit, Masks]:
-    trials, masks = list[ImageTrial](), dict[Place, RatedMask]()
-    try:
-        for number, (image, fit) in enumerate(
-            zip(images[:MOST_IMAGES], model.images, strict=False)
-        ):
-            setup = prepare(_request(model, fit, image, request), listener)
-            with closing(opened(setup)) as backend:
-                trial, _ = try_file(setup, image.info.place, backend, listener, extent=EXTENT)
-            trials.append(trial.summary())
-            masks |= rated_masks(trial, number)
-    except BmzError as why:
-        return replace(model, untried=why), {}
-    return replace(model, trials=tuple(trials)), masks
+def _crop_side(image: MeasuredImage) -> int:
+    sizes = [measures.size for measures in image.measured.values()]
+    return side_for([size.diameter_px for size in sizes if size is not None])
+
+
+def _larger_than_crop(image: MeasuredImage) -> bool:
+    sizes = image.info.sizes
+    return max(sizes["y"], sizes["x"]) >= 2 * _crop_side(image)
 
 
 def _request(
