@@ -13,11 +13,13 @@ from tests.strategies import label_masks
 
 from bmz.base.arrays import LabelArray
 from bmz.process.matching import (
+    MOST_WORST,
     Overlap,
     ShapesDiffer,
     ThresholdOutside,
     match_labels,
     pooled,
+    worst_objects,
 )
 
 MASKS = label_masks((5, 6))
@@ -148,3 +150,31 @@ def test_counts_of_no_image_agree_fully_and_an_empty_image_weighs_nothing() -> N
     assert pooled([none, some, none]) == some
     assert pooled([some, some]).tp == 2
     assert pooled([some, some]).pq == some.pq == 0.5
+
+
+def test_the_worst_objects_come_first_and_say_what_is_wrong() -> None:
+    truth, predicted = np.zeros((10, 60), int), np.zeros((10, 60), int)
+    truth[:, :10], predicted[:, :10] = 1, 7  # as it should be
+    truth[:, 12:22], predicted[:, 12:18] = 2, 8  # less than it
+    truth[:, 26:32], predicted[:, 24:34] = 3, 9  # more than it
+    truth[:, 36:46] = 4  # nothing there
+    predicted[:5, 50:60] = 10  # nothing true
+
+    worst = worst_objects(predicted, truth)
+
+    assert [(one.what, one.label, one.truth) for one in worst] == [
+        ("missed", None, 4),
+        ("false", 10, None),
+        ("large", 9, 3),
+        ("small", 8, 2),
+    ]
+    assert [one.iou for one in worst] == [0, 0, 0.6, 0.6]
+    assert worst[0].area_px == 100
+    assert worst[3].centroid == (4.5, 14.5)
+
+
+def test_no_more_than_twenty_objects_are_named() -> None:
+    many = np.arange(1, 31).reshape(1, 30).repeat(3, 0)
+
+    assert len(worst_objects(many, np.zeros_like(many))) == MOST_WORST
+    assert worst_objects(many, many) == ()

@@ -15,7 +15,7 @@ from bmz.check.kind import ImageKind
 from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.plan import Estimate
 from bmz.process.consensus import Plausibility
-from bmz.process.matching import MaskError, Matching
+from bmz.process.matching import MaskError, Matching, WorstObject
 from bmz.report import tested_text
 from bmz.report.check_text import check_json
 from bmz.report.compare_text import as_json, score_json
@@ -99,7 +99,8 @@ def comparison() -> str:
 
 
 def scores() -> str:
-    scored = PairScore(PAIR, (0.5,), (MATCHING,), (MISSED,))
+    worst = WorstObject("missed", None, 1, 0.0, (1.0, 2.0), 9)
+    scored = PairScore(PAIR, (0.5,), (MATCHING,), (MISSED,), (worst,))
     return score_json(ScoreSummary("f", "t", (scored, PairFailed(PAIR, EMPTY))))
 
 
@@ -156,7 +157,7 @@ MADE: dict[str, str] = {
 OPTIONAL = {
     "bmz.show/1": {"recipe.output"},
     "bmz.fetch/1": {"models.folder", "models.weights", "models.files"},
-    "bmz.score/1": {"pairs.scores", "pairs.errors", "pairs.error"},
+    "bmz.score/1": {"pairs.scores", "pairs.worst", "pairs.errors", "pairs.error"},
     "bmz.test/2": {"changes"},
 }
 """Fields that may be left out."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bmz.base.errors import CouldNotTell
-from bmz.process.matching import MaskError, Matching
+from bmz.process.matching import MaskError, Matching, WorstObject
 from bmz.report.compare_text import (
     HEADINGS,
     PAIR_HEADINGS,
@@ -17,6 +17,7 @@ from bmz.report.compare_text import (
     score_json,
     score_lines,
     score_table,
+    worst_table,
 )
 from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 
@@ -24,15 +25,21 @@ from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSumm
 MANY = Matching(3, 1, 0, 0.75, 1.0, 6 / 7, 0.75, 2 * 2.4 / 7, 0.8)
 FEW = Matching(1, 0, 5, 1.0, 1 / 6, 2 / 7, 1 / 6, 2 * 0.6 / 7, 0.6)
 NONE = Matching(0, 4, 3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-MISSED = MaskError("missed", 7, (9.6, 0.4), 90)
+MISSED = WorstObject("missed", None, 7, 0.0, (9.6, 0.4), 90)
+ERROR = MaskError("missed", 7, (9.6, 0.4), 90)
 
 
 def pair(name: str) -> MaskPair:
     return MaskPair(name, Path("found") / name, Path("truth") / name)
 
 
-def scored(name: str, *matchings: Matching, errors: tuple[MaskError, ...] = ()) -> PairScore:
-    return PairScore(pair(name), (0.5, 0.95)[: len(matchings)], matchings, errors)
+def scored(
+    name: str,
+    *matchings: Matching,
+    errors: tuple[MaskError, ...] = (),
+    worst: tuple[WorstObject, ...] = (),
+) -> PairScore:
+    return PairScore(pair(name), (0.5, 0.95)[: len(matchings)], matchings, errors, worst)
 
 
 def summary(*outcomes: PairScore | PairFailed) -> ScoreSummary:
@@ -94,39 +101,47 @@ def test_the_row_of_a_mask_is_of_its_first_threshold_and_counts_each_kind_of_err
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("worst", "cells"),
     [
         (
-            MaskError("split", 3, (10.4, 99.6), 120, (4, 9)),
-            "split: true object 3 lies in pieces 4, 9, 120 px at (10, 100)",
+            WorstObject("split", None, 3, 0.4, (10.4, 99.6), 120, (4, 9)),
+            ("split into 4, 9", "", "3", "0.40", "120", "10, 100"),
         ),
         (
-            MaskError("merge", 3, (1.0, 2.0, 3.0), 1, (5,)),
-            "merged: object 3 holds the true objects 5, 1 px at (1, 2, 3)",
+            WorstObject("merge", 3, None, 0.3, (1.0, 2.0, 3.0), 1, (5, 6)),
+            ("holds true objects 5, 6", "3", "", "0.30", "1", "1, 2, 3"),
         ),
-        (MISSED, "missed: true object 7, 90 px at (10, 0)"),
-        (MaskError("false", 2, (0.0, 0.0), 5), "false: object 2, 5 px at (0, 0)"),
+        (MISSED, ("missed", "", "7", "0.00", "90", "10, 0")),
+        (
+            WorstObject("small", 2, 8, 0.6, (0.0, 0.0), 5),
+            ("too small", "2", "8", "0.60", "5", "0, 0"),
+        ),
     ],
-    ids=["split", "merge", "missed", "false"],
+    ids=["split", "merge", "missed", "small"],
 )
-def test_an_error_of_a_single_mask_is_a_sentence(error: MaskError, words: str) -> None:
-    assert score_lines(summary(scored("a", MANY, errors=(error,)))) == [("answer", words)]
+def test_the_table_says_what_is_wrong_with_an_object(
+    worst: WorstObject, cells: tuple[str, ...]
+) -> None:
+    assert worst_table(summary(scored("a", MANY, worst=(worst,)))) == [cells]
 
 
-@pytest.mark.parametrize(("count", "more"), [(10, []), (11, ["and 1 more; --json lists all"])])
-def test_ten_errors_are_told_and_the_others_counted(count: int, more: list[str]) -> None:
-    lines = score_lines(summary(scored("a", MANY, errors=(MISSED,) * count)))
+def test_the_worst_objects_of_all_masks_come_first_and_ten_are_named() -> None:
+    poor = replace(MISSED, what="moved", iou=0.7)
+    several = summary(scored("a", MANY, worst=(poor,) * 9), scored("b", MANY, worst=(MISSED,) * 2))
 
-    assert [text for _, text in lines[10:]] == more
+    table = worst_table(several)
+
+    assert [cells[0] for cells in table] == ["b: missed"] * 2 + ["a: of another shape"] * 8
+    assert any("--json" in text for _, text in score_lines(several))
+    assert score_lines(summary(scored("a", MANY, worst=(poor,)))) == []
 
 
-def test_errors_of_several_masks_are_left_to_the_table() -> None:
-    one = scored("a", MANY, errors=(MISSED,))
+def test_the_document_names_the_worst_objects() -> None:
+    (first,) = json.loads(score_json(summary(scored("a", MANY, worst=(MISSED,)))))["pairs"]
 
-    assert score_lines(summary(one, one)) == []
-    assert score_lines(summary(one, PairFailed(MaskPair("b", None, Path("truth/b")), None))) == [
-        ("error", "b: there is no predicted mask of that name")
-    ]
+    (worst,) = first["worst"]
+    assert (worst["what"], worst["truth"], worst["label"]) == ("missed", 7, None)
+    assert (worst["iou"], worst["area_px"]) == (0.0, 90)
 
 
 def test_a_mask_without_a_score_says_why_and_what_to_do() -> None:
@@ -145,9 +160,7 @@ def test_a_mask_without_a_score_says_why_and_what_to_do() -> None:
 def test_the_document_tells_each_pair_with_all_thresholds_and_errors() -> None:
     alone = PairFailed(MaskPair("b", Path("found/b"), None), None)
 
-    document = json.loads(
-        score_json(summary(scored("a", MANY, NONE, errors=(MISSED,) * 11), alone))
-    )
+    document = json.loads(score_json(summary(scored("a", MANY, NONE, errors=(ERROR,) * 11), alone)))
 
     first, second = document["pairs"]
     assert (document["predicted"], document["truth"]) == ("found", "truth")

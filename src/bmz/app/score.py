@@ -8,7 +8,7 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Progress, nobody
 from bmz.engine.label_masks import mask_pairs, read_mask_pair
-from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
+from bmz.process.matching import Overlap, ShapesDiffer, mask_errors, worst_objects
 from bmz.results.compare import IOUS, MaskPair, PairFailed, PairScore, ScoreSummary
 
 
@@ -55,6 +55,7 @@ def _scored(
             raise ShapesDiffer(predicted.shape, truth.shape)
         overlap = Overlap.of(predicted, truth)
         matchings = tuple(overlap.matching(iou) for iou in ious)
-        return PairScore(pair, tuple(ious), matchings, mask_errors(predicted, truth))
+        errors, worst = mask_errors(predicted, truth), worst_objects(predicted, truth)
+        return PairScore(pair, tuple(ious), matchings, errors, worst)
     except BmzError as why:
         return PairFailed(pair, why)

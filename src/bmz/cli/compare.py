@@ -276,5 +276,8 @@ def score(
             print_table(compare_text.PAIR_HEADINGS, compare_text.pair_table(summary))
             click.echo()
         print_table(compare_text.HEADINGS, compare_text.score_table(summary))
+        if worst := compare_text.worst_table(summary):
+            click.echo()
+            print_table(compare_text.WORST_HEADINGS, worst)
     say(compare_text.score_lines(summary), answers=not as_json)
     ctx.exit(summary.exit_status)

@@ -251,6 +251,98 @@ def mask_errors(predicted: AnyArray, truth: AnyArray, iou: float = 0.5) -> tuple
     return tuple(sorted(errors, key=lambda error: (-error.area_px, error.kind, error.label)))
 
 
+Fault = Literal["split", "merge", "missed", "false", "small", "large", "moved"]
+
+MOST_WORST = 20
+"""So many objects are named."""
+
+POOR_IOU = 0.75
+"""Below this overlap with its partner an outline is poor."""
+
+ONE_SIDED = 0.1
+"""By so much more of one object than of the other lies in both, where one is too small."""
+
+
+@dataclass(frozen=True)
+class WorstObject:
+    """An object that is wrong, or whose outline is poor.
+
+    Parameters
+    ----------
+    what : as of `MaskError`; ``small`` or ``large``: it has a partner and is less or more than
+        that; ``moved``: it is beside it or of another shape
+    label, truth : its number, and that of the true object; None where there is none
+    iou : overlap with the object of the other mask that it overlaps most
+    centroid : along each axis of the mask, px
+    area_px : of the object; of the true one for ``split`` and ``missed``
+    parts : as of `MaskError`
+    """
+
+    what: Fault
+    label: int | None
+    truth: int | None
+    iou: float
+    centroid: tuple[float, ...]
+    area_px: int
+    parts: tuple[int, ...] = ()
+
+
+def worst_objects(
+    predicted: AnyArray, truth: AnyArray, iou: float = 0.5
+) -> tuple[WorstObject, ...]:
+    """Name the objects that are wrong or poor, those of least overlap first, then the largest.
+
+    Parameters
+    ----------
+    predicted, truth : integers of one shape, 0 background
+    iou : from which two objects are partners
+
+    Returns
+    -------
+    tuple of WorstObject
+        `MOST_WORST` at the most
+    """
+    overlap = Overlap.of(predicted, truth)
+    best_p, best_t = np.zeros(len(overlap.predicted_px)), np.zeros(len(overlap.truth_px))
+    np.maximum.at(best_p, overlap.predicted, overlap.iou)
+    np.maximum.at(best_t, overlap.truth, overlap.iou)
+    names_p, names_t = _Named.of(predicted), _Named.of(truth)
+    share_p = dict(zip(names_p.labels.tolist(), best_p.tolist(), strict=True))
+    share_t = dict(zip(names_t.labels.tolist(), best_t.tolist(), strict=True))
+    worst = []
+    for error in mask_errors(predicted, truth, iou):
+        own = error.label if error.kind in {"false", "merge"} else None
+        true = error.label if own is None else None
+        shared = share_t[error.label] if own is None else share_p[error.label]
+        worst.append(
+            WorstObject(error.kind, own, true, shared, error.centroid, error.area_px, error.parts)
+        )
+    matched = overlap.matched(iou)
+    for pair in matched[overlap.iou[matched] < POOR_IOU].tolist():
+        i, j = int(overlap.predicted[pair]), int(overlap.truth[pair])
+        worst.append(
+            WorstObject(
+                _outline_fault(overlap, pair),
+                int(names_p.labels[i]),
+                int(names_t.labels[j]),
+                float(overlap.iou[pair]),
+                names_p.centroids[i],
+                int(names_p.areas[i]),
+            )
+        )
+    return tuple(sorted(worst, key=lambda one: (one.iou, -one.area_px))[:MOST_WORST])
+
+
+def _outline_fault(overlap: Overlap, pair: int) -> Fault:
+    """Say what is wrong with the outline of an object that has a partner."""
+    shared = overlap.shared[pair]
+    of_own = shared / overlap.predicted_px[overlap.predicted[pair]]
+    of_true = shared / overlap.truth_px[overlap.truth[pair]]
+    if of_own > of_true + ONE_SIDED:
+        return "small"
+    return "large" if of_true > of_own + ONE_SIDED else "moved"
+
+
 Parts = dict[int, tuple[int, ...]]
 """Object -> its parts in the other mask, both numbered from 0 in raster order."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bmz.image.given_names import given_name, with_given_names
-from bmz.process.matching import Kind, MaskError, Matching
+from bmz.process.matching import Fault, Kind, MaskError, Matching, WorstObject
 from bmz.process.quality import f1_words
 from bmz.report.run_text import finding_lines
 from bmz.report.text import Line, document_text, encodable, failure_of, within
@@ -240,7 +240,8 @@ HEADINGS = ("IoU", "F1", "precision", "recall", "AP", "PQ", "mean IoU", "TP", "F
 PAIR_HEADINGS = ("mask", "F1", "AP", "PQ", "true", "found", "split", "merged", "missed", "false")
 _SHARES = ("f1", "precision", "recall", "ap", "pq", "mean_matched_iou")
 _KINDS: tuple[Kind, ...] = ("split", "merge", "missed", "false")
-_TOLD = 10  # errors in words; JSON has all
+_TOLD = 10
+"""Objects that the table names."""
 
 
 def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
@@ -274,29 +275,44 @@ def _pair_cells(name: str, first: Matching, errors: Sequence[MaskError]) -> tupl
     return name, *shares, *map(str, counts)
 
 
+WORST_HEADINGS = ("worst objects", "object", "true object", "IoU", "px", "at")
+
+FAULTS: Mapping[Fault, str] = {
+    "split": "split into {parts}",
+    "merge": "holds true objects {parts}",
+    "missed": "missed",
+    "false": "no true object",
+    "small": "too small",
+    "large": "too large",
+    "moved": "of another shape",
+}
+"""What is wrong with an object, in words."""
+
+
+def worst_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
+    """Give a line of cells for each of the worst objects, under `WORST_HEADINGS`."""
+    many = len(summary.outcomes) > 1
+    worst = [(score.pair.name, one) for score in summary.scored for one in score.worst]
+    worst.sort(key=lambda entry: (entry[1].iou, -entry[1].area_px))
+    return [_worst_cells(f"{name}: " if many else "", one) for name, one in worst[:_TOLD]]
+
+
+def _worst_cells(image: str, worst: WorstObject) -> tuple[str, ...]:
+    numbers = ("" if number is None else str(number) for number in (worst.label, worst.truth))
+    at = ", ".join(f"{value:.0f}" for value in worst.centroid)
+    what = FAULTS[worst.what].format(parts=", ".join(map(str, worst.parts)))
+    return (image + what, *numbers, f"{worst.iou:.2f}", str(worst.area_px), at)
+
+
 def score_lines(summary: ScoreSummary) -> list[Line]:
-    """Tell what is wrong: the largest errors of a single mask, and pairs without a score."""
+    """Tell how many more objects are wrong than the table names, and of pairs without a score."""
     lines: list[Line] = []
-    if len(summary.outcomes) == 1 and summary.scored:
-        errors = summary.scored[0].errors
-        lines += [("answer", _error_words(error)) for error in errors[:_TOLD]]
-        if len(errors) > _TOLD:
-            lines.append(("answer", f"and {len(errors) - _TOLD} more; --json lists all"))
+    wrong = sum(len(score.worst) for score in summary.scored)
+    if wrong > _TOLD:
+        lines.append(("note", f"{_TOLD} of the worst objects are named; --json has more of them"))
     for pair in summary.failed:
         lines += _failed_lines(pair)
     return lines
-
-
-def _error_words(error: MaskError) -> str:
-    at = ", ".join(f"{value:.0f}" for value in error.centroid)
-    parts = ", ".join(map(str, error.parts))
-    what = {
-        "split": f"split: true object {error.label} lies in pieces {parts}",
-        "merge": f"merged: object {error.label} holds the true objects {parts}",
-        "missed": f"missed: true object {error.label}",
-        "false": f"false: object {error.label}",
-    }[error.kind]
-    return f"{what}, {error.area_px} px at ({at})"
 
 
 def _failed_lines(pair: PairFailed) -> list[Line]:
@@ -363,4 +379,4 @@ def _pair_values(pair: PairScore | PairFailed) -> ScoredPair:
     if isinstance(pair, PairFailed):
         return {**sides, "error": str(pair.error or _failed_lines(pair)[0][1])}
     scores = [_values(iou, m) for iou, m in zip(pair.ious, pair.matchings, strict=True)]
-    return {**sides, "scores": scores, "errors": pair.errors}
+    return {**sides, "scores": scores, "errors": pair.errors, "worst": pair.worst}

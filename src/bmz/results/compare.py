@@ -15,7 +15,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
-from bmz.process.matching import MaskError, Matching, pooled
+from bmz.process.matching import MaskError, Matching, WorstObject, pooled
 from bmz.process.quality import Quality
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class ResultQuality:
     consensus : F1 with the objects that most results have; None with fewer than three
     stability : mean F1 with its own results for changed copies of the image; None where none were
         tried
-    predicted : how good it is likely to be, without the truth and the other results
+    predicted : how good it is likely to be, without the truth; where there are other results of the
+        image, by what it has in common with them, too
     plausible : sizes and shapes of the objects
     """
 
@@ -66,22 +67,15 @@ class ResultQuality:
         return None if self.predicted is None else self.predicted.f1
 
     def ties_with(self, first: ResultQuality) -> bool:
-        """Say whether the prediction is not surely lower than that of the first result.
-
-        That is so where it reaches the lower end of the interval of the first.
-        """
+        """Say whether the prediction is not surely lower than that of the first result."""
         if self.predicted is None or first.predicted is None:
             return self is first
-        return self.predicted.f1 >= first.predicted.low
+        return self.predicted.ties_with(first.predicted)
 
     @property
     def guess(self) -> float:
-        """Give the order of the ranking without the truth, 0 to 1.
-
-        It is the predicted F1; where there are other results, its mean with the agreement.
-        """
-        known = [value for value in (self.agreement, self.predicted_f1) if value is not None]
-        return sum(known) / len(known) if known else 0.0
+        """Give the order of the ranking without the truth, 0 to 1: the predicted F1."""
+        return self.predicted_f1 or 0.0
 
 
 WARNED = 0.05
@@ -251,12 +245,14 @@ class PairScore:
     ious : thresholds
     matchings : one for each threshold
     errors : objects without a partner at IoU 0.5, the largest first
+    worst : objects that are wrong or have poor outlines, the worst first
     """
 
     pair: MaskPair
     ious: tuple[float, ...]
     matchings: tuple[Matching, ...]
     errors: tuple[MaskError, ...]
+    worst: tuple[WorstObject, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing_extensions import Doc, TypedDict  # pydantic asks for it below Pytho
 
 from bmz.check.finding import Finding
 from bmz.process.consensus import Plausibility
-from bmz.process.matching import MaskError, Matching
+from bmz.process.matching import MaskError, Matching, WorstObject
 from bmz.process.quality import Quality
 from bmz.results.models import FormatView, ModelCheck, Status, ToolReport, WeightsView
 from bmz.results.packages import Proposal
@@ -323,6 +323,10 @@ class ScoredPair(TypedDict):
     scores: Annotated[NotRequired[Sequence[Agreement]], Doc("one an IoU")]
     errors: Annotated[
         NotRequired[Sequence[MaskError]], Doc("objects that were split, merged, missed or invented")
+    ]
+    worst: Annotated[
+        NotRequired[Sequence[WorstObject]],
+        Doc("20 objects that are wrong or poor at most, those of least overlap first"),
     ]
     error: Annotated[NotRequired[str], Doc("why there is no score")]
 
