@@ -37,6 +37,9 @@ class Growth:
     means: bool = False
 
 
+COARSE = np.uint32(0xFFFFF000)
+"""Bits of a threshold that are kept: the others, a four-thousandth of it, only take room."""
+
 STEPS = 1001
 """Of the means that leaves keep."""
 
@@ -146,6 +149,7 @@ def forest_arrays(
         parts["examples"].append(examples)
         node += grown.node_count
     joined = {name: np.concatenate(arrays).astype(_PARTS[name]) for name, arrays in parts.items()}
+    joined["threshold"] = (joined["threshold"].view(np.uint32) & COARSE).view(np.float32)
     if growth.means:
         f1, counts = np.linspace(0, 1, STEPS), np.ones(STEPS)
     return joined | {"answers": np.float32(f1), "counts": np.float32(counts / counts.mean())}

@@ -150,7 +150,7 @@ def test_without_truth_the_order_has_reasons(place: Path) -> None:
     assert best.consensus is not None
     assert best.consensus > 0.9
     assert image.consensus is not None
-    assert "guess" in compare_text.why_first(image)
+    assert "is predicted" in compare_text.why_first(image)
 
 
 def test_truth_is_found_by_name_in_a_folder(place: Path) -> None:
