@@ -204,14 +204,20 @@ def _pillow(picture: AnyArray) -> bytes:
 
 def tricks() -> str:
     """Measure ways of NumPy and Python beside those that bmz takes in their place."""
-    from bmz.base.arrays import shipped_arrays
+    from bmz.base.arrays import median, shipped_arrays
     from bmz.base.values import dataclass as lighter
     from bmz.check.kind_classifier import ARRAYS
-    from bmz.check.kind_network import _beside, _seen_by
+    from bmz.check.kind_network import _beside, _seen_by, layers_of
+    from bmz.check.pixel_values import mean_and_deviation
+    from bmz.predict.onnx import LayersInOnnxruntime
+    from bmz.process.adapt import taken
 
     image = np.random.default_rng(0).random((64, 256), np.float32)
     inner, weights = (np.ones(shape, np.float32) for shape in ((28, 28, 240), (5, 5, 240)))
     flat, long = image.ravel(), _beside(weights, 24)
+    few, maps = image[0, :74], np.ones((4, 128, 128), np.float32)
+    halves, seen = np.arange(256) // 2, np.ones((192, 192, 1), np.float32)
+    order = np.sort((np.resize(image, 1024**2) * 255).astype(np.uint8))
     rows: Mapping[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "a dataclass of four fields": (
             lambda: dataclass(frozen=True)(_four_fields()),
@@ -221,6 +227,19 @@ def tricks() -> str:
         "16,384 px and the ones beside them": (
             lambda: [image[:, 1:] + image[:, :-1] for _ in range(100)],
             lambda: [flat[1:] + flat[:-1] for _ in range(100)],
+        ),
+        "median of 74 numbers": (lambda: np.median(few), lambda: median(few)),
+        "a map of 4 x 128 x 128 as it lies on 256 px": (
+            lambda: maps[:, halves[:, np.newaxis], halves],
+            lambda: taken(maps, (halves, halves)),
+        ),
+        "mean and deviation of 1024 x 1024 bytes": (
+            lambda: (order.mean(dtype=np.float64), order.std(dtype=np.float64)),
+            lambda: mean_and_deviation(order),
+        ),
+        "the network that looks at an image, by NumPy and by ONNX Runtime": (
+            partial(layers_of(1).run, seen),
+            partial(LayersInOnnxruntime(), seen),
         ),
         "a depthwise convolution": (
             lambda: sum(
