@@ -185,7 +185,7 @@ _RUNNERS: list[LayersRunner] = []
 def layers_run_by(runner: LayersRunner) -> Iterator[None]:
     """Let another runner see the images of this process, in all threads, while the block runs.
 
-    What it sees may differ by 1e-5 from what NumPy gives.
+    What it sees may differ by 1e-4 from what NumPy gives, and probabilities of kinds by 1e-6.
     """
     _RUNNERS.append(runner)
     try:
