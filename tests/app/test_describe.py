@@ -13,6 +13,8 @@ from ruyaml import YAML
 
 import bmz
 from bmz.cli.main import status_of
+from bmz.engine.description import _written
+from bmz.results.packages import Proposal
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")
@@ -125,6 +127,21 @@ def test_a_folder_that_is_no_package_is_told_with_status_3(
     assert status == 3
     assert "hint:" in capsys.readouterr().err
     assert not (tmp_path / "better").exists()
+
+
+def test_a_proposal_that_makes_the_description_invalid_is_left_out_and_told(
+    tmp_path: Path,
+) -> None:
+    old = bare(tmp_path / "net")
+    good = Proposal("config.bmz.object_diameter_px", 12.0, "measured")
+    bad = Proposal("outputs: halo", 5000, "measured")
+
+    kept, refused = _written(old / "bioimageio.yaml", tmp_path / "better", (bad, good))
+
+    assert kept == (good,)
+    assert [proposal.where for proposal in refused] == ["outputs: halo"]
+    assert "would not be valid" in refused[0].why
+    assert "halo" not in described(tmp_path / "better")["outputs"][0]["axes"][2]
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class DescribeRequest:
     Parameters
     ----------
     package : name, folder or zip of a package
-    folder : of the new package; None for one beside the working folder, named by the model
+    folder : of the new package; None for one in the working folder, named by the model
     pixel_um : pixel size along each axis, as the author knows it; empty for what is known here
     """
 
@@ -115,9 +115,9 @@ def described(
     if not proposals:
         raise NothingLacks(request.package)
     writable_folder(folder.parent)
-    kept = _written(package.manifest, folder, proposals)
+    kept, refused = _written(package.manifest, folder, proposals)
     write_whole_text(text, pull_request(model, kept))
-    return DescribedPackage(request.package, folder, text, kept)
+    return DescribedPackage(request.package, folder, text, kept, refused)
 
 
 @dataclass(frozen=True)
@@ -261,25 +261,30 @@ def _of_reach(found: _Findings) -> Iterator[Proposal]:
             yield Proposal("outputs: halo", found.reach_px, why)
 
 
-def _written(manifest: Path, folder: Path, proposals: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
-    """Copy the package, and write the description with every proposal that keeps it valid."""
+def _written(
+    manifest: Path, folder: Path, proposals: tuple[Proposal, ...]
+) -> tuple[tuple[Proposal, ...], tuple[Proposal, ...]]:
+    """Copy the package, and write it with every proposal that keeps it valid; give the others."""
     draft = folder.parent / f"{unfinished('writing')}{os.urandom(8).hex()}"
     shutil.copytree(manifest.parent, draft, ignore=shutil.ignore_patterns(".*"))
     try:
         (draft / manifest.name).unlink()
         kept: tuple[Proposal, ...] = ()
+        refused: tuple[Proposal, ...] = ()
         for proposal in proposals:
             content = _with_all(manifest, (*kept, proposal))
             try:
                 refuse_invalid(write_manifest(draft, content))
-            except DescriptionRefused:
-                continue  # such as a halo that leaves nothing of the smallest image
-            kept = (*kept, proposal)
+            except DescriptionRefused as why:
+                # such as a halo that leaves nothing of the smallest image
+                refused = (*refused, replace(proposal, why=why.message))
+            else:
+                kept = (*kept, proposal)
         refuse_invalid(write_manifest(draft, _with_all(manifest, kept)))
         draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return kept
+    return kept, refused
 
 
 def _with_all(manifest: Path, proposals: tuple[Proposal, ...]) -> Content:

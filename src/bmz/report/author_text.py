@@ -60,6 +60,8 @@ def describe_lines(written: DescribedPackage) -> Iterator[Line]:
     for proposal in written.proposals:
         yield "answer", f"{proposal.where}: {proposal.value}"
         yield "answer", f"  {proposal.why}"
+    for proposal in written.refused:
+        yield "note", f"left out: {proposal.where}: {proposal.value}; {proposal.why}"
     yield "answer", f"wrote {written.package}, and {written.text} for a pull request"
 
 
@@ -71,5 +73,6 @@ def describe_json(written: DescribedPackage) -> str:
         "package": str(written.package),
         "text": str(written.text),
         "proposals": written.proposals,
+        "refused": written.refused,
     }
     return document_text(document)

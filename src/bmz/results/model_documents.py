@@ -269,6 +269,7 @@ class DescribeDocument(TypedDict):
     package: Annotated[str, Doc("the folder that was written")]
     text: Annotated[str, Doc("file with a text for a pull request")]
     proposals: Annotated[Sequence[Proposal], Doc("what was added, and how it is known")]
+    refused: Annotated[Sequence[Proposal], Doc("what was left out, and why")]
 
 
 class DoctorDocument(TypedDict):

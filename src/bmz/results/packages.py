@@ -86,9 +86,11 @@ class DescribedPackage:
     package : the new folder
     text : for a pull request
     proposals : what was added
+    refused : what was left out, since the description would not be valid with it, and why
     """
 
     model: str
     package: Path
     text: Path
     proposals: tuple[Proposal, ...]
+    refused: tuple[Proposal, ...] = ()
