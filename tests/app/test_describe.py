@@ -145,9 +145,7 @@ def test_a_proposal_that_makes_the_description_invalid_is_left_out_and_told(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["nuclei-broad", "stardist-dsb2018", "cremi-membrane", "multi-tensor"]
-)
+@pytest.mark.parametrize("name", ["nuclei-broad", "stardist-dsb2018", "cremi-membrane"])
 def test_real_packages_get_more_and_stay_valid(name: str, shared: Path, tmp_path: Path) -> None:
     new = tmp_path / "better"
 
