@@ -29,12 +29,12 @@ def section_of(tag: str, changelog: str) -> str:
     Raises
     ------
     NotReady
-        The tag is no version, or the first section is of another one, has no date or no entry.
+        The tag is not a version, or the first section is of another one, has no date or no entry.
     """
     try:
         version = Version(tag.removeprefix("v"))
     except InvalidVersion as why:
-        raise NotReady(f"the tag '{tag}' is no version") from why
+        raise NotReady(f"the tag '{tag}' is not a version") from why
     if tag != f"v{version}" or version.local or version.is_devrelease:
         raise NotReady(f"the tag '{tag}' is not of the form v1.2.3, v1.2.3rc1 or the like")
     first, *others = _HEADING.finditer(changelog)

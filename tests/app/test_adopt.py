@@ -509,7 +509,7 @@ def _wider(folder: Path) -> None:
     [
         (_no_config, "No such file"),
         (_other_config, "its backbone is 'resnet'"),
-        (_no_json, "it is no JSON"),
+        (_no_json, "it is not JSON"),
         (_no_weights, "it has no weights, such as weights_best.h5"),
         (_cut_weights, "holds no weights as Keras writes them"),
         (_deeper, "they lack the layer 'down_level_2_no_0'"),

@@ -134,7 +134,7 @@ def test_a_release_tells_what_is_new_in_it() -> None:
         ("v0.2", CHANGES, "the first section is of 0.2.0"),
         ("v0.3.0", CHANGES, "the first section is of 0.2.0"),
         ("v0.1.0", CHANGES, "the first section is of 0.2.0"),
-        ("vnext", CHANGES, "is no version"),
+        ("vnext", CHANGES, "is not a version"),
         ("v0.2.0.dev1", CHANGES, "not of the form"),
         ("v0.2.0", CHANGES.replace("2027-01-02", "not released"), "in place of the day"),
         ("v0.2.0", CHANGES.replace("* This is new.\n", ""), "tells of nothing"),

@@ -127,7 +127,9 @@ def test_points_of_other_recipes_are_centroids_in_the_order_of_the_axes(tmp_path
         "centroid_x_px": np.array([4.0, 5.5]), "class": np.array(["a", "b"]),
         "intensity_mean_dna": np.array([7.0, 8.0]),
     }  # fmt: skip
-    result = ArrayResult("tyx", np.zeros((2, 9, 9), np.int32), table, pixel_um={"y": 0.5})
+    labels = np.zeros((2, 9, 9), np.int32)
+    labels[0, 2, 4], labels[1, 3, 5] = 1, 2
+    result = ArrayResult("tyx", labels, table, pixel_um={"y": 0.5})
 
     write_points(result.as_result(), tmp_path / "a.points.csv")
 

@@ -337,7 +337,7 @@ _CHANGES: Mapping[str, Any] = {
     "outputs: halo": _put_halo,
     "outputs.0: channel names": _put_names,
 }
-"""Where a proposal that is no entry of ``config.bmz`` goes."""
+"""Where a proposal that is not an entry of ``config.bmz`` goes."""
 
 
 def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:

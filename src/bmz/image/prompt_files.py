@@ -272,7 +272,7 @@ def _of_shapes(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
     except ImageUnreadable as why:
         raise PromptsUnreadable(path, str(why)) from why
     except (ValueError, OverflowError) as why:
-        raise PromptsUnreadable(path, f"a corner of a shape is no number ({why})") from why
+        raise PromptsUnreadable(path, f"a corner of a shape is not a number ({why})") from why
 
 
 PROMPT_FILES: Mapping[str, Callable[[Path, Mapping[str, float]], Iterator[Prompt]]] = {

@@ -311,7 +311,7 @@ def _json(path: Path) -> dict[str, Any]:
     except OSError as why:
         raise CheckpointUnreadable(path, why.strerror or "it cannot be opened") from why
     except ValueError as why:
-        raise CheckpointUnreadable(path, f"it is no JSON ({why})") from why
+        raise CheckpointUnreadable(path, f"it is not JSON ({why})") from why
     if not isinstance(content, dict):
         raise CheckpointUnreadable(path, f"wanted a mapping, found {type(content).__name__}")
     return content

@@ -131,7 +131,7 @@ def _merged(clusters: list[set[Node]], near: dict[int, set[int]]) -> list[set[No
         most = max(left, key=lambda k: (len(near[k]), -k))
         others = sorted(near[most], key=lambda k: (-len(left[k]), k))
         if len(left[others[0]]) > len(left[most]):
-            # it is no object of its own: a bridge between those beside it
+            # it is not an object of its own: a bridge between those beside it
             for other in others:
                 left[other] = left[other] | left[most]
                 near[other].discard(most)

@@ -44,7 +44,7 @@ class CrateOfOthers(WrongUsage):
 
 
 def refuse_crate_of_others(folder: Path) -> None:
-    """Do nothing where a folder is no crate, or one of ours.
+    """Do nothing where a folder is not a crate, or one of ours.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def with_places_in_images(
     Raises
     ------
     ImageTakesNoLabels
-        An image is no OME-Zarr on this computer.
+        An image is not an OME-Zarr on this computer.
     LabelsOfOthers
         It has labels of this name that bmz has not made.
     WrongUsage
@@ -81,7 +81,7 @@ def with_places_in_images(
     """
     if not _NAME.fullmatch(name):
         raise WrongUsage(
-            f"--into-image '{name}' is no name of labels",
+            f"--into-image '{name}' is not a name of labels",
             hint="letters, digits, '.', '_' and '-', such as nuclei",
             code="into-image.name",
         )
@@ -122,7 +122,7 @@ def _format_of(image: Path) -> ZarrFormat:
 
 
 def write_image_labels(result: Result, path: Path) -> None:
-    """Write the labels into an image, under a name that is no label image of it yet.
+    """Write the labels into an image, under a name that is not a label image of it yet.
 
     Parameters
     ----------
