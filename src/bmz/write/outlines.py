@@ -81,6 +81,36 @@ def outlines(result: Result) -> Iterator[Outlines]:
         yield outlines_of(regions, at)
 
 
+def traced_rings(labels: NDArray[np.int32]) -> tuple[Ring, NDArray[np.int32]]:
+    """Walk around the objects of a plane; see `bmz.process.outline_loops.trace_rings`.
+
+    Returns
+    -------
+    points : (p, 2) int32
+        x and y of the corners of all rings, one behind the other, px from the edge of the image
+    rings : (r, 2) int32
+        the label of each ring, and how many corners it has
+    """
+    from bmz.process.outline_loops import trace_rings  # here: it loads Numba
+
+    room = _most_corners(labels)
+    height, width = labels.shape
+    waiting = np.full((height + 1, width + 1), -1, np.int32)
+    points, rings, ring = (np.empty((room, 2), np.int32) for _ in range(3))
+    touching, seen = np.empty(room, np.int32), np.zeros(labels.shape, np.bool_)
+    filled, found = trace_rings(labels, seen, waiting, ring, touching, points, rings)
+    return points[:filled], rings[:found]
+
+
+def _most_corners(labels: NDArray[np.int32]) -> int:
+    """Count the corners of pixels where an outline may turn, four times: one for each pixel."""
+    framed = np.pad(labels, 1)
+    beside = framed[:, 1:] == framed[:, :-1]
+    below = framed[1:] == framed[:-1]
+    straight = (beside[1:] & beside[:-1]) | (below[:, 1:] & below[:, :-1])
+    return 4 * int(np.count_nonzero(~straight))
+
+
 def outlines_of(regions: Iterable[Region], at: Mapping[str, int]) -> Outlines:
     """Trace the objects of regions.
 
@@ -88,8 +118,6 @@ def outlines_of(regions: Iterable[Region], at: Mapping[str, int]) -> Outlines:
     ----------
     at : their position along the axes that they have not
     """
-    from bmz.process.outline_loops import traced_rings  # here: it loads Numba
-
     points, labels, planes, counts, depth = [], [], [], [], 0
     for region in regions:
         stack = region.labels.reshape(-1, *region.labels.shape[-2:])
