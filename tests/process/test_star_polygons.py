@@ -12,7 +12,7 @@ from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
 from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas, render_polygons
-from bmz.process.stardist import ROUNDING, _Crowd, non_maximum_suppression
+from bmz.process.star_suppression import ROUNDING, _Crowd, non_maximum_suppression
 
 SEEDS = st.integers(0, 2**32 - 1)
 

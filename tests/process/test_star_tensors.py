@@ -12,8 +12,9 @@ from bmz.base.arrays import AnyArray, FloatArray, LeftToProcessor, TensorPlace
 from bmz.process import star_tensors
 from bmz.process.recipe import Place
 from bmz.process.relabel import ChannelsDiffer
+from bmz.process.star_suppression import non_maximum_suppression
 from bmz.process.star_tensors import label_stars_there
-from bmz.process.stardist import StarSettings, label_stars, non_maximum_suppression
+from bmz.process.stardist import StarSettings, label_stars
 
 torch: Any = pytest.importorskip("torch")
 

@@ -12,13 +12,13 @@ import tifffile
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.process.matching import match_labels
 from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone
+from bmz.process.star_suppression import non_maximum_suppression
 from bmz.process.stardist import (
     STARDIST,
     NetworkGridUnclear,
     StarSettings,
     find_candidates,
     label_stars,
-    non_maximum_suppression,
 )
 
 

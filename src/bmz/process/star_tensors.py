@@ -3,7 +3,7 @@
 What is drawn is arithmetic of single numbers in the order of `bmz.process.star_polygons`, which
 rounds alike everywhere; the wedge of an offset is looked up in a table that NumPy makes. Which
 polygons overlap is found in float64; what is too close to the limit for a sum of float32 is left to
-`bmz.process.stardist.non_maximum_suppression` itself. So nothing depends on the order of sums.
+`bmz.process.star_suppression.non_maximum_suppression` itself. So no order of sums matters.
 """
 
 from __future__ import annotations
@@ -27,14 +27,8 @@ from bmz.process.star_polygons import (
     require_rays,
     wedge_sine,
 )
-from bmz.process.stardist import (
-    MOST_AT_ONCE,
-    ROUNDING,
-    STACK,
-    StarSettings,
-    inner_part,
-    non_maximum_suppression,
-)
+from bmz.process.star_suppression import MOST_AT_ONCE, ROUNDING, non_maximum_suppression
+from bmz.process.stardist import STACK, StarSettings, inner_part
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,185 @@
+"""Non-maximum suppression of star-convex polygons: the best of those that overlap is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, stable_order
+from bmz.base.values import dataclass
+from bmz.process.star_polygons import Indices, Stars, least_overlap_areas, overlap_areas, ranges
+
+MOST_AT_ONCE = 512
+"""Largest number of candidates that are compared with each other in one round."""
+
+ROUNDING = 1e-4
+"""A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""
+
+PAIRS_AT_ONCE = 4096
+"""Pairs whose overlap is bounded together, so that their distances stay in the cache."""
+
+
+def non_maximum_suppression(
+    points: AnyArray, distances: AnyArray, scores: AnyArray, threshold: float
+) -> Indices:
+    """Keep the best polygons such that no two overlap by more than `threshold`.
+
+    In the order of falling score a polygon is kept unless one kept before overlaps it; overlap is
+    the area of the intersection over the area of the smaller polygon. Equal scores keep the order
+    in which they are given. Source: Schmidt et al. 2018 (doi 10.1007/978-3-030-00934-2_30), as the
+    reference implementation stardist 0.9.2 does it; here the corners are not cut to whole pixels.
+
+    Parameters
+    ----------
+    points : (n, 2), centres (y, x) in px
+    distances : (n, rays), px along the rays that `star_polygons.directions` describes
+    scores : (n,)
+    threshold : the largest overlap that is allowed, 0 to 1
+
+    Returns
+    -------
+    (kept,) indices into `points`, best first
+    """
+    order = stable_order(-np.ascontiguousarray(scores))
+    crowd = _Crowd.of(Stars.of(np.asarray(points), np.asarray(distances), order))
+    waiting, alive = np.arange(len(order)), np.ones(len(order), np.bool_)
+    chosen, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
+    while len(waiting):
+        winners = crowd.undisputed(waiting[:at_once])
+        alive[winners] = False
+        alive[crowd.suppressed_by(winners, alive, threshold)] = False
+        chosen.append(winners)
+        waiting = waiting[alive[waiting]]
+        at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
+    return order[np.sort(np.concatenate(chosen))]
+
+
+@dataclass(frozen=True)
+class _Crowd:
+    """Polygons in the order of falling score, with what the quick tests need of them."""
+
+    stars: Stars
+    areas: FloatArray
+    reach: FloatArray
+    columns: Sequence[tuple[FloatArray, FloatArray, FloatArray]]
+    shelves: Sequence[_Shelf]
+
+    @classmethod
+    def of(cls, stars: Stars) -> _Crowd:
+        reach, boxes = stars.reach(), stars.boxes()
+        # lowest and highest of each box, and the centre, along y and along x; each in one piece
+        columns = [
+            (boxes[:, axis].copy(), boxes[:, 2 + axis].copy(), stars.points[:, axis].astype("f4"))
+            for axis in range(2)
+        ]
+        return cls(stars, stars.areas(), reach, columns, _shelves(stars.points, reach))
+
+    def undisputed(self, front: Indices) -> Indices:
+        """Give those of the best candidates `front` that touch no better one: they are kept."""
+        points, reach = self.stars.points[front].astype(np.float32), self.reach[front]
+        y, x = points.T
+        apart = np.square(y[:, None] - y) + np.square(x[:, None] - x)
+        touches = apart < np.square(reach[:, None] + reach)
+        disputed = np.tril(touches, -1).any(axis=1)
+        winners: Indices = front[~disputed]
+        return winners
+
+    def suppressed_by(self, winners: Indices, alive: BoolArray, threshold: float) -> Indices:
+        """Give the living candidates that overlap one of `winners` by more than `threshold`."""
+        pairs = [shelf.near(winners, self.stars.points, self.reach) for shelf in self.shelves]
+        winner, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        here = alive[other]
+        winner, other = winner[here], other[here]
+        losers: Indices = other[self._overlapping(winner, other, threshold)]
+        return losers
+
+    def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> Indices:
+        least = np.float32(max(threshold, ROUNDING))
+        near = self._near_enough(winner, other, least)
+        winner, other = winner[near], other[near]
+        offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
+        allowed = least * np.minimum(self.areas[winner], self.areas[other])
+        overlapping = [np.zeros(0, np.intp)]
+        for start in range(0, len(near), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            beyond = self._beyond(winner[part], other[part], offset[part], allowed[part])
+            overlapping.append(near[part][beyond])
+        return np.concatenate(overlapping)
+
+    def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
+        """Give the pairs whose boxes share more than is allowed, axis by axis, as most do not."""
+        left = np.arange(len(winner))
+        shared = np.ones(len(winner), np.float32)
+        for axis in range(2):
+            low, high, place = self.columns[axis]
+            away = place[other] - place[winner]
+            side = np.minimum(high[winner], high[other] + away)
+            side -= np.maximum(low[winner], low[other] + away)
+            meets = side > 0
+            shared = shared[meets] * side[meets]
+            left, winner, other = left[meets], winner[meets], other[meets]
+        allowed = least * np.minimum(self.areas[winner], self.areas[other])
+        near: Indices = left[shared > allowed]
+        return near
+
+    def _beyond(
+        self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
+    ) -> BoolArray:
+        distances = self.stars.distances
+        beyond: BoolArray = (
+            least_overlap_areas(distances[winner], distances[other], offset) > allowed
+        )
+        rest = np.flatnonzero(~beyond)
+        beyond[rest] = overlap_areas(self.stars, other[rest], winner[rest]) > allowed[rest]
+        return beyond
+
+
+def _shelves(points: FloatArray, reach: FloatArray) -> list[_Shelf]:
+    # one shelf for each doubling of the reach, so that a few giants do not widen every search
+    size = np.ceil(np.log2(np.maximum(reach, 1))).astype(np.intp)
+    return [_Shelf.of(np.flatnonzero(size == s), points, 2.0**s) for s in np.unique(size)]
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """Candidates of similar size, sorted into square cells.
+
+    Parameters
+    ----------
+    members : indices of the candidates, cell by cell in raster order of the cells
+    starts : (cells + 1,) where each cell begins in `members`
+    origin : (2,) corner of the first cell, px
+    side : side of a cell and the largest reach of a member, px
+    shape : number of cells along y and x
+    """
+
+    members: Indices
+    starts: Indices
+    origin: FloatArray
+    side: float
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, members: Indices, points: FloatArray, side: float) -> _Shelf:
+        origin = points[members].min(axis=0)
+        cell = ((points[members] - origin) // side).astype(np.intp)
+        rows, columns = (int(most) + 1 for most in cell.max(axis=0))
+        flat = cell[:, 0] * columns + cell[:, 1]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=rows * columns))])
+        by_cell = members[np.argsort(flat, kind="stable")]
+        return cls(by_cell, starts, origin, side, (rows, columns))
+
+    def near(
+        self, winners: Indices, points: FloatArray, reach: FloatArray
+    ) -> tuple[Indices, Indices]:
+        """Give pairs (winner, member) of all that can touch, and some that cannot."""
+        centre, wide = points[winners] - self.origin, (reach[winners] + self.side)[:, None]
+        last = np.array(self.shape) - 1
+        low = np.floor((centre - wide) / self.side).astype(np.intp).clip(0, last + 1)
+        high = np.floor((centre + wide) / self.side).astype(np.intp).clip(-1, last)
+        which, row = ranges(low[:, 0], high[:, 0] + 1)
+        first = row * self.shape[1]
+        start, stop = first + low[which, 1], first + high[which, 1] + 1
+        strip, place = ranges(self.starts[start], self.starts[np.maximum(stop, start)])
+        return winners[which[strip]], self.members[place]
