@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 import xarray as xr
+import yaml
 from skimage.measure import label
 
 import bmz
 from bmz.app import api
 from bmz.app.api.options import OptionRefused
-from bmz.app.run import run
+from bmz.app.run import demo_image, run
 from bmz.base.arrays import AnyArray
 from bmz.check.finding import DoesNotFit
 from bmz.engine.request import RunRequest
@@ -24,6 +26,7 @@ from bmz.engine.setup import RunSetup, opened
 from bmz.predict.backend import Backend
 from bmz.testing.package import description, small_zoo, write_package
 from bmz.write.names import OutputExists
+from bmz.zoo.locate import starter_folder
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -407,3 +410,25 @@ def test_models_are_found_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found.models == ("able-cat",)
     assert repr(found).endswith("models: able-cat>")
     assert none.models == ()
+
+
+def test_stars_that_a_declared_step_makes_on_a_coarser_grid_are_those_of_the_recipe(
+    tmp_path: Path,
+) -> None:
+    folder = starter_folder() / "nuclei"
+    declared = shutil.copytree(folder, tmp_path / "declared")
+    manifest = yaml.safe_load((folder / "bioimageio.yaml").read_text(encoding="utf-8"))
+    (output,) = manifest["outputs"]
+    for axis in output["axes"][2:]:
+        del axis["scale"]  # those of the labels, which are on the grid of the image
+    output["axes"][1]["channel_names"] = ["labels"]
+    output["data"] = {"type": "int32"}
+    stars = {"prob_threshold": 0.5, "nms_threshold": 0.3, "n_rays": 32, "grid": [2, 2], "b": 2}
+    output["postprocessing"] = [{"id": "stardist_postprocessing", "kwargs": stars}]
+    del manifest["config"]
+    (declared / "bioimageio.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+
+    made, wanted = (bmz.load(model).run(demo_image()) for model in (declared, "starter/nuclei"))
+
+    assert made.objects == wanted.objects > 100
+    assert np.array_equal(np.asarray(made.labels) > 0, np.asarray(wanted.labels) > 0)

@@ -11,7 +11,17 @@ from tests.plan.test_plan import LIKE, PLAIN, model, tensor
 
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.tiling import AxisRule
-from bmz.spec.model import AnySize, AxisSpec, Fixed, LikeAxis, ModelSpec, Size, Stepped, TensorSpec
+from bmz.spec.model import (
+    AnySize,
+    AxisSpec,
+    Fixed,
+    LikeAxis,
+    ModelSpec,
+    Size,
+    Step,
+    Stepped,
+    TensorSpec,
+)
 
 STEPPED = tensor("in", Stepped(16, 16))
 
@@ -64,6 +74,15 @@ def test_an_output_with_depth_of_an_input_without_has_no_rule_for_it() -> None:
     rule = output_rules(model(STEPPED, deep))[0]
 
     assert (rule.axes, dict(rule.spacing)) == ("bczyx", {"y": 1, "x": 1})
+
+
+def test_a_network_whose_labels_a_declared_step_enlarges_gives_a_coarser_map() -> None:
+    stars = Step("stardist_postprocessing", {"grid": (4, 2), "n_rays": 32, "b": 2})
+    labels = replace(tensor("out", LIKE), steps=(Step("sigmoid", {}), stars))
+
+    rule = output_rules(model(STEPPED, labels))[0]
+
+    assert dict(rule.spacing) == {"y": 4, "x": 2}
 
 
 def test_an_output_of_twice_the_size_has_half_the_spacing() -> None:

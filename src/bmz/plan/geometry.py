@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -43,7 +43,20 @@ def _output_rule(model: ModelSpec, tensor: TensorSpec) -> OutputRule:
     for axis in tensor.axes:
         if axis.kind == "space" and axis.letter in model.space:
             spacing[axis.letter], lost[axis.letter] = _spacing_and_lost(model, tensor, axis)
+    for letter, step in _declared_grid(tensor, spacing).items():
+        spacing[letter] *= step
     return OutputRule(tensor.letters, spacing, lost)
+
+
+def _declared_grid(tensor: TensorSpec, spatial: Iterable[str]) -> Mapping[str, int]:
+    """Give by how much a declared step enlarges what the network gives, along each axis.
+
+    The axes of an output are those after its steps; labels of stars are on the grid of the input,
+    and the network's map is coarser by the argument ``grid``.
+    """
+    grids = [step.kwargs["grid"] for step in tensor.steps if "grid" in step.kwargs]
+    letters = [letter for letter in tensor.letters if letter in set(spatial)]
+    return dict(zip(letters, map(int, grids[0]), strict=True)) if grids else {}
 
 
 def _spacing_and_lost(model: ModelSpec, tensor: TensorSpec, axis: AxisSpec) -> tuple[Fraction, int]:
