@@ -19,6 +19,9 @@ from bmz.image.remote import address_of
 from bmz.write.ome_zarr import LABELS, LabelImage, ZarrFormat, write_ome_group
 from bmz.write.result import IN_IMAGE, Result
 
+_ZARR_3 = 3
+"""The version of Zarr whose attributes stand in ``zarr.json``."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OWN = "bmz"
 """The attribute that labels of ours have."""
@@ -211,5 +214,5 @@ def _list(group: Path) -> None:
     names = [str(name) for name in listed] if isinstance(listed, list) else []
     if group.name not in names:
         version = _format_of(image)
-        others = attributes if version == 3 else {}  # noqa: PLR2004  (the format's number)
+        others = attributes if version == _ZARR_3 else {}
         write_ome_group(folder, {**ome, "labels": [*names, group.name]}, version, others)
