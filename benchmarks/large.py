@@ -26,7 +26,6 @@ import tifffile
 import zarr
 
 from bmz.engine.request import RunRequest
-from bmz.engine.run_image import tile_cuts
 from bmz.engine.setup import plan_image, prepare
 from bmz.plan.plan import Blocks
 
@@ -104,7 +103,7 @@ def tile_cuts_of(image: Path) -> list[float]:
     """Give where the tiles of the network meet along an axis, px."""
     setup = prepare(RunRequest("starter/nuclei", (image,), image.parent))
     planned = plan_image(setup, image)
-    return tile_cuts(planned.plan)["y"]
+    return planned.plan.cuts_on_image()["y"]
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def test_only_new_failures_are_failures_of_junit() -> None:
 def test_what_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(text)
 
-    with pytest.raises(BaselineUnreadable, match="no baseline"):
+    with pytest.raises(BaselineUnreadable, match="not a baseline"):
         read_baseline(tmp_path / "b.json")
 
 

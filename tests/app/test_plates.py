@@ -194,8 +194,8 @@ def test_plates_of_the_older_version_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("well", "images", "wanted"),
     [
-        ("../A/1", [{"path": "0"}], "no ROW/COLUMN"),
-        ("A", [{"path": "0"}], "no ROW/COLUMN"),
+        ("../A/1", [{"path": "0"}], "not a ROW/COLUMN"),
+        ("A", [{"path": "0"}], "not a ROW/COLUMN"),
         ("A/1", [{"path": "../../x"}], "names a field"),
         ("A/1", None, "without a list of images"),
     ],

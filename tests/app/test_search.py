@@ -348,7 +348,7 @@ def test_filters_by_kind_take_terms_and_what_people_call_them(live: tuple[Card, 
 def test_a_kind_that_is_no_term_is_refused_with_all_terms(
     request_: SearchRequest, option: str, terms: Mapping[str, object]
 ) -> None:
-    with pytest.raises(TermUnknown, match=f"is no {option}") as caught:
+    with pytest.raises(TermUnknown, match=f"is not a known {option}") as caught:
         with_terms(request_)
 
     assert caught.value.exit_status == 2

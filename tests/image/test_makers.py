@@ -114,7 +114,7 @@ def test_a_thumbnail_is_no_image_and_is_told(maker: Callable[[Path], Path], tmp_
     info = inspect_image(maker(tmp_path / "a.tif"))
 
     assert info.series_count == 1
-    assert any("no image of its own" in remark for remark in info.remarks)
+    assert any("not an image of its own" in remark for remark in info.remarks)
 
 
 def test_words_of_a_maker_that_make_no_sense_leave_the_image_sound(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.plan.test_plan import LIKE, PLAIN, model, tensor
 
+from bmz.base.axes import Step
 from bmz.plan.geometry import SizesUnclear, axis_rules, output_rules
 from bmz.plan.tiling import AxisRule
 from bmz.spec.model import (
@@ -18,7 +19,6 @@ from bmz.spec.model import (
     LikeAxis,
     ModelSpec,
     Size,
-    Step,
     Stepped,
     TensorSpec,
 )

@@ -159,7 +159,7 @@ def test_groups_that_hold_each_other_are_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "words"), [("[1]", "no mapping"), ("{", "no JSON"), ("[" * 10**6, "no JSON")]
+    ("config", "words"), [("[1]", "not a mapping"), ("{", "not JSON"), ("[" * 10**6, "not JSON")]
 )
 def test_a_configuration_that_is_none_is_named(tmp_path: Path, config: str, words: str) -> None:
     path = hdf5(tmp_path / "n.h5")

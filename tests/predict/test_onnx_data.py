@@ -158,7 +158,7 @@ def test_a_graph_under_a_key_of_more_than_32_bits_does_not_hide(tmp_path: Path) 
     path = tmp_path / "a.onnx"
     path.write_bytes(b"\x08\x08\xba\x80\x80\x80\x10" + bytes([len(inner)]) + inner)
 
-    with pytest.raises(WeightsUnreadable, match="no whole protocol buffer"):
+    with pytest.raises(WeightsUnreadable, match="not a whole protocol buffer"):
         refuse_outside(path)
 
 

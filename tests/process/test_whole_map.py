@@ -55,11 +55,13 @@ def test_each_threshold_of_a_contour_that_is_not_given_is_that_of_its_own_map() 
     assert found["mask_threshold"] == -1
 
 
-@pytest.mark.parametrize("recipe", ["components", "stardist", "flows", "mesmer"])
-def test_recipes_that_find_no_threshold_keep_their_parameters(recipe: str) -> None:
-    asked = complete(recipe)
+@pytest.mark.parametrize(
+    ("recipe", "count"), [("components", 2), ("stardist", 2), ("flows", 3), ("mesmer", 2)]
+)
+def test_recipes_that_find_no_threshold_keep_their_parameters(recipe: str, count: int) -> None:
+    asked, maps = complete(recipe), np.resize(two_maps(), (count, 3, 2100))
 
-    assert whole_map_parameters(RECIPES[recipe], two_maps(), asked) == asked
+    assert whole_map_parameters(RECIPES[recipe], maps, asked) == asked
 
 
 def test_a_channel_that_is_not_there_is_told_as_without_blocks() -> None:
