@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 import sys
 from pathlib import Path
 
@@ -33,6 +35,33 @@ def test_a_picture_is_drawn_no_higher_than_the_terminal(tmp_path: Path) -> None:
 
     lines = text.getvalue().rstrip("\n").splitlines()
     assert 5 < len(lines) <= 16
+
+
+@pytest.mark.filterwarnings("ignore:Image.Image.getdata:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("shape", "cells"), [((300, 600), (64, 16)), ((60, 60), (32, 16)), ((100, 1000), (80, 4))]
+)
+def test_a_picture_keeps_its_shape_and_fits_the_width(
+    shape: tuple[int, int], cells: tuple[int, int], tmp_path: Path
+) -> None:
+    Image.fromarray(np.full((*shape, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    text = io.StringIO()
+
+    draw(tmp_path / "a.png", Console(file=text, force_terminal=True, width=80, height=20))
+
+    lines = re.sub("\x1b\\[[0-9;]*m", "", text.getvalue()).rstrip("\n").splitlines()
+    assert (max(map(len, lines)), len(lines)) == cells
+
+
+@pytest.mark.filterwarnings("ignore:Image.Image.getdata:DeprecationWarning")
+def test_a_terminal_that_does_not_answer_gets_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(png(tmp_path), Console(file=io.StringIO(), force_terminal=True, width=60, height=20))
+
+    logging.getLogger("textual_image._terminal").warning("no answer", exc_info=OSError())
+
+    assert capsys.readouterr().err == ""
 
 
 def test_every_picture_is_drawn_on_a_terminal(

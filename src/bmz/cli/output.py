@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import sys
@@ -34,6 +35,9 @@ _LEAST = 10
 
 _ROWS_LEFT = 4
 """Of the terminal, for the words above and below the picture."""
+
+_ROW_TO_COLUMN = 2
+"""How many times as high as wide a character of a terminal is."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -251,11 +255,21 @@ def _has_a_size() -> bool:
 
 
 def draw(path: Path, console: Console) -> None:
-    """Draw one picture, no higher than the terminal."""
+    """Draw one picture in its own shape, no higher and no wider than the terminal."""
+    import PIL.Image
+
+    # a terminal that does not answer is assumed to be of the usual kind, without a traceback
+    logging.getLogger("textual_image").setLevel(logging.ERROR)
     # the library asks the terminal what it can, once, when it is imported
     from textual_image.renderable import Image
 
-    console.print(Image(path, width="auto", height=max(console.size.height - _ROWS_LEFT, 1)))
+    rows = max(console.size.height - _ROWS_LEFT, 1)
+    with PIL.Image.open(path) as picture:
+        width, height = picture.size
+    if width / height * _ROW_TO_COLUMN * rows > console.size.width:
+        console.print(Image(path, width=console.size.width, height="auto"))
+    else:
+        console.print(Image(path, width="auto", height=rows))
 
 
 @contextmanager
