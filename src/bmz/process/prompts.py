@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -197,7 +198,7 @@ def stability(masks: AnyArray, threshold: float) -> FloatArray:
     if masks.dtype.kind != "f" or not len(masks):
         return np.ones(len(masks))
     if 0 < threshold < 1:
-        odds = threshold / (1 - threshold) * np.array([np.e, 1 / np.e])
+        odds = threshold / (1 - threshold) * np.array([math.e, 1 / math.e])
         high, low = odds / (1 + odds)
     else:
         high, low = threshold + 1, threshold - 1
