@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     ValueError
-        It is not YAML mapping.
+        It is not a YAML mapping.
     """
     from bioimageio.spec.utils import read_yaml
     from ruyaml.error import YAMLError

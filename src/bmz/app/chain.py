@@ -304,7 +304,7 @@ def _step(entry: Mapping[str, Any], before: Sequence[str], where: str) -> ChainS
 def prepared_steps(
     chain: Chain, request: RunRequest, listener: Listener = nobody, *, measure: bool = True
 ) -> list[tuple[ChainStep, RunSetup]]:
-    """Decide for each step all that does not hang on an image, before any of them is run.
+    """Decide for each step all that does not depend on an image, before any of them is run.
 
     Raises
     ------

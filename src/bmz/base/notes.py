@@ -157,7 +157,7 @@ def read_json(path: Path) -> dict[str, Any]:
     document = _parsed(path.read_text(encoding="utf-8"))
     if isinstance(document, dict):
         return document
-    raise ValueError("it is not JSON object")
+    raise ValueError("it is not a JSON object")
 
 
 def plain_of(value: object) -> object:

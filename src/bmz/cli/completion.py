@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import click
@@ -59,11 +60,7 @@ def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionIt
         for recipe in recipes
         for parameter in recipe.parameters
     }
-    return [
-        CompletionItem(word, help=told)
-        for word, told in defaults.items()
-        if word.startswith(incomplete)
-    ]
+    return _beginning(incomplete, defaults)
 
 
 def offered_codes(
@@ -72,32 +69,27 @@ def offered_codes(
     """Offer the codes of findings, with what each means."""
     from bmz.check.codes import CODES
 
-    return [
-        CompletionItem(code, help=page.cause)
-        for code, page in CODES.items()
-        if code.startswith(incomplete)
-    ]
+    return _beginning(incomplete, {code: page.cause for code, page in CODES.items()})
 
 
 def offered_modalities(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the terms for how images are made, with their plain names."""
-    return [
-        CompletionItem(word, help=modality.title)
-        for word, modality in MODALITIES.items()
-        if word.startswith(incomplete)
-    ]
+    return _beginning(incomplete, {word: term.title for word, term in MODALITIES.items()})
 
 
 def offered_structures(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the terms for what images show, with their plain names."""
+    return _beginning(incomplete, {word: term.title for word, term in STRUCTURES.items()})
+
+
+def _beginning(start: str, words: Mapping[str, str]) -> list[CompletionItem]:
+    """Give the words that begin so, with what the shell says of each."""
     return [
-        CompletionItem(word, help=structure.title)
-        for word, structure in STRUCTURES.items()
-        if word.startswith(incomplete)
+        CompletionItem(word, help=told) for word, told in words.items() if word.startswith(start)
     ]
 
 

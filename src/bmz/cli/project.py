@@ -34,7 +34,7 @@ WITH_IMAGES = ("check", "run")
 
 
 class ProjectUnreadable(WrongUsage):
-    """The settings of the project are no TOML, or name something unknown."""
+    """The settings of the project are not TOML, or name something unknown."""
 
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(

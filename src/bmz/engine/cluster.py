@@ -379,7 +379,7 @@ def _worker_count(client: Client, image: Path) -> int:
 def dealt_out(jobs: Sequence[ImageJob]) -> list[Sequence[ImageJob]]:
     """Put images together that a worker is given at once: Dask takes milliseconds for each task.
 
-    It does not hang on how many workers there are, for some may come later.
+    It does not depend on how many workers there are, for some may come later.
     """
     size = min(-(-len(jobs) // SINGLE_TASKS), MOST_IN_TASK)
     return [jobs[at : at + size] for at in range(0, len(jobs), size)] if jobs else []

@@ -128,7 +128,7 @@ class Labelling:
 
         Parameters
         ----------
-        plan : of the image, whose scale some parameters hang on; None for those without an image
+        plan : of the image, whose scale some parameters depend on; None for those without an image
         """
         factor = 1.0 if plan is None else 1 / plan.scale
         return {

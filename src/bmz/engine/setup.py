@@ -316,7 +316,7 @@ class NothingToJoin(WrongUsage):
 
 
 def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> RunSetup:
-    """Decide all that does not hang on an image: model, recipe, weights, device.
+    """Decide all that does not depend on an image: model, recipe, weights, device.
 
     Parameters
     ----------

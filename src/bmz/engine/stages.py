@@ -137,7 +137,7 @@ MANY = 4
 def looking_through(weights_format: str, images: int) -> Iterator[None]:
     """Let the check look at many images through what runs the network, where that is quicker.
 
-    All images of a call are looked at in the same way, so that their features do not hang on
+    All images of a call are looked at in the same way, so that their features do not depend on
     which of them comes first.
 
     Parameters

@@ -218,7 +218,7 @@ def make_plan(case: FitCase, decided: RunChoices) -> Plan:
     Parameters
     ----------
     case : model, image and what the user said; it must have passed the check of axes
-    decided : what does not hang on the image
+    decided : what does not depend on the image
 
     Raises
     ------

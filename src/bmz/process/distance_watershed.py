@@ -62,7 +62,7 @@ def flooded(
 
     Meyer's flooding (doi 10.1016/0165-1684(94)90060-4) between pixels that share a face, as
     ``skimage.segmentation.watershed``, with a bucket for each level in place of a heap. On a
-    plateau all seeds advance by one pixel in turn. Levels of maps between 0 and 1 do not hang on
+    plateau all seeds advance by one pixel in turn. Levels of maps between 0 and 1 do not depend on
     the map, so that a part of a map is flooded like the whole.
 
     Parameters

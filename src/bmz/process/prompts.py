@@ -181,7 +181,7 @@ def kept_masks(
 
 
 def stability(masks: AnyArray, threshold: float) -> FloatArray:
-    """Say how little masks hang on the threshold: the IoU of a narrower and a wider one.
+    """Say how little masks depend on the threshold: the IoU of a narrower and a wider one.
 
     Source: Kirillov et al. 2023, appendix B, where the threshold of the logit is moved by 1.
 

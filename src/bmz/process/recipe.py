@@ -374,7 +374,7 @@ class Recipe:
         are those on which these agree
     of_whole_map : what `label` would take from a map; None for nothing
     in_blocks : how a large map is labelled block by block; None where only as a whole
-    placed : labels hang on where in the image a pixel lies: `label` also takes `place`, None for
+    placed : labels depend on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet
     own_tiles : the same for outputs that a second family of networks gives; None where `tiles`

@@ -44,7 +44,7 @@ def label_flows_there(
     grid: tuple[int, ...],
     settings: FlowSettings,
     *,
-    place: Place | None = None,  # noqa: ARG001  (flows of a plane do not hang on it)
+    place: Place | None = None,  # noqa: ARG001  (flows of a plane do not depend on it)
 ) -> Labelled:
     """Turn Cellpose's flows of a plane into labels.
 

@@ -250,7 +250,7 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     Raises
     ------
     PackageUnreadable
-        The manifest does not exist, or is not YAML mapping.
+        The manifest does not exist, or is not a YAML mapping.
     PackageInvalid
         It describes no model, or violates the specification.
     PackageNewer

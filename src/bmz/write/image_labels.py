@@ -94,7 +94,7 @@ def with_places_in_images(
 def _place(image: Path, name: str) -> Path:
     if not image.is_dir():
         raise ImageTakesNoLabels(
-            image, f"it is no {OME_ZARR} folder", "leave --into-image out, or convert the image"
+            image, f"it is not an {OME_ZARR} folder", "leave --into-image out, or convert the image"
         )
     if address_of(image) is not None:
         raise ImageTakesNoLabels(
