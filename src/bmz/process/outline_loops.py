@@ -7,6 +7,53 @@ from bmz.process.compiled import compiled
 
 
 @compiled
+def _keep(
+    label: int,
+    ring: AnyArray,
+    count: int,
+    touching: AnyArray,
+    touches: int,
+    waiting: AnyArray,
+    points: AnyArray,
+    filled: int,
+    rings: AnyArray,
+    found: int,
+) -> tuple[int, int]:
+    """Write down a walk as rings that pass no corner twice; see `trace_rings`."""
+    # what lies between two passes of a corner is a ring of its own: corners wait in the
+    # front of `ring` until theirs ends
+    held = count
+    if touches > 1:
+        held, nth = 0, 0
+        for k in range(count):
+            corner_x, corner_y = ring[k, 0], ring[k, 1]
+            if nth < touches and touching[nth] == k:
+                nth += 1
+                begin = waiting[corner_y, corner_x]
+                if begin < 0:
+                    waiting[corner_y, corner_x] = held
+                else:
+                    for j in range(begin, held):
+                        points[filled, 0], points[filled, 1] = ring[j, 0], ring[j, 1]
+                        waiting[ring[j, 1], ring[j, 0]] = -1
+                        filled += 1
+                    rings[found, 0], rings[found, 1] = label, held - begin
+                    found += 1
+                    held = begin
+                    waiting[corner_y, corner_x] = held
+            ring[held, 0], ring[held, 1] = corner_x, corner_y
+            held += 1
+        for j in range(held):
+            waiting[ring[j, 1], ring[j, 0]] = -1
+    for j in range(held):
+        points[filled, 0], points[filled, 1] = ring[j, 0], ring[j, 1]
+        filled += 1
+    rings[found, 0], rings[found, 1] = label, held
+    found += 1
+    return filled, found
+
+
+@compiled
 def trace_rings(
     labels: AnyArray,
     seen: AnyArray,
@@ -79,34 +126,7 @@ def trace_rings(
                     count += 1
                 if across == 1 and y == top and x == left:
                     break
-            # what lies between two passes of a corner is a ring of its own: corners wait in the
-            # front of `ring` until theirs ends
-            held = count
-            if touches > 1:
-                held, nth = 0, 0
-                for k in range(count):
-                    corner_x, corner_y = ring[k, 0], ring[k, 1]
-                    if nth < touches and touching[nth] == k:
-                        nth += 1
-                        begin = waiting[corner_y, corner_x]
-                        if begin < 0:
-                            waiting[corner_y, corner_x] = held
-                        else:
-                            for j in range(begin, held):
-                                points[filled, 0], points[filled, 1] = ring[j, 0], ring[j, 1]
-                                waiting[ring[j, 1], ring[j, 0]] = -1
-                                filled += 1
-                            rings[found, 0], rings[found, 1] = label, held - begin
-                            found += 1
-                            held = begin
-                            waiting[corner_y, corner_x] = held
-                    ring[held, 0], ring[held, 1] = corner_x, corner_y
-                    held += 1
-                for j in range(held):
-                    waiting[ring[j, 1], ring[j, 0]] = -1
-            for j in range(held):
-                points[filled, 0], points[filled, 1] = ring[j, 0], ring[j, 1]
-                filled += 1
-            rings[found, 0], rings[found, 1] = label, held
-            found += 1
+            filled, found = _keep(
+                label, ring, count, touching, touches, waiting, points, filled, rings, found
+            )
     return filled, found
