@@ -15,7 +15,6 @@ import tifffile
 from syrupy.assertion import SnapshotAssertion
 
 from bmz.cli.main import status_of
-from bmz.cli.output import fitted
 from bmz.predict import frameworks
 from bmz.testing.package import SmallZoo, description, small_zoo, write_package
 
@@ -358,13 +357,6 @@ def test_a_warm_check_loads_neither_parser_nor_framework() -> None:
     status_of(["check", "able-cat", "a.npy"])
 
     assert heavy_after("check", "able-cat", "a.npy") == "0 ['numpy']"
-
-
-def test_columns_are_cut_to_the_terminal_but_never_the_names() -> None:
-    assert fitted([24, 30, 50], 64) == [24, 20, 20]
-    assert fitted([24, 3, 9], 80) == [24, 3, 9]
-    assert fitted([24, 3, 50], 20) == [24, 3, 10]
-    assert fitted([24], 20) == [24]
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     if code is None:
         return
     from bmz.check.codes import explain
-    from bmz.cli.output import print_rows
+    from bmz.cli.columns import print_rows
     from bmz.report.check_text import explanation_rows
 
     print_rows(explanation_rows(code, explain(code)))

@@ -194,7 +194,8 @@ def compare(
 
 
 def _print(comparison: Comparison, *, as_json: bool) -> None:
-    from bmz.cli.output import print_table, say
+    from bmz.cli.columns import print_table
+    from bmz.cli.output import say
     from bmz.report import compare_text
 
     if as_json:
@@ -255,7 +256,8 @@ def score(
     which objects are split, merged, missed or false.
     """
     from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
-    from bmz.cli.output import print_table, progress_bars, say
+    from bmz.cli.columns import print_table
+    from bmz.cli.output import progress_bars, say
     from bmz.report import compare_text
     from bmz.results.compare import IOUS
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from bmz.cli.columns import print_rows, print_table
 from bmz.cli.completion import offered_models
 from bmz.cli.options import as_path, json_option, verbosity_options
-from bmz.cli.output import print_rows, print_table, say
+from bmz.cli.output import say
 
 FETCH_STATUS = """\b
 Without --weights, the format is fetched that bmz run would use here.

@@ -100,7 +100,8 @@ def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filte
 def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
     from bmz.app.search import search as find  # here, so that --help stays quick
     from bmz.app.search.query import SearchRequest
-    from bmz.cli.output import print_blocks, progress_bars
+    from bmz.cli.columns import print_table
+    from bmz.cli.output import progress_bars
     from bmz.report.zoo_text import (
         NAME_COLUMN,
         SEARCH_HEADINGS,
@@ -116,7 +117,7 @@ def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters])
         click.echo(search_json(view))
     else:
         if view.hits:
-            print_blocks(SEARCH_HEADINGS, search_table(view), whole=0, below=NAME_COLUMN)
+            print_table(SEARCH_HEADINGS, search_table(view), below=NAME_COLUMN)
         click.echo(search_summary(view), err=True)
     ctx.exit(0 if view.hits else 1)
 
@@ -131,7 +132,8 @@ def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters])
 def show(model: str, *, as_json: bool) -> None:
     """Tell what MODEL is, what goes in and what comes out, and what it needs."""
     from bmz.app.show import show_model  # here, so that --help never loads NumPy
-    from bmz.cli.output import print_rows, progress_bars
+    from bmz.cli.columns import print_rows
+    from bmz.cli.output import progress_bars
     from bmz.report.model_text import model_json, model_rows
 
     with progress_bars() as listener:
@@ -224,7 +226,8 @@ def fit(
 ) -> None:
     """Rank the models of the zoo by how well they fit IMAGES; only --try downloads weights."""
     from bmz.app.fit import fit as rank_models  # here, so that --help stays quick
-    from bmz.cli.output import print_blocks, progress_bars, say
+    from bmz.cli.columns import print_table
+    from bmz.cli.output import progress_bars, say
     from bmz.engine.fit_image import FitRequest
     from bmz.report.zoo_text import FIT_HEADINGS, fit_json, fit_summary, fit_table
     from bmz.results.fit import SHOWN
@@ -253,7 +256,7 @@ def fit(
     if as_json:
         click.echo(fit_json(ranking, request.top))
     else:
-        print_blocks(FIT_HEADINGS, fit_table(ranking, request.top or SHOWN), whole=1, below=2)
+        print_table(FIT_HEADINGS, fit_table(ranking, request.top or SHOWN), name=1, below=2)
         say(fit_summary(ranking))
     ctx.exit(ranking.exit_status)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import shutil
 import sys
-import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bmz.base.progress import Event, Listener, Note, Progress, Stage, printable
+from bmz.cli.columns import terminal_room, wrapped_line
 from bmz.image.given_names import with_given_names
 
 if TYPE_CHECKING:
@@ -25,13 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-_GAP = 2
-
 _WORK = "work"
 """The bar of what has no end that can be told; the stages of a run have others."""
-
-_LEAST = 10
-"""No column is cut to less than this."""
 
 _ROWS_LEFT = 4
 """Of the terminal, for the words above and below the picture."""
@@ -78,151 +71,10 @@ def say(
     for kind, written in lines:
         if not (_is_heard(kind, asked) or (all_on_stdout and kind == "answer")):
             continue
-        text = printable(with_given_names(written))
-        if kind in _COLOURS:
-            painted = click.style(kind, fg=_COLOURS[kind], bold=True)
-            click.echo(f"{inward}{painted}: {text}", err=not all_on_stdout)
-        elif kind == "hint":
-            click.echo(f"{inward}  hint: {text}", err=not all_on_stdout)
-        elif answers:
-            click.echo(text)
-
-
-def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print lines of cells in columns on stdout.
-
-    On a terminal the widest columns but the first are cut until a line fits, with a mark where
-    text is lost; into a file or another program everything is written.
-    """
-    lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(len(row[i]) for row in (headings, *lines)) for i in range(len(headings))]
-    room = _room()
-    if room is not None:
-        widths = fitted(widths, room - _GAP * (len(widths) - 1))
-    click.echo(click.style(_line(headings, widths), bold=True))
-    for cells in lines:
-        click.echo(_line(cells, widths))
-
-
-def print_blocks(
-    headings: Sequence[str], lines: Sequence[Sequence[str]], *, whole: int, below: int
-) -> None:
-    """Print lines of cells in columns on stdout, wrapped on a terminal that is too narrow for them.
-
-    There each line becomes a block of several: one column stands below another, and words that do
-    not fit go on in the next line of their cell. Into a file or another program everything is
-    written in one line.
-
-    Parameters
-    ----------
-    whole : column whose cells are never broken
-    below : column whose cells are put below those of `whole`, where the terminal is narrow; they
-        are cut to its width
-    """
-    lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(len(row[i]) for row in (headings, *lines)) for i in range(len(headings))]
-    room = _room()
-    if room is None or sum(widths) + _GAP * (len(widths) - 1) <= room:
-        print_table(headings, lines)
-        return
-    beside = [i for i in range(len(headings)) if i != below]
-    narrow = wrapped_widths(
-        [[row[i] for i in beside] for row in (headings, *lines)],
-        room - _GAP * (len(beside) - 1),
-        whole=beside.index(whole),
-        widened=widths[below],
-    )
-    for number, row in enumerate((headings, *lines)):
-        cells = [textwrap.wrap(row[i], width) for i, width in zip(beside, narrow, strict=True)]
-        if number and row[below]:
-            cells[beside.index(whole)].append(row[below])
-        for words in itertools.zip_longest(*cells, fillvalue=""):
-            line = _line(words, narrow)
-            click.echo(line if number else click.style(line, bold=True))
-
-
-def wrapped_widths(
-    rows: Sequence[Sequence[str]], room: int, *, whole: int, widened: int = 0
-) -> list[int]:
-    """Give widths at which no word is broken; if that is too wide, the widest columns are cut.
-
-    The column `whole` is cut last, since a name that is broken cannot be copied. Room that is left
-    goes to the columns whose text is the longest.
-
-    Parameters
-    ----------
-    rows : cells
-    whole : column whose cells are not wrapped
-    widened : width up to which this column is widened where there is room
-
-    Examples
-    --------
-    >>> wrapped_widths([["a-cat", "nuclei in fluorescence"]], 22, whole=0)
-    [5, 17]
-    >>> wrapped_widths([["conscientious-dromedary", "mitochondria in fluorescence"]], 34, whole=0)
-    [23, 11]
-    """
-    columns = list(zip(*rows, strict=True))
-    widest = [max(map(len, column)) for column in columns]
-    least = [
-        widest[i]
-        if i == whole
-        else max(len(word) for cell in column for word in cell.split() or [""])
-        for i, column in enumerate(columns)
-    ]
-    widest[whole] = max(widest[whole], widened)
-    while sum(least) > room and max(least) > _LEAST:
-        wide = [i for i in range(len(least)) if i != whole and least[i] > _LEAST]
-        least[max(wide or [whole], key=lambda i: least[i])] -= 1
-    while sum(least) < min(room, sum(widest)):
-        least[max(range(len(least)), key=lambda i: widest[i] / least[i])] += 1
-    return least
-
-
-def fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Cut the widest columns but the first until all fit, or until none can be cut any more.
-
-    Examples
-    --------
-    >>> fitted([24, 30, 50], 64)
-    [24, 20, 20]
-    """
-    first, *cut = widths
-    while first + sum(cut) > room and max(cut, default=0) > _LEAST:
-        cut[max(range(len(cut)), key=lambda i: (cut[i], i))] -= 1
-    return [first, *cut]
-
-
-def _room() -> int | None:
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        return None
-    return shutil.get_terminal_size().columns
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = zip(cells, widths, strict=True)
-    return (" " * _GAP).join(f"{_cut(cell, width):<{width}}" for cell, width in pairs).rstrip()
-
-
-def _cut(cell: str, width: int) -> str:
-    return cell if len(cell) <= width else cell[: width - 1] + "…"
-
-
-def print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    """Print a column of headings and a column of texts on stdout.
-
-    Parameters
-    ----------
-    rows : heading (empty to go on under the last one) and text
-    """
-    left = max(len(heading) for heading, _ in rows) + 2
-    width = min(max(shutil.get_terminal_size().columns, 40), 120) - left
-    for heading, text in rows:
-        words = printable(text)
-        wrapped = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
-        for number, line in enumerate(wrapped or [""]):
-            shown = heading if number == 0 else ""
-            click.echo(click.style(f"{shown:<{left}}", bold=True) + line)
+        if kind == "answer" and not answers:
+            continue
+        on_stderr = kind != "answer" and not all_on_stdout
+        _print_line(kind, written, inward, on_stderr=on_stderr)
 
 
 def draw_all(overlays: Iterable[Path]) -> None:
@@ -347,9 +199,15 @@ class _Telling:
             _print_line(*line)
 
 
-def _print_line(kind: str, text: str) -> None:
-    start = "  hint" if kind == "hint" else click.style(kind, fg=_COLOURS[kind], bold=True)
-    click.echo(f"{start}: {printable(with_given_names(text))}", err=True)
+def _print_line(kind: str, text: str, inward: str = "", *, on_stderr: bool = True) -> None:
+    start = {"answer": "", "hint": f"{inward}  hint: "}.get(kind, f"{inward}{kind}: ")
+    room = terminal_room(sys.stderr if on_stderr else sys.stdout)
+    told = start + printable(with_given_names(text))
+    line = wrapped_line(told, room, command=kind == "hint")
+    if kind in _COLOURS:
+        painted = click.style(kind, fg=_COLOURS[kind], bold=True)
+        line = f"{inward}{painted}{line[len(inward + kind) :]}"
+    click.echo(line, err=on_stderr)
 
 
 class _Drawing:

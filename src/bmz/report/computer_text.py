@@ -242,7 +242,7 @@ def _format_rows(entry: FormatView) -> list[Row]:
 def _other_rows(entry: FormatView) -> list[Row]:
     """Say it of a framework without which the format runs as well."""
     if entry.version is None:
-        return [("", f"no {entry.framework}, which may be faster on a CPU: {entry.install}")]
+        return [("", f"no {entry.framework}, which may be faster on a CPU:"), ("", entry.install)]
     return [("", words) for _, words in _format_rows(entry)]
 
 

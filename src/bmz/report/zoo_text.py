@@ -129,7 +129,7 @@ def _values(hit: SearchHit) -> FoundModel:
     }
 
 
-FIT_HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "runs here")
+FIT_HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "here")
 
 _FOLDER = "out"
 """Where the printed command writes to."""
