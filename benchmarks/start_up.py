@@ -130,7 +130,8 @@ def statistics(image: Path, mask: Path) -> str:
     from bmz.check.object_size import survey
     from bmz.predict.onnx import LayersInOnnxruntime
     from bmz.process.measure import measure_objects
-    from bmz.write.overlay import overlay, png_bytes
+    from bmz.write.overlay import overlay
+    from bmz.write.shown import png_bytes
 
     def of_many(plane: AnyArray) -> None:
         with layers_run_by(layers):
@@ -262,7 +263,8 @@ def _four_fields() -> type:
 
 def compressions(image: Path) -> str:
     """Compare ways to pack a picture that was enlarged, and one that was not, with noise."""
-    from bmz.write.overlay import overlay, png_bytes
+    from bmz.write.overlay import overlay
+    from bmz.write.shown import png_bytes
 
     small = tifffile.imread(image)
     noise = np.random.default_rng(0).normal(0, 8, (1500, 2000))

@@ -13,7 +13,7 @@ from skimage.color import label2rgb
 import bmz
 from bmz.app.run import MODEL, demo_image
 from bmz.base.arrays import AnyArray
-from bmz.write.overlay import write_png
+from bmz.write.shown import write_png
 
 FIRST_LOOK = Path(__file__).parent / "first-look.png"
 

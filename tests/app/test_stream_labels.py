@@ -17,9 +17,9 @@ from bmz.engine.label_stack import (
     Labels,
     LabelStack,
     in_image,
-    overview,
     without_border,
 )
+from bmz.engine.overviews import overview
 from bmz.image.inspect import inspect_image
 from bmz.image.region import open_image
 from bmz.process.blocks import Found
@@ -180,10 +180,11 @@ def test_the_picture_shows_the_fullest_plane_shrunk_by_a_whole_factor(
     # 22 pixels fit into 7 where one of 4 is shown, and into 10 where one of 3 is
     longest = {4: 7, 3: 10, 1: 22}[step]
     with open_image(inspect_image(tmp_path / "a.npy", axes=axes)) as image:
-        shown, drawn = overview(stack, image, longest)
+        picture = overview(stack, image, longest)
 
     last = xr.DataArray(pixels, dims=list(axes)).isel({a: -1 for a in axes if a in "tz"})
     wanted = last.coarsen(y=step, x=step, boundary="pad").mean()
-    np.testing.assert_allclose(shown, wanted, rtol=1e-6)
-    assert shown.axes == last.dims
-    np.testing.assert_array_equal(drawn, full[::step, ::step])
+    np.testing.assert_allclose(picture.image, wanted, rtol=1e-6)
+    assert picture.image.axes == last.dims
+    np.testing.assert_array_equal(picture.labels, full[::step, ::step])
+    assert picture.at == {axis: (1, 2) for axis in axes if axis in "tz"}

@@ -17,16 +17,14 @@ from bmz.image.pixels import Pixels
 from bmz.image.region import read_image
 from bmz.write.overlay import (
     _grown,
+    beside,
     fullest_plane,
-    in_colour,
     outline,
     outline_colours,
     overlay,
-    shade,
-    stretched,
-    write_overlay,
 )
 from bmz.write.result import doubted_labels
+from bmz.write.shown import in_colour, stretched, write_png
 
 
 def array(pixels: AnyArray, axes: str) -> Pixels:
@@ -40,13 +38,12 @@ def two_squares(side: int = 600) -> AnyArray:
     return labels
 
 
-def test_outlines_lie_inside_their_objects_and_shade_outside() -> None:
+def test_outlines_lie_inside_their_objects() -> None:
     labels = two_squares()
 
-    edge, shaded = outline(labels), shade(labels)
+    edge = outline(labels)
 
     assert not edge[labels == 0].any()
-    assert not shaded[labels > 0].any()
     assert edge[100:102, 100:300].all()
     assert not edge[102:198, 102:198].any()
 
@@ -171,16 +168,13 @@ def test_the_picture_of_real_cells_shows_each_of_them(shared: Path, tmp_path: Pa
     image = shared / "data" / "neubias" / "xyc_8bit__membranes_nuclei.tif"
     golden = shared / "golden" / "cellpose-cyto__membranes_nuclei-d60.labels.tif"
 
-    write_overlay(
-        tmp_path / "a.overlay.png",
-        read_image(inspect_image(image)),
-        read_image(inspect_image(golden)),
-    )
+    picture = overlay(read_image(inspect_image(image)), read_image(inspect_image(golden)))
+    write_png(tmp_path / "a.overlay.png", picture)
 
-    with Image.open(tmp_path / "a.overlay.png") as picture:
-        assert picture.size == (950, 708)
-        drawn = np.asarray(picture).reshape(-1, 3)
-    assert len(np.unique(drawn, axis=0)) > 1000
+    with Image.open(tmp_path / "a.overlay.png") as file:
+        assert file.size == (950, 708)
+        colours = np.asarray(file).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 1000
 
 
 @given(
@@ -193,10 +187,10 @@ def test_outlines_are_where_the_label_changes_within_two_pixels(labels: AnyArray
     lowest = ndimage.minimum_filter(labels, 5, mode="nearest")
     inside = labels > 0
 
-    edge, shaded = outline(labels), shade(labels)
+    edge = outline(labels)
 
     np.testing.assert_array_equal(edge, inside & (highest != lowest))
-    np.testing.assert_array_equal(shaded, ndimage.binary_dilation(inside) & ~inside)
+    np.testing.assert_array_equal(beside(edge), ndimage.binary_dilation(edge) & ~edge)
 
 
 @given(hnp.arrays(np.int32, (14, 17), elements=st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3])))
@@ -230,8 +224,8 @@ def test_the_outline_of_a_doubted_object_is_dashed() -> None:
     assert not changed[:, : 200 * plain.shape[1] // 600].any()
     enlarged = two_squares().repeat(2, 0).repeat(2, 1)
     assert plain.shape[:2] == enlarged.shape
-    drawn = outline(np.where(enlarged == 2, 2, 0)).sum()
-    assert 0.4 < changed.sum() / drawn < 0.6
+    dashes = outline(np.where(enlarged == 2, 2, 0)).sum()
+    assert 0.4 < changed.sum() / dashes < 0.6
 
 
 def test_doubted_objects_are_those_that_the_record_names() -> None:

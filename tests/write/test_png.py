@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from bmz.base.arrays import AnyArray
-from bmz.write.overlay import png_bytes, write_png
+from bmz.write.shown import png_bytes, write_png
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3))
 

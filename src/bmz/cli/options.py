@@ -253,6 +253,13 @@ def output_options(command: Command) -> Command:
             help=f"Formats of the tables: {', '.join(TABLE_FORMATS)}.",
         ),
         click.option(
+            "--overlay",
+            type=click.Choice(["plain", "numbers"]),
+            default="plain",
+            show_default=True,
+            help="numbers: write the labels on the objects of pictures.",
+        ),
+        click.option(
             "--format",
             "labels_format",
             type=click.Choice(["tiff", "zarr"]),

@@ -80,6 +80,7 @@ class RunOptions(LabelOptions):
     batch: int | None
     save: frozenset[str]
     tables: frozenset[str]
+    overlay: Literal["plain", "numbers"]
     labels_format: Literal["tiff", "zarr"]
     into_image: str | None
     memory_gb: float | None

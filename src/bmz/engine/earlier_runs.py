@@ -93,6 +93,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "tile": request.tile,
         "save": sorted(request.save),
         "tables": sorted(request.tables),
+        "overlay": request.overlay,
         "labels_format": request.labels_format,
         "into_image": request.into_image,
         "engine": request.engine,
@@ -139,9 +140,8 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
-    for beside in KINDS_BESIDE:
-        if getattr(request, beside):  # where they are now
-            options[beside] = getattr(request, beside)
+    # where the files beside the image are now
+    options |= {kind: getattr(request, kind) for kind in KINDS_BESIDE if getattr(request, kind)}
     _refuse_others_beside(spec, image, replace(request, **options), record)
     return replace(request, model=model, images=(image,), **options)
 
@@ -184,8 +184,7 @@ def _mask_files(record: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
     # records of before there was an option lack it
-    channels = words["channels"]
-    kind = words.get("kind")  # records of before there was a --kind lack it
+    channels, kind = words["channels"], words.get("kind")
     return {
         "series": str(int(record.get("image_series", 0))),
         "axes": words["axes"],
@@ -197,16 +196,17 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "scale": words["scale"],
         "kind": None if kind is None else stated_kind(kind),
         "clip": words["clip"],
-        "invert": bool(words.get("invert", False)),  # records of before lack it
+        "invert": bool(words.get("invert", False)),
         "recipe": words["recipe"],
         "settings": {key: str(value) for key, value in words["settings"].items()},
         "link": {axis: float(iou) for axis, iou in words.get("link", {}).items()},
         "link_gap": int(words.get("link_gap", 0)),
         "tile": words["tile"],
         "save": frozenset(words["save"]),
+        "overlay": words.get("overlay", "plain"),
         "labels_format": words.get("labels_format", "tiff"),
         "into_image": words.get("into_image"),
-        "tables": frozenset(map(str, words.get("tables", [CSV]))),  # records of before lack it
+        "tables": frozenset(map(str, words.get("tables", [CSV]))),
         "force": bool(words["force"]),
         "engine": words["engine"],
         # what was decided then, not the word by which it was
@@ -373,7 +373,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRu
     record = _earlier_record(files["record"])
     if record is None:
         return None
-    # tables of joined objects are there only where an image has planes or frames to join
+    # tables of joined objects are there only where there are planes or frames to join
     written = {
         kind: path
         for kind, path in files.items()

@@ -18,8 +18,9 @@ from bmz.base.files import whole_files
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask
-from bmz.engine.label_stack import Labels, LabelStack, joined, overview
+from bmz.engine.label_stack import Labels, LabelStack, joined
 from bmz.engine.object_regions import measured_in_blocks, object_regions
+from bmz.engine.overviews import class_numbers, overview
 from bmz.engine.pipeline import PlaneResult
 from bmz.engine.prepared_image import RawStack
 from bmz.engine.relations import held, on_disk_in, related
@@ -33,12 +34,12 @@ from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, stacked
-from bmz.process.object_columns import CLASS, Columns, below, shared_by_all
+from bmz.process.object_columns import Columns, below, shared_by_all
 from bmz.results.images import ImageRun, with_result
 from bmz.write.image_labels import images_with_labels
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
-from bmz.write.result import IN_IMAGE, Region, doubted_labels
+from bmz.write.result import IN_IMAGE, Overview, Region, doubted_labels
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -311,23 +312,23 @@ class ImageResult:
         whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
         return Pixels(whole, tuple(self.raw.axes), self.raw_um)
 
-    def overview(self) -> tuple[Pixels, Pixels, AnyArray | None]:
-        """Give the plane with most objects, as small as a picture; there must be labels.
-
-        Returns
-        -------
-        Pixels, Pixels, (most + 1,) int or None
-            the image, (c,) y, x; the labels, y, x; and the number of the class of each label at
-            its number, None where there are no classes
-        """
+    def overview(self) -> Overview:
+        """Give the plane with most objects, as small as a picture; there must be labels."""
         labels = self._must_have_labels()
-        return (*overview(labels, self.image), class_numbers(labels))
+        return replace(overview(labels, self.image), kinds=class_numbers(labels))
 
-    def outlines(self) -> AnyArray:
+    def overviews(self, longest_px: int) -> Iterator[Overview]:
+        """Give all planes, each as small as a picture of at most so many px along a side."""
+        labels = self._must_have_labels()
+        kinds = class_numbers(labels)
+        for at in labels.planes():
+            yield replace(overview(labels, self.image, longest_px, at), kinds=kinds)
+
+    def outlines(self, *, numbers: bool = False) -> AnyArray:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
-        from bmz.write.overlay import overlay  # here: few results are drawn
+        from bmz.write.overlay import Drawing, drawn  # here: few results are drawn
 
-        return overlay(*self.overview(), doubted=doubted_labels(self.record))
+        return drawn(self.overview(), Drawing(doubted_labels(self.record), numbers=numbers))
 
     def rows(self, kind: str) -> Iterator[Table]:
         """Measure the objects; there must be labels.
@@ -419,22 +420,6 @@ class ImageResult:
         if self.labels is None:
             raise ValueError("without labels there are no objects to measure")
         return self.labels
-
-
-def class_numbers(labels: LabelStack) -> AnyArray | None:
-    """Give the class of each label at its number, from 0 by their names; None without classes."""
-    names: dict[int, str] = {}
-    for number, part in enumerate(labels.parts):
-        known = part.objects.columns_by(part.numbers).get(CLASS)
-        if known is None:
-            return None
-        whole = labels.in_whole(number, np.arange(1, part.count + 1))
-        names |= dict(zip(whole.tolist(), known.tolist(), strict=True))
-    places = {name: k for k, name in enumerate(sorted({*names.values()}))}
-    kinds = np.zeros(labels.count + 1, np.intp)
-    for number, name in names.items():
-        kinds[number] = places[name]
-    return kinds
 
 
 def _with_columns_of_all(parts: Sequence[Labels]) -> list[Labels]:

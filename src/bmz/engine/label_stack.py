@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
 from bmz.base.axes import Box, Link, boxes
-from bmz.base.errors import not_none
 from bmz.base.values import dataclass
-from bmz.image.pixels import Pixels
-from bmz.image.region import ImageSource
 from bmz.plan.plan import Blocks
 from bmz.process.adapt import resized_labels_part
 from bmz.process.blocks import Found
@@ -31,9 +28,6 @@ from bmz.process.object_columns import (
     rows_of,
 )
 from bmz.process.relabel import closed_up
-
-OVERVIEW_PX = 2048
-"""Longer side of the picture, at most."""
 
 Core = slice
 """A side of a block, px."""
@@ -211,6 +205,12 @@ class LabelStack:
         own = {"z": int(z)} if "z" in self.space else {}
         return self.positions()[int(number)] | own
 
+    def planes(self) -> Iterator[dict[str, int]]:
+        """Give the position along t and z of each plane, the last axis the fastest."""
+        loop = dict(zip(self.axes, self.shape[:-2], strict=False))
+        for place in np.ndindex(*loop.values()):
+            yield dict(zip(loop, map(int, place), strict=True))
+
     def _counts(self, part: Labels) -> list[int]:
         if "z" not in self.space:
             return [int(np.count_nonzero(part.numbers))]  # of classes some may be missing
@@ -269,47 +269,6 @@ def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> A
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < UNSEEN)]
     ranks[order] = np.arange(1, len(order) + 1)
     return ranks
-
-
-def overview(
-    labels: LabelStack, image: ImageSource, longest: int = OVERVIEW_PX
-) -> tuple[Pixels, Pixels]:
-    """Give the plane with most objects, shrunk by a whole factor so that it fits a picture.
-
-    Of pixels that fall together the mean is given, of labels the first. The picture has at most
-    `longest` px a side: the image, (c,) y, x; and the labels, y, x.
-    """
-    at = labels.fullest_plane()
-    plane = {axis: slice(i, i + 1) for axis, i in at.items()}
-    sides = tuple(labels.shape[-2:])
-    step = max(1, -(-max(sides) // longest))
-    side = -(-max(max(part.block) for part in labels.parts) // step) * step
-    height, width = (-(-n // step) for n in sides)
-    numbers = np.zeros((height, width), np.int64)
-    shown: Pixels | None = None
-    for y, x in boxes(sides, (side, side)):
-        place = tuple(slice(s.start // step, -(-s.stop // step)) for s in (y, x))
-        inside = labels[(*plane.values(), y, x)]
-        numbers[place] = inside.reshape(inside.shape[-2:])[::step, ::step]
-        part = image.region({**plane, "y": y, "x": x}).part(dict.fromkeys(plane, 0))
-        small = _means(part.array, step)
-        if shown is None:
-            pixels = np.zeros((*small.shape[:-2], height, width), small.dtype)
-            shown = replace(part, array=pixels, pixel_um={})
-        pixels[..., place[0], place[1]] = small
-    return not_none(shown), Pixels(numbers, ("y", "x"))
-
-
-def _means(pixels: AnyArray, step: int) -> AnyArray:
-    """Average every `step` x `step` pixels along y and x, the last ones as many as there are."""
-    if step == 1:
-        return pixels
-    sums, counts = pixels.astype(np.float64), np.ones(pixels.shape[-2:])
-    with np.errstate(over="ignore", invalid="ignore"):  # as when it is stretched
-        for axis in (-2, -1):
-            starts = np.arange(0, pixels.shape[axis], step)
-            sums, counts = (np.add.reduceat(some, starts, axis) for some in (sums, counts))
-        return (sums / counts).astype(np.float32)
 
 
 Integers = NDArray[np.int64]

@@ -82,6 +82,7 @@ class RunRequest:
     backend : which framework runs the weights, see ``bmz.predict.formats.backends``
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
     tables : formats of the tables, see `bmz.write.outputs`
+    overlay : ``plain``, or ``numbers`` for pictures with the label on each object
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     into_image : name of labels that each image, an OME-Zarr, gets within itself; None for none
     overwrite : existing outputs may be replaced
@@ -129,6 +130,7 @@ class RunRequest:
     backend: str = "auto"
     save: frozenset[str] = frozenset(default_kinds())
     tables: frozenset[str] = frozenset({CSV})
+    overlay: Literal["plain", "numbers"] = "plain"
     labels_format: Literal["tiff", "zarr"] = "tiff"
     into_image: str | None = None
     overwrite: bool = False

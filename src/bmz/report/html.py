@@ -29,7 +29,8 @@ from bmz.report.run_text import finding_lines
 from bmz.report.text import counted, encodable
 from bmz.results.compare import Comparison, ImageComparison, SettingResult
 from bmz.results.models import ModelView
-from bmz.write.overlay import COLOURS, fullest_plane, nearest, shrunk, stretched
+from bmz.write.overlay import fullest_plane
+from bmz.write.shown import COLOURS, nearest, shrunk, stretched
 
 TEXT_COLOURS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#4a5568", "hint": "#4a5568"}
 """Of text on a white ground; each has a contrast of at least 4.5 to 1."""

@@ -237,6 +237,7 @@ class RequestRecord(TypedDict):
     tile: Annotated[int | None, Doc("--tile")]
     save: Annotated[Sequence[str], Doc("--save")]
     tables: Annotated[Sequence[str], Doc("--table")]
+    overlay: Annotated[Literal["plain", "numbers"], Doc("--overlay")]
     labels_format: Annotated[Literal["tiff", "zarr"], Doc("--format")]
     into_image: Annotated[str | None, Doc("--into-image")]
     engine: Annotated[Literal["bmz", "core"], Doc("--engine")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.values import dataclass
-from bmz.write.result import IN_IMAGE, OutputKind, Result, doubted_labels
+from bmz.write.result import IN_IMAGE, OutputKind, Result
 
 if TYPE_CHECKING:
     from bmz.base.arrays import AnyArray
@@ -132,9 +132,10 @@ def _write_raw(result: Result, path: Path) -> None:
 
 
 def _write_overlay(result: Result, path: Path) -> None:
-    from bmz.write.overlay import write_overlay
+    from bmz.write.overlay import drawing_of, drawn
+    from bmz.write.shown import write_png
 
-    write_overlay(path, *result.overview(), doubted=doubted_labels(result.record))
+    write_png(path, drawn(result.overview(), drawing_of(result.record)))
 
 
 def _write_rois(result: Result, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 IN_IMAGE = "into-image"
 """The kind that lies in the image: labels in an OME-Zarr, where ``--into-image`` names them."""
+
+
+NUMBERS = "numbers"
+"""The word of ``--overlay`` for pictures with the labels written on the objects."""
 
 
 class LazyArray(Protocol):
@@ -55,6 +60,24 @@ class Region:
     x: int
 
 
+@dataclass(frozen=True)
+class Overview:
+    """One plane of an image with its labels, as small as a picture.
+
+    Parameters
+    ----------
+    image : (c,) y, x, with the length of its pixels where that is known
+    labels : y, x integers, 0 background, on the same grid
+    kinds : (most + 1,) the number of the class of label k at k; None where there are no classes
+    at : where several planes or frames are, its number along z and t, from 0, and how many
+    """
+
+    image: Pixels
+    labels: Pixels
+    kinds: AnyArray | None = None
+    at: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
 class Result(Protocol):
     """What a run made of one image, in memory or on the disk, as writers read it."""
 
@@ -82,8 +105,11 @@ class Result(Protocol):
     def provenance(self) -> Mapping[str, Any]:
         """Which model, image and program made the labels, as plain values."""
 
-    def overview(self) -> tuple[Pixels, Pixels, AnyArray | None]:
-        """Give the plane with most objects, as small as a picture: image, labels and classes."""
+    def overview(self) -> Overview:
+        """Give the plane with most objects; its longer side has at most 2048 px."""
+
+    def overviews(self, longest_px: int) -> Iterable[Overview]:
+        """Give all planes, the last axis the fastest; longer sides have at most so many px."""
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""

@@ -119,8 +119,13 @@ class Result:
         except NothingJoined as why:
             raise ValueError(f"there is no table of {kind}: nothing was joined, see link") from why
 
-    def overlay(self) -> AnyArray:
+    def overlay(self, *, numbers: bool = False) -> AnyArray:
         """Draw the outlines of the objects on the image.
+
+        Parameters
+        ----------
+        numbers
+            Write the label on each object
 
         Returns
         -------
@@ -134,7 +139,7 @@ class Result:
         """
         if self.labels is None:
             raise ValueError("without labels there are no outlines")
-        return self._result.outlines()
+        return self._result.outlines(numbers=numbers)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
         """Write what ``bmz run`` writes: label mask, overlay, table of objects and run record.

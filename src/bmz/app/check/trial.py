@@ -22,7 +22,8 @@ from bmz.image.pixels import Pixels
 from bmz.predict.backend import Backend
 from bmz.process.quality import Quality, quality_words
 from bmz.results.images import CheckSummary, Cure, ImageCheck
-from bmz.write.overlay import overlay, write_png
+from bmz.write.overlay import overlay
+from bmz.write.shown import write_png
 
 UNUSUAL = re.compile(r"[^\w.=-]+")
 """What of the path of an image is not taken over into the name of its picture."""
