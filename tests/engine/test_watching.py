@@ -17,7 +17,6 @@ from PIL import Image
 from tests.app.test_plates import write_plate_image
 from tests.image.test_makers import set_of_two
 
-from bmz.cli.options import names_of_results
 from bmz.engine.image_result import write_joint_tables
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, prepare
@@ -28,6 +27,7 @@ from bmz.predict.confined import ChildDied
 from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
 from bmz.write.names import OutputExists
+from bmz.write.outputs import names_of_results
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

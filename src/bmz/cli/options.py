@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,13 @@ from bmz.cli.completion import offered_kinds, offered_parameters
 from bmz.cli.output import VERBOSITY
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import StatedKind, stated_kind
-from bmz.write.outputs import CSV, TABLE_FORMATS, default_kinds, saved_kinds
+from bmz.write.outputs import (
+    CSV,
+    TABLE_FORMATS,
+    default_kinds,
+    names_of_results,
+    saved_kinds,
+)
 
 if TYPE_CHECKING:
     from bmz.engine.load import Permit
@@ -353,17 +358,6 @@ def _listing(words: Sequence[str], include: Sequence[str]) -> Listing:
         local = local_images(every, listener=listener)
     listing = listed_images(local.words, include, skip=names_of_results(), absent=local.absent)
     return replace(listing, names=local.names)
-
-
-def names_of_results() -> str:
-    """Give the pattern of the names of label masks, pictures and tables that bmz writes."""
-    from bmz.write.outputs import OUTPUT_KINDS
-
-    kinds = OUTPUT_KINDS.values()
-    endings = tuple(
-        filter(None, (*(kind.ending for kind in kinds), *(kind.zarr_ending for kind in kinds)))
-    )
-    return f"({'|'.join(re.escape(ending) for ending in endings)})$"
 
 
 def as_path(text: str) -> Path:

@@ -30,7 +30,6 @@ from bmz.cli.options import (
     kind_option,
     link_options,
     linking,
-    names_of_results,
     output_options,
     relation_options,
     series_option,
@@ -39,7 +38,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
-from bmz.write.outputs import CSV, TABLE
+from bmz.write.outputs import CSV, TABLE, names_of_results
 
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch

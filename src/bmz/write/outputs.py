@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,3 +247,12 @@ def ending_of(kind: str, *, zarr: bool = False) -> str:
         return RECORD_ENDING
     written = OUTPUT_KINDS[kind]
     return (zarr and written.zarr_ending) or written.ending
+
+
+def names_of_results() -> str:
+    """Give the pattern of the names of label masks, pictures and tables that bmz writes."""
+    kinds = OUTPUT_KINDS.values()
+    endings = tuple(
+        filter(None, (*(kind.ending for kind in kinds), *(kind.zarr_ending for kind in kinds)))
+    )
+    return f"({'|'.join(re.escape(ending) for ending in endings)})$"
