@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SETUP := pyproject.toml constraints.txt
 SECONDS ?= 3600
 
-EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet reference) \
+EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet mcp reference) \
 	$(addprefix --group ,test lint oracles docs)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
@@ -153,7 +153,7 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,openvino,torch,tensorflow,keras,dask,formats,parquet,reference]' --group test --group lint --group oracles --group docs
+	$(PIP) -e '.[onnx,openvino,torch,tensorflow,keras,dask,formats,parquet,mcp,reference]' --group test --group lint --group oracles --group docs
 	$(BIN)/python -m compileall -q src
 	touch $@
 

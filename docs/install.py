@@ -45,6 +45,7 @@ PLACES: Mapping[str, str] = {
     "docs/tutorial/lesson.md": "line",
     "docs/how-to/ci.md": "line",
     "docs/how-to/cluster.md": "line",
+    "docs/how-to/mcp.md": "line",
     "action.yml": "package",
 }
 """The kind of the line of each file that says how bmz is installed first."""

@@ -70,7 +70,15 @@ class Listener(Protocol):
     """Whoever wants to know how far a job is."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event; must return quickly."""
+        """Take one event; must return quickly. What it raises ends the job, see `Stopped`."""
+
+
+class Stopped(BaseException):
+    """A listener raises it to end a job: nobody waits for its result any more.
+
+    It passes whatever catches errors, as `KeyboardInterrupt` does, and what is half written is
+    removed on the way.
+    """
 
 
 def nobody(_event: Event, /) -> None:

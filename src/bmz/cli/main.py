@@ -136,6 +136,7 @@ COMMANDS = {
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
     "cache": "Manage the cache; carry it to a computer without a network.",
+    "mcp": "Offer search, show, check, fit, run and score to an MCP client.",
     "doctor": "Say what works here: devices, frameworks, versions.",
 }
 """Name of each command, in the order of the help, with its line there."""

@@ -1,0 +1,1 @@
+"""What an MCP client may ask of bmz: tools over the JSON documents, below named folders."""

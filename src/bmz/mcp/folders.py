@@ -1,0 +1,196 @@
+"""What a client may name: models of the zoo, and paths below the folders that the user names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bmz.base.errors import WrongUsage
+from bmz.base.values import dataclass
+from bmz.image.formats import split_series
+from bmz.image.listing import LIST, STDIN, Listing, is_pattern, listed_images
+from bmz.image.remote import is_address
+from bmz.write.outputs import names_of_results
+from bmz.zoo.address import Alias, Doi, OnDisk, Starter, read_address
+
+
+class NotAFolder(WrongUsage):
+    """What the user names with ``--folder`` is not a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"'{folder}' is not a folder",
+            hint="make it first, or name another with --folder",
+            code="mcp.no-folder",
+        )
+
+
+class OutsideFolders(WrongUsage):
+    """A path leads out of the folders, by itself or by a link on its way.
+
+    Parameters
+    ----------
+    word : as the client wrote it, or as it lies in a folder
+    roots : the folders
+    """
+
+    def __init__(self, word: str, roots: Sequence[Path]) -> None:
+        named = ", ".join(f"'{root}'" for root in roots) or "none is named"
+        super().__init__(
+            f"'{word}' lies outside the folders that this server may use ({named})",
+            hint="give a path below one of them; the user of this server names more with "
+            "bmz mcp --folder DIR",
+            code="mcp.outside",
+        )
+
+
+class NotAPath(WrongUsage):
+    """A word stands for images, but is not the path of a file or folder."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"'{word}' is not the path of a file or folder: this server takes neither addresses "
+            "nor patterns nor lists",
+            hint="give the path of a file or of a folder, and choose files in it with include",
+            code="mcp.no-path",
+        )
+
+
+class ModelFromElsewhere(WrongUsage):
+    """A model is named by an address on the web that is not of the zoo."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"'{model}' names neither a model of the zoo nor a package on this computer",
+            hint="give a name that the tool search finds, a DOI, starter/NAME, or a path",
+            code="mcp.model",
+        )
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders below which a client may read and write; made by `Folders.of`.
+
+    Parameters
+    ----------
+    roots : without links
+    """
+
+    roots: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, words: Sequence[Path]) -> Folders:
+        """Take the folders that the user names.
+
+        Raises
+        ------
+        NotAFolder
+            One of them is not there.
+        """
+        for word in words:
+            if not word.is_dir():
+                raise NotAFolder(word)
+        return cls(tuple(dict.fromkeys(word.resolve() for word in words)))
+
+    def path(self, word: str) -> Path:
+        """Give the path that a word means, without links and ``..``.
+
+        A path that is not absolute is one below the first folder that holds it.
+
+        Raises
+        ------
+        OutsideFolders
+            It leads elsewhere, or something that it holds does.
+        """
+        if not word or "\0" in word or not self.roots:
+            raise OutsideFolders(word, self.roots)
+        given = [root / word for root in self.roots]
+        path = next((one for one in given if self._is_there(one)), given[0])
+        resolved = path.resolve()
+        if not self._holds(resolved):
+            raise OutsideFolders(word, self.roots)
+        for link in _links(resolved):
+            if not self._holds(link.resolve()):
+                raise OutsideFolders(str(link), self.roots)
+        return resolved
+
+    def images(self, words: Sequence[str], include: Sequence[str]) -> Listing:
+        """List the images that words stand for: files, and folders that hold some.
+
+        Parameters
+        ----------
+        words : paths; one image of several in a file is ``cells.czi[2]``
+        include : patterns of the names of files in folders; all image files where there is none
+
+        Raises
+        ------
+        NotAPath, OutsideFolders
+            A word is refused.
+        BmzError
+            No word leads to an image.
+        """
+        paths = [self._image(word) for word in words]
+        listing = listed_images(map(str, paths), include, skip=names_of_results())
+        for image in listing.images:
+            self.path(str(split_series(image)[0]))
+        return replace(listing, roots=tuple(root for root in listing.roots if root in paths))
+
+    def mask(self, word: str) -> Path:
+        """Give the path of a label mask, or of a folder of them.
+
+        Raises
+        ------
+        NotAPath, OutsideFolders
+            It is refused.
+        """
+        return self._image(word)
+
+    def model(self, word: str) -> str:
+        """Give a model as the rest of bmz takes it.
+
+        Raises
+        ------
+        ModelFromElsewhere, OutsideFolders
+            It is refused.
+        """
+        address = read_address(word)
+        if isinstance(address, Starter | Alias | Doi):
+            return word
+        if isinstance(address, OnDisk):
+            return str(self.path(str(address.path)))
+        raise ModelFromElsewhere(word)
+
+    def _image(self, word: str) -> Path:
+        if word == STDIN or word.startswith(LIST) or is_address(word):
+            raise NotAPath(word)
+        path, series = split_series(self.path(word))
+        path = self.path(str(path))
+        if is_pattern(str(path)):
+            raise NotAPath(word)
+        return path.with_name(f"{path.name}[{series}]") if series else path
+
+    def _is_there(self, path: Path) -> bool:
+        """Say whether a file is there; of a path outside the folders nothing is told."""
+        return self._holds(path.resolve()) and path.exists()
+
+    def _holds(self, resolved: Path) -> bool:
+        return any(resolved.is_relative_to(root) for root in self.roots)
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """Find every link below a folder, and below the folders that links lead to."""
+    waiting, known = [folder] if folder.is_dir() else [], set[Path]()
+    while waiting:
+        at = waiting.pop()
+        if at in known:
+            continue
+        known.add(at)
+        for place, folders, names in os.walk(at):
+            for name in (*folders, *names):
+                path = Path(place, name)
+                if path.is_symlink():
+                    yield path  # whoever asks stops here where it leads out
+                    if path.is_dir():
+                        waiting.append(path.resolve())

@@ -1,0 +1,254 @@
+"""The server: lists the tools, runs one call after the other, and tells how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bmz.base.computer import version
+from bmz.base.errors import BmzError, CouldNotTell
+from bmz.base.files import disk_faults_told
+from bmz.base.progress import Event, Listener, Note, Progress, Stage, Stopped, printable
+from bmz.image.given_names import with_given_names
+from bmz.mcp.folders import Folders
+from bmz.mcp.tools import TOOLS, Answer, Tool
+from bmz.report.reference import schema_of
+
+if TYPE_CHECKING:
+    from mcp import types
+    from mcp.server import Server, ServerRequestContext
+
+INSTRUCTIONS = """bmz runs the models of the BioImage Model Zoo on microscope images.
+Find a model with fit (by the images) or search (by words), ask check whether the images fit it and
+act on its findings, then run, and score where there is a truth. Paths must lie below {folders}.
+Each answer begins with the exit status of the command of the same name; the document after it is
+what that command prints with --json. No code of a model is run unless the user of this server has
+trusted it before with 'bmz trust add'."""
+
+MEMORY_FULL = "the memory of this computer does not hold the image [memory.full]"
+_PAUSE_S = 0.1
+"""Between two messages of progress; a stage that ends is always told."""
+
+
+class ProtocolMissing(CouldNotTell):
+    """The library of the protocol is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "bmz mcp needs the package mcp, which is not installed",
+            hint="pip install 'bmz[mcp]'",
+            code="mcp.no-package",
+        )
+
+
+def serve(folders: Folders) -> None:
+    """Serve one client over stdin and stdout until it hangs up.
+
+    Raises
+    ------
+    ProtocolMissing
+    """
+    if find_spec("mcp") is None:
+        raise ProtocolMissing
+    from mcp.server.stdio import stdio_server
+
+    async def served() -> None:
+        server = made_server(folders)
+        async with stdio_server() as (received, sent):
+            await server.run(received, sent, server.create_initialization_options())
+
+    asyncio.run(served())
+
+
+def made_server(folders: Folders) -> Server[Any]:
+    """Make a server; it is given streams when it is run.
+
+    Parameters
+    ----------
+    folders : below which clients may read and write
+    """
+    from mcp import types
+    from mcp.server import Server
+
+    one_at_a_time = asyncio.Lock()  # a network takes all memory and processors that there are
+
+    async def listed(
+        _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[_described(name, tool) for name, tool in TOOLS.items()])
+
+    async def called(
+        context: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        async with one_at_a_time, _told(context) as listener:
+            return await _in_thread(params.name, params.arguments or {}, folders, listener)
+
+    roots = ", ".join(map(str, folders.roots)) or "a folder (none is named: only models are told)"
+    return Server(
+        "bmz", version=version(), instructions=INSTRUCTIONS.format(folders=roots),
+        on_list_tools=listed, on_call_tool=called,
+    )  # fmt: skip
+
+
+def _described(name: str, tool: Tool) -> types.Tool:
+    from mcp import types
+
+    return types.Tool(
+        name=name,
+        description=f"{tool.what} Answers with the document {tool.document}.",
+        input_schema=tool.arguments.model_json_schema(),
+        output_schema=schema_of(tool.document),
+        annotations=types.ToolAnnotations(
+            read_only_hint=not tool.writes,
+            destructive_hint=tool.writes,
+            idempotent_hint=not tool.writes,
+            open_world_hint=tool.web,
+        ),
+    )
+
+
+class _Messenger:
+    """A listener of a call: it hands events to the loop, and ends the job when nobody waits."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.stopped = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event, in any thread.
+
+        Raises
+        ------
+        Stopped
+            The client has cancelled the call.
+        """
+        if self.stopped.is_set():
+            raise Stopped
+        self._loop.call_soon_threadsafe(self.waiting.put_nowait, event)
+
+
+@asynccontextmanager
+async def _told(context: ServerRequestContext[Any]) -> AsyncIterator[_Messenger]:
+    """Tell the client what a listener hears, in the block; all of it before the block is left."""
+    messenger = _Messenger()
+    telling = asyncio.create_task(_tell(context, messenger.waiting))
+    try:
+        yield messenger
+        messenger.waiting.put_nowait(None)
+        await telling
+    finally:
+        telling.cancel()
+
+
+async def _tell(context: ServerRequestContext[Any], waiting: asyncio.Queue[Event | None]) -> None:
+    steps, told_at = 0, 0.0  # the number must grow from message to message, whatever the stage
+    while (event := await waiting.get()) is not None:
+        steps += 1
+        ends = not isinstance(event, Progress) or event.done == event.total
+        if ends or time.monotonic() - told_at >= _PAUSE_S:
+            told_at = time.monotonic()
+            await context.session.report_progress(steps, message=printable(_words(event)))
+
+
+def _words(event: Event) -> str:
+    match event:
+        case Progress(stage, done, total, what):
+            return f"{stage} {done} of {total}" + (f": {what}" if what else "")
+        case Note():
+            return with_given_names(event.sentence)
+        case Stage(what):
+            return what
+
+
+async def _in_thread(
+    name: str, arguments: Mapping[str, Any], folders: Folders, messenger: _Messenger
+) -> types.CallToolResult:
+    """Answer a call in a thread; when it is cancelled, the thread ends at its next event."""
+    tool = _tool(name)
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(None, answered, tool, arguments, folders, messenger)
+    try:
+        await asyncio.wait([work])
+    except asyncio.CancelledError:
+        messenger.stopped.set()
+        await asyncio.wait([work])  # the next call finds the memory free
+        work.exception()
+        raise
+    why = work.exception()
+    if why is None:
+        return work.result()
+    traceback.print_exception(why, file=sys.stderr)
+    return _failure(tool, 70, f"{type(why).__name__}: {why}")
+
+
+def _tool(name: str) -> Tool:
+    from mcp import MCPError, types
+
+    if name not in TOOLS:
+        raise MCPError(types.INVALID_PARAMS, f"no tool '{name}': {', '.join(TOOLS)} are there")
+    return TOOLS[name]
+
+
+def answered(
+    tool: Tool, arguments: Mapping[str, Any], folders: Folders, listener: Listener
+) -> types.CallToolResult:
+    """Answer one call: by a document, or by an error with what its exit status means.
+
+    Parameters
+    ----------
+    arguments : as the client gives them
+    folders : below which the client may read and write
+    listener : is told how far it is
+
+    Raises
+    ------
+    Stopped
+        Nobody waits for the answer.
+    """
+    try:
+        with disk_faults_told():
+            answer = tool.answer(tool.arguments.model_validate(arguments), folders, listener)
+    except ValidationError as why:
+        return _failure(tool, 2, _faults(why))
+    except BmzError as why:
+        hint = f"\nhint: {why.hint}" if why.hint else ""
+        return _failure(tool, why.exit_status, with_given_names(f"{why}{hint}"))
+    except MemoryError:
+        return _failure(tool, 3, MEMORY_FULL)
+    return _result(tool, answer)
+
+
+def _result(tool: Tool, answer: Answer) -> types.CallToolResult:
+    from mcp import types
+
+    texts = (tool.meaning(answer.exit_status), answer.document)
+    return types.CallToolResult(
+        content=[types.TextContent(text=text) for text in texts],
+        structured_content=json.loads(answer.document),
+        is_error=answer.exit_status in tool.failed,
+    )
+
+
+def _failure(tool: Tool, exit_status: int, text: str) -> types.CallToolResult:
+    from mcp import types
+
+    meaning = tool.meaning(exit_status)
+    content = types.TextContent(text=f"{meaning}\nerror: {text}")
+    return types.CallToolResult(content=[content], is_error=True)
+
+
+def _faults(error: ValidationError) -> str:
+    """Tell each argument that is wrong, and why, in one line."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return "\n".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
