@@ -100,7 +100,7 @@ def test_one_table_names_file_well_and_field_of_every_object(model: str, tmp_pat
     assert {row["well"] for row in table} == {"A1", "A2", "B2"}
     assert {row["field"] for row in table} == {"0", "1"}
     assert {row["t"] for row in table} == {"0", "1"}
-    assert list(table[0])[:5] == ["file", "well", "field", "label", "t"]
+    assert list(table[0])[:7] == ["image", "series", "file", "well", "field", "label", "t"]
     assert rows(tmp_path / "out/p/A/2/1.objects.csv") == [
         row for row in table if (row["well"], row["field"]) == ("A2", "1")
     ]
@@ -113,7 +113,7 @@ def test_tracks_of_all_fields_are_in_one_table(model: str, tmp_path: Path) -> No
 
     tracks = rows(tmp_path / "out/p.tracks.csv")
     assert len(tracks) == sum(one.objects or 0 for one in summary.done)
-    assert list(tracks[0])[:4] == ["file", "well", "field", "track"]
+    assert list(tracks[0])[:6] == ["image", "series", "file", "well", "field", "track"]
     assert {row["frames"] for row in tracks} == {"2"}
     assert len(rows(tmp_path / "out/p.objects.csv")) == 2 * len(tracks)
 

@@ -62,6 +62,32 @@ def test_one_table_holds_the_objects_of_all_images(eyes: Path, tmp_path: Path) -
     assert sum(one.objects or 0 for one in summary.done) == len(rows)
 
 
+def test_every_table_says_which_image_series_and_well_its_objects_are_of(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[20:40, 20:40] = 200
+    wells = "".join(
+        f'<Well ID="Well:{n}" Row="0" Column="{n}"><WellSample ID="WellSample:{n}" Index="{n}">'
+        f'<ImageRef ID="Image:{n}"/></WellSample></Well>'
+        for n in range(2)
+    )
+    plate = f'<Plate ID="Plate:0">{wells}</Plate><Image ID="Image:0"'
+    with tifffile.TiffWriter(tmp_path / "plate.ome.tif", ome=True) as file:
+        for name in ("f0", "f1"):
+            file.write(pixels, metadata={"axes": "YX", "Name": name})
+    xml = tifffile.tiffcomment(tmp_path / "plate.ome.tif")
+    told = str(xml).replace('<Image ID="Image:0"', plate).encode()
+    tifffile.tiffcomment(tmp_path / "plate.ome.tif", told)
+
+    request = RunRequest("starter/nuclei", (tmp_path / "plate.ome.tif",), tmp_path / "out")
+    done = run(request).done
+
+    texts = [one.files["table"].read_text(encoding="utf-8").splitlines() for one in done]
+    rows = [row for text in texts for row in csv.DictReader(text)]
+    assert [(row["image"], row["series"], row["well"]) for row in rows] == [
+        ("plate.ome.tif", "f0", "A1"), ("plate.ome.tif", "f1", "A2"),
+    ]  # fmt: skip
+
+
 def test_the_table_of_all_is_not_replaced_unasked(eyes: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "objects.csv").write_text("mine")

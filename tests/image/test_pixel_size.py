@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bmz.image.inspect import inspect_image
-from bmz.image.pixel_size import from_imagej, from_lengths, from_resolution, read_ome
+from bmz.image.pixel_size import from_imagej, from_lengths, from_resolution, read_ome, well_of
 
 PLANE = np.zeros((4, 5), np.uint8)
 
@@ -172,3 +172,32 @@ def test_ome_numbers_that_are_none_are_odd() -> None:
 
     assert (size.um, names) == ({}, ())
     assert size.odd == ("y: 0 um", "x: nan um")
+
+
+WELLS = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+  <Plate ID="Plate:0"{conventions}>
+    <Well ID="Well:0" Row="1" Column="2"><WellSample ID="WellSample:0" Index="0">
+      <ImageRef ID="Image:0"/></WellSample></Well>
+    <Well ID="Well:1" Row="26" Column="0"><WellSample ID="WellSample:1" Index="1">
+      <ImageRef ID="Image:1"/></WellSample></Well>
+  </Plate>
+  <Image ID="Image:0"/><Image ID="Image:1"/><Image ID="Image:2"/>
+</OME>"""
+
+
+@pytest.mark.parametrize(
+    ("conventions", "names"),
+    [
+        ("", ["B3", "AA1", "", ""]),
+        (' RowNamingConvention="number" ColumnNamingConvention="letter"', ["2C", "27A", "", ""]),
+    ],
+)
+def test_a_well_is_named_as_its_plate_names_wells(conventions: str, names: list[str]) -> None:
+    xml = WELLS.format(conventions=conventions)
+
+    assert [well_of(xml, number) for number in range(4)] == names
+
+
+@pytest.mark.parametrize("xml", ["", "<WellSample", WELLS.format(conventions="").replace("1", "-")])
+def test_a_well_that_cannot_be_read_is_not_named(xml: str) -> None:
+    assert well_of(xml, 0) == ""

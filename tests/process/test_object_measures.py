@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
-from skimage.measure import label, regionprops_table
+from skimage.measure import label, perimeter, regionprops_table
 from tests.process.ideal_maps import cells
 from tests.strategies import label_masks
 
 from bmz.base.arrays import AnyArray, LabelArray
 from bmz.image.pixels import Pixels
-from bmz.process.measure import ObjectValues, Runs, convex_areas, measure_objects, runs_of
+from bmz.process.measure import ObjectValues, measure_objects
+from bmz.process.object_shapes import Runs, convex_areas, perimeters, runs_of
 
 pytest.importorskip("skimage", minversion="0.25", reason="older ones measure no median")
 
@@ -27,7 +29,8 @@ NAMES = {
     "centroid-0": "centroid_y_px",
     "centroid-1": "centroid_x_px",
     "area": "area_px",
-    "equivalent_diameter_area": "equivalent_diameter_px",
+    "equivalent_diameter_area": "equivalent_diameter_area_px",
+    "perimeter": "perimeter_px",
     "axis_major_length": "axis_major_length_px",
     "axis_minor_length": "axis_minor_length_px",
     "eccentricity": "eccentricity",
@@ -227,3 +230,38 @@ def test_zeros_of_both_signs_and_infinities_keep_their_order() -> None:
 
     assert (found.lowest().tolist(), found.highest().tolist()) == ([-np.inf], [np.inf])
     assert found.median().tolist() == [0]
+
+
+@given(label_masks(labels=range(5)))
+def test_the_border_of_any_objects_is_as_long_as_scikit_image_says(drawn: AnyArray) -> None:
+    plane = drawn.reshape(-1, drawn.shape[-1])
+    labels = np.unique(np.append(0, plane), return_inverse=True)[1][1:].reshape(plane.shape)
+    count = int(labels.max())
+    wanted = [perimeter(labels == number, 4) for number in range(1, count + 1)]
+
+    found = perimeters(labels.astype(np.int32), count)
+
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_square_and_a_disc_have_the_circularity_that_they_should() -> None:
+    y, x = np.mgrid[:80, :160]
+    labels = np.where(np.hypot(y - 40, x - 40) < 30, 1, 0)
+    labels[10:60, 100:150] = 2
+
+    table = measure_objects(
+        Pixels(labels, ("y", "x"), {"y": 0.5, "x": 0.5}), Pixels(labels, ("y", "x"))
+    )
+
+    assert table["perimeter_px"][1] == 4 * 49  # through the middles of the pixels
+    assert table["perimeter_um"].tolist() == (table["perimeter_px"] / 2).tolist()
+    assert table["circularity"] == pytest.approx([1, math.pi / 4], rel=0.08)  # estimates
+
+
+def test_borders_are_not_measured_where_pixels_are_not_square() -> None:
+    pixels = np.ones((5, 5), np.int32)
+
+    for um in ({"y": 0.5, "x": 0.2}, {"x": 0.2}):
+        table = measure_objects(Pixels(pixels, ("y", "x"), um), Pixels(pixels, ("y", "x")))
+
+        assert not {"perimeter_px", "perimeter_um", "circularity"} & set(table)

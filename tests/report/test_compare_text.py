@@ -39,7 +39,7 @@ TABLE = {
     "centroid_y_px": np.array([0.5, 1.0]),
     "centroid_x_px": np.array([0.5, 3.0]),
     "area_px": np.array([4, 1]),
-    "equivalent_diameter_px": np.array([2.256758, 1.128379]),
+    "equivalent_diameter_area_px": np.array([2.256758, 1.128379]),
     "solidity": np.array([1.0, np.nan]),
 }
 HALF = Matching(1, 1, 1, 0.5, 0.5, 0.5, 1 / 3, 0.4, 0.8)
@@ -276,14 +276,14 @@ def test_the_page_tells_places_and_measures_and_null_for_what_is_not_finite() ->
     assert result["places"] == [[0.5, 3.0], [0.5, 1.0], [1.1284, 0.56419]]
     assert result["sizes"] == [2.2568, 1.1284]
     assert result["table"] == {
-        "names": ["label", "area_px", "equivalent_diameter_px", "solidity"],
+        "names": ["label", "area_px", "equivalent_diameter_area_px", "solidity"],
         "columns": [[1, 2], [4, 1], [2.2568, 1.1284], [1.0, None]],
     }
     assert (image["known"], image["truth"], result["worst"]) == (False, None, [])
 
 
 def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
-    known = {"area_um2": np.array([1.0, 0.25]), "equivalent_diameter_um": np.array([1.1, 0.5])}
+    known = {"area_um2": np.array([1.0, 0.25]), "equivalent_diameter_area_um": np.array([1.1, 0.5])}
     one = replace(MADE, table={**TABLE, **known, "intensity_mean_c0": np.array([3.0, 4.0])})
 
     (image,) = data_of(comparison_page(comparison(compared(one))))["images"]
@@ -294,7 +294,7 @@ def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
     assert result["table"]["names"] == [
         "label",
         "area_um2",
-        "equivalent_diameter_um",
+        "equivalent_diameter_area_um",
         "solidity",
         "intensity_mean_c0",
     ]

@@ -27,6 +27,7 @@ from bmz.engine.relations import held, on_disk_in, related
 from bmz.engine.stages import Stopwatch
 from bmz.image.formats import split_series
 from bmz.image.given_names import given_name
+from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.image.series import PlateField
@@ -46,11 +47,32 @@ if TYPE_CHECKING:
     from bmz.results.image_documents import RanRecord, RunRecord
 
 
-def from_field(table: Mapping[str, AnyArray], field: PlateField | None) -> dict[str, AnyArray]:
-    """Say in the first columns of a table where its objects lie: file, well and field."""
-    if field is None:
-        return dict(table)
-    columns = {"file": field.plate.name, "well": field.well, "field": field.field}
+def image_columns(info: ImageInfo, field: PlateField | None) -> dict[str, str]:
+    """Say where the objects of an image lie: in which image, and in which well of a plate.
+
+    Parameters
+    ----------
+    field : that the image is, where it is one of a plate in a folder
+
+    Returns
+    -------
+    dict
+        ``image``, the name or address of its file, or the path from its plate; ``series``, its name
+        or number where its file holds several; of a plate ``file``, ``well`` and ``field``, and
+        ``well`` where the file itself names one
+    """
+    if field is not None:
+        image = f"{field.plate.name}/{field.within}"
+        plate = {"file": field.plate.name, "well": field.well, "field": field.field}
+        return {"image": image, "series": info.series_key, **plate}
+    file, _ = split_series(info.place)
+    given = given_name(file)
+    well = {"well": info.well} if info.well else {}
+    return {"image": file.name if given == str(file) else given, "series": info.series_key, **well}
+
+
+def from_image(table: Mapping[str, AnyArray], columns: Mapping[str, str]) -> Table:
+    """Say in the first columns of a table what is the same for all of its rows."""
     rows = len(next(iter(table.values())))
     return {**{name: np.full(rows, value) for name, value in columns.items()}, **table}
 
@@ -347,7 +369,8 @@ class ImageResult:
             see `bmz.process.measure.measure_objects`; all of them have the same columns
         """
         tables = {"table": self._objects, "planes": self._of_planes, "tracks": self._of_tracks}
-        return (from_field(table, self.plate_field) for table in tables[kind]())
+        columns = image_columns(self.image.info, self.plate_field)
+        return (from_image(table, columns) for table in tables[kind]())
 
     def regions(self) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
         """Give the parts of the label mask in which the objects of each table of `rows` lie."""

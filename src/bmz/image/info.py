@@ -45,6 +45,7 @@ class ImageInfo:
     series_key : the name or number by which it was asked for; empty for that of a file
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
     cautions : what one should beware of before the image is trusted, each a sentence
+    well : of a plate, such as ``A1``, where the file itself says in which it lies
     stack : the image with all its axes, where it is made of one of more axes; else None
     taken : axis of `stack` that the image does not have -> what is taken along it
     alone : the image by itself, where `further` are joined to it
@@ -69,6 +70,7 @@ class ImageInfo:
     series_key: str = ""
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    well: str = ""
     stack: ImageInfo | None = None
     taken: Mapping[str, Taken] = field(default_factory=dict)
     alone: ImageInfo | None = None
@@ -221,6 +223,7 @@ class Header:
     series_names : what the file calls each of them, or nothing
     remarks : what else one should know of the file, each a sentence
     cautions : what one should beware of before the image is trusted, each a sentence
+    well : of a plate, such as ``A1``; empty where the file does not say
     """
 
     axes: str
@@ -233,3 +236,4 @@ class Header:
     series_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    well: str = ""

@@ -100,6 +100,7 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         series_names=header.series_names,
         remarks=header.remarks,
         cautions=header.cautions,
+        well=header.well,
     )
     _refuse_absent(info, taken, axes or "")
     return info.taking(taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from xml.etree import ElementTree as ET
 
 from bmz.base.axes import UM_PER_UNIT, um_per
@@ -184,6 +185,57 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
     names = tuple(c.get("Name", "") for c in pixels if _is(c, "Channel"))
     size = replace(_pixel_size(pixels), magnification=_magnification(root, image))
     return size, names if all(names) else ()
+
+
+def well_of(xml: str, series: int) -> str:
+    """Give the name of the well in which image number `series` was taken, such as ``B3``.
+
+    Source: OME schema 2016-06, ``Plate``, ``Well`` and ``WellSample``: rows and columns count from
+    0, and are named by letters and by numbers from 1 where the plate does not say otherwise.
+
+    Parameters
+    ----------
+    xml : OME-XML; it may declare nothing, and need not be XML
+    series : the number of the image
+
+    Returns
+    -------
+    str
+        empty where the XML names none
+    """
+    if "WellSample" not in xml:  # most images are of no plate, and need not be parsed for it
+        return ""
+    try:
+        root = xml_root(xml)
+    except ET.ParseError:
+        return ""
+    image = next(islice((i.get("ID") for i in root if _is(i, "Image")), series, None), None)
+    for plate in (e for e in root if image and _is(e, "Plate")):
+        for well in (e for e in plate if _is(e, "Well")):
+            if any(_is(e, "ImageRef") and e.get("ID") == image for e in well.iter()):
+                return _well_name(plate, well)
+    return ""
+
+
+_LETTERS = 26
+
+
+def _well_name(plate: ET.Element, well: ET.Element) -> str:
+    name = ""
+    for side, usual in (("Row", "letter"), ("Column", "number")):
+        text = well.get(side, "")
+        if not text.isdecimal():
+            return ""
+        number = int(text) + 1
+        if plate.get(f"{side}NamingConvention", usual) == "number":
+            name += str(number)
+            continue
+        letters = ""
+        while number:
+            number, letter = divmod(number - 1, _LETTERS)
+            letters = chr(ord("A") + letter) + letters
+        name += letters
+    return name
 
 
 def _is(element: ET.Element, name: str) -> bool:

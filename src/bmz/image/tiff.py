@@ -28,7 +28,7 @@ from bmz.image.info import Header, PixelSize
 from bmz.image.npy import Stored
 from bmz.image.ome_tiff import opened_set
 from bmz.image.pictures import without_alpha
-from bmz.image.pixel_size import from_imagej, from_resolution, read_ome
+from bmz.image.pixel_size import from_imagej, from_resolution, read_ome, well_of
 from bmz.image.tiff_tags import (
     INDEXED,
     WHITE_IS_ZERO,
@@ -291,6 +291,7 @@ def tiff_header(path: Path, series: int) -> Header:
             series_names=tuple(opened.tif.series[n].name for n in images_of(opened.tif)),
             remarks=(*small_pictures(opened.tif), *stored_otherwise(chosen)),
             cautions=opened.cautions,
+            well=well_of(opened.tif.ome_metadata or "", opened.number),
         )
 
 

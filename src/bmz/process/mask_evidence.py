@@ -12,7 +12,7 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.values import dataclass
 from bmz.process.matching import Overlap
-from bmz.process.measure import Runs, runs_of
+from bmz.process.object_shapes import Runs, runs_of
 
 IOU = 0.5
 """From which two objects are the same."""

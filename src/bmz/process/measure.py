@@ -12,108 +12,10 @@ from numpy.typing import NDArray
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, smallest_unsigned
 from bmz.base.axes import in_image_order
-from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 from bmz.process.object_columns import NO_COLUMNS, Columns, by_label
+from bmz.process.object_shapes import Floats, Integers, Runs, convex_areas, perimeters, runs_of
 from bmz.process.relabel import closed_up
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Pixels beside each other along x with one label.
-
-    scikit-image measures object by object, which takes half a millisecond for each; from runs it
-    takes a hundredth of it. The results are those of ``skimage.measure.regionprops_table``.
-
-    Parameters
-    ----------
-    own : the object of each run, from 0
-    others : position of each along the axes before x
-    first, last : position of its ends along x
-    count : of the objects
-    """
-
-    own: Integers
-    others: tuple[Integers, ...]
-    first: Integers
-    last: Integers
-    count: int
-
-    @cached_property
-    def sizes(self) -> Integers:
-        """(n,) pixels of each object."""
-        return self._sum(self.last - self.first + 1).astype(np.int64)
-
-    def boxes(self) -> tuple[list[Integers], list[Integers]]:
-        """Give the first pixel of each object along each axis, and the one behind its last."""
-        low, high = list[Integers](), list[Integers]()
-        for firsts, lasts in (*((along, along) for along in self.others), (self.first, self.last)):
-            least = np.full(self.count, lasts.max(initial=0), np.int64)
-            most = np.zeros(self.count, np.int64)
-            np.minimum.at(least, self.own, firsts)
-            np.maximum.at(most, self.own, lasts)
-            low.append(least)
-            high.append(most + 1)
-        return low, high
-
-    def centroids(self) -> list[Floats]:
-        """Give the middle of each object along each axis, px."""
-        return [self._sum(part) / self.sizes for part in self._first_sums(self.others, self.first)]
-
-    def second_moments(self) -> tuple[Floats, Floats, Floats]:
-        """Give the mean squares and product of the distances from the middle: yy, xx, yx; px.
-
-        From whole numbers, so that what is even is exactly even. Objects of a plane.
-        """
-        anchor = np.zeros(self.count, np.intp)
-        anchor[self.own] = np.arange(len(self.own))  # any run of each will do: sums stay small
-        (y,) = self.others
-        dy = y - y[anchor][self.own]
-        start = self.first - self.first[anchor][self.own]
-        n = self.last - self.first + 1
-        of_y, of_x = self._first_sums((dy,), start)
-        # sums of x and of its square from start to start + n - 1
-        squares = n * start**2 + start * n * (n - 1) + (n - 1) * n * (2 * n - 1) // 6
-        sums = (n * dy**2, squares, dy * of_x)
-        yy, xx, yx = (self._sum(part) for part in sums)
-        sy, sx, size = self._sum(of_y), self._sum(of_x), self.sizes.astype(np.float64)
-        return (
-            (size * yy - sy * sy) / size**2,
-            (size * xx - sx * sx) / size**2,
-            (size * yx - sy * sx) / size**2,
-        )
-
-    def _first_sums(self, others: tuple[Integers, ...], start: Integers) -> list[Integers]:
-        n = self.last - self.first + 1
-        return [*(n * along for along in others), n * start + n * (n - 1) // 2]
-
-    def _sum(self, weights: Integers) -> Floats:
-        sums: AnyArray = np.bincount(self.own, weights, minlength=self.count)
-        return sums.astype(np.float64)
-
-
-def runs_of(labels: LabelArray) -> Runs:
-    """Find the runs of labels 1 to n without gaps, 0 background; ((z,) y, x)."""
-    flat, width = labels.reshape(-1), labels.shape[-1]
-    ends_here = np.ones(flat.size, np.bool_)
-    np.not_equal(flat[1:], flat[:-1], out=ends_here[:-1])
-    ends_here[width - 1 :: width] = True
-    last = np.flatnonzero(ends_here)
-    first = np.append(0, last[:-1] + 1) if len(last) else last
-    label = flat[first].astype(np.int64)
-    inside = label > 0
-    places = np.unravel_index(first[inside], labels.shape)
-    return Runs(
-        own=label[inside] - 1,
-        others=tuple(along.astype(np.int64) for along in places[:-1]),
-        first=places[-1].astype(np.int64),
-        last=last[inside] % width,
-        count=int(label.max(initial=0)),
-    )
-
 
 _SIGN = np.uint32(1 << 31)
 
@@ -205,101 +107,6 @@ def _from_bits(bits: NDArray[np.uint32], dtype: np.dtype[np.generic]) -> Floats:
     return bits.astype(np.float64)
 
 
-def convex_areas(runs: Runs) -> Integers:
-    """Count the pixels in the convex hull of each object of a plane.
-
-    Source: ``skimage.morphology.convex_hull_image``: the hull of the middles of the edges of all
-    pixels, with the pixels whose middle lies in it or on its border. Here of all objects at once,
-    in whole numbers (half pixels are counted), which takes a hundredth of the time.
-    """
-    rows = _rows(runs)
-    if not len(rows.label):
-        return np.zeros(runs.count, np.int64)
-    left = _chain(rows.label, rows.y, rows.first)
-    right = _chain(rows.label, rows.y, -rows.last)
-    count = runs.count
-    top, bottom = np.full(count, rows.y.max()), np.zeros(count, np.int64)
-    np.minimum.at(top, rows.label, rows.y)
-    np.maximum.at(bottom, rows.label, rows.y)
-    heights = bottom - top + 1
-    label = np.repeat(np.arange(count), heights)
-    # 0, 1, 2 ... within each object
-    within = np.arange(len(label)) - np.repeat(np.cumsum(heights) - heights, heights)
-    y = top[label] + within
-    first, last = left.ends(label, 2 * y), -right.ends(label, 2 * y)
-    inside: AnyArray = np.bincount(label, np.maximum(last - first + 1, 0), minlength=count)
-    return inside.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The first and the last pixel of each object in each row, sorted by object and row."""
-
-    label: Integers
-    y: Integers
-    first: Integers
-    last: Integers
-
-
-def _rows(runs: Runs) -> _Rows:
-    (y,) = runs.others
-    key = runs.own * (int(y.max(initial=0)) + 1) + y
-    order = np.argsort(key, kind="stable")
-    groups = np.flatnonzero(np.diff(key[order], prepend=-1))
-    if not len(groups):
-        nothing = np.zeros(0, np.int64)
-        return _Rows(nothing, nothing, nothing, nothing)
-    return _Rows(
-        runs.own[order][groups],
-        y[order][groups],
-        np.minimum.reduceat(runs.first[order], groups),
-        np.maximum.reduceat(runs.last[order], groups),
-    )
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """The left side of the hulls of all objects, in half pixels, sorted by object and y."""
-
-    key: Integers
-    span: int
-    y: Integers
-    x: Integers
-
-    def ends(self, label: Integers, y: Integers) -> Integers:
-        """Give the first pixel at or right of the chain, for objects and their rows."""
-        at = np.searchsorted(self.key, label * self.span + y + 1, side="right") - 1
-        dy = self.y[at + 1] - self.y[at]
-        x = self.x[at] * dy + (self.x[at + 1] - self.x[at]) * (y - self.y[at])
-        first: Integers = -((-x) // (2 * dy))  # rounded up, from half pixels to pixels
-        return first
-
-
-def _chain(label: Integers, y: Integers, first: Integers) -> _Chain:
-    """Find the convex chain left of the middles of the edges of the `first` pixels."""
-    # an edge to the left, one above and one below
-    labels = np.concatenate([label, label, label])
-    ys = np.concatenate([2 * y, 2 * y - 1, 2 * y + 1])
-    xs = np.concatenate([2 * first - 1, 2 * first, 2 * first])
-    span = int(ys.max()) + 3
-    key = labels * span + ys + 1
-    order = np.argsort(key, kind="stable")
-    groups = np.flatnonzero(np.diff(key[order], prepend=-1))
-    x = np.minimum.reduceat(xs[order], groups)
-    key = key[order][groups]
-    ys, labels = ys[order][groups], labels[order][groups]
-    while True:
-        # where several points beside each other bulge in, none of them is a corner
-        bulges = np.zeros(len(x), np.bool_)
-        before, here, after = slice(None, -2), slice(1, -1), slice(2, None)
-        chord = (x[after] - x[before]) * (ys[here] - ys[before])
-        own = (x[here] - x[before]) * (ys[after] - ys[before])
-        bulges[1:-1] = (own >= chord) & (labels[before] == labels[after])
-        if not bulges.any():
-            return _Chain(key, span, ys, x)
-        x, ys, labels, key = (part[~bulges] for part in (x, ys, labels, key))
-
-
 _PLANE_AXES = 2
 
 Table = dict[str, AnyArray]
@@ -317,6 +124,8 @@ def measure_objects(
     Source: scikit-image, ``skimage.measure.regionprops_table``, whose names the columns keep with
     their unit behind (``area_px``, ``centroid_y_um``), and whose values these are. Lengths in um
     stand where the pixel size is known. An object of a plane has an area, one of a stack a volume.
+    The circularity is ``4 pi area / perimeter^2``, 1 for a circle; that of small objects may be
+    above 1, since borders run through the middles of pixels.
     The border counts as touched where an object reaches the first or last pixel of an axis of
     space that has more than one.
 
@@ -399,7 +208,8 @@ def _measure(labels: Pixels, channels: Mapping[str, Pixels], columns: Columns) -
     runs = runs_of(numbers)
     table = {"label": label, **_places(runs, axes, um), **_sizes(runs, axes, um)}
     if len(axes) == _PLANE_AXES:
-        table |= _shapes(runs, [um.get(a) for a in axes])
+        lengths = [um.get(a) for a in axes]
+        table |= {**_borders(numbers, runs, lengths), **_shapes(runs, lengths)}
     table |= _boxes(runs, axes, numbers.shape)
     table |= {name: by_label(column, label) for name, column in columns.items()}
     inside = numbers > 0
@@ -424,10 +234,24 @@ def _sizes(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
     size = runs.sizes * math.prod(um[a] for a in axes) if known else runs.sizes
     if known:
         table[f"{what}_{power}"] = size
-    table["equivalent_diameter_px"] = (circle * runs.sizes) ** (1 / len(axes))
+    table["equivalent_diameter_area_px"] = (circle * runs.sizes) ** (1 / len(axes))
     if known:
-        table["equivalent_diameter_um"] = (circle * size) ** (1 / len(axes))
+        table["equivalent_diameter_area_um"] = (circle * size) ** (1 / len(axes))
     return table
+
+
+def _borders(numbers: LabelArray, runs: Runs, um: Sequence[float | None]) -> Table:
+    """Give the length of the border, and how near to a circle an object is, of square pixels.
+
+    Pixels that are known not to be square have none: the estimate of the length is for square ones.
+    """
+    if len(set(um)) > 1:
+        return {}
+    px = perimeters(numbers, runs.count)
+    none = np.full(runs.count, np.nan)
+    circular = np.divide(4 * math.pi * runs.sizes, px**2, out=none, where=px > 0)
+    in_um = {} if um[0] is None else {"perimeter_um": px * um[0]}
+    return {"perimeter_px": px, **in_um, "circularity": circular}
 
 
 def _shapes(runs: Runs, um: Sequence[float | None]) -> Table:
@@ -485,8 +309,28 @@ def _channels(image: Pixels) -> dict[str, Pixels]:
     """Give each channel under the ending of its columns; nothing where there is no c."""
     if "c" not in image.axes:
         return {"": image}
-    count = image.sizes["c"]
-    names = [re.sub(r"\W+", "_", name).strip("_") for name in image.channel_names]
-    if len(set(names)) < count or "" in names:
-        names = [f"c{i}" for i in range(count)]
+    names = column_names(image.channel_names, image.sizes["c"])
     return {f"_{name}": image.part({"c": i}) for i, name in enumerate(names)}
+
+
+def column_names(names: Sequence[str], count: int) -> list[str]:
+    """Give the names of channels as headings have them: letters, digits and ``_``, each once.
+
+    A channel without a name, or with that of one before it, has its number behind.
+
+    Parameters
+    ----------
+    names : as the image has them; none, or as many as channels
+    count : of the channels
+
+    Examples
+    --------
+    >>> column_names(["DAPI 405", "GFP", "GFP", ""], 4), column_names([], 2)
+    (['DAPI_405', 'GFP', 'GFP_c2', 'c3'], ['c0', 'c1'])
+    """
+    plain = [re.sub(r"\W+", "_", name).strip("_") for name in names] or [""] * count
+    told: list[str] = []
+    for number, name in enumerate(plain):
+        repeated = not name or name in plain[:number]
+        told.append(f"{name}_c{number}".strip("_") if repeated else name)
+    return told if len({*told}) == count else [f"c{number}" for number in range(count)]

@@ -12,8 +12,8 @@ from bmz.base.arrays import AnyArray, BoolArray, median
 from bmz.base.axes import Box
 from bmz.base.values import dataclass
 from bmz.check.pixel_values import percentiles
-from bmz.process.measure import Runs, runs_of
 from bmz.process.object_columns import by_label
+from bmz.process.object_shapes import Runs, runs_of
 from bmz.process.relabel import closed_up
 
 Floats = NDArray[np.float64]

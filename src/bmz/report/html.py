@@ -96,9 +96,9 @@ MOST_LAYERS = 8
 MOST_WORST = 200
 _PERCENTS = (0.1, 99.9)
 
-_COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px", "equivalent_diameter_um",
-            "equivalent_diameter_px", "solidity", "eccentricity", "score",
-            "confidence")  # fmt: skip
+_COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px",
+            "equivalent_diameter_area_um", "equivalent_diameter_area_px",
+            "solidity", "eccentricity", "score", "confidence")  # fmt: skip
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -155,7 +155,7 @@ def _image(image: ImageComparison) -> dict[str, Any]:
         "name": _title(image),
         "width": sides[1],
         "height": sides[0],
-        "unit": "um" if "equivalent_diameter_um" in best.table else "px",
+        "unit": "um" if "equivalent_diameter_area_um" in best.table else "px",
         "channels": _channels(shrunk(shown, sides), sides),
         "warnings": _warnings(image),
         "reason": compare_text.why_first(image),
@@ -220,9 +220,9 @@ def _layer(
         support = support[result.table["label"] - 1]
     factor = sides[0] / labels.shape[0]
     x, y = (result.table[f"centroid_{axis}_px"][there] * factor for axis in "xy")
-    radius = result.table["equivalent_diameter_px"][there] * factor / 2
-    in_um = "equivalent_diameter_um" in result.table
-    sized = "equivalent_diameter_um" if in_um else "equivalent_diameter_px"
+    radius = result.table["equivalent_diameter_area_px"][there] * factor / 2
+    in_um = "equivalent_diameter_area_um" in result.table
+    sized = "equivalent_diameter_area_um" if in_um else "equivalent_diameter_area_px"
     return {
         **_bare(result),
         "packed": packed(nearest(labels, sides)),
@@ -291,7 +291,7 @@ def _worst(
             "what": f"object {result.table['label'][i]}: {words.format(worth[i])}",
             "y": round(float(result.table["centroid_y_px"][i]) * factor, 1),
             "x": round(float(result.table["centroid_x_px"][i]) * factor, 1),
-            "r": round(float(result.table["equivalent_diameter_px"][i]) * factor / 2, 1),
+            "r": round(float(result.table["equivalent_diameter_area_px"][i]) * factor / 2, 1),
         }
         for i in order
         if worth[i] < 1

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import not_none
 from bmz.base.values import dataclass
-from bmz.process.measure import runs_of
 from bmz.process.object_columns import CLASS
+from bmz.process.object_shapes import runs_of
 from bmz.process.relabel import closed_up
 from bmz.write.outlines import numbers_at
 from bmz.write.result import Region, Result

@@ -97,8 +97,9 @@ def _properties(table: Mapping[str, AnyArray]) -> Iterator[str]:
     starts = [f"{json.dumps(title, ensure_ascii=False)}: " for title in titles.values()]
     every = ", ".join(f"{start.replace('%', '%%')}%s" for start in starts)
     rows = list(zip(*(cells(_as_number(table[name])) for name in titles), strict=True))
-    texts = [column.tolist() for name, column in words.items() if name != CLASS]
-    names = [name for name in words if name != CLASS]
+    # what is said of the image is said once for all, in front
+    names = [name for name in words if name not in (CLASS, *_IN_FRONT)]
+    texts = [words[name].tolist() for name in names]
     for row, label in enumerate(labels):
         values = rows[row] if rows else ()
         if "" in values:  # what is not known
@@ -137,6 +138,9 @@ _UNITS: Final = {
 
 _POWERS: Final = {"area": "^2", "volume": "^3"}
 """Of pixels in a heading that counts them."""
+
+_IN_FRONT = ("image", "series")
+"""Of all objects the same."""
 
 _BRIGHTNESS = re.compile(r"intensity_(mean|median|max|min|sum|std)_?(.*)$")
 _NO_MEASUREMENT = re.compile(r"(label|t|z|bbox_.*)$")

@@ -134,6 +134,8 @@ def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
 def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     """Write the rows of tables below each other; a cell that a table lacks stays empty.
 
+    A column that a table has itself gives way to that of the same name in front.
+
     Parameters
     ----------
     path : appears only when it is whole; replaced when it is there
@@ -146,7 +148,7 @@ def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -
         writer.writeheader()
         for table, columns in tables.items():
             same = {n: v if isinstance(v, str) else _cell(v) for n, v in columns.items()}
-            writer.writerows({**same, **row} for row in _rows(table))
+            writer.writerows({**row, **same} for row in _rows(table))
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,9 @@ class Numbered:
     counted: bool = False
 
 
+OF_IMAGE = ("image", "series", "file", "well", "field")
+"""Headings of what is the same for all objects of an image."""
+
 SIZES = ("area_px", "volume_px")
 """Headings of the size of an object, in planes and in stacks."""
 
@@ -173,7 +178,8 @@ def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
     """Write one row for each number, with the columns of the object of that number in each table.
 
     Of tables that are counted, each row has how many objects it has, and the sum of their sizes. In
-    a time series there is one row for each number and frame.
+    a time series there is one row for each number and frame. What is said of the image stands in
+    front.
 
     Parameters
     ----------
@@ -182,13 +188,17 @@ def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
     """
     keys = [key for key in ("t", "label") if all(key in _heading(one.table) for one in tables)]
     rows: dict[tuple[int, ...], dict[str, str | int]] = {}
-    headings = dict.fromkeys(keys)
+    headings = dict.fromkeys(
+        [*(n for n in OF_IMAGE if any(n in _heading(one.table) for one in tables)), *keys]
+    )
     for one in (one for one in tables if not one.counted):
-        own = [name for name in _heading(one.table) if name not in keys]
-        headings |= dict.fromkeys(f"{one.name}_{name}" for name in own)
+        own = {n: f"{one.name}_{n}" for n in _heading(one.table) if n not in headings}
+        headings |= dict.fromkeys(own.values())
+        same = [name for name in _heading(one.table) if name in OF_IMAGE]
         for row in _rows(one.table):
             known = rows.setdefault(tuple(int(row[key]) for key in keys), {})
-            known |= {f"{one.name}_{name}": row[name] for name in own}
+            known |= {name: row[name] for name in same}
+            known |= {told: row[name] for name, told in own.items()}
     for one in (one for one in tables if one.counted):
         headings |= dict.fromkeys(_count_in_parents(one, keys, rows))
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -252,7 +262,7 @@ GROUP_ROWS = 2**16
 
 
 def write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    """Write one row per object; what is not known (NaN) is null.
+    """Write one row per object; what is not known (NaN, an empty word) is null.
 
     Whole numbers are int64 and others float64, with the digits that the CSV has.
 
@@ -273,6 +283,8 @@ def write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
 
 def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
     """Write the rows of tables below each other; a column that a table lacks is null in its rows.
+
+    A column that a table has itself gives way to that of the same name in front.
 
     Parameters
     ----------
@@ -329,7 +341,7 @@ def _arrow_array(column: AnyArray) -> Any:  # noqa: ANN401  (pyarrow has no type
     kinds = {"i": pa.int64(), "u": pa.int64(), "f": pa.float64(), "b": pa.bool_()}
     kind = kinds.get(column.dtype.kind)
     if kind is None:
-        return pa.array([str(value) for value in column], pa.string())
+        return pa.array([str(value) or None for value in column], pa.string())
     if column.dtype.kind in "iu":
         column = column.astype(np.int64)
     if column.dtype.kind == "f":  # to the digits of the CSV, so that both hold the same numbers

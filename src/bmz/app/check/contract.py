@@ -18,7 +18,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
 from bmz.results.images import CheckSummary, ImageCheck, ImageRun
 
-DIAMETER = "equivalent_diameter_px"
+DIAMETER = "equivalent_diameter_area_px"
 
 
 class NotLocked(AnswerIsNo):

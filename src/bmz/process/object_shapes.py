@@ -1,0 +1,268 @@
+"""Shapes of labelled objects: their runs of pixels, hulls and perimeters."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmz.base.arrays import AnyArray, BoolArray, LabelArray
+from bmz.base.values import dataclass
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Pixels beside each other along x with one label.
+
+    scikit-image measures object by object, which takes half a millisecond for each; from runs it
+    takes a hundredth of it. The results are those of ``skimage.measure.regionprops_table``.
+
+    Parameters
+    ----------
+    own : the object of each run, from 0
+    others : position of each along the axes before x
+    first, last : position of its ends along x
+    count : of the objects
+    """
+
+    own: Integers
+    others: tuple[Integers, ...]
+    first: Integers
+    last: Integers
+    count: int
+
+    @cached_property
+    def sizes(self) -> Integers:
+        """(n,) pixels of each object."""
+        return self._sum(self.last - self.first + 1).astype(np.int64)
+
+    def boxes(self) -> tuple[list[Integers], list[Integers]]:
+        """Give the first pixel of each object along each axis, and the one behind its last."""
+        low, high = list[Integers](), list[Integers]()
+        for firsts, lasts in (*((along, along) for along in self.others), (self.first, self.last)):
+            least = np.full(self.count, lasts.max(initial=0), np.int64)
+            most = np.zeros(self.count, np.int64)
+            np.minimum.at(least, self.own, firsts)
+            np.maximum.at(most, self.own, lasts)
+            low.append(least)
+            high.append(most + 1)
+        return low, high
+
+    def centroids(self) -> list[Floats]:
+        """Give the middle of each object along each axis, px."""
+        return [self._sum(part) / self.sizes for part in self._first_sums(self.others, self.first)]
+
+    def second_moments(self) -> tuple[Floats, Floats, Floats]:
+        """Give the mean squares and product of the distances from the middle: yy, xx, yx; px.
+
+        From whole numbers, so that what is even is exactly even. Objects of a plane.
+        """
+        anchor = np.zeros(self.count, np.intp)
+        anchor[self.own] = np.arange(len(self.own))  # any run of each will do: sums stay small
+        (y,) = self.others
+        dy = y - y[anchor][self.own]
+        start = self.first - self.first[anchor][self.own]
+        n = self.last - self.first + 1
+        of_y, of_x = self._first_sums((dy,), start)
+        # sums of x and of its square from start to start + n - 1
+        squares = n * start**2 + start * n * (n - 1) + (n - 1) * n * (2 * n - 1) // 6
+        sums = (n * dy**2, squares, dy * of_x)
+        yy, xx, yx = (self._sum(part) for part in sums)
+        sy, sx, size = self._sum(of_y), self._sum(of_x), self.sizes.astype(np.float64)
+        return (
+            (size * yy - sy * sy) / size**2,
+            (size * xx - sx * sx) / size**2,
+            (size * yx - sy * sx) / size**2,
+        )
+
+    def _first_sums(self, others: tuple[Integers, ...], start: Integers) -> list[Integers]:
+        n = self.last - self.first + 1
+        return [*(n * along for along in others), n * start + n * (n - 1) // 2]
+
+    def _sum(self, weights: Integers) -> Floats:
+        sums: AnyArray = np.bincount(self.own, weights, minlength=self.count)
+        return sums.astype(np.float64)
+
+
+def runs_of(labels: LabelArray) -> Runs:
+    """Find the runs of labels 1 to n without gaps, 0 background; ((z,) y, x)."""
+    flat, width = labels.reshape(-1), labels.shape[-1]
+    ends_here = np.ones(flat.size, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=ends_here[:-1])
+    ends_here[width - 1 :: width] = True
+    last = np.flatnonzero(ends_here)
+    first = np.append(0, last[:-1] + 1) if len(last) else last
+    label = flat[first].astype(np.int64)
+    inside = label > 0
+    places = np.unravel_index(first[inside], labels.shape)
+    return Runs(
+        own=label[inside] - 1,
+        others=tuple(along.astype(np.int64) for along in places[:-1]),
+        first=places[-1].astype(np.int64),
+        last=last[inside] % width,
+        count=int(label.max(initial=0)),
+    )
+
+
+def convex_areas(runs: Runs) -> Integers:
+    """Count the pixels in the convex hull of each object of a plane.
+
+    Source: ``skimage.morphology.convex_hull_image``: the hull of the middles of the edges of all
+    pixels, with the pixels whose middle lies in it or on its border. Here of all objects at once,
+    in whole numbers (half pixels are counted), which takes a hundredth of the time.
+    """
+    rows = _rows(runs)
+    if not len(rows.label):
+        return np.zeros(runs.count, np.int64)
+    left = _chain(rows.label, rows.y, rows.first)
+    right = _chain(rows.label, rows.y, -rows.last)
+    count = runs.count
+    top, bottom = np.full(count, rows.y.max()), np.zeros(count, np.int64)
+    np.minimum.at(top, rows.label, rows.y)
+    np.maximum.at(bottom, rows.label, rows.y)
+    heights = bottom - top + 1
+    label = np.repeat(np.arange(count), heights)
+    # 0, 1, 2 ... within each object
+    within = np.arange(len(label)) - np.repeat(np.cumsum(heights) - heights, heights)
+    y = top[label] + within
+    first, last = left.ends(label, 2 * y), -right.ends(label, 2 * y)
+    inside: AnyArray = np.bincount(label, np.maximum(last - first + 1, 0), minlength=count)
+    return inside.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The first and the last pixel of each object in each row, sorted by object and row."""
+
+    label: Integers
+    y: Integers
+    first: Integers
+    last: Integers
+
+
+def _rows(runs: Runs) -> _Rows:
+    (y,) = runs.others
+    key = runs.own * (int(y.max(initial=0)) + 1) + y
+    order = np.argsort(key, kind="stable")
+    groups = np.flatnonzero(np.diff(key[order], prepend=-1))
+    if not len(groups):
+        nothing = np.zeros(0, np.int64)
+        return _Rows(nothing, nothing, nothing, nothing)
+    return _Rows(
+        runs.own[order][groups],
+        y[order][groups],
+        np.minimum.reduceat(runs.first[order], groups),
+        np.maximum.reduceat(runs.last[order], groups),
+    )
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The left side of the hulls of all objects, in half pixels, sorted by object and y."""
+
+    key: Integers
+    span: int
+    y: Integers
+    x: Integers
+
+    def ends(self, label: Integers, y: Integers) -> Integers:
+        """Give the first pixel at or right of the chain, for objects and their rows."""
+        at = np.searchsorted(self.key, label * self.span + y + 1, side="right") - 1
+        dy = self.y[at + 1] - self.y[at]
+        x = self.x[at] * dy + (self.x[at + 1] - self.x[at]) * (y - self.y[at])
+        first: Integers = -((-x) // (2 * dy))  # rounded up, from half pixels to pixels
+        return first
+
+
+def _chain(label: Integers, y: Integers, first: Integers) -> _Chain:
+    """Find the convex chain left of the middles of the edges of the `first` pixels."""
+    # an edge to the left, one above and one below
+    labels = np.concatenate([label, label, label])
+    ys = np.concatenate([2 * y, 2 * y - 1, 2 * y + 1])
+    xs = np.concatenate([2 * first - 1, 2 * first, 2 * first])
+    span = int(ys.max()) + 3
+    key = labels * span + ys + 1
+    order = np.argsort(key, kind="stable")
+    groups = np.flatnonzero(np.diff(key[order], prepend=-1))
+    x = np.minimum.reduceat(xs[order], groups)
+    key = key[order][groups]
+    ys, labels = ys[order][groups], labels[order][groups]
+    while True:
+        # where several points beside each other bulge in, none of them is a corner
+        bulges = np.zeros(len(x), np.bool_)
+        before, here, after = slice(None, -2), slice(1, -1), slice(2, None)
+        chord = (x[after] - x[before]) * (ys[here] - ys[before])
+        own = (x[here] - x[before]) * (ys[after] - ys[before])
+        bulges[1:-1] = (own >= chord) & (labels[before] == labels[after])
+        if not bulges.any():
+            return _Chain(key, span, ys, x)
+        x, ys, labels, key = (part[~bulges] for part in (x, ys, labels, key))
+
+
+_SIDES: Final = 2
+_CORNERS: Final = 10
+
+_SQRT2: Final = math.sqrt(2)
+
+_STEPS: Final = (
+    dict.fromkeys((5, 7, 15, 17, 25, 27), 1.0)
+    | dict.fromkeys((21, 33), _SQRT2)
+    | dict.fromkeys((13, 23), (1 + _SQRT2) / 2)
+)
+"""What a pixel of a border adds to its length: 1, and 2 and 10 for each of the border beside it
+and at its corners, -> px."""
+
+
+def perimeters(labels: LabelArray, count: int) -> Floats:
+    """Give the length of the border of each object of a plane, px, holes included.
+
+    A pixel of which one of the four sides is not of its object is of the border. Its part of the
+    length depends on which of the pixels around it are of the border, too, so that slanting borders
+    are not counted as stairs. Objects of a line or a single pixel may have none.
+
+    Source: ``skimage.measure.perimeter`` with four neighbours, as ``regionprops`` calls it; K.
+    Benkrid and D. Crookes, "Design and FPGA implementation of a perimeter estimator", 2000. Here of
+    all objects at once.
+
+    Parameters
+    ----------
+    labels : (y, x), 1 to `count` without gaps, 0 background
+    count : of the objects
+    """
+    framed = np.pad(labels, 1)
+    flat, width = framed.reshape(-1), framed.shape[1]
+    border = np.flatnonzero(_of_border(framed))
+    on_border = np.zeros_like(flat)
+    on_border[border] = flat[border]
+    own = flat[border]
+    code = np.ones(len(border), np.intp)
+    for steps, worth in (
+        ((-width, -1, 1, width), _SIDES),
+        ((-width - 1, 1 - width, width - 1, width + 1), _CORNERS),
+    ):
+        for step in steps:
+            code += worth * (on_border[border + step] == own)
+    lengths = np.zeros(1 + 4 * (_SIDES + _CORNERS) + 1)
+    lengths[list(_STEPS)] = list(_STEPS.values())
+    # pixels of each kind are counted, so that sums do not depend on their order
+    kinds, kind = np.unique(lengths, return_inverse=True)
+    keys = own.astype(np.intp) * len(kinds) + kind[code]
+    counts = np.bincount(keys, minlength=(count + 1) * len(kinds)).reshape(count + 1, len(kinds))
+    total: Floats = (counts[1:] * kinds).sum(axis=1)
+    return total
+
+
+def _of_border(framed: LabelArray) -> BoolArray:
+    """Say of which pixels one of the four sides is of something else; (y + 2, x + 2) alike."""
+    here, across, along = framed[1:-1, 1:-1], framed[1:-1], framed[:, 1:-1]
+    inside = (across[:, :-2] == here) & (across[:, 2:] == here)
+    inside &= (along[:-2] == here) & (along[2:] == here)
+    border = np.zeros(framed.shape, np.bool_)
+    border[1:-1, 1:-1] = (here > 0) & ~inside
+    return border
