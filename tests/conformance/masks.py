@@ -77,6 +77,8 @@ def _needs(model: ModelSpec, family: str) -> list[str]:
     needs = []
     if prompts is not None and prompts.asks:
         needs.append("prompts: a grid of points, or `--prompts`")
+    if model.has_decoder:
+        needs[-1:] = [f"{needs[-1]}; none for its automatic decoder: `--prompts none`"]
     if len(model.required_inputs) > 1:
         needs.append("several images: `--input`")
     libraries = {w.architecture.library for w in model.weights if w.architecture is not None}

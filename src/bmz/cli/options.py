@@ -225,8 +225,9 @@ _RELATIONS: Mapping[str, str] = {
 }
 
 _PROMPTS = (
-    "What a network with prompts is asked for: a grid of points, none for the image alone, or the "
-    "points, boxes or ROIs of points/{stem}.csv, the objects of nuclei/{stem}.labels.tif. "
+    "What a network with prompts is asked for: a grid of points, none for the image alone (by the "
+    "automatic decoder of the package, where it has one), or the points, boxes or ROIs of "
+    "points/{stem}.csv, the objects of nuclei/{stem}.labels.tif. "
     "[default: grid]"
 )
 

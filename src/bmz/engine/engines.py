@@ -10,7 +10,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from bmz.base.values import dataclass
-from bmz.engine.labelling import Labelling
+from bmz.engine.labelling import DecoderElsewhere, Labelling
 from bmz.engine.network_choice import NetworkChoice, open_way, way_of
 from bmz.engine.request import WHOLE_IMAGES
 from bmz.engine.tile_gate import GatedBackend
@@ -131,6 +131,10 @@ class CoreEngine(Engine):
 
     def opened(self, case: LoadCase) -> Backend:
         """Start bioimageio.core in a process of its own."""
+        model = case.network.model
+        if model.decoder is not None:
+            why = "bioimageio.core knows the network of a package alone"
+            raise DecoderElsewhere(model, why, "leave out --engine core")
         return open_reference(case.network.model, case.network.weights)
 
 

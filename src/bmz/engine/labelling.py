@@ -15,9 +15,10 @@ from bmz.base.axes import Step
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
+from bmz.engine.request import NONE
 from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.plan import Plan
-from bmz.plan.recipe_choice import LABEL_OPS, choose_recipe, network_family
+from bmz.plan.recipe_choice import LABEL_OPS, choose_recipe, decoder_recipe, network_family
 from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.predict.backend import Backend, OnTensors, StaysThere
 from bmz.process.adapt import from_layout
@@ -138,6 +139,33 @@ class Labelling:
             "parameters": dict(self.at_factor(factor).parameters),
             "declared": [str(step) for step in (*self.map_steps, *self.label_steps)],
         }
+
+
+class DecoderElsewhere(WrongUsage):
+    """The maps of an automatic decoder are wanted where it cannot be run."""
+
+    def __init__(self, model: ModelSpec, why: str, hint: str) -> None:
+        super().__init__(
+            f"the automatic decoder of '{model.id}' cannot be run: {why}",
+            hint=hint,
+            code="recipe.decoder",
+        )
+
+
+def with_decoder(model: ModelSpec, *, recipe: str | None, prompts: str | None) -> ModelSpec:
+    """Put the automatic decoder of a package behind its network, where a call wants its maps.
+
+    It does by the recipe for these, or where it asks for no objects, ``--prompts none``.
+
+    Parameters
+    ----------
+    recipe, prompts : see `bmz.engine.request.RunRequest`
+    """
+    if not model.has_decoder:
+        return model
+    chosen = None if recipe is None else RECIPES.get(recipe)
+    alone = prompts == NONE and not (chosen is not None and chosen.prompted)
+    return model.decoded() if alone or recipe == decoder_recipe(model).name else model
 
 
 def decide_labelling(

@@ -57,7 +57,7 @@ from bmz.predict.formats import (
 )
 from bmz.predict.frameworks import AUTO
 from bmz.process.matching import match_labels
-from bmz.spec.model import ModelSpec, Weights
+from bmz.spec.model import MAPS, ModelSpec, Weights
 
 
 def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
@@ -95,13 +95,14 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     code = model_code(weights)
     if code is not None and permit == "no":
         raise NeedsTrust(model, code)
+    network = model.undecoded()
     required = tuple(tensor.id for tensor in model.required_inputs)
     given = required if inputs is None else tuple(inputs)
     letters = {tensor.id: tensor.letters for tensor in model.inputs}
     request = LoadRequest(
         path=weights.file.path,
         input_ids=given,
-        output_ids=tuple(tensor.id for tensor in model.outputs),
+        output_ids=tuple(tensor.id for tensor in network.outputs),
         device=device,
         precision=precision,
         backend=backend,
@@ -112,10 +113,19 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         # permitted by now; a network of a known library is built by code that needs no permit
         trusted=code is not None or weights.architecture is not None,
         input_axes=tuple(letters[name] for name in given),
-        output_axes=tuple(tensor.letters for tensor in model.outputs),
-        output_channels=tuple(tensor.channels for tensor in model.outputs),
+        output_axes=tuple(tensor.letters for tensor in network.outputs),
+        output_channels=tuple(tensor.channels for tensor in network.outputs),
     )
-    if code is not None and permit == "confined":
+    opened = _opened(network, weights, request, confined=code is not None and permit == "confined")
+    if model.decoder is None:
+        return opened
+    from bmz.predict.map_decoder import DecodedBackend  # here: few networks have one
+
+    return DecodedBackend.of(opened, model.decoder, request, len(MAPS))
+
+
+def _opened(model: ModelSpec, weights: Weights, request: LoadRequest, *, confined: bool) -> Backend:
+    if confined:
         from bmz.predict.confined import open_confined  # here: few models run code
 
         files = (weights.file.path, *(file.path for file in weights.beside))

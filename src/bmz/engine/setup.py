@@ -26,7 +26,13 @@ from bmz.engine.further_images import (
     words_beside,
 )
 from bmz.engine.image_header import check_file_header, on_disk, read_spread
-from bmz.engine.labelling import Labelling, decide_labelling, network_way
+from bmz.engine.labelling import (
+    DecoderElsewhere,
+    Labelling,
+    decide_labelling,
+    network_way,
+    with_decoder,
+)
 from bmz.engine.load import (
     Permit,
     fetch_code,
@@ -334,6 +340,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     package, model = find_model(request.model, settings, listener=listener)
     refuse_code((*model.inputs, *model.outputs))
     refuse_unknown_inputs(model, request.inputs)
+    model = with_decoder(model, recipe=request.recipe, prompts=request.prompts)
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
     labelling = ENGINES[request.engine].labelling(labelling)
     if labelling.recipe is None and "raw" not in request.save:
@@ -394,6 +401,10 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
     """
     labelling = setup.labelling
     refuse_unknown_inputs(setup.model, request.inputs)
+    decoded = with_decoder(setup.model, recipe=request.recipe, prompts=request.prompts)
+    if decoded is not setup.model:
+        why = "its network was loaded without it"
+        raise DecoderElsewhere(setup.model, why, "bmz.load(MODEL, recipe='distances') loads both")
     refuse_joined(request.relations, request.link)
     refuse_prompts(setup.model, labelling, request.prompts)
     if request.settings != setup.request.settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
@@ -16,7 +17,7 @@ from bmz.plan.channel_names import (
     named_maps,
 )
 from bmz.spec.facts import Fact, LabelWay, facts_of
-from bmz.spec.model import ModelSpec, TensorSpec
+from bmz.spec.model import MAPS, ModelSpec, TensorSpec
 
 RECIPES = (
     "stardist, flows, mesmer, contour, boundary, gasp, multicut, affinities, hover, panoptic, "
@@ -187,7 +188,10 @@ def choose_recipe(
     if recipe is not None:
         same = evidence is not None and evidence.name in (recipe, SAME_MAPS.get(recipe))
         parameters = evidence.parameters if evidence is not None and same else {}
-        return RecipeChoice(recipe, "asked for with --recipe", tensor.id, parameters)
+        why = "asked for with --recipe"
+        if model.decoder is not None:
+            why += f", on the maps of its automatic decoder, {model.decoder.file.path.name}"
+        return RecipeChoice(recipe, why, tensor.id, parameters)
     if evidence is not None:
         return evidence
     task = next((tag for tag in model.tags if tag.lower() in NO_LABEL_TASKS), None)
@@ -255,6 +259,30 @@ def _curated(tensor: TensorSpec, curated: Curated | None) -> RecipeChoice | None
     note = f"; note: {curated.way.note}" if curated.way.note else ""
     why = f"curated facts; {curated.source}{note}"
     return RecipeChoice(curated.way.name, why, tensor.id, curated.way.parameters)
+
+
+def decoder_recipe(model: ModelSpec) -> RecipeChoice:
+    """Choose the recipe for the maps of an automatic decoder.
+
+    Raises
+    ------
+    ValueError
+        The package has none.
+    """
+    decoded = model.decoded() if model.decoder is None else model
+    choice = _decoded(decoded, decoded.outputs[0])
+    if choice is None:
+        raise ValueError(f"no recipe is for the maps of the decoder of '{model.id}'")
+    return choice
+
+
+def _decoded(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
+    named = None if model.decoder is None else named_families(model, tensor)
+    if model.decoder is None or named is None:
+        return None
+    file, (*most, last) = model.decoder.file.path.name, MAPS
+    why = f"its automatic decoder, {file}, gives {', '.join(most)} and {last}"
+    return replace(named, why=why)
 
 
 def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
@@ -402,7 +430,13 @@ def _classes(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 _Rule = Callable[[ModelSpec, TensorSpec], RecipeChoice | None]
 
-_DECLARED: tuple[_Rule, ...] = (_declared_op, _own_config, _stardist_config, _mutex_config)
+_DECLARED: tuple[_Rule, ...] = (
+    _decoded,
+    _declared_op,
+    _own_config,
+    _stardist_config,
+    _mutex_config,
+)
 """What the description itself declares; it wins over the curated facts."""
 
 _TOLD: tuple[_Rule, ...] = (

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -396,3 +397,103 @@ class StarUNet(nn.Module):
         if at.features:
             x = self.layers[next(names)](x)
         return torch.cat([self.layers["prob"](x), self.layers["dist"](x)], dim=1)
+
+
+@dataclass(frozen=True)
+class MapsLayout:
+    """The sizes of micro-sam's automatic decoder.
+
+    Parameters
+    ----------
+    embedding : channels of what the encoder gives
+    width : channels of the finest level; each coarser one has twice as many
+    maps : channels of its output
+    transposed : it grows by transposed convolutions, and not by resizing
+    """
+
+    embedding: int
+    width: int
+    maps: int
+    transposed: bool
+
+
+class _Twice(nn.Module):
+    """Twice the size: resized and convolved pixel by pixel, or by a transposed convolution."""
+
+    def __init__(self, before: int, after: int, *, transposed: bool) -> None:
+        super().__init__()
+        if transposed:
+            self.block = nn.ConvTranspose2d(before, after, 2, stride=2)
+        else:
+            self.conv = nn.Conv2d(before, after, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if hasattr(self, "block"):
+            return self.block(x)  # type: ignore[no-any-return]
+        return self.conv(_resized(x, (2 * x.shape[2], 2 * x.shape[3])))  # type: ignore[no-any-return]
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _grown(before: int, after: int, *, transposed: bool) -> nn.ModuleDict:
+    larger = _Twice(before, after, transposed=transposed)
+    convolved = nn.Sequential(OrderedDict(block=nn.Conv2d(after, after, 3, padding=1)))
+    parts = (larger, convolved, nn.BatchNorm2d(after), nn.ReLU())
+    return nn.ModuleDict({"block": nn.Sequential(*parts)})
+
+
+def _twice_convolved(before: int, after: int) -> nn.ModuleDict:
+    parts: list[nn.Module] = []
+    for width in (before, after):
+        parts += [nn.InstanceNorm2d(width), nn.Conv2d(width, after, 3, padding=1), nn.ReLU()]
+    return nn.ModuleDict({"block": nn.Sequential(*parts)})
+
+
+class SamMapsDecoder(nn.Module):
+    """micro-sam's automatic decoder: from embeddings to foreground and two distances.
+
+    A U-Net whose ways across are grown from the embeddings themselves; of each of them the middle
+    half of the channels is taken. The names of its tensors are those of torch-em.
+
+    Source: Archit et al. 2025, doi 10.1038/s41592-024-02580-4; layers, names and order as in
+    torch-em 0.10.9 (``UNETR``) and micro-sam (``DecoderAdapter``).
+    """
+
+    def __init__(self, layout: MapsLayout) -> None:
+        super().__init__()
+        widths, how = [layout.width << level for level in (3, 2, 1, 0)], layout.transposed
+        pairs = list(pairwise(widths))
+        for number, (before, after) in enumerate([(layout.embedding, widths[0]), *pairs], start=1):
+            self.add_module(f"deconv{number}", _grown(before, after, transposed=how))
+        self.base = _twice_convolved(layout.embedding, widths[0])
+        samplers, blocks = nn.ModuleList(), nn.ModuleList()
+        for before, after in pairs:
+            samplers.append(_Twice(before, after, transposed=how))
+            blocks.append(_twice_convolved(before, after))
+        self.decoder = nn.ModuleDict({"samplers": samplers, "blocks": blocks})
+        self.deconv_out = _Twice(widths[-1], widths[-1], transposed=how)
+        self.decoder_head = _twice_convolved(2 * widths[-1], widths[-1])
+        self.out_conv = nn.Conv2d(widths[-1], layout.maps, 1)
+
+    def forward(self, embeddings: Tensor, sizes: Tensor) -> Tensor:
+        """Give the maps (b, maps, y, x), 0 to 1, of images of these sizes.
+
+        Parameters
+        ----------
+        embeddings : (b, c, n, n), of images whose longer side fills a square, the rest is padding
+        sizes : (2,) height and width of the images, px
+        """
+        height, width = (int(size) for size in sizes.tolist())
+        way, x = embeddings, self.base["block"](embeddings)
+        for number, (sampler, block) in enumerate(zip(*self.decoder.values(), strict=True), 1):
+            way = self.get_submodule(f"deconv{number}.block")(way)
+            cut = way.shape[1] // 4
+            x = block["block"](torch.cat([sampler(x), way[:, cut:-cut]], dim=1))
+        way = self.get_submodule("deconv4.block")(way)
+        x = self.decoder_head["block"](torch.cat([self.deconv_out(x), way], dim=1))
+        maps = self.out_conv(x).sigmoid()
+        factor = maps.shape[-1] / max(height, width)
+        inside = maps[..., : int(height * factor + 0.5), : int(width * factor + 0.5)]
+        return _resized(inside, (height, width))

@@ -167,7 +167,7 @@ def model_rows(view: ModelView) -> list[Row]:
         rows += _tensor_rows("input", tensor)
     for tensor in model.outputs:
         rows += _tensor_rows("output", tensor)
-    rows += [*facts_rows(model), *_recipe_rows(view.recipe)]
+    rows += [*facts_rows(model), *_recipe_rows(view.recipe), *_decoder_rows(model)]
     rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
     rows += _headed("runs code", iter(_code_words(view)))
     rows += _headed("packages", map(_package_words, view.packages))
@@ -224,6 +224,13 @@ def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
     return [*rows, ("", values)] if values else rows
 
 
+def _decoder_rows(model: ModelSpec) -> list[Row]:
+    if model.decoder_file is None or not model.has_decoder:
+        return []
+    name = model.decoder_file.path.name
+    return [("", f"or by its automatic decoder, {name}, without prompts: --prompts none")]
+
+
 def _weights_words(entry: WeightsView) -> str:
     size = "size unknown" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.1f} MB"
     fetched = "" if entry.fetched else ", not fetched"
@@ -269,6 +276,7 @@ def model_json(view: ModelView) -> str:
         "made_for": _made_for_values(made_for(model)),
         "facts": facts_values(model),
         "recipe": _recipe_values(view.recipe),
+        "decoder": str(model.decoder_file.path.name) if model.decoder_file else None,
         "weights": view.weights,
         "runs_code": view.code,
         "code_unknown": view.code_unknown,

@@ -140,6 +140,7 @@ class ShowDocument(TypedDict):
     made_for: Annotated[ShownMadeFor, Doc("the kind of image that it is made for")]
     facts: Annotated[Mapping[str, Any], Doc("curated, each with its source")]
     recipe: Annotated[ShownRecipe, Doc("of the labels, or why there is none")]
+    decoder: Annotated[str | None, Doc("file of an automatic decoder, for `--prompts none`")]
     weights: Sequence[WeightsView]
     runs_code: Annotated[Sequence[str], Doc("what of it is code")]
     code_unknown: Annotated[Sequence[str], Doc("weights of which that cannot be told, and why")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,6 +180,7 @@ class PromptTensors:
     boxes : an optional input, (b, object, 4) least x and y, largest x and y in px
     shapes : an optional input, (b, object, 1, y, x) logits, the longer side of the image fills it
     embeddings : an optional input and an output, what the network makes of the image
+    embedded : that output, whether it is an input as well or not
     """
 
     masks: str
@@ -189,11 +190,28 @@ class PromptTensors:
     boxes: str = ""
     shapes: str = ""
     embeddings: str = ""
+    embedded: str = ""
 
     @property
     def asks(self) -> bool:
         """Whether it can be asked for an object by a prompt, and not for all of an image alone."""
         return bool(self.points or self.boxes or self.shapes)
+
+
+@dataclass(frozen=True)
+class MapDecoder:
+    """A second network, which turns what the first one makes of an image into maps of it.
+
+    Parameters
+    ----------
+    file : its weights
+    takes : id of the output of the first network that it is given
+    outputs : of the first network
+    """
+
+    file: PackagedFile
+    takes: str
+    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -295,6 +313,8 @@ class ModelSpec:
         folder; empty if neither does
     config : free additions of the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
     remarks : warnings of the parser of the description
+    decoder_file : weights of an automatic decoder of micro-sam, attached to the package
+    decoder : the outputs are what this makes of the network's, see `decoded`
     """
 
     id: str
@@ -315,6 +335,8 @@ class ModelSpec:
     tolerances: tuple[Tolerance, ...] = ()
     remarks: tuple[str, ...] = ()
     alias: str = ""
+    decoder_file: PackagedFile | None = None
+    decoder: MapDecoder | None = None
 
     @property
     def space(self) -> str:
@@ -342,8 +364,56 @@ class ModelSpec:
         if not {"points", "labels"} <= set(known):
             known.pop("points", None)
             known.pop("labels", None)
-        embeddings = optional & {tensor.id for tensor in self.outputs} & {"embeddings"}
-        return PromptTensors(*outputs, **known, embeddings="".join(embeddings))
+        embedded = {tensor.id for tensor in self.outputs} & {"embeddings"}
+        return PromptTensors(
+            *outputs,
+            **known,
+            embeddings="".join(optional & embedded),
+            embedded="".join(embedded),
+        )
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether an automatic decoder is attached, and its network gives what that takes."""
+        prompts = self.prompts
+        return self.decoder_file is not None and prompts is not None and bool(prompts.embedded)
+
+    def decoded(self) -> ModelSpec:
+        """Give the network with its automatic decoder behind it, as one whose outputs are maps.
+
+        The decoder, too, is a file without which the weights cannot be used.
+
+        Raises
+        ------
+        ValueError
+            It has none.
+        """
+        prompts, file = self.prompts, self.decoder_file
+        if prompts is None or file is None or not prompts.embedded:
+            raise ValueError(f"'{self.id}' has no automatic decoder")
+        image = self.required_inputs[0]
+        axes = [
+            replace(axis, size=LikeAxis(image.id, axis.letter)) if axis.letter in "yx" else axis
+            for axis in image.axes
+        ]
+        maps = TensorSpec(
+            id=DECODED,
+            axes=tuple(
+                replace(axis, size=Fixed(len(MAPS)), names=MAPS) if axis.letter == "c" else axis
+                for axis in axes
+            ),
+            dtype="float32",
+            value_range=(0.0, 1.0),
+        )
+        weights = tuple(replace(one, beside=(*one.beside, file)) for one in self.weights)
+        decoder = MapDecoder(file, prompts.embedded, self.outputs)
+        return replace(self, outputs=(maps,), weights=weights, decoder=decoder)
+
+    def undecoded(self) -> ModelSpec:
+        """Give the network without its decoder, as the description has it."""
+        if self.decoder is None:
+            return self
+        return replace(self, outputs=self.decoder.outputs, decoder=None)
 
     def output(self, name: str) -> TensorSpec:
         """Return the output with this id, which must exist."""
@@ -378,6 +448,13 @@ class ModelSpec:
             and entry.output_kind in {None, kind}
         )
 
+
+DECODED = "decoded"
+"""The id of the output that an automatic decoder gives."""
+
+MAPS = ("foreground", "centre distance", "boundary distance")
+"""What the channels of that output are, as micro-sam's ``InstanceSegmentationWithDecoder`` reads
+them."""
 
 _PROMPTS = {
     "points": "point_prompts",

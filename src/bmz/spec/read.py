@@ -371,7 +371,7 @@ def _first_error(description: InvalidDescr) -> str:
     return f"{where}: {errors[0].msg}{more}"
 
 
-VERSION = 8
+VERSION = 9
 """Version of the notes; raised with every change of ``bmz.spec.model`` or of its meaning."""
 
 _CLASS = "="

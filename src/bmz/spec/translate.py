@@ -177,6 +177,8 @@ _PLACEHOLDER = re.compile(r"channel_?\d*$")
 
 _MOST_NAME = 255  # bytes, on every file system in use
 
+_DECODER = re.compile(r"vit_\w+_decoder\.pt")
+
 _ALIAS = re.compile(r"[a-z]+(-[a-z]+)+")
 
 
@@ -273,7 +275,15 @@ def translate(
         tolerances=tolerances_of(description, source.content),
         remarks=source.remarks,
         alias=_alias(description.id, config),
+        decoder_file=_decoder_file(description, source),
     )
+
+
+def _decoder_file(description: v0_5.ModelDescr, source: Source) -> PackagedFile | None:
+    """Find the automatic decoder among the attachments, as micro-sam's export names it."""
+    files = (str(attached.source) for attached in description.attachments)
+    found = [name for name in files if _DECODER.fullmatch(PurePosixPath(name).name)]
+    return source.file(found[0]) if len(found) == 1 else None
 
 
 def _alias(own_id: object, config: Mapping[str, Any]) -> str:
