@@ -1,4 +1,4 @@
-"""Make the picture of the README and of the first page: ``python -m docs.pictures``.
+"""Make pictures of the README and the docs: ``python -m docs.pictures``.
 
 The image is the one that comes with bmz: nuclei of the 2018 Data Science Bowl, CC0.
 """
@@ -16,6 +16,7 @@ from bmz.base.arrays import AnyArray
 from bmz.write.shown import write_png
 
 FIRST_LOOK = Path(__file__).parent / "first-look.png"
+NUMBERS = Path(__file__).parent / "how-to" / "numbers.png"
 
 SIDE_PX, GAP_PX = 256, 8
 """Of each panel, and of the white between two."""
@@ -40,5 +41,21 @@ def first_look() -> AnyArray:
     return np.concatenate([shown[0], gap, shown[1], gap, shown[2]], axis=1)
 
 
+def numbers() -> AnyArray:
+    """Draw a corner of the overlay of the bundled image, with the label on each object.
+
+    Returns
+    -------
+    (y, x, 3) uint8
+    """
+    with bmz.load(MODEL) as model:
+        picture = model.run(demo_image()).overlay(numbers=True)
+    return np.ascontiguousarray(picture[: 3 * SIDE_PX // 2, : 2 * SIDE_PX])
+
+
+PICTURES = {FIRST_LOOK: first_look, NUMBERS: numbers}
+"""Where each is kept, and what draws it."""
+
 if __name__ == "__main__":
-    write_png(FIRST_LOOK, first_look())
+    for path, draw in PICTURES.items():
+        write_png(path, draw())

@@ -339,12 +339,13 @@ class ImageResult:
         labels = self._must_have_labels()
         return replace(overview(labels, self.image), kinds=class_numbers(labels))
 
-    def overviews(self, longest_px: int) -> Iterator[Overview]:
-        """Give all planes, each as small as a picture of at most so many px along a side."""
+    def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterator[Overview]:
+        """Give the planes at these positions, with at most so many px along a side."""
         labels = self._must_have_labels()
         kinds = class_numbers(labels)
         for at in labels.planes():
-            yield replace(overview(labels, self.image, longest_px, at), kinds=kinds)
+            if only.items() <= at.items():
+                yield replace(overview(labels, self.image, longest_px, at), kinds=kinds)
 
     def outlines(self, *, numbers: bool = False) -> AnyArray:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""

@@ -139,6 +139,30 @@ def _write_overlay(result: Result, path: Path) -> None:
     write_png(path, drawn(result.overview(), drawing_of(result.record)))
 
 
+def _write_projection(result: Result, path: Path) -> None:
+    from bmz.write.stack_pictures import write_projection
+
+    write_projection(result, path)
+
+
+def _write_montage(result: Result, path: Path) -> None:
+    from bmz.write.stack_pictures import write_montage
+
+    write_montage(result, path)
+
+
+def _write_film(result: Result, path: Path) -> None:
+    from bmz.write.stack_pictures import write_film
+
+    write_film(result, path)
+
+
+def _write_slices(result: Result, path: Path) -> None:
+    from bmz.write.stack_pictures import write_slices
+
+    write_slices(result, path)
+
+
 def _write_rois(result: Result, path: Path) -> None:
     from bmz.write.rois import write_rois
 
@@ -190,6 +214,10 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "labels": OutputKind(".labels.tif", _write_labels, zarr_ending=ZARR_LABELS),
     "raw": OutputKind(".raw.tif", _write_raw, needs_labels=False, by_default=False, is_image=True),
     "overlay": OutputKind(".overlay.png", _write_overlay, is_image=True),
+    "projection": OutputKind(".projection.png", _write_projection, by_default=False, is_image=True),
+    "montage": OutputKind(".montage.png", _write_montage, by_default=False, is_image=True),
+    "film": OutputKind(".film.webp", _write_film, by_default=False, is_image=True),
+    "slices": OutputKind(".slices.html", _write_slices, by_default=False),
     "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
     "points": OutputKind(".points.csv", _write_points, by_default=False),
     "geojson": OutputKind(".geojson", _write_geojson, by_default=False),

@@ -154,7 +154,7 @@ def _grown(labels: AnyArray) -> AnyArray:
 _LARGEST_PX = 2048
 _WANTED_PX = 1024
 _BRIGHT = 0.5
-_FINE_PX = 400
+_FINE_PX = 200
 """Lines of pictures whose longer side is shorter are thinner."""
 
 _RIM = 0.3
@@ -174,6 +174,7 @@ class Drawing:
     numbers : each object has its label written on it, where there is room
     limits : what is shown as black and white, see `bmz.write.shown.limits_of`; None for those of
         the plane
+    bright : the image is bright, so that lines are dark; None where the plane decides
     wanted_px, largest_px : a small image is enlarged by a whole factor until its longer side is
         about the first, a large one shrunk to the second
     """
@@ -181,6 +182,7 @@ class Drawing:
     doubted: Collection[int] = ()
     numbers: bool = False
     limits: Sequence[Limits] | None = None
+    bright: bool | None = None
     wanted_px: int = _WANTED_PX
     largest_px: int = _LARGEST_PX
 
@@ -243,43 +245,37 @@ def drawn(overview: Overview, drawing: Drawing = PLAIN) -> AnyArray:
     """
     numbers, present = closed_up(overview.labels.transposed("yx").array)
     fewer = numbers.astype(smallest_unsigned(numbers.max(initial=0)), copy=False)
-    sides = _sides(numbers.shape, drawing)
+    sides = _sides(fewer.shape, drawing)
     base = greys_or_colours(shrunk(overview.image, sides), drawing.limits)
     kinds = None if overview.kinds is None else np.append(0, overview.kinds[present])
     dashed = np.append(False, np.isin(present, list(drawing.doubted)))
     fine = nearest(fewer, sides)
     # where the rows of the picture come in twos, only the first of each two is drawn on
     step = 2 if sides[0] % (2 * len(fewer)) == 0 else 1
-    picture = _outlined(base, fine, step, kinds, dashed)
+    bright = is_bright(base) if drawing.bright is None else drawing.bright
+    palette = _ON_BRIGHT if bright else _ON_DARK
+    free = None if kinds is None else palette[kinds % len(palette)]
+    colours = outline_colours(fine, bright=bright) if free is None else free
+    line = _line(fine[::step], step, 1 if max(sides) < _FINE_PX else _WIDTH_PX, dashed)
+    picture = nearest(_outlined(base, fine[::step], line, as_bytes(colours)), sides)
+    _lift(picture, nearest(line, sides), bright=bright)
     if drawing.numbers:
         write_numbers(picture, fine, present)
     mark(picture, overview)
     return picture
 
 
-def _outlined(
-    base: NDArray[np.uint8], labels: AnyArray, step: int, kinds: AnyArray | None, dashed: BoolArray
-) -> AnyArray:
-    """Draw outlines over a picture, which is enlarged, or as large as it will be.
+def is_bright(picture: NDArray[np.uint8]) -> bool:
+    """Say whether a picture is so bright that lines on it had better be dark."""
+    return float(picture.mean()) > _BRIGHT * 255
 
-    Parameters
-    ----------
-    base : (height, width, 3), or (height, width, 1) of greys
-    labels : (y, x) integers without gaps, 0 background, on the grid of the picture
-    step : only every so many rows of the picture differ
-    kinds, dashed : of each label, see `Drawing`
-    """
-    bright = float(base.mean()) > _BRIGHT * 255
-    palette, some = _ON_BRIGHT if bright else _ON_DARK, labels[::step]
-    if kinds is None:
-        free = outline_colours(labels, bright=bright)
-    else:
-        free = palette[kinds % len(palette)]
-    line = _line(some, step, 1 if max(labels.shape) < _FINE_PX else _WIDTH_PX, dashed)
+
+def _outlined(
+    base: NDArray[np.uint8], labels: AnyArray, line: BoolArray, colours: NDArray[np.uint8]
+) -> AnyArray:
+    """Give a picture at the size of its labels, each on its line in its colour."""
     picture, places = enlarged(base, line.shape), np.flatnonzero(line)
-    picture.reshape(-1, 3)[places] = as_bytes(free).take(some.reshape(-1)[places], axis=0)
-    picture = nearest(picture, labels.shape)
-    _lift(picture, nearest(line, labels.shape), bright=bright)
+    picture.reshape(-1, 3)[places] = colours.take(labels.reshape(-1)[places], axis=0)
     return picture
 
 

@@ -69,13 +69,14 @@ class Overview:
     image : (c,) y, x, with the length of its pixels where that is known
     labels : y, x integers, 0 background, on the same grid
     kinds : (most + 1,) the number of the class of label k at k; None where there are no classes
-    at : where several planes or frames are, its number along z and t, from 0, and how many
+    at : where several planes or frames are, its number along t and z, from 0, or ``max`` where
+        they lie on each other, and how many there are
     """
 
     image: Pixels
     labels: Pixels
     kinds: AnyArray | None = None
-    at: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    at: Mapping[str, tuple[int | str, int]] = field(default_factory=dict)
 
 
 class Result(Protocol):
@@ -108,8 +109,14 @@ class Result(Protocol):
     def overview(self) -> Overview:
         """Give the plane with most objects; its longer side has at most 2048 px."""
 
-    def overviews(self, longest_px: int) -> Iterable[Overview]:
-        """Give all planes, the last axis the fastest; longer sides have at most so many px."""
+    def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterable[Overview]:
+        """Give all planes at these positions, the last axis the fastest, as small as pictures.
+
+        Parameters
+        ----------
+        longest_px : their longer side has at most so many px
+        only : position by axis; axes without an entry are taken whole
+        """
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""
