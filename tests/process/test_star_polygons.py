@@ -94,6 +94,29 @@ def test_pairs_that_are_not_looked_at_share_no_more_than_is_allowed(
     assert np.all(overlap_areas(stars, a[far], b[far]) <= allowed[far] + slack)
 
 
+def slanted(count: int, apart: float) -> Stars:
+    """Ellipses of 20 by 6 px along the diagonal, beside each other."""
+    angle = np.arange(32) * (2 * np.pi / 32) - np.pi / 4
+    radii = 1 / np.sqrt((np.cos(angle) / 20) ** 2 + (np.sin(angle) / 6) ** 2)
+    centres = 100 + np.arange(count)[:, None] * apart * np.array([1, -1]) / np.sqrt(2)
+    return Stars.of(centres, np.tile(radii, (count, 1)))
+
+
+def test_slanted_neighbours_whose_upright_boxes_overlap_are_not_looked_at() -> None:
+    stars = slanted(2, apart=13)
+
+    near = _Crowd.of(stars)._near_enough(np.array([0]), np.array([1]), np.float32(0.4))
+
+    assert near.size == 0
+
+
+def test_those_that_no_better_one_can_suppress_are_kept_in_one_round() -> None:
+    crowd = _Crowd.of(slanted(5, apart=13))
+
+    assert crowd.undisputed(np.arange(5), 0.4).tolist() == [0, 1, 2, 3, 4]
+    assert _Crowd.of(slanted(5, apart=3)).undisputed(np.arange(5), 0.4).tolist() == [0]
+
+
 @given(SEEDS)
 def test_the_area_two_polygons_share_has_no_order(seed: int) -> None:
     stars = random_stars(seed, 40)

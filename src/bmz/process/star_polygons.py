@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ def directions(rays: int) -> FloatArray:
     -------
     (2, rays) float32, row 0 along y, row 1 along x
     """
+    return _directions(rays).copy()
+
+
+@cache
+def _directions(rays: int) -> FloatArray:
     angle = np.arange(rays) * (2 * np.pi / rays)
     return np.stack([np.sin(angle), np.cos(angle)]).astype(np.float32)
 
@@ -102,13 +108,27 @@ class Stars:
         -------
         (n, 4) float32: lowest y, lowest x, highest y, highest x, in px
         """
-        sides = np.empty((4, len(self)), np.float32)
+        return self.extents(np.eye(2, dtype=np.float32)).reshape(4, -1).T
+
+    def extents(self, along: FloatArray) -> FloatArray:
+        """Give how far each reaches from its centre along some directions.
+
+        Parameters
+        ----------
+        along : (directions, 2), unit vectors (y, x)
+
+        Returns
+        -------
+        (2, directions, n) float32: lowest and highest, px
+        """
+        sides = np.empty((2, len(along), len(self)), np.float32)
+        shares = along @ directions(self.rays)
         for part, rays in self._by_rays():
-            for axis, along in enumerate(directions(self.rays)):
-                arms = rays * along[:, None]
-                arms.min(axis=0, out=sides[axis, part])
-                arms.max(axis=0, out=sides[2 + axis, part])
-        return sides.T
+            for axis, share in enumerate(shares):
+                arms = rays * share[:, None]
+                arms.min(axis=0, out=sides[0, axis, part])
+                arms.max(axis=0, out=sides[1, axis, part])
+        return sides
 
     def _by_rays(self) -> Iterator[tuple[slice, FloatArray]]:
         # ray by ray, of as many polygons as stay in the cache: a minimum over the rays of each
@@ -211,7 +231,9 @@ def _overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
     near = stars.distances[first]
     outline = _Outline.of(near * y, near * x, shift)
     pieces = _cut_at_rays(outline, _Apexes.of(stars, second))
-    cut = pieces.span * outline.cross.ravel()[pieces.edge] * _inside(pieces.start, pieces.end)
+    cut = np.repeat(outline.cross.ravel(), pieces.count)
+    cut *= pieces.span
+    cut *= _inside(pieces.start, pieces.end)
     areas: FloatArray = np.add.reduceat(cut, pieces.polygon) / 2
     return np.maximum(areas, 0)
 
@@ -239,7 +261,7 @@ class _Outline:
 
 @dataclass(frozen=True)
 class _Apexes:
-    """The second polygons: each once, and which of them every pair has.
+    """The second polygons, once for each run of pairs that share it, and the run of every pair.
 
     `radii` holds the distances three times over, so that ray numbers need no remainder.
     """
@@ -250,9 +272,10 @@ class _Apexes:
 
     @classmethod
     def of(cls, stars: Stars, second: Indices) -> _Apexes:
-        once, which = np.unique(second, return_inverse=True)
-        own = stars.take(once)
-        return cls(which, np.tile(own.distances, 3), own.gauges())
+        first = np.ones(len(second), np.bool_)
+        np.not_equal(second[1:], second[:-1], out=first[1:])
+        own = stars.take(second[first])
+        return cls(np.cumsum(first) - 1, np.tile(own.distances, 3), own.gauges())
 
 
 @dataclass(frozen=True)
@@ -262,13 +285,13 @@ class _Pieces:
     Parameters
     ----------
     polygon : (pairs,) where the pieces of each pair begin
-    edge : (pieces,) flat index of each piece's edge
+    count : (edges,) the pieces of each edge
     span : (pieces,) part of the edge, 0 to 1
     start, end : (pieces,) share of the way from the apex to the outline of the second polygon
     """
 
     polygon: Indices
-    edge: Indices
+    count: Indices
     span: FloatArray
     start: FloatArray
     end: FloatArray
@@ -285,35 +308,39 @@ def _cut_at_rays(outline: _Outline, apexes: _Apexes) -> _Pieces:
     wedge_of_corner += rays * (wedge_of_corner < 0)
     wedge_of_corner -= rays * (wedge_of_corner >= rays)
 
-    corner = np.cumsum(np.abs(steps) + 1) - np.abs(steps) - 1
-    edge = np.repeat(np.arange(pairs * rays), np.abs(steps) + 1)
-    nth = np.arange(len(edge)) - corner[edge]
-    crossing = np.flatnonzero(nth)
-    share, t = np.empty(len(edge), np.float32), np.zeros(len(edge), np.float32)
+    crossed = np.abs(steps)
+    count = crossed + 1
+    corner = np.cumsum(count) - count
+    cut = np.repeat(np.arange(pairs * rays), crossed)
+    behind = np.ones(len(cut) + pairs * rays, np.bool_)
+    behind[corner] = False
+    crossing = np.flatnonzero(behind)
+    nth = crossing - corner.take(cut)
+    onward = np.where(steps.take(cut) > 0, nth, 1 - nth)
+    ray = wedge_of_corner.take(cut) + onward + rays
+    share, t = np.empty(len(behind), np.float32), np.zeros(len(behind), np.float32)
     share[corner] = _corner_shares(outline, apexes, wedge_of_corner).ravel()
-    cut = edge[crossing]
-    onward = np.where(steps[cut] > 0, nth[crossing], 1 - nth[crossing])
-    ray = wedge_of_corner.ravel()[cut] + onward + rays
     share[crossing], t[crossing] = _meet(outline, apexes, cut, ray)
-    return _between(share, t, corner, edge, rays)
+    return _between(share, t, corner, count, rays)
 
 
 def _between(
-    share: FloatArray, t: FloatArray, corner: Indices, edge: Indices, rays: int
+    share: FloatArray, t: FloatArray, corner: Indices, count: Indices, rays: int
 ) -> _Pieces:
     # every piece ends where the next begins; the last one of an outline ends at its first corner
     t_end, end = np.append(t[1:], np.float32(1)), np.append(share[1:], share[:1])
     t_end[corner[1:] - 1] = 1
     polygon = corner[::rays]
     end[np.append(polygon[1:], len(share)) - 1] = share[polygon]
-    return _Pieces(polygon, edge, t_end - t, share, end)
+    t_end -= t
+    return _Pieces(polygon, count, t_end, share, end)
 
 
 def _corner_shares(outline: _Outline, apexes: _Apexes, wedge: Indices) -> FloatArray:
     rays = wedge.shape[1]
     at = wedge + (apexes.which * rays)[:, None]
     along_y, along_x = apexes.gauges.reshape(2, -1)
-    shares: FloatArray = outline.y * along_y[at] + outline.x * along_x[at]
+    shares: FloatArray = outline.y * along_y.take(at) + outline.x * along_x.take(at)
     return shares
 
 
@@ -322,15 +349,22 @@ def _meet(
 ) -> tuple[FloatArray, FloatArray]:
     # where edges meet rays: the share of the ray, and the part of the edge before it
     rays = outline.y.shape[1]
-    uy, ux = np.tile(directions(rays), 3)[:, ray]
-    y, x = outline.y.ravel()[edge], outline.x.ravel()[edge]
-    edge_y, edge_x = outline.edge_y.ravel()[edge], outline.edge_x.ravel()[edge]
+    uy, ux = (along.take(ray) for along in np.tile(directions(rays), 3))
+    y, x = outline.y.take(edge), outline.x.take(edge)
+    edge_y, edge_x = outline.edge_y.take(edge), outline.edge_x.take(edge)
     gap = edge_y * ux - edge_x * uy
     gap[gap == 0] = 1  # an edge along the ray spans no area
-    t = np.clip((x * uy - y * ux) / gap, 0, 1)
+    t = _clipped((x * uy - y * ux) / gap)
     along = (y + t * edge_y) * uy + (x + t * edge_x) * ux
-    radius = apexes.radii.ravel()[np.repeat(apexes.which, rays)[edge] * (3 * rays) + ray]
+    first_ray = np.repeat(apexes.which * (3 * rays), rays)
+    radius = apexes.radii.take(first_ray.take(edge) + ray)
     return along / radius, t
+
+
+def _clipped(share: FloatArray) -> FloatArray:
+    # to 0 to 1, in place: np.clip takes as long again to find out what to do
+    np.maximum(share, 0, out=share)
+    return np.minimum(share, 1, out=share)
 
 
 def _inside(start: FloatArray, end: FloatArray) -> FloatArray:
@@ -339,7 +373,7 @@ def _inside(start: FloatArray, end: FloatArray) -> FloatArray:
     out = np.maximum(high, 1)
     run = high - low
     run[run == 0] = 1
-    t = np.clip((1 - low) / run, 0, 1)
+    t = _clipped((1 - low) / run)
     across: FloatArray = t + (1 - t) / (out * np.maximum(low, 1))
     return across
 
@@ -385,15 +419,17 @@ def render_polygons(
     labels = np.zeros(shape, np.int32)
     order = np.argsort(np.asarray(scores), kind="stable")
     stars = Stars.of(np.asarray(points), np.asarray(distances), order)
-    gauges = stars.gauges()
+    gauges, number = stars.gauges(), (order + 1).astype(np.int32)
     low, high = _windows(stars, shape)
     star, y = ranges(low[:, 0], high[:, 0])
     for part in _parts(high[star, 1] - low[star, 1]):
         line, x = ranges(low[star[part], 1], high[star[part], 1])
         s, row = star[part][line], y[part][line]
-        inside = _inside_sectors(stars, gauges, s, row, x)
+        inside = np.flatnonzero(_inside_sectors(stars, gauges, s, row, x))
         # where polygons overlap the last one written, which is the best, stays
-        labels[row[inside], x[inside]] = order[s[inside]] + 1
+        row *= shape[1]
+        row += x
+        labels.reshape(-1)[row.take(inside)] = number.take(s.take(inside))
     return labels
 
 
@@ -419,11 +455,14 @@ def _windows(stars: Stars, shape: tuple[int, int]) -> tuple[Indices, Indices]:
 def _inside_sectors(
     stars: Stars, gauges: FloatArray, star: Indices, y: Indices, x: Indices
 ) -> BoolArray:
-    off_y = (y - stars.points[star, 0]).astype(np.float32)
-    off_x = (x - stars.points[star, 1]).astype(np.float32)
+    centre_y, centre_x = stars.points.T
+    off_y = (y - centre_y.take(star)).astype(np.float32)
+    off_x = (x - centre_x.take(star)).astype(np.float32)
     turn = np.arctan2(off_y, off_x) * np.float32(stars.rays / (2 * np.pi))
-    wedge = np.floor(turn).astype(np.intp) % stars.rays
+    wedge = np.floor(turn).astype(np.intp)
+    wedge += stars.rays * (wedge < 0)
+    wedge += stars.rays * star
     along_y, along_x = gauges
-    share = off_y * along_y[star, wedge] + off_x * along_x[star, wedge]
+    share = off_y * along_y.take(wedge) + off_x * along_x.take(wedge)
     inside: BoolArray = share <= 1 + ON_THE_EDGE
     return inside

@@ -10,11 +10,14 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, stable_order
 from bmz.base.values import dataclass
 from bmz.process.star_polygons import Indices, Stars, least_overlap_areas, overlap_areas, ranges
 
-MOST_AT_ONCE = 512
+MOST_AT_ONCE = 256
 """Largest number of candidates that are compared with each other in one round."""
 
 ROUNDING = 1e-4
 """A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""
+
+BOXES = np.array([[[1, 0], [0, 1]], [[0.5**0.5, 0.5**0.5], [0.5**0.5, -(0.5**0.5)]]], np.float32)
+"""Directions (y, x) of the sides of two boxes around each polygon: upright, and on a corner."""
 
 PAIRS_AT_ONCE = 4096
 """Pairs whose overlap is bounded together, so that their distances stay in the cache."""
@@ -46,7 +49,7 @@ def non_maximum_suppression(
     waiting, alive = np.arange(len(order)), np.ones(len(order), np.bool_)
     chosen, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
     while len(waiting):
-        winners = crowd.undisputed(waiting[:at_once])
+        winners = crowd.undisputed(waiting[:at_once], threshold)
         alive[winners] = False
         alive[crowd.suppressed_by(winners, alive, threshold)] = False
         chosen.append(winners)
@@ -57,31 +60,42 @@ def non_maximum_suppression(
 
 @dataclass(frozen=True)
 class _Crowd:
-    """Polygons in the order of falling score, with what the quick tests need of them."""
+    """Polygons in the order of falling score, with what the quick tests need of them.
+
+    Parameters
+    ----------
+    stars, areas, reach : the polygons, px, px squared and px
+    centres : (n,) float32, y and x, px
+    boxes : of both sides of each of the `BOXES` its direction, and (n,) how far each polygon
+        reaches from its centre, backwards and forwards, px
+    shelves : to find neighbours
+    """
 
     stars: Stars
     areas: FloatArray
     reach: FloatArray
-    columns: Sequence[tuple[FloatArray, FloatArray, FloatArray]]
+    centres: tuple[FloatArray, FloatArray]
+    boxes: Sequence[Sequence[tuple[Sequence[float], FloatArray, FloatArray]]]
     shelves: Sequence[_Shelf]
 
     @classmethod
     def of(cls, stars: Stars) -> _Crowd:
-        reach, boxes = stars.reach(), stars.boxes()
-        # lowest and highest of each box, and the centre, along y and along x; each in one piece
-        columns = [
-            (boxes[:, axis].copy(), boxes[:, 2 + axis].copy(), stars.points[:, axis].astype("f4"))
-            for axis in range(2)
-        ]
-        return cls(stars, stars.areas(), reach, columns, _shelves(stars.points, reach))
+        reach, (low, high) = stars.reach(), stars.extents(BOXES.reshape(-1, 2))
+        sides = list(zip(BOXES.reshape(-1, 2).tolist(), low, high, strict=True))
+        y, x = stars.points.T.astype(np.float32)
+        shelves = _shelves(stars.points, reach)
+        return cls(stars, stars.areas(), reach, (y, x), (sides[:2], sides[2:]), shelves)
 
-    def undisputed(self, front: Indices) -> Indices:
-        """Give those of the best candidates `front` that touch no better one: they are kept."""
-        points, reach = self.stars.points[front].astype(np.float32), self.reach[front]
-        y, x = points.T
-        apart = np.square(y[:, None] - y) + np.square(x[:, None] - x)
-        touches = apart < np.square(reach[:, None] + reach)
-        disputed = np.tril(touches, -1).any(axis=1)
+    def undisputed(self, front: Indices, threshold: float) -> Indices:
+        """Give those of the best candidates `front` that no better one can suppress: they stay."""
+        y, x, reach = (of_each[front] for of_each in (*self.centres, self.reach))
+        apart = np.square(y[:, None] - y)
+        apart += np.square(x[:, None] - x)
+        worse, better = np.divmod(np.flatnonzero(apart < np.square(reach[:, None] + reach)), len(y))
+        ordered = better < worse
+        worse, better = worse[ordered], better[ordered]
+        disputed = np.zeros(len(front), np.bool_)
+        disputed[worse[self._near_enough(front[better], front[worse], _least(threshold))]] = True
         winners: Indices = front[~disputed]
         return winners
 
@@ -95,7 +109,7 @@ class _Crowd:
         return losers
 
     def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> Indices:
-        least = np.float32(max(threshold, ROUNDING))
+        least = _least(threshold)
         near = self._near_enough(winner, other, least)
         winner, other = winner[near], other[near]
         offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
@@ -108,20 +122,31 @@ class _Crowd:
         return np.concatenate(overlapping)
 
     def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
-        """Give the pairs whose boxes share more than is allowed, axis by axis, as most do not."""
+        """Give the pairs whose boxes share more than is allowed, side by side, as most do not."""
         left = np.arange(len(winner))
-        shared = np.ones(len(winner), np.float32)
-        for axis in range(2):
-            low, high, place = self.columns[axis]
-            away = place[other] - place[winner]
-            side = np.minimum(high[winner], high[other] + away)
-            side -= np.maximum(low[winner], low[other] + away)
-            meets = side > 0
-            shared = shared[meets] * side[meets]
-            left, winner, other = left[meets], winner[meets], other[meets]
-        allowed = least * np.minimum(self.areas[winner], self.areas[other])
-        near: Indices = left[shared > allowed]
-        return near
+        for box in self.boxes:
+            shared = np.ones(len(left), np.float32)
+            for towards, low, high in box:
+                away = self._away(winner, other, towards)
+                side = np.minimum(high[winner], high[other] + away)
+                side -= np.maximum(low[winner], low[other] + away)
+                meets = side > 0
+                shared = shared[meets] * side[meets]
+                left, winner, other = left[meets], winner[meets], other[meets]
+            allowed = least * np.minimum(self.areas[winner], self.areas[other])
+            near = shared > allowed
+            left, winner, other = left[near], winner[near], other[near]
+        return left
+
+    def _away(self, winner: Indices, other: Indices, towards: Sequence[float]) -> FloatArray:
+        """Give how far the second of each pair lies from the first along a direction (y, x)."""
+        parts = [
+            (along[other] - along[winner]) * np.float32(share)
+            for along, share in zip(self.centres, towards, strict=True)
+            if share
+        ]
+        away: FloatArray = sum(parts[1:], start=parts[0])
+        return away
 
     def _beyond(
         self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
@@ -133,6 +158,10 @@ class _Crowd:
         rest = np.flatnonzero(~beyond)
         beyond[rest] = overlap_areas(self.stars, other[rest], winner[rest]) > allowed[rest]
         return beyond
+
+
+def _least(threshold: float) -> np.float32:
+    return np.float32(max(threshold, ROUNDING))
 
 
 def _shelves(points: FloatArray, reach: FloatArray) -> list[_Shelf]:
@@ -174,12 +203,14 @@ class _Shelf:
         self, winners: Indices, points: FloatArray, reach: FloatArray
     ) -> tuple[Indices, Indices]:
         """Give pairs (winner, member) of all that can touch, and some that cannot."""
-        centre, wide = points[winners] - self.origin, (reach[winners] + self.side)[:, None]
-        last = np.array(self.shape) - 1
-        low = np.floor((centre - wide) / self.side).astype(np.intp).clip(0, last + 1)
-        high = np.floor((centre + wide) / self.side).astype(np.intp).clip(-1, last)
-        which, row = ranges(low[:, 0], high[:, 0] + 1)
+        centre, wide = (points[winners] - self.origin).T, reach[winners] + self.side
+        low, high = ((centre + way) // self.side for way in (-wide, wide))
+        (top, left), (bottom, right) = (
+            np.minimum(np.maximum(side, 0), np.array(self.shape)[:, None]).astype(np.intp)
+            for side in (low, high + 1)
+        )
+        which, row = ranges(top, bottom)
         first = row * self.shape[1]
-        start, stop = first + low[which, 1], first + high[which, 1] + 1
+        start, stop = first + left[which], first + right[which]
         strip, place = ranges(self.starts[start], self.starts[np.maximum(stop, start)])
         return winners[which[strip]], self.members[place]

@@ -27,11 +27,14 @@ from bmz.process.star_polygons import (
     require_rays,
     wedge_sine,
 )
-from bmz.process.star_suppression import MOST_AT_ONCE, ROUNDING, non_maximum_suppression
+from bmz.process.star_suppression import ROUNDING, non_maximum_suppression
 from bmz.process.stardist import STACK, StarSettings, inner_part
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MOST_AT_ONCE = 512
+"""Largest number of candidates that are compared with each other in one round."""
 
 FARTHEST_PX = 2048
 """Longest ray for which wedges are looked up."""
