@@ -478,7 +478,7 @@ def _no_config(folder: Path) -> None:
 
 
 def _other_config(folder: Path) -> None:
-    (folder / "config.json").write_text('{"backbone": "resnet"}', encoding="utf-8")
+    (folder / "config.json").write_text('{"backbone": "vgg"}', encoding="utf-8")
 
 
 def _no_json(folder: Path) -> None:
@@ -508,7 +508,7 @@ def _wider(folder: Path) -> None:
     ("damage", "words"),
     [
         (_no_config, "No such file"),
-        (_other_config, "its backbone is 'resnet'"),
+        (_other_config, "its backbone is 'vgg', and unet and resnet are known"),
         (_no_json, "it is not JSON"),
         (_no_weights, "it has no weights, such as weights_best.h5"),
         (_cut_weights, "holds no weights as Keras writes them"),

@@ -75,7 +75,11 @@ def _cellpose_output(_: Checkpoint) -> Content:
 
 
 def _stardist_maps(checkpoint: Checkpoint) -> Sequence[str]:
-    return ["object_probability", *(f"distance_{n:02d}" for n in range(checkpoint.maps - 1))]
+    config = checkpoint.stated["config"]
+    count = config.get("n_classes") or 0
+    classes = ["background", *(f"class_{n}" for n in range(1, count + 1))] if count else []
+    rays = (f"distance_{n:02d}" for n in range(checkpoint.maps - 1 - len(classes)))
+    return ["object_probability", *rays, *classes]
 
 
 def _stardist_config(checkpoint: Checkpoint) -> Content:

@@ -1,7 +1,7 @@
 """Checkpoints of other programs: which one a file is, and the network whose weights it holds.
 
 Nothing of a file is run: tensors are read with ``weights_only``, and networks are built by
-``bmz.predict.known_networks``.
+``bmz.predict.known_networks`` and ``bmz.predict.star_networks``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from bmz.predict.torchscript import load_script
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bmz.predict.known_networks import StarLayout, StarUNet
+    from bmz.predict.star_networks import ResNetLayout, StarNetwork, UNetLayout
 
 State = Mapping[str, "Tensor"]
 
@@ -272,7 +271,7 @@ USUAL_THRESHOLDS = {"prob": 0.5, "nms": 0.4}
 
 def _read_stars(path: Path, _: str | None) -> Checkpoint:
     """Read a folder of StarDist: its configuration, thresholds and weights of Keras."""
-    from bmz.predict.known_networks import StarUNet, filled
+    from bmz.predict.known_networks import filled
 
     folder = path if path.is_dir() else path.parent
     config = _json(folder / "config.json")
@@ -281,7 +280,7 @@ def _read_stars(path: Path, _: str | None) -> Checkpoint:
     if weights is None:
         raise CheckpointUnreadable(path, f"it has no weights, such as {WEIGHT_FILES[0]}")
     layout = _star_layout(path, config)
-    network = StarUNet(layout)
+    network = layout.network()
     state, wrong = _star_state(keras_layers(weights), network)
     network_, differs = filled(network, state)
     if wrong or differs:
@@ -291,11 +290,10 @@ def _read_stars(path: Path, _: str | None) -> Checkpoint:
     _refuse_other_rays(path, config)
     chosen = folder / "thresholds.json"
     thresholds = {**USUAL_THRESHOLDS, **(_json(chosen) if chosen.is_file() else {})}
-    pools = [p**layout.depth * g for p, g in zip(layout.pool, layout.grid, strict=True)]
     space = "zyx"[-len(layout.grid) :]
     why = f"a folder with the configuration of StarDist, {layout.rays} rays, grid {layout.grid}"
     return Checkpoint(
-        "stardist", why, network_, space, layout.channels, layout.rays + 1, lcm(*pools),
+        "stardist", why, network_, space, layout.channels, layout.maps, layout.step,
         grid=layout.grid,
         stated={
             "thresholds": thresholds,
@@ -317,33 +315,26 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _star_layout(path: Path, config: Mapping[str, Any]) -> StarLayout:
-    from bmz.predict.known_networks import StarLayout
+def _star_layout(path: Path, config: Mapping[str, Any]) -> UNetLayout | ResNetLayout:
+    from bmz.predict.star_networks import BACKBONES
 
     backbone = config.get("backbone", "unet")
-    if backbone != "unet":
-        raise CheckpointUnknown(path, f"its backbone is '{backbone}', and only 'unet' is known")
+    if backbone not in BACKBONES:
+        known = " and ".join(BACKBONES)
+        raise CheckpointUnknown(path, f"its backbone is '{backbone}', and {known} are known")
     try:
-        layout = StarLayout(
-            int(config["n_channel_in"]), int(config["n_rays"]), tuple(config["grid"]),
-            tuple(config["unet_kernel_size"]), tuple(config["unet_pool"]),
-            int(config["unet_n_depth"]), int(config["unet_n_conv_per_depth"]),
-            int(config["unet_n_filter_base"]), float(config.get("unet_expansion", 2)),
-            bool(config["unet_batch_norm"]), str(config["unet_activation"]),
-            str(config["unet_last_activation"]), int(config["net_conv_after_unet"]),
-            str(config.get("unet_prefix", "")),
-        )  # fmt: skip
+        layout = BACKBONES[backbone].of(config)
     except (KeyError, TypeError, ValueError) as why:
-        raise CheckpointUnreadable(path, f"its config.json is no one of StarDist: {why!r}") from why
-    powers = all(side in {1, 2, 4, 8, 16} for side in layout.grid)
-    if not (powers and layout.bends_known and all(side % 2 for side in layout.kernel)):
+        words = f"its config.json is not one of StarDist: {why!r}"
+        raise CheckpointUnreadable(path, words) from why
+    if not layout.is_known:
         raise CheckpointUnknown(
             path, f"a grid of {layout.grid}, kernel {layout.kernel} or '{layout.bend}' is not known"
         )
     return layout
 
 
-_STATED = ("n_dim", "axes", "n_rays", "grid", "anisotropy", "rays_json")
+_STATED = ("n_dim", "axes", "n_rays", "n_classes", "grid", "anisotropy", "rays_json")
 """What a description keeps of a configuration."""
 
 
@@ -387,7 +378,7 @@ def _text(name: str | bytes) -> str:
 
 
 def _star_state(
-    layers: Mapping[str, list[AnyArray]], network: StarUNet
+    layers: Mapping[str, list[AnyArray]], network: StarNetwork
 ) -> tuple[dict[str, Tensor], str]:
     """Give the arrays of Keras the names and the layout of our network.
 
@@ -399,17 +390,18 @@ def _star_state(
     convolutions = iter(_numbered(with_weights, r"conv[23]d"))
     state: dict[str, Tensor] = {}
     for name, parts in network.layers.items():
-        own = name if name in {"features", "prob", "dist"} else f"{network.layout.prefix}{name}"
-        layer = next(convolutions, "") if name.startswith("before_") else own
+        layer = network.keras_name(name) or next(convolutions, "")
         if layer not in with_weights:
             return {}, f"they lack the layer '{layer or name}'"
-        kernel, bias = with_weights[layer]
+        kernel, *bias = with_weights[layer]
         state[f"layers.{name}.conv.weight"] = torch.tensor(
             np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))
         )
-        state[f"layers.{name}.conv.bias"] = torch.tensor(bias)
+        state |= {f"layers.{name}.conv.bias": torch.tensor(array) for array in bias}
         if "norm" in dict(parts.named_children()):
-            norm = with_weights[next(norms)]
+            norm = with_weights.get(next(norms, ""), [])
+            if len(norm) != len(_NORM):
+                return {}, f"they lack the batch normalisation of '{name}'"
             state |= {
                 f"layers.{name}.norm.{part}": torch.tensor(array)
                 for part, array in zip(_NORM, norm, strict=True)

@@ -11,7 +11,6 @@ import os
 import shutil
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
@@ -27,7 +26,6 @@ OPSET = 17
 """Of the ONNX files that are written."""
 
 _EPSILON = 1e-5  # of batch normalisation, in Cellpose as in PyTorch
-_KERAS_EPSILON = 1e-3  # of Keras
 _SPACE = "zyx"
 
 
@@ -56,7 +54,7 @@ class StyledLayout:
         return 1 << (len(self.widths) - 1)
 
 
-def _kinds(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
+def kinds_of(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
     """Give convolution, batch normalisation and pooling by maximum."""
     if axes == len(_SPACE):
         return nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d
@@ -67,7 +65,7 @@ def _normed(
     layout: StyledLayout, before: int, after: int, kernel: int, *, bent: bool
 ) -> nn.Sequential:
     """Normalise, rectify where `bent`, and convolve; the names of the parts are 0, 1 and 2."""
-    convolution, norm, _ = _kinds(layout.axes)
+    convolution, norm, _ = kinds_of(layout.axes)
     mode = "reflect" if layout.mirrored else "zeros"
     parts = [norm(before, eps=_EPSILON), *([nn.ReLU()] if bent else [])]
     padded = {"padding": kernel // 2, "padding_mode": mode}
@@ -146,7 +144,7 @@ class StyledUNet(nn.Module):
             ups.add_module(f"res_up_{level}", up)
         self.output = _normed(layout, widths[1], layout.maps, 1, bent=True)
         self._downs, self._ups = list(downs), list(ups)  # lists, which name nothing twice
-        self._half = _kinds(layout.axes)[2](2)
+        self._half = kinds_of(layout.axes)[2](2)
         self._twice = nn.Upsample(scale_factor=2, mode="nearest")
         self._space = tuple(range(2, 2 + layout.axes))
 
@@ -254,6 +252,7 @@ def filled(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[nn.Module, 
     if not wrong:
         network.load_state_dict(state, strict=False)
     return network.eval().requires_grad_(requires_grad=False), wrong
+<<<<<<< HEAD
 
 
 _BENDS: Mapping[str, type[nn.Module]] = {
@@ -497,3 +496,5 @@ class SamMapsDecoder(nn.Module):
         factor = maps.shape[-1] / max(height, width)
         inside = maps[..., : int(height * factor + 0.5), : int(width * factor + 0.5)]
         return _resized(inside, (height, width))
+=======
+>>>>>>> 31d539ac (predict: StarDist folders with a ResNet, and with classes, are adopted)
