@@ -11,6 +11,7 @@ import os
 import shutil
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
@@ -252,150 +253,6 @@ def filled(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[nn.Module, 
     if not wrong:
         network.load_state_dict(state, strict=False)
     return network.eval().requires_grad_(requires_grad=False), wrong
-<<<<<<< HEAD
-
-
-_BENDS: Mapping[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "linear": nn.Identity,
-    "elu": nn.ELU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
-"""Activations of Keras, by their names there."""
-
-
-@dataclass(frozen=True)
-class StarLayout:
-    """The sizes of a network of StarDist with a U-Net, as its ``config.json`` states them.
-
-    Parameters
-    ----------
-    channels, rays : of the input, and distances of the output
-    grid : spacing of the output, px of the input
-    kernel, pool : sides of the convolutions and of the pooling, one number per axis
-    depth, convolutions : how often it is pooled, and convolutions at each level
-    base, expansion : channels of the highest level, and by how much each further one has more
-    normed : each convolution of the U-Net is followed by a batch normalisation
-    bend, last_bend : activations, the latter that of the last one of the U-Net
-    features : channels of the convolution behind the U-Net; 0 for none
-    prefix : how the names of its layers begin
-    """
-
-    channels: int
-    rays: int
-    grid: tuple[int, ...]
-    kernel: tuple[int, ...]
-    pool: tuple[int, ...]
-    depth: int
-    convolutions: int
-    base: int
-    expansion: float
-    normed: bool
-    bend: str
-    last_bend: str
-    features: int
-    prefix: str = ""
-
-    @property
-    def bends_known(self) -> bool:
-        """Whether both activations are known here."""
-        return {self.bend, self.last_bend} <= set(_BENDS)
-
-    def width(self, level: int) -> int:
-        """Give how many channels a level has."""
-        return int(self.base * self.expansion ** max(level, 0))
-
-    @property
-    def pools_before(self) -> list[tuple[int, ...]]:
-        """The poolings that bring the image to the grid."""
-        pools, done = [], [1] * len(self.grid)
-        while done != list(self.grid):
-            pools.append(tuple(2 if g > d else 1 for g, d in zip(self.grid, done, strict=True)))
-            done = [d * p for d, p in zip(done, pools[-1], strict=True)]
-        return pools
-
-
-class StarUNet(nn.Module):
-    """The network of StarDist with a U-Net: object probability, then distances along rays.
-
-    Source: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; layers, their names and order as
-    in stardist 0.9.2 (``_build``) and csbdeep 0.8.2 (``unet_block``).
-    """
-
-    def __init__(self, layout: StarLayout) -> None:
-        super().__init__()
-        self.layout = layout
-        self.layers = nn.ModuleDict()
-        axes = len(layout.kernel)
-        self._pool = nn.functional.max_pool3d if axes == len(_SPACE) else nn.functional.max_pool2d
-        width = layout.channels
-        for number in range(len(layout.pools_before) * layout.convolutions):
-            width = self._add(f"before_{number}", width, layout.base, layout.bend, normed=False)
-        for name, before, after, bend in self._unet(width):
-            self._add(name, before, after, bend, normed=layout.normed)
-        width = layout.width(-1) if layout.depth else layout.width(0)
-        if layout.features:
-            width = self._add("features", width, layout.features, layout.bend, normed=False)
-        self._add("prob", width, 1, "sigmoid", normed=False, side=1)
-        self._add("dist", width, layout.rays, "linear", normed=False, side=1)
-
-    def _unet(self, width: int) -> Iterator[tuple[str, int, int, str]]:
-        """Yield name, widths and activation of each convolution in the order of its making."""
-        at, n = self.layout, self.layout.convolutions
-        for level in range(at.depth):
-            for number in range(n):
-                yield f"down_level_{level}_no_{number}", width, at.width(level), at.bend
-                width = at.width(level)
-        for number in range(n - 1):
-            yield f"middle_{number}", width, at.width(at.depth), at.bend
-            width = at.width(at.depth)
-        yield f"middle_{n}", width, at.width(at.depth - 1), at.bend
-        width = at.width(at.depth - 1)
-        for level in reversed(range(at.depth)):
-            width += at.width(level)
-            for number in range(n - 1):
-                yield f"up_level_{level}_no_{number}", width, at.width(level), at.bend
-                width = at.width(level)
-            bend = at.bend if level else at.last_bend
-            yield f"up_level_{level}_no_{n}", width, at.width(level - 1), bend
-            width = at.width(level - 1)
-
-    def _add(
-        self, name: str, before: int, after: int, bend: str, *, normed: bool, side: int = 0
-    ) -> int:
-        convolution, norm, _ = _kinds(len(self.layout.kernel))
-        kernel = (side,) * len(self.layout.kernel) if side else self.layout.kernel
-        parts: dict[str, nn.Module] = {
-            "conv": convolution(before, after, kernel, padding=tuple(k // 2 for k in kernel))
-        }
-        parts |= {"norm": norm(after, eps=_KERAS_EPSILON)} if normed else {}
-        self.layers[name] = nn.Sequential(OrderedDict(parts | {"bend": _BENDS[bend]()}))
-        return after
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give (b, 1 + rays, (z,) y, x) on the grid."""
-        at, names = self.layout, iter(self.layers)
-        for pool in at.pools_before:
-            for _ in range(at.convolutions):
-                x = self.layers[next(names)](x)
-            x = self._pool(x, pool)
-        levels: list[Tensor] = []
-        for _ in range(at.depth):
-            for _ in range(at.convolutions):
-                x = self.layers[next(names)](x)
-            levels.append(x)
-            x = self._pool(x, at.pool)
-        for _ in range(at.convolutions):
-            x = self.layers[next(names)](x)
-        for level in reversed(levels):
-            larger = nn.functional.interpolate(x, scale_factor=[float(p) for p in at.pool])
-            x = torch.cat([larger, level], dim=1)
-            for _ in range(at.convolutions):
-                x = self.layers[next(names)](x)
-        if at.features:
-            x = self.layers[next(names)](x)
-        return torch.cat([self.layers["prob"](x), self.layers["dist"](x)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -496,5 +353,3 @@ class SamMapsDecoder(nn.Module):
         factor = maps.shape[-1] / max(height, width)
         inside = maps[..., : int(height * factor + 0.5), : int(width * factor + 0.5)]
         return _resized(inside, (height, width))
-=======
->>>>>>> 31d539ac (predict: StarDist folders with a ResNet, and with classes, are adopted)
