@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.ndimage import label as components
 from skimage.measure import label
 from skimage.segmentation import watershed
 from tests.process.ideal_maps import cells, distances_within, foreground
 
+import bmz
 from bmz.base.arrays import FloatArray, LabelArray
+from bmz.base.axes import Step
+from bmz.base.errors import BmzError
 from bmz.process.matching import match_labels
+from bmz.process.ops import apply_steps
 from bmz.process.recipe import Labelled
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import ChannelsDiffer, in_raster_order
+from bmz.testing.package import description, write_package
 
 DISTANCES = RECIPES["distances"]
 
@@ -83,3 +92,70 @@ def test_what_is_no_number_is_background() -> None:
     maps[:, :20] = np.nan
 
     assert not labelled(maps).labels[:15].any()
+
+
+def by_scipy(maps: FloatArray, min_size: int) -> LabelArray:
+    """Do what ``MicroSamWatershed`` of bioimageio.core says, step by step."""
+    inside, centre, edge = (
+        gaussian_filter(channel, sigma)
+        for channel, sigma in zip(maps, (1.0, 1.6, 1.6), strict=True)
+    )
+    mask = inside > 0.5
+    seeds, _ = components((centre < 0.4) & (edge < 0.5) & mask)
+    flooded: LabelArray = watershed(edge, seeds, mask=mask)
+    small = np.flatnonzero(np.bincount(flooded.ravel()) < min_size)
+    flooded[np.isin(flooded, small)] = 0
+    return flooded
+
+
+@pytest.mark.parametrize("axes", ["bcyx", "yxc"])
+def test_the_declared_step_gives_the_numbers_of_bioimageio_core(axes: str) -> None:
+    maps = maps_of(cells(2, 128, 5), 0.1)
+    arguments = {"center_distance_threshold": 0.4, "min_size": 300}
+    x = maps[None] if axes == "bcyx" else np.moveaxis(maps, 0, -1)
+
+    labels, left = apply_steps([Step("microsam_watershed", arguments)], x, axes)
+
+    plane = labels[0, 0] if axes == "bcyx" else labels[..., 0]
+    wanted = by_scipy(maps, 300)
+    assert (left, labels.dtype) == (axes, np.dtype("uint16"))
+    assert len(np.unique(wanted)) - 1 < wanted.max()
+    np.testing.assert_array_equal(plane, wanted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "channels", "code"),
+    [
+        ({}, 2, "process.not-one-per-entry"),
+        ({"output_dtype": "uint8"}, 3, "process.labels-overflow"),
+        ({"sharpness": 2}, 3, "process.arguments"),
+    ],
+)
+def test_a_declared_step_that_does_not_suit_its_maps_is_refused(
+    arguments: dict[str, Any], channels: int, code: str
+) -> None:
+    maps = maps_of(cells(2, 255, 17))[:channels]
+
+    with pytest.raises(BmzError) as caught:
+        apply_steps([Step("microsam_watershed", arguments)], maps, "cyx")
+
+    assert caught.value.code == code
+
+
+def test_a_model_that_declares_the_step_gives_its_labels(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    maps = maps_of(cells(3, 96, 3), 0.1)
+
+    def declare(content: dict[str, Any]) -> None:
+        content["outputs"][0]["postprocessing"] = [{"id": "microsam_watershed"}]
+
+    package = write_package(tmp_path / "net", description(channels=3), change=declare).parent
+    found = bmz.load(package).run(maps, axes="cyx", force=True)
+    stricter = bmz.load(package).run(
+        maps, axes="cyx", force=True, settings={"foreground_threshold": 0.95}
+    )
+
+    assert found.record["recipe"]["name"] == "labels"
+    expected, _ = apply_steps([Step("microsam_watershed", {})], maps, "cyx")
+    assert match_labels(np.asarray(found.labels), expected[0], 0.99).f1 == 1
+    assert (np.asarray(stricter.labels) > 0).sum() < (np.asarray(found.labels) > 0).sum()

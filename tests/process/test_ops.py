@@ -386,7 +386,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def test_every_step_of_the_specification_is_known() -> None:
-    by_recipe = {"stardist_postprocessing", "cellpose_flow_dynamics"}
+    by_recipe = {"stardist_postprocessing", "cellpose_flow_dynamics", "microsam_watershed"}
 
     assert set(OPS) == set(ARGUMENTS) | by_recipe
 

@@ -88,7 +88,7 @@ def test_a_description_without_a_format_is_told() -> None:
 
 def put(content: dict[str, Any], kind: str) -> None:
     if kind == "step":
-        content["outputs"][0]["postprocessing"] = [{"id": "microsam_watershed", "kwargs": {}}]
+        content["outputs"][0]["postprocessing"] = [{"id": "vesicle_tracing", "kwargs": {}}]
     elif kind == "weights":
         content["weights"]["jax"] = {"source": "weights.onnx"}
     else:
@@ -98,7 +98,7 @@ def put(content: dict[str, Any], kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("step", "the step 'microsam_watershed'"),
+        ("step", "the step 'vesicle_tracing'"),
         ("weights", "the weights format 'jax'"),
         ("axis", "the axis type 'wavelength'"),
     ],
@@ -110,6 +110,36 @@ def test_a_word_that_is_not_known_needs_a_newer_bmz(kind: str, told: str, tmp_pa
         read_model(manifest)
 
     assert f"it has {told}" in caught.value.message
+
+
+def declared(content: dict[str, Any]) -> None:
+    content["outputs"][0]["postprocessing"] = [
+        {"id": "sigmoid"},
+        {"id": "microsam_watershed", "kwargs": {"min_size": 25}},
+        {"id": "ensure_dtype", "kwargs": {"dtype": "uint16"}},
+    ]
+
+
+def test_a_step_before_its_release_is_read_in_its_place(tmp_path: Path) -> None:
+    model = read_model(write_package(tmp_path / "m", change=declared))
+
+    assert [step.name for step in model.outputs[0].steps] == [
+        "sigmoid", "microsam_watershed", "ensure_dtype",
+    ]  # fmt: skip
+    stated = model.outputs[0].steps[1].kwargs
+    assert (stated["min_size"], stated["distance_smoothing"]) == (25, 1.6)
+
+
+def test_a_step_that_the_validator_knows_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v0_5 = pytest.importorskip("bioimageio.spec.model.v0_5")
+    manifest = write_package(tmp_path / "m", change=declared)
+
+    monkeypatch.setattr(v0_5, "MicroSamWatershedDescr", object, raising=False)
+
+    with pytest.raises(PackageNewer, match="microsam_watershed"):  # in truth it knows no such step
+        read_model(manifest)
 
 
 def test_steps_and_weights_of_format_0_4_are_looked_at_too() -> None:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bmz.spec.facts import TASKS, dims_of, task_of
+from bmz.spec.facts import KNOWN_DEFECTS, SEEN, TASKS, defects_of, dims_of, task_of
 from bmz.spec.model import AxisSpec, Fixed, ModelSpec, TensorSpec
-from bmz.spec.translate import KNOWN_DEFECTS, SEEN, defects_of
 
 
 def model(*tags: str, name: str = "M", letters: str = "bcyx") -> ModelSpec:

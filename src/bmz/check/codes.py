@@ -438,7 +438,7 @@ CODES: Mapping[str, FindingCode] = {
         "error",
         "The description has a step that this bmz does not know.",
         "Update bmz; else take a model without it.",
-        "the step 'microsam_watershed' is not known to this bmz",
+        "the step 'vesicle_tracing' is not known to this bmz",
         is_need=True,
     ),
     "package.runs-code": FindingCode(

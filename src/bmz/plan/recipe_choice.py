@@ -133,6 +133,7 @@ def _name_parts(task: Fact[str] | None) -> bool:
 LABEL_OPS: Mapping[str, str] = {
     "stardist_postprocessing": "stardist",
     "cellpose_flow_dynamics": "flows",
+    "microsam_watershed": "distances",
 }
 """Declared ops that give labels, each with the recipe that does its work."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
 from bmz.base.ndimage import smoothed
 from bmz.base.values import dataclass
 from bmz.process.distance_watershed import watershed
@@ -24,6 +24,24 @@ from bmz.process.relabel import (
 
 TRUNCATE = 3.0
 """Standard deviations after which the Gaussians end, as in vigra and bioimage-cpp."""
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """How maps are smoothed.
+
+    Parameters
+    ----------
+    mode : how they go on beyond the border, as SciPy names it
+    truncate : standard deviations after which the Gaussian ends
+    """
+
+    mode: str = "mirror"
+    truncate: float = TRUNCATE
+
+
+TORCH_EM, CORE = Gaussians(), Gaussians("reflect", 4.0)
+"""Those of torch-em and of bioimageio.core, which is SciPy's default."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +95,40 @@ def label_distances(
     ChannelsDiffer
         The output lacks a channel.
     """
-    foreground = _smooth(output, settings.foreground_channel, settings.foreground_smoothing)
-    centre = _smooth(output, settings.centre_channel, settings.distance_smoothing)
-    edge = _smooth(output, settings.boundary_channel, settings.distance_smoothing)
+    numbers, foreground = flooded_maps(output, settings, TORCH_EM)
+    labels = in_raster_order(on_input_grid(numbers, grid)).labels
+    return Labelled(labels, scored(mean_of_each(labels, on_input_grid(foreground, grid))))
+
+
+def flooded_maps(
+    output: AnyArray, settings: DistanceSettings, gaussians: Gaussians
+) -> tuple[LabelArray, FloatArray]:
+    """Give each object the number of its seed, and the smoothed foreground; see `label_distances`.
+
+    Seeds are numbered in raster order; objects that are too small leave gaps.
+    """
+    foreground = _smooth(
+        output, settings.foreground_channel, settings.foreground_smoothing, gaussians
+    )
+    centre, edge = (
+        _smooth(output, channel, settings.distance_smoothing, gaussians)
+        for channel in (settings.centre_channel, settings.boundary_channel)
+    )
     mask = foreground > settings.foreground_threshold
     seeds = mask & (centre < settings.centre_threshold) & (edge < settings.boundary_threshold)
     markers, _ = connected(seeds)
     labels = without_small(watershed(edge, markers, mask), settings.min_size, (1,) * mask.ndim)
-    labels = in_raster_order(on_input_grid(labels, grid)).labels
-    return Labelled(labels, scored(mean_of_each(labels, on_input_grid(foreground, grid))))
+    return labels, foreground
 
 
-def _smooth(output: AnyArray, channel: int, sigma: float) -> FloatArray:
+def _smooth(
+    output: AnyArray, channel: int, sigma: float, gaussians: Gaussians = TORCH_EM
+) -> FloatArray:
     values = np.nan_to_num(np.asarray(one_map("distances", output, channel), np.float32))
     if not sigma:
         return values
-    return np.asarray(smoothed(values, [sigma] * values.ndim, mode="mirror", truncate=TRUNCATE))
+    along = [sigma] * values.ndim
+    return np.asarray(smoothed(values, along, mode=gaussians.mode, truncate=gaussians.truncate))
 
 
 def _reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:

@@ -144,15 +144,64 @@ class CellposeFlowDynamics:
         spatial = _spatial(self.name, axes, 3 if self.do_3D else 2)
         label = _labeller(FLOWS, (1,) * len(spatial), parameters)
         labels = _per_item(x, axes, spatial, lambda item: label(item).labels)
-        most = int(np.iinfo(self.output_dtype).max)
-        if (count := int(labels.max(initial=0))) > most:
-            raise TooManyLabels(self.name, count=count, dtype=self.output_dtype, most=most)
-        return labels.astype(self.output_dtype)
+        return _counted_in(self.name, labels, self.output_dtype)
 
 
-LABEL_STEPS: Mapping[str, type[StardistPostprocessing | CellposeFlowDynamics]] = {
-    op.name: op for op in (StardistPostprocessing, CellposeFlowDynamics)
-}
+@dataclass(frozen=True)
+class MicrosamWatershed:
+    """Objects by a watershed from where both distances of micro-sam's decoder are low.
+
+    Source: ``MicroSamWatershed`` of bioimageio.core, whose description no released bioimageio.spec
+    has yet (0.5.14.3 is the newest); the work is done by `bmz.process.distances.flooded_maps`.
+
+    Parameters
+    ----------
+    center_distance_threshold, boundary_distance_threshold : a seed is where both are lower
+    foreground_threshold : objects lie where the foreground is higher
+    foreground_smoothing, distance_smoothing : standard deviations of Gaussians, px; 0 for none
+    min_size : objects with fewer pixels are dropped; 0 for none
+    output_dtype : dtype of the labels
+    """
+
+    name: ClassVar[str] = "microsam_watershed"
+    center_distance_threshold: float = 0.5
+    boundary_distance_threshold: float = 0.5
+    foreground_threshold: float = 0.5
+    foreground_smoothing: float = 1.0
+    distance_smoothing: float = 1.6
+    min_size: int = 0
+    output_dtype: str = "uint16"
+
+    def __call__(self, x: AnyArray, axes: str) -> AnyArray:
+        """Label every item, as `output_dtype`; the channel axis has size 1.
+
+        Labels are the numbers of the seeds, with gaps where objects were too small, as in
+        bioimageio.core, so that test tensors made with it are reproduced number by number.
+        """
+        from bmz.process.distances import CORE, DistanceSettings, flooded_maps
+
+        at = position(self.name, "c", axes)
+        if x.shape[at] != _MAPS_OF_MICROSAM:
+            entries = ("c", x.shape[at])
+            raise NotOnePerEntry(self.name, "maps", count=_MAPS_OF_MICROSAM, entries=entries)
+        settings = DistanceSettings(
+            foreground_threshold=self.foreground_threshold,
+            centre_threshold=self.center_distance_threshold,
+            boundary_threshold=self.boundary_distance_threshold,
+            foreground_smoothing=self.foreground_smoothing,
+            distance_smoothing=self.distance_smoothing,
+            min_size=self.min_size,
+        )
+        spatial = _spatial(self.name, axes, 3 if "z" in axes else 2)
+        labels = _per_item(x, axes, spatial, lambda maps: flooded_maps(maps, settings, CORE)[0])
+        return _counted_in(self.name, labels, self.output_dtype)
+
+
+_MAPS_OF_MICROSAM = 3
+
+LABEL_STEPS: Mapping[
+    str, type[StardistPostprocessing | CellposeFlowDynamics | MicrosamWatershed]
+] = {op.name: op for op in (StardistPostprocessing, CellposeFlowDynamics, MicrosamWatershed)}
 """The steps that give labels, by their names."""
 
 
@@ -165,6 +214,19 @@ def _spatial(step: str, axes: str, count: int) -> str:
         if axis not in "bc" + spatial:
             raise AxisExtra(step, axis, axes=axes)
     return spatial
+
+
+def _counted_in(step: str, labels: LabelArray, dtype: str) -> AnyArray:
+    """Give labels as the dtype that a step declares for them.
+
+    Raises
+    ------
+    TooManyLabels
+    """
+    most = int(np.iinfo(dtype).max)
+    if (count := int(labels.max(initial=0))) > most:
+        raise TooManyLabels(step, count=count, dtype=dtype, most=most)
+    return labels.astype(dtype)
 
 
 def _labeller(
@@ -205,6 +267,7 @@ OPS: Mapping[str, Callable[..., Op]] = {
         Clip,
         EnsureDtype,
         FixedZeroMeanUnitVariance,
+        MicrosamWatershed,
         ScaleLinear,
         ScaleMeanVariance,
         ScaleRange,

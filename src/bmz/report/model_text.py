@@ -99,6 +99,11 @@ _WORDS: Mapping[str, Callable[[Kwargs], str]] = {
         f"Cellpose labels: cell probability above {k.get('cellprob_threshold')}, "
         f"flow error up to {k.get('flow_threshold')}"
     ),
+    "microsam_watershed": lambda k: (
+        f"micro-SAM labels: foreground above {k.get('foreground_threshold', 0.5)}, from where the "
+        f"distances to the centre and the edge are below {k.get('center_distance_threshold', 0.5)} "
+        f"and {k.get('boundary_distance_threshold', 0.5)}"
+    ),
     "custom": lambda k: f"runs its own code: {k.get('callable')} of {k.get('source')}",
 }
 

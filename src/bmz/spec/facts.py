@@ -407,3 +407,26 @@ def _singular(word: str) -> str:
 def has_task(task: str | None, query: str) -> bool:
     """Say whether every word of `query` stands in the task of a model."""
     return task is not None and set(tokens(query)) <= set(tokens(task))
+
+
+SEEN = "2026-05-20"
+"""The day on which the packages of the table were checked."""
+
+_MISSING = "the zoo answers 404 for a file that its description names"
+_CHANGED = "is another file than described (its sha256 differs); --allow-changed fetches it"
+
+KNOWN_DEFECTS: Mapping[str, str] = {
+    "brave-monkey": "a sample tensor has another number of axes than the description says",
+    "efficient-raccoon": f"environment.yaml {_CHANGED}",
+    "modest-spider": _MISSING,
+    "plucky-leopard": f"test-output.npy {_CHANGED}",
+    "romantic-shark": _MISSING,
+    "shy-lobster": _MISSING,
+    "talkative-mouse": _MISSING,
+}
+"""By alias."""
+
+
+def defects_of(alias: str) -> tuple[str, ...]:
+    """Return what was wrong with a model of the zoo when it was checked."""
+    return (f"{KNOWN_DEFECTS[alias]} (seen {SEEN})",) if alias in KNOWN_DEFECTS else ()

@@ -25,7 +25,7 @@ from bmz.spec.package_files import (
     PackageUnreadable,
 )
 from bmz.spec.tolerances import with_lists_of_outputs
-from bmz.spec.translate import Source, repaired, translate
+from bmz.spec.translate import Source, repaired, translate, without_later_steps
 
 if TYPE_CHECKING:
     from bioimageio.spec import InvalidDescr
@@ -269,11 +269,12 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     content, repairs = repaired(parsed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        description = _validate(manifest, with_lists_of_outputs(content), written)
+        known, later = without_later_steps(with_lists_of_outputs(content))
+        description = _validate(manifest, known, written)
     newer = (written.why_newer,) if written.newer else ()
     remarks = (*newer, *repairs, *dict.fromkeys(str(w.message) for w in caught))
     source = Source(manifest, hashlib.sha256(raw).hexdigest(), content, remarks)
-    return translate(description, source, model_id=model_id)
+    return translate(description, source, model_id=model_id, later=later)
 
 
 _OF_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)

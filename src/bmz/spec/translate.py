@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,92 @@ def repaired(content: Content) -> tuple[Content, tuple[str, ...]]:
         content, more = rule(content)
         remarks += more
     return content, remarks
+
+
+@dataclass(frozen=True)
+class LaterStep:
+    """A step that bioimageio.core knows before a released bioimageio.spec does.
+
+    Parameters
+    ----------
+    description : the class in which bioimageio.spec will have it
+    defaults : argument -> what it is where a manifest does not state it
+    """
+
+    description: str
+    defaults: Mapping[str, Any]
+
+    def stated(self, name: str, kwargs: Mapping[str, Any] | None) -> Step:
+        """Give the step with all its arguments."""
+        return Step(name, {**self.defaults, **(kwargs or {})})
+
+
+LATER_STEPS: Mapping[str, LaterStep] = {
+    "microsam_watershed": LaterStep(
+        "MicroSamWatershedDescr",
+        {
+            "center_distance_threshold": 0.5,
+            "boundary_distance_threshold": 0.5,
+            "foreground_threshold": 0.5,
+            "foreground_smoothing": 1.0,
+            "distance_smoothing": 1.6,
+            "min_size": 0,
+            "output_dtype": "uint16",
+        },
+    ),
+}
+"""By name. One that bioimageio.spec does not know yet is kept from the validator, and put back."""
+
+Later = dict[tuple[str, int], list[tuple[int, Step]]]
+"""Kind and number of a tensor -> steps with their places among all of its steps."""
+
+
+def without_later_steps(content: Content) -> tuple[Content, Later]:
+    """Take out the steps that the installed bioimageio.spec does not know yet; see `LATER_STEPS`.
+
+    Parameters
+    ----------
+    content : of a manifest of format 0.5; it is left alone
+    """
+    from bioimageio.spec.model import v0_5  # imported here, since it takes a second to import
+
+    unknown = {name for name, step in LATER_STEPS.items() if not hasattr(v0_5, step.description)}
+    result, later = dict(content), Later()
+    for kind, steps in _STEPS.items():
+        tensors = content.get(kind)
+        if not isinstance(tensors, list):
+            continue
+        result[kind] = list(tensors)
+        for number, tensor in enumerate(tensors):
+            written = tensor.get(steps) if isinstance(tensor, Mapping) else None
+            numbered = list(enumerate(written)) if isinstance(written, list) else []
+            taken = [(n, step) for n, step in numbered if _later_step(step, unknown)]
+            if not taken:
+                continue
+            kept = [step for n, step in numbered if (n, step) not in taken]
+            result[kind][number] = {**tensor, steps: kept}
+            later[kind, number] = [
+                (n, LATER_STEPS[one["id"]].stated(one["id"], one.get("kwargs"))) for n, one in taken
+            ]
+    return (result, later) if later else (content, {})
+
+
+def _later_step(step: object, unknown: set[str]) -> bool:
+    if not isinstance(step, Mapping) or step.get("id") not in unknown:
+        return False
+    return isinstance(step.get("kwargs") or {}, Mapping) and set(step) <= {"id", "kwargs"}
+
+
+def _with_later_steps(model: ModelSpec, later: Later) -> ModelSpec:
+    """Put steps back that were kept from the validator."""
+    tensors = {"inputs": list(model.inputs), "outputs": list(model.outputs)}
+    for (kind, number), taken in later.items():
+        steps = list(tensors[kind][number].steps)
+        for place, step in taken:
+            steps.insert(place, step)
+        tensors[kind][number] = replace(tensors[kind][number], steps=tuple(steps))
+    given, got = tensors.values()
+    return replace(model, inputs=tuple(given), outputs=tuple(got))
 
 
 def without_needless_axes(content: Content) -> tuple[Content, tuple[str, ...]]:
@@ -244,7 +331,11 @@ def _mappings(node: object) -> Iterator[Mapping[str, Any]]:
 
 
 def translate(
-    description: v0_5.ModelDescr, source: Source, *, model_id: str | None = None
+    description: v0_5.ModelDescr,
+    source: Source,
+    *,
+    model_id: str | None = None,
+    later: Later | None = None,
 ) -> ModelSpec:
     """Turn a validated description into a ModelSpec.
 
@@ -253,10 +344,11 @@ def translate(
     description : ``bioimageio.spec.model.v0_5.ModelDescr``, converted from 0.4 if necessary
     source : the manifest behind it
     model_id : the name by which the model was requested
+    later : steps that were kept from the validator, see `without_later_steps`
     """
     config = description.config.model_dump(mode="json", exclude_unset=True)
     documentation = description.documentation
-    return ModelSpec(
+    model = ModelSpec(
         id=model_id or str(description.id or source.manifest.parent.name),
         name=description.name,
         folder=source.manifest.parent,
@@ -277,6 +369,7 @@ def translate(
         alias=_alias(description.id, config),
         decoder_file=_decoder_file(description, source),
     )
+    return _with_later_steps(model, later or {})
 
 
 def _decoder_file(description: v0_5.ModelDescr, source: Source) -> PackagedFile | None:
@@ -405,26 +498,3 @@ def _step(step: v0_5.PreprocessingDescr | v0_5.PostprocessingDescr) -> Step:
     if step.id == "custom":
         words = {"callable": step.callable, "source": str(step.source), "kwargs": kwargs}
     return Step(str(step.id), words)
-
-
-SEEN = "2026-05-20"
-"""The day on which the packages of the table were checked."""
-
-_MISSING = "the zoo answers 404 for a file that its description names"
-_CHANGED = "is another file than described (its sha256 differs); --allow-changed fetches it"
-
-KNOWN_DEFECTS: Mapping[str, str] = {
-    "brave-monkey": "a sample tensor has another number of axes than the description says",
-    "efficient-raccoon": f"environment.yaml {_CHANGED}",
-    "modest-spider": _MISSING,
-    "plucky-leopard": f"test-output.npy {_CHANGED}",
-    "romantic-shark": _MISSING,
-    "shy-lobster": _MISSING,
-    "talkative-mouse": _MISSING,
-}
-"""By alias."""
-
-
-def defects_of(alias: str) -> tuple[str, ...]:
-    """Return what was wrong with a model of the zoo when it was checked."""
-    return (f"{KNOWN_DEFECTS[alias]} (seen {SEEN})",) if alias in KNOWN_DEFECTS else ()

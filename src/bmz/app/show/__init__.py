@@ -11,9 +11,8 @@ from bmz.plan.recipe_choice import choose_recipe
 from bmz.predict.frameworks import frameworks_here, usable_formats
 from bmz.report.model_text import code_words
 from bmz.results.models import ModelView, WeightsView
-from bmz.spec.facts import needed_packages
+from bmz.spec.facts import defects_of, needed_packages
 from bmz.spec.model import ModelSpec, Weights
-from bmz.spec.translate import defects_of
 from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings, settings_from_environment
 
