@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
 from bmz.base.arrays import AnyArray, FloatArray
-from bmz.check.kind_features import features
+from bmz.check.kind_features import LEAST_PX, features, measured_features
 from bmz.check.kind_greys import flat_features
 from bmz.check.kind_levels import (
+    SIDE_PX,
     block_means,
-    coarser_levels,
-    halved,
     plane_level,
-    plane_levels,
 )
 from bmz.check.kind_texture import _bent, correlation_with_itself, product_with_itself
+
+COLOURS = 33
+"""Features of colours, which are NaN of a grey plane."""
 
 STEPS = [(0, 1), (1, 0), (0, 4), (4, 0), (3, 3), (3, -3), (1, -2)]
 
@@ -82,18 +83,15 @@ def test_the_curvature_is_that_of_the_hessian_and_0_between_rows(plane: FloatArr
     np.testing.assert_array_equal(found[1][:, -2:], 0)
 
 
-@pytest.mark.parametrize("shape", [(100, 128), (321, 320), (330, 40), (500, 700)])
-def test_a_level_at_half_its_resolution_is_the_next_one_or_made_anew(
-    shape: tuple[int, int],
-) -> None:
-    plane = np.random.default_rng(0).random(shape, np.float32)
-    plane[:60, :50] *= 3
-    levels = list(plane_levels(plane))
+@pytest.mark.parametrize("side", [LEAST_PX, 2 * LEAST_PX - 1, 2 * LEAST_PX, 3 * SIDE_PX])
+def test_texture_is_told_of_planes_of_any_side_from_the_least(side: int) -> None:
+    plane = np.random.default_rng(0).random((LEAST_PX, side), np.float32)
 
-    for level, coarse in zip(levels, coarser_levels(levels), strict=True):
-        expected = plane_level(halved(level.image))
-        np.testing.assert_array_equal(coarse.image, expected.image)
-        np.testing.assert_array_equal(coarse.band, expected.band)
+    told = measured_features(plane)
+
+    assert told is not None
+    assert np.isfinite(told).sum() == told.size - COLOURS
+    assert measured_features(plane[:-1]) is None
 
 
 @given(plane=planes())

@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
 from bmz.base.arrays import FEW, median
-from bmz.check.kind_greys import BINS, shares_in_bins
 from bmz.check.pixel_values import (
     _brightest,
     bits,
@@ -165,18 +164,3 @@ def test_a_median_is_that_of_numpy(values: Plane) -> None:
 
 def test_there_is_no_median_of_nothing() -> None:
     assert np.isnan(median(np.zeros(0)))
-
-
-@given(
-    values=some.arrays(
-        np.float32,
-        st.integers(1, 50),
-        elements=st.floats(-0.5, 1.5, width=32)
-        | st.integers(0, BINS).map(lambda n: n / BINS)
-        | st.integers(0, BINS).map(lambda n: float(np.nextafter(np.float32(n / BINS), -1))),
-    )
-)
-def test_shares_are_counted_as_by_the_histogram_of_numpy(values: Plane) -> None:
-    counts, _ = np.histogram(values, BINS, (0, 1))
-
-    np.testing.assert_array_equal(shares_in_bins(values), counts)

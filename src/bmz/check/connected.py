@@ -38,16 +38,6 @@ class Parts:
         """Give the number of pixels of each part."""
         return _whole(np.bincount(self.part, self.lengths, minlength=self.count))
 
-    def sums(self, values: AnyArray) -> AnyArray:
-        """Add up the values of the pixels of each part, one after the other.
-
-        Parameters
-        ----------
-        values : (pixels,) of all pixels of the mask, in raster order
-        """
-        own = np.repeat(self.part, self.lengths)
-        return np.bincount(own, values, minlength=self.count)
-
     def sums_of(self, image: AnyArray) -> AnyArray:
         """Add up the pixels of an image in each part, run by run.
 
@@ -57,20 +47,12 @@ class Parts:
         """
         before = self.row * image.shape[1]
         ends = np.stack([before + self.first, before + self.stop], axis=1).ravel()
-        # what lies between two runs is added up, too; behind the last pixel nothing does
-        runs = np.add.reduceat(np.append(image.ravel(), image.dtype.type(0)), ends)[::2]
+        if ends.size == 0:
+            return np.zeros(self.count)
+        # what lies between two runs is added up, too; a run that ends with the image has no end
+        ends = ends[:-1] if ends[-1] == image.size else ends
+        runs = np.add.reduceat(image.ravel(), ends)[::2]
         return np.bincount(self.part, runs, minlength=self.count)
-
-    def boxes(self) -> tuple[Integers, Integers]:
-        """Give the height and the width of the box around each part, in px."""
-        sides = []
-        for low, high in ((self.row, self.row + 1), (self.first, self.stop)):
-            least, most = np.full(self.count, high.max(initial=0)), np.zeros(self.count, np.intp)
-            np.minimum.at(least, self.part, low)
-            np.maximum.at(most, self.part, high)
-            sides.append(most - least)
-        height, width = sides
-        return height, width
 
 
 def parts_of(mask: BoolArray) -> Parts:
@@ -143,18 +125,3 @@ def _before(counts: Indices) -> Indices:
 
 def _whole(sums: AnyArray) -> Integers:
     return sums.astype(np.intp)
-
-
-def inner(mask: BoolArray) -> BoolArray:
-    """Give the pixels whose four neighbours are in the mask, too; beyond the border all are.
-
-    Parameters
-    ----------
-    mask : (y, x)
-    """
-    kept = mask.copy()
-    kept[1:] &= mask[:-1]
-    kept[:-1] &= mask[1:]
-    kept[:, 1:] &= mask[:, :-1]
-    kept[:, :-1] &= mask[:, 1:]
-    return kept

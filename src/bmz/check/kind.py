@@ -70,7 +70,7 @@ class ImageKinds:
 def kind_of(plane: AnyArray) -> ImageKind | None:
     """Tell the kind of a plane or a colour image from its pixels.
 
-    It takes about 0.04 s of a processor for 1024 x 1024 and is the same in every run.
+    It takes about 0.03 s of a processor for 1024 x 1024 and is the same in every run.
 
     Parameters
     ----------

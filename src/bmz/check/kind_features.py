@@ -12,16 +12,8 @@ from bmz.check.kind_greys import (
     flat_features,
     grey_features,
     is_grey,
-    noise_features,
-    part_features,
 )
-from bmz.check.kind_levels import (
-    LEAST_PX,
-    PlaneLevel,
-    coarser_levels,
-    fullest_window,
-    plane_levels,
-)
+from bmz.check.kind_levels import fullest_window, halved, plane_level
 from bmz.check.kind_network import network_features
 from bmz.check.kind_texture import texture_features
 from bmz.check.pixel_values import FEW_BYTES, percentiles, sorted_finite
@@ -29,21 +21,14 @@ from bmz.check.pixel_values import FEW_BYTES, percentiles, sorted_finite
 WINDOW_PX = 1024
 """Of a larger plane the window of this side with most contrast is looked at."""
 
-PARTS_PX = 200
-"""Parts are looked at in the finest level whose longer side is at most this."""
+LEAST_PX = 12
+"""Nothing is told of a plane with a side below this."""
 
 STRETCH_PX = 60_000
 """Of more pixels than these some tell how an image is stretched."""
 
 ORDERED_PX = 40_000
 """Of more pixels than these some tell how grey levels are distributed."""
-
-FIXED = 5
-"""So many levels are described by their resolution; a missing coarse one as the last there is."""
-
-ALIGNED = (-1, 0, 1)
-"""Levels described by their place to the one with most contrast."""
-
 
 UNLIKE_WARNING = 1.0
 """From this unlikeness on two images are hardly of one kind: two in a hundred such pairs are."""
@@ -140,32 +125,23 @@ _COLOURS = len(colour_features(np.zeros((2, 2, 3))))
 
 
 def _grey_features(raw: AnyArray, stretched: Stretched) -> FloatArray:
-    image = stretched.image
-    levels = list(plane_levels(image))
-    coarser = coarser_levels(levels)
-    textures = [texture_features(*both) for both in zip(levels, coarser, strict=True)]
-    contrasts = np.array([level.deviation for level in levels])
-    peak = int(contrasts.argmax())
-    fixed = [textures[min(k, len(levels) - 1)] for k in range(FIXED)]
-    aligned = [textures[min(max(peak + k, 0), len(levels) - 1)] for k in ALIGNED]
-    steps = np.log(contrasts + 1e-4)[np.minimum(np.arange(FIXED + 1), len(levels) - 1)]
     return np.concatenate(
         [
             grey_features(_ordered(raw, stretched)),
             flat_features(raw, stretched.low, stretched.high),
-            noise_features(levels[0]),
-            part_features(_coarse(levels)),
-            [peak],
-            steps,
-            *fixed,
-            *aligned,
+            _texture(stretched.image),
         ]
     ).astype(np.float32)
 
 
-def _coarse(levels: list[PlaneLevel]) -> PlaneLevel:
-    """Choose the finest level that is small enough to look at parts."""
-    return next((level for level in levels if max(level.image.shape) <= PARTS_PX), levels[-1])
+def _texture(image: FloatArray) -> FloatArray:
+    """Describe texture at half the resolution, where most images have theirs.
+
+    At full resolution it is that of the camera; at coarser ones the network sees as much.
+    """
+    half = halved(image) if min(image.shape) >= 2 * LEAST_PX else image
+    level = plane_level(fullest_window(half))
+    return texture_features(level, plane_level(halved(level.image)))
 
 
 @dataclass(frozen=True, eq=False)

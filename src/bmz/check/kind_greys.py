@@ -1,4 +1,4 @@
-"""Features of the grey levels of a plane, its noise, flat areas and parts, and of colours."""
+"""Features of the grey levels of a plane, of its flat areas, and of colours."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import math
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, median, stable_order
-from bmz.check.connected import inner, parts_of
-from bmz.check.kind_levels import PlaneLevel
-from bmz.check.kind_texture import TINY, correlation_with_itself, moments
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.check.kind_texture import TINY, moments
 
 QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 """Shares of pixels below the grey levels that are compared."""
 
 BINS = 64
 """Bins of the histogram of grey levels."""
-
-LEAST_PART_PX = 9
-"""Smaller parts are noise, in px."""
 
 
 def grey_features(values: FloatArray) -> FloatArray:
@@ -85,102 +80,6 @@ def flat_features(raw: AnyArray, low: float, high: float) -> FloatArray:
     between = np.count_nonzero(equal) - dark - bright
     shares: FloatArray = np.array([dark, bright, between]) / ((height - 1) * (width - 1))
     return shares
-
-
-def noise_features(level: PlaneLevel) -> FloatArray:
-    """Describe what is finer than the finest band, and how it grows with brightness.
-
-    Parameters
-    ----------
-    level : the full resolution
-
-    Returns
-    -------
-    (n,) float64
-    """
-    rest = level.image - level.smooth
-    order = stable_order(level.smooth[::2, ::2].ravel())
-    sizes = np.abs(rest[::2, ::2]).ravel()[order]
-    quarter = max(1, len(sizes) // 4)
-    strengths = np.array(
-        [median(sizes[k * quarter : (k + 1) * quarter]) for k in range(4)], np.float64
-    )
-    logs = np.log(strengths + 1e-4)
-    right, down = correlation_with_itself(rest, 0, 1), correlation_with_itself(rest, 1, 0)
-    ratio = np.log((float(rest.std()) + 1e-4) / (level.deviation + 1e-4))
-    return np.array([logs.mean(), *np.diff(logs), right + down, right - down, ratio])
-
-
-def part_features(level: PlaneLevel) -> FloatArray:
-    """Describe the bright and the dark parts that Otsu's threshold (1979) makes.
-
-    Parameters
-    ----------
-    level : a coarse resolution, some 200 px a side
-
-    Returns
-    -------
-    (n,) float64: separability, share that is bright, contrast inside parts, and for bright and
-    dark parts their number, size, spread of sizes, roundness, fill of their boxes, share of the
-    largest
-    """
-    threshold, separability = _otsu(level.smooth)
-    bright: BoolArray = level.smooth > threshold
-    share = float(bright.mean())
-    sides = [level.smooth[side] for side in (bright, ~bright)]
-    spreads = [float(side.std()) if side.size else 0.0 for side in sides]
-    means = [float(side.mean()) if side.size else 0.0 for side in sides]
-    gap = means[0] - means[1] + 0.01
-    features = [separability, share, spreads[0] / gap, spreads[1] / gap]
-    return np.array([*features, *_shapes(bright), *_shapes(~bright)])
-
-
-def shares_in_bins(image: FloatArray) -> AnyArray:
-    """Count values from 0 to 1 in `BINS` bins as `numpy.histogram` does, which takes much longer.
-
-    The ends of bins are exact in float32, for their number is a power of two.
-
-    Parameters
-    ----------
-    image : float32, any shape; what lies outside, and NaN, is left out
-    """
-    inside = image[(image >= 0) & (image <= 1)]
-    places = np.minimum((inside * np.float32(BINS)).astype(np.uint8), BINS - 1)
-    return np.bincount(places, minlength=BINS)
-
-
-def _otsu(image: FloatArray) -> tuple[float, float]:
-    counts, edges = shares_in_bins(image), np.arange(BINS + 1) / BINS
-    weights = counts / max(1, counts.sum())
-    centres = (edges[1:] + edges[:-1]) / 2
-    below, moment = weights.cumsum(), (weights * centres).cumsum()
-    between = (moment[-1] * below - moment) ** 2 / (below * (1 - below) + TINY)
-    at = int(between.argmax())
-    variance = float((weights * (centres - moment[-1]) ** 2).sum()) + TINY
-    return float(edges[at + 1]), float(between[at]) / variance
-
-
-def _shapes(mask: BoolArray) -> list[float]:
-    parts = parts_of(mask)
-    areas = parts.areas()
-    kept = np.flatnonzero(areas >= LEAST_PART_PX)
-    if kept.size == 0:
-        return [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    rims = parts.sums(~inner(mask)[mask])
-    height, width = parts.boxes()
-    fills = areas[kept] / (height * width)[kept]
-    sizes = areas[kept].astype(np.float64)
-    round_ = 4 * np.pi * sizes / (rims[kept] * 1.2 + 1.0) ** 2
-    logs = np.log(sizes / mask.size)
-    return [
-        float(np.log(kept.size)),
-        median(logs),
-        float(logs.std()),
-        median(np.log(round_)),
-        float(np.average(np.log(round_), weights=sizes)),
-        median(fills),
-        float(sizes.max() / sizes.sum()),
-    ]
 
 
 HUES = 6

@@ -1,10 +1,8 @@
-"""A plane at several resolutions: what is looked at to tell its kind."""
+"""A plane at one resolution: what is looked at to tell its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import zip_longest
 
 import numpy as np
 
@@ -13,12 +11,6 @@ from bmz.base.values import dataclass
 
 SIDE_PX = 320
 """A level that is larger is looked at in the window of this side with most contrast."""
-
-LEAST_PX = 12
-"""No level is made with a side below this."""
-
-LEVELS = 6
-"""So many resolutions at most, each half the one before."""
 
 BLOCK = 16
 """Side of the blocks in which the contrast of windows is compared, in px."""
@@ -56,34 +48,6 @@ def plane_level(image: FloatArray) -> PlaneLevel:
     return PlaneLevel(image, smooth, smooth - _binomial(smooth, 2))
 
 
-def plane_levels(image: FloatArray) -> Iterator[PlaneLevel]:
-    """Yield a plane at full resolution, at half of it, and so on.
-
-    Parameters
-    ----------
-    image : (y, x) float32, about 0 to 1
-    """
-    for _ in range(LEVELS):
-        if min(image.shape) < LEAST_PX:
-            return
-        yield plane_level(fullest_window(image))
-        image = halved(image)
-
-
-def coarser_levels(levels: Sequence[PlaneLevel]) -> Iterator[PlaneLevel]:
-    """Yield each level at half its resolution: the next one, where it shows the same window.
-
-    Parameters
-    ----------
-    levels : as `plane_levels` gives them
-    """
-    for level, following in zip_longest(levels, levels[1:]):
-        half = tuple(side // 2 for side in level.image.shape)
-        # of a window the half is smaller than the next level, which has a window of its own
-        is_same = following is not None and following.image.shape == half
-        yield following if is_same else plane_level(halved(level.image))
-
-
 def halved(image: FloatArray) -> FloatArray:
     """Average 2 x 2 pixels; an odd last row or column is left out."""
     height, width = (side // 2 * 2 for side in image.shape)
@@ -103,16 +67,16 @@ def fullest_window(image: AnyArray, side: int = SIDE_PX) -> AnyArray:
     """
     if max(image.shape[:2]) <= side:
         return image
-    rows, columns = (size // BLOCK for size in image.shape[:2])
-    means = block_means(image if image.ndim == 2 else image.mean(-1), BLOCK)  # noqa: PLR2004
+    block = min(BLOCK, *image.shape[:2])  # a strip may be narrower
+    means = block_means(image if image.ndim == 2 else image.mean(-1), block)  # noqa: PLR2004
     contrast = np.abs(means - np.median(means))
-    tall, wide = (min(side // BLOCK, n) for n in (rows, columns))
+    tall, wide = (min(side // block, n) for n in means.shape)
     total = np.pad(contrast.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     inside = (
         total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
     )
     row, column = divmod(int(inside.argmax()), inside.shape[1])
-    top, left = row * BLOCK, column * BLOCK
+    top, left = row * block, column * block
     return image[top : top + min(side, image.shape[0]), left : left + min(side, image.shape[1])]
 
 

@@ -324,7 +324,7 @@ def _read(
     return array
 
 
-MEASURES = Notes.of("measures", 5, dict[int, PlaneMeasures])
+MEASURES = Notes.of("measures", 6, dict[int, PlaneMeasures])
 """Measures by channel of the model; the key is the sha256 of its manifest.
 
 The number rises when `bmz.check.kind_features.features` changes."""
