@@ -14,6 +14,7 @@ from bmz.check import blobs
 from bmz.check.blobs import (
     DIAMETER_OF_SIGMA,
     FAINT,
+    LEAST_PX,
     LEAST_SIDE,
     REACH,
     STENCIL_VARIANCE,
@@ -28,7 +29,7 @@ from bmz.check.blobs import (
     stretched,
 )
 from bmz.check.kind_levels import halved
-from bmz.check.object_size import Cut, cut_of, response_skew
+from bmz.check.object_size import Cut, cut_of, response_skew, survey
 from bmz.check.pixel_values import sorted_finite
 
 Plane = NDArray[np.float32]
@@ -77,6 +78,30 @@ def test_the_surroundings_of_every_pixel_are_those_of_the_padded_plane(plane: Pl
     found = _around(both, k, y, x)
 
     np.testing.assert_array_equal(found, windows.reshape(-1, 3, 3).transpose(1, 2, 0))
+
+
+@given(plane=planes())
+def test_small_levels_are_blurred_by_matrices_as_large_ones_by_sums(plane: Plane) -> None:
+    found = first(plane)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs, "SMALL_SIDE", 0)
+        expected = first(plane)
+
+    np.testing.assert_allclose(found.blurred, expected.blurred, atol=1e-6)
+    np.testing.assert_allclose(found.responses, expected.responses, atol=2e-5)
+
+
+@given(plane=planes())
+def test_a_level_finer_than_the_finest_tells_only_of_blobs_that_are_left_out(plane: Plane) -> None:
+    found = survey(plane)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs, "FINEST", 0)
+        whole, expected = blobs_of(first(plane)), survey(plane)
+
+    shown = blobs_of(first(plane))
+    kept = whole[whole[:, 0] >= LEAST_PX]
+    np.testing.assert_array_equal(shown[shown[:, 0] >= LEAST_PX], kept)
+    assert (found and found.peak) == (expected and expected.peak)
 
 
 @given(plane=planes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -183,6 +184,16 @@ LEVELS = 4
 LEAST_SIDE = 10
 """No octave is made of an image with a side below this, in px."""
 
+LEAST_PX = 3.5
+"""Smaller blobs are left out: the grain of noise, and kinks of an interpolation."""
+
+FINEST = 1
+"""The finest level of the first octave that is looked at: from the one before it only blobs below
+`LEAST_PX` could be told. Of the others it is 0."""
+
+SMALL_SIDE = 96
+"""Levels of up to this side are blurred by products of matrices, which takes fewer calls."""
+
 MOST_SIDE = 768
 """Of a larger image an octave looks at the window of this side with most in it."""
 
@@ -220,6 +231,7 @@ class Octave:
     Parameters
     ----------
     pixel : width of a pixel of this octave in px of the plane
+    finest : number of its first level; see `FINEST`
     sigmas : (k,) blur of each level, in px of the plane
     blurred : (k, y, x) float32
     responses : (k, y, x) float32, as in `Level`
@@ -227,13 +239,15 @@ class Octave:
     """
 
     pixel: float
+    finest: int
     sigmas: FloatArray
     blurred: FloatArray
     responses: FloatArray
     weight: float
 
-    def level(self, k: int) -> Level:
-        """Give one of its levels, counted from the finest."""
+    def level(self, number: int) -> Level:
+        """Give one of its levels by its place in `STEPS`."""
+        k = number - self.finest
         return Level(self.pixel, float(self.sigmas[k]), self.responses[k])
 
 
@@ -286,16 +300,17 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
     ----------
     plane : (y, x) float32
     """
-    image, blur, pixel = plane, CAMERA_BLUR, 1.0
+    image, blur, pixel, finest = plane, CAMERA_BLUR, 1.0, FINEST
     while min(image.shape) >= LEAST_SIDE:
         window, weight = _window(image)
-        blurs, sigmas = _blurs(window, blur, STEPS), _sigmas(blur)
-        yield Octave(pixel, sigmas * pixel, blurs, _responses(blurs, sigmas), weight)
+        blurs, sigmas = _blurs(window, blur, STEPS), _sigmas(blur)[finest:]
+        shown = blurs[finest:]
+        yield Octave(pixel, finest, sigmas * pixel, shown, _responses(shown, sigmas), weight)
         if window.shape == image.shape:
             image, blur = np.ascontiguousarray(blurs[LEVELS][::2, ::2]), float(STEPS[LEVELS]) / 2
         else:
             image, blur = halved(image), max(CAMERA_BLUR, float(np.sqrt(blur**2 + 0.25)) / 2)
-        pixel *= 2
+        pixel, finest = 2 * pixel, 0
 
 
 def levels_of_enlarged(plane: FloatArray, numbers: Sequence[int], pixel: float) -> Iterator[Level]:
@@ -315,6 +330,11 @@ def levels_of_enlarged(plane: FloatArray, numbers: Sequence[int], pixel: float) 
 
 
 def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> FloatArray:
+    if max(image.shape) <= SMALL_SIDE:
+        down, right = (_blurring(side, blur, len(steps)) for side in image.shape)
+        tall = (down.reshape(-1, len(image)) @ image).reshape(len(steps), *image.shape)
+        small: FloatArray = tall @ right.transpose(0, 2, 1)
+        return small
     images = np.empty((len(steps), *image.shape), np.float32)
     for step, out in zip(map(float, steps), images, strict=True):
         if step > blur:
@@ -324,6 +344,19 @@ def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> FloatArray:
             out[...] = image
         image = out
     return images
+
+
+@lru_cache(maxsize=16)  # images of a run are of few sizes
+def _blurring(side: int, blur: float, count: int) -> FloatArray:
+    """Give the (count, side, side) products by which the first steps blur along one axis."""
+    parts: list[FloatArray] = [np.eye(side)]
+    for step in map(float, STEPS[:count]):
+        parts.append(parts[-1])
+        if step > blur:
+            weights, blur = gaussian(float(np.sqrt(step**2 - blur**2))), step
+            reach = len(weights) - 1
+            parts[-1] = _weighted(_rows(parts[-1], -reach, side + reach), weights)
+    return np.asarray(parts[1:], np.float32)
 
 
 def _sigmas(blur: float) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
 from bmz.check.blobs import (
+    LEAST_PX,
     LEAST_SIDE,
     Level,
     blobs_of,
@@ -37,9 +38,6 @@ CUT_LEVELS = (1, 3)
 
 BIN = 0.05
 """Width of a bin of the size spectrum, in octaves."""
-
-LEAST_PX = 3.5
-"""Smaller blobs are left out: the grain of noise, and kinks of an interpolation."""
 
 SIZES = np.arange(0.5, 9.5, BIN)
 """Bins of the size spectrum: log2 of the diameter in px."""
@@ -171,12 +169,14 @@ def response_skew(level: Level, least_samples: int = 100) -> float | None:
     """
     response = level.response
     samples = response.size * (level.pixel / (2 * level.sigma)) ** 2
+    if samples < least_samples:
+        return None
     squares = response * response
-    square = float(np.mean(squares, dtype=np.float64))
-    if samples < least_samples or square <= FAINT**2:
+    square = float(squares.mean())  # NumPy adds up in pairs
+    if square <= FAINT**2:
         return None
     squares *= response
-    cube = float(np.mean(squares, dtype=np.float64))
+    cube = float(squares.mean())
     return cube / float(square**1.5)
 
 
@@ -304,16 +304,16 @@ def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
     image = stretched(plane, order) if min(plane.shape) >= LEAST_SIDE else None
     if image is None:
         return None
-    blobs, levels = list[FloatArray](), list[Level]()
+    blobs, levels, skews = list[FloatArray](), list[Level](), list[tuple[float, float]]()
     for octave in octaves(image):
         blobs.append(blobs_of(octave))
-        levels += map(octave.level, CUT_LEVELS)
+        for level in map(octave.level, CUT_LEVELS):
+            levels.append(level)
+            # now, for it is still in the cache
+            skew = response_skew(level)
+            skews += [] if skew is None else [(level.sigma, skew)]
     peak = blob_peak(blobs)
-    if peak is None:
-        return None
-    skews = [(level.sigma, response_skew(level)) for level in levels]
-    known_skews = tuple((sigma, skew) for sigma, skew in skews if skew is not None)
-    return Survey(image, peak, tuple(levels), known_skews)
+    return None if peak is None else Survey(image, peak, tuple(levels), tuple(skews))
 
 
 def _middle(image: FloatArray) -> FloatArray:
