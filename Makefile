@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
-	pictures format constraints constraints-lowest conda workflows dist sbom audit ages ages-update clean
+	pictures first-hour format constraints constraints-lowest conda workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -62,6 +62,10 @@ reference: $(VENV)/.test
 pictures: $(VENV)/.test
 	BMZ_PICTURES=1 $(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m docs.pictures
+
+# Type what the page of the first hour shows, and write it again, with its times and pictures.
+first-hour: $(VENV)/.test
+	$(BIN)/python -m docs.first_hour ../shared
 
 # Format the code.
 format: $(VENV)/.test

@@ -1,24 +1,97 @@
-"""Pictures of the docs show what the code makes today."""
+"""The pictures of the pages show what the code makes today, and each how-to page has one."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from docs.pictures import PICTURES
-
-from bmz.image.pictures import png_pixels
+import tifffile
 
 pytest.importorskip("onnxruntime")
+pytest.importorskip("matplotlib")  # of whose fonts captions are made
 
-MOST_DIFFERENT = 0.01
+from docs import first_hour
+from docs.panels import read_small, write_small
+from docs.pictures import DOCS, PICTURES
+from PIL import Image
+
+MOST_DIFFERENT = 0.02
 """Of the values; another processor may move an outline by a pixel."""
 
+MOST_BYTES = 160_000
+QUICK = ("first-look", "how-to/adopt", "how-to/describe", "how-to/fiji-and-qupath", "how-to/shell")
+"""Pictures for which the model runs once, or not at all."""
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
-def test_a_picture_is_that_of_the_code(path: Path) -> None:
-    kept, made = png_pixels(path), PICTURES[path]()
 
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PICTURES]
+)
+def test_a_picture_is_that_of_the_code(name: str, tmp_path: Path) -> None:
+    write_small(tmp_path / "made.png", PICTURES[name]())
+
+    kept, made = read_small(DOCS / f"{name}.png"), read_small(tmp_path / "made.png")
     assert kept.shape == made.shape
-    assert np.mean(kept != made) <= MOST_DIFFERENT
+    assert np.mean(np.abs(kept.astype(int) - made) > 16) <= MOST_DIFFERENT
+
+
+@pytest.mark.parametrize(
+    "page", sorted((DOCS / "how-to").glob("*.md")), ids=lambda page: str(page.stem)
+)
+def test_a_how_to_page_has_a_picture_that_is_there_is_small_and_is_told_in_words(
+    page: Path,
+) -> None:
+    pictures = re.findall(r"!\[(.*?)\]\((.+?\.png)\)", page.read_text(encoding="utf-8"))
+
+    assert pictures
+    for words, name in pictures:
+        with Image.open(page.parent / name) as image:
+            assert image.mode == "P"
+        assert (page.parent / name).stat().st_size <= MOST_BYTES
+        assert len(words.split()) > 4
+
+
+def test_the_page_of_the_first_hour_shows_the_commands_of_its_script_with_times() -> None:
+    page = first_hour.PAGE.read_text(encoding="utf-8")
+    steps = [step for task in first_hour.TASKS for step in task.steps]
+
+    assert re.findall(r"(?m)^\$ (.+)$", page) == [step.command for step in steps]
+    assert all(f"{step.words}\n" in page for step in steps)
+    assert len(re.findall(r"(?m)^\*\d+\.\d s(, exit status 1)?\*$", page)) == len(steps)
+    for task in first_hour.TASKS:
+        assert (first_hour.PAGE.parent / f"first-hour-{task.name}.png").is_file()
+
+
+@pytest.mark.parametrize("path", first_hour.FIT_PAGES, ids=lambda path: str(path.name))
+def test_the_first_pages_open_with_the_picture_and_the_table_of_fit(path: Path) -> None:
+    opening = path.read_text(encoding="utf-8").split("\n## ")[0]
+
+    assert "first-look.png" in opening
+    assert f"$ {first_hour.FIT_COMMAND}" in opening
+    assert re.search(r"(?m)^1  starter/nuclei ", opening)
+
+
+def test_the_images_of_the_first_hour_are_made_of_those_of_the_bowl(
+    shared: Path, tmp_path: Path
+) -> None:
+    first_hour.write_images(shared, tmp_path)
+
+    assert tifffile.imread(tmp_path / "cells.tif").shape == (2, 256, 256)
+    assert {path.name for path in (tmp_path / "truth").iterdir()} == {"a.tif", "b.tif", "c.tif"}
+
+
+@pytest.mark.slow
+def test_the_first_hour_gives_the_same_answers_again(shared: Path, tmp_path: Path) -> None:
+    answers, fitted = first_hour.run_all(shared, tmp_path)
+    page = first_hour.PAGE.read_text(encoding="utf-8")
+
+    lines = [
+        line for task in first_hour.TASKS for told in answers[task.name] for line in told.lines
+    ]
+    timed = re.compile(r"\d+\.\d\d s\b")
+    kept = {" ".join(timed.sub("", line).split()) for line in page.splitlines()}
+    changed = [line for line in lines if " ".join(timed.sub("", line).split()) not in kept]
+    assert changed == []
+    readme = first_hour.FIT_PAGES[0].read_text(encoding="utf-8")
+    assert first_hour.with_fit(readme, fitted) == readme
