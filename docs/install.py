@@ -6,6 +6,7 @@ the day of the release. What is needed comes from pyproject.toml.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -50,6 +51,28 @@ PLACES: Mapping[str, str] = {
 }
 """The kind of the line of each file that says how bmz is installed first."""
 
+TABLE_PAGES = ("README.md", "docs/index.md")
+"""Files that say which extra runs how many models of the zoo."""
+
+TABLE_MARK = "<!-- zoo: docs/install.py, of ../shared/zoo -->"
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "onnx": ("onnx",),
+    "torch": ("torchscript", "pytorch_state_dict"),
+    "tensorflow": ("tensorflow_saved_model_bundle", "keras_hdf5", "keras_v3"),
+    "keras": ("keras_hdf5", "keras_v3", "torchscript", "pytorch_state_dict"),
+    "openvino": ("onnx", "torchscript", "tensorflow_saved_model_bundle"),
+    "onnx,torch": ("onnx", "torchscript", "pytorch_state_dict"),
+    "onnx,torch,tensorflow": (
+        "onnx", "torchscript", "pytorch_state_dict", "tensorflow_saved_model_bundle",
+        "keras_hdf5", "keras_v3",
+    ),
+}  # fmt: skip
+"""Extras -> formats of weights that run with them; a test compares them with `bmz.predict`."""
+
+WITH_CODE = "pytorch_state_dict"
+"""The format whose network is code in the package, in nearly all models."""
+
 RECIPE = "share/conda/recipe.yaml"
 NAMES_OF_CONDA = {"typing-extensions": "typing_extensions"}
 
@@ -80,6 +103,39 @@ def _line(match: re.Match[str], kind: str, source: str) -> str:
     return LINES[source][kind].format(extras=match["extras"])
 
 
+def zoo_table(zoo: Path) -> str:
+    """Count the live models of the zoo that have weights for each choice of extras.
+
+    Parameters
+    ----------
+    zoo : folder with ``manifest.json`` (the formats of each model) and ``seg_models.json``
+    """
+    listed = json.loads((zoo / "manifest.json").read_text(encoding="utf-8"))
+    entries = [entry for entry in listed["entries"] if entry["group"].startswith("live")]
+    live = {entry["alias"]: set(entry["weights"] or ()) for entry in entries}
+    segmenting = json.loads((zoo / "seg_models.json").read_text(encoding="utf-8"))
+    masks = {model["alias"] for model in segmenting}
+    day = listed["index_timestamp"][:10]
+    counts = f"has weights to run of {len(live)} models | of {len(masks)} that segment"
+    lines = [f"| extras | {counts} | without code of their own |", "|---|---|---|---|"]
+    for extras, formats in EXTRAS.items():
+        run = {alias for alias, shipped in live.items() if shipped & set(formats)}
+        plain = {a for a in run if live[a] & (set(formats) - {WITH_CODE})}
+        lines.append(f"| `{extras}` | {len(run)} | {len(run & masks)} | {len(plain)} |")
+    counted = f"Counted from the manifests of {day}. Code of their own needs `--trust`, and "
+    counted += "in some models further packages, which `bmz show` names."
+    return "\n".join([*lines, "", counted])
+
+
+def with_table(text: str, zoo: Path) -> str:
+    """Put the table between its marks; without the manifests it stays as it is."""
+    if not (zoo / "manifest.json").is_file():
+        return text
+    pattern = re.compile(f"{re.escape(TABLE_MARK)}\n.*?{re.escape(TABLE_MARK)}", re.DOTALL)
+    table = zoo_table(zoo)
+    return pattern.sub(lambda _: f"{TABLE_MARK}\n{table}\n{TABLE_MARK}", text)
+
+
 def with_requirements(recipe: str, needed: list[str]) -> str:
     """Write the requirements of the package into the recipe of conda, in the words of conda."""
     head, _, rest = recipe.partition("  run:\n")
@@ -102,6 +158,8 @@ def written(root: Path = ROOT, source: str = SOURCE) -> dict[Path, str]:
         root / name: with_lines((root / name).read_text(encoding="utf-8"), kind, source)
         for name, kind in PLACES.items()
     }
+    for name in TABLE_PAGES:
+        pages[root / name] = with_table(pages[root / name], root.parent / "shared" / "zoo")
     recipe = (root / RECIPE).read_text(encoding="utf-8")
     return {**pages, root / RECIPE: with_requirements(recipe, project["dependencies"])}
 

@@ -8,7 +8,14 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from bmz.base import computer
+from bmz.cli.main import status_of
+from bmz.predict import frameworks
+from bmz.predict.frameworks import FRAMEWORKS, OTHER_FRAMEWORKS
+from bmz.testing.package import description, write_package
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +82,52 @@ def test_lines_are_found_by_their_form(
     told = install.with_lines(text, kind).replace(install.REPOSITORY, "https://x/y")
 
     assert told == line
+
+
+def test_the_table_of_extras_knows_the_formats_that_frameworks_run(install: ModuleType) -> None:
+    other = {name for names in OTHER_FRAMEWORKS.values() for name in names}
+    for extras, formats in install.EXTRAS.items():
+        brought = set(extras.split(","))
+        by_framework = {
+            name
+            for name, entry in FRAMEWORKS.items()
+            for extra in brought
+            if f"bmz[{extra}]" in entry.install or (extra == "keras" and entry.module == "torch")
+        }
+        by_others = {n for n, names in OTHER_FRAMEWORKS.items() if set(names) & brought & other}
+        keras = {"keras_hdf5", "keras_v3"} if "tensorflow" in brought else set()
+
+        assert set(formats) == by_framework | by_others | keras
+
+
+def test_the_table_of_extras_is_counted_from_the_manifests(
+    install: ModuleType, shared: Path
+) -> None:
+    table = install.zoo_table(shared / "zoo")
+
+    for name in install.TABLE_PAGES:
+        assert table in (ROOT / name).read_text(encoding="utf-8"), "make reference writes it again"
+    # what a person counts by hand: six models have ONNX, of which two segment
+    assert "| `onnx` | 6 | 2 | 6 |" in table
+
+
+def test_a_hint_names_the_line_for_the_environment_that_bmz_runs_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    write_package(tmp_path / "net", description(halo=4))
+    np.save(tmp_path / "a.npy", np.zeros((64, 64), np.float32))
+    monkeypatch.setattr(frameworks, "find_spec", lambda _name: None)
+    words = ["run", str(tmp_path / "net"), str(tmp_path / "a.npy"), "-o", str(tmp_path / "out")]
+
+    assert status_of([*words, "--axes", "yx"]) == 3
+    plain = capsys.readouterr().err
+    monkeypatch.setattr(computer, "PREFIX", "/home/a/.local/share/pipx/venvs/bmz")
+    assert status_of([*words, "--axes", "yx"]) == 3
+    by_pipx = capsys.readouterr().err
+
+    assert "hint: pip install 'bmz[onnx]'" in plain
+    assert "hint: pipx runpip bmz install 'bmz[onnx]'" in by_pipx
 
 
 def test_the_recipe_of_conda_renders_to_what_the_package_asks_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,40 @@ NOTED_LIBRARIES = (
     "torch",
 )
 """The libraries that shape a result."""
+
+PREFIX = sys.prefix
+"""The folder of the environment that bmz runs in."""
+
+_PIP = re.compile(r"\bpip (install|uninstall)\b")
+
+
+def for_this_environment(hint: str, prefix: str = "") -> str:
+    """Give a line with ``pip`` as it must be typed for the environment that bmz runs in.
+
+    Programs that ``uv tool`` and ``pipx`` installed have environments of their own, which a plain
+    ``pip`` does not reach.
+
+    Parameters
+    ----------
+    hint : may hold such a line
+    prefix : the folder of the environment; empty for that of this program
+
+    Examples
+    --------
+    >>> for_this_environment("pip install 'bmz[torch]'", "/home/a/.local/pipx/venvs/bmz")
+    "pipx runpip bmz install 'bmz[torch]'"
+    >>> for_this_environment("pip install 'bmz[torch]'", "/home/a/.local/share/uv/tools/bmz")
+    "uv pip install --python /home/a/.local/share/uv/tools/bmz 'bmz[torch]'"
+    >>> for_this_environment("pip install 'bmz[torch]'", "/home/a/venv")
+    "pip install 'bmz[torch]'"
+    """
+    prefix = prefix or PREFIX
+    parts = Path(prefix).parts[-3:]
+    if parts[:2] == ("pipx", "venvs"):
+        return _PIP.sub(rf"pipx runpip {parts[2]} \1", hint)
+    if parts[:2] == ("uv", "tools"):
+        return _PIP.sub(rf"uv pip \1 --python {prefix}", hint)
+    return hint
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import click
 
-from bmz.base.computer import version
+from bmz.base.computer import for_this_environment, version
 from bmz.base.errors import BmzError
 from bmz.base.files import FolderNotWritable, disk_faults_told
 from bmz.base.progress import printable
@@ -333,7 +333,8 @@ def say_error(error: BmzError) -> None:
     told = printable(with_given_names(str(error)))
     click.echo(click.style("error", fg="red", bold=True) + f": {told}", err=True)
     if error.hint:
-        click.echo(f"  hint: {printable(with_given_names(error.hint))}", err=True)
+        hint = for_this_environment(error.hint)
+        click.echo(f"  hint: {printable(with_given_names(hint))}", err=True)
 
 
 def say_memory() -> None:

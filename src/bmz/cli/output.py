@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bmz.base.computer import for_this_environment
 from bmz.base.progress import Event, Listener, Note, Progress, Stage, printable
 from bmz.cli.columns import terminal_room, wrapped_line
 from bmz.image.given_names import with_given_names
@@ -202,7 +203,8 @@ class _Telling:
 def _print_line(kind: str, text: str, inward: str = "", *, on_stderr: bool = True) -> None:
     start = {"answer": "", "hint": f"{inward}  hint: "}.get(kind, f"{inward}{kind}: ")
     room = terminal_room(sys.stderr if on_stderr else sys.stdout)
-    told = start + printable(with_given_names(text))
+    words = for_this_environment(text) if kind == "hint" else text
+    told = start + printable(with_given_names(words))
     line = wrapped_line(told, room, command=kind == "hint")
     if kind in _COLOURS:
         painted = click.style(kind, fg=_COLOURS[kind], bold=True)

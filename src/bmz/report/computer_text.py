@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bmz.base.computer import for_this_environment
 from bmz.report.text import Line, Row, document_text, failure_of
 from bmz.results.models import DoctorView, FetchFailure, FetchSummary, FormatView, ModelFetch
 from bmz.zoo.cache import CachedPackage, CarriedPackages, FileState, RemovedPackages
@@ -233,7 +234,10 @@ def doctor_rows(view: DoctorView) -> list[Row]:
 
 def _format_rows(entry: FormatView) -> list[Row]:
     if entry.version is None:
-        return [(entry.format, f"no {entry.framework}"), ("", f"to run it: {entry.install}")]
+        return [
+            (entry.format, f"no {entry.framework}"),
+            ("", f"to run it: {for_this_environment(entry.install)}"),
+        ]
     if entry.trouble:
         return [(entry.format, entry.trouble)]
     return [(entry.format, f"{entry.framework} {entry.version} on {', '.join(entry.devices)}")]
@@ -242,7 +246,10 @@ def _format_rows(entry: FormatView) -> list[Row]:
 def _other_rows(entry: FormatView) -> list[Row]:
     """Say it of a framework without which the format runs as well."""
     if entry.version is None:
-        return [("", f"no {entry.framework}, which may be faster on a CPU:"), ("", entry.install)]
+        return [
+            ("", f"no {entry.framework}, which may be faster on a CPU:"),
+            ("", for_this_environment(entry.install)),
+        ]
     return [("", words) for _, words in _format_rows(entry)]
 
 
