@@ -166,6 +166,16 @@ def fiji_and_qupath() -> Picture:
     )
 
 
+def mcp() -> Picture:
+    """Draw what an MCP client asks, and what comes back."""
+    return boxes(
+        [("your client", "an editor or a chat,\non your computer"),
+         ("bmz mcp", "search, show, check,\nfit, run, score"),
+         ("your folders", "images are read,\nmasks are written;\nnothing else")],
+        ["tools, over\nstdin and stdout", "only what\n--folder names"],
+    )  # fmt: skip
+
+
 def nothing_fits() -> Picture:
     """Show dark objects on a bright ground, without and with --invert."""
     dark = 255 - _pixels()
@@ -272,6 +282,7 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "how-to/cluster": cluster,
     "how-to/describe": describe,
     "how-to/fiji-and-qupath": fiji_and_qupath,
+    "how-to/mcp": mcp,
     "how-to/nothing-fits": nothing_fits,
     "how-to/numbers": numbers,
     "how-to/offline": offline,
