@@ -15,6 +15,7 @@ import bmz
 from bmz.cli.main import status_of
 from bmz.engine.description import _written
 from bmz.results.packages import Proposal
+from bmz.spec.manifest import write_manifest
 from bmz.testing.package import Description, description, sha256_of, write_package
 
 pytest.importorskip("onnx")
@@ -152,4 +153,91 @@ def test_real_packages_get_more_and_stay_valid(name: str, shared: Path, tmp_path
     assert status_of(["describe", str(shared / "models" / name), "-o", str(new)]) == 0
 
     assert "made_for" in bmz.load(new).spec.ours
+    assert status_of(["test", str(new)]) == 0
+
+
+def without_tests(folder: Path, *kinds: str) -> Path:
+    """Take the test tensors of inputs, or of outputs, out of a package of nine discs."""
+    bare(folder)
+    content = described(folder)
+    for kind in kinds:
+        for tensor in content[kind]:
+            (folder / tensor.pop("test_tensor")["source"]).unlink()
+    write_manifest(folder, content)
+    return folder
+
+
+@pytest.mark.parametrize("kinds", [("inputs", "outputs"), ("outputs",)])
+def test_test_tensors_that_are_lacking_are_made_and_reproduced(
+    kinds: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = without_tests(tmp_path / "net", *kinds), tmp_path / "better"
+
+    status = status_of(["describe", str(old), "-o", str(new), "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    content = described(new)
+    places = [p["where"] for p in document["proposals"]]
+    drawn = "inputs" in kinds
+    assert (status, document["refused"]) == (0, [])
+    assert ("image: test tensor" in places) is drawn
+    assert "map: test tensor" in places
+    assert np.load(new / content["outputs"][0]["test_tensor"]["source"]).max() == 1
+    assert status_of(["test", str(new)]) == 0
+    assert content["config"]["bmz"]["object_diameter_px"] == pytest.approx(
+        16 if drawn else 12, abs=1.5
+    )
+
+
+def test_a_package_whose_weights_do_not_run_gets_no_test_tensors_and_is_told_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = without_tests(tmp_path / "net", "outputs")
+    (old / described(old)["weights"]["onnx"]["source"]).write_bytes(b"no network")
+
+    status = status_of(["describe", str(old), "-o", str(tmp_path / "better"), "--json"])
+
+    (refused,) = json.loads(capsys.readouterr().out)["refused"]
+    assert status == 0
+    assert refused["where"] == "test tensors"
+    assert "no weights of" in refused["why"]
+
+
+def test_a_package_of_format_04_is_brought_to_the_newest_and_passes_its_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = bare(tmp_path / "net"), tmp_path / "better"
+    source = described(old)
+    tensors = {kind: source[kind][0]["test_tensor"]["source"] for kind in ("inputs", "outputs")}
+    shape = list(np.load(old / tensors["inputs"]).shape)
+    tensor = {"axes": "bcyx", "data_type": "float32", "data_range": [0.0, 1.0]}
+    write_manifest(
+        old,
+        {
+            "format_version": "0.4.10", "type": "model", "name": "nine discs", "description": "discs",
+            "authors": [{"name": "A. B."}], "cite": [{"text": "A. B.", "doi": "10.1000/x"}],
+            "license": "MIT", "documentation": source["documentation"],
+            "tags": source["tags"], "timestamp": "2022-01-01T00:00:00",
+            "inputs": [tensor | {"name": "image", "shape": shape}],
+            "outputs": [tensor | {
+                "name": "probability", "shape": shape,
+                "postprocessing": [{"name": "binarize", "kwargs": {"threshold": 0.5}}],
+            }],
+            "test_inputs": [tensors["inputs"]], "test_outputs": [tensors["outputs"]],
+            "weights": {"onnx": {
+                "source": source["weights"]["onnx"]["source"], "opset_version": 15,
+            }},
+        },
+    )  # fmt: skip
+
+    status = status_of(["describe", str(old), "-o", str(new), "--json"])
+
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    proposals = json.loads(told.out)["proposals"]
+    assert (status, proposals[0]["where"]) == (0, "format_version")
+    assert "converted from 0.4.10" in proposals[0]["why"]
+    assert described(new)["format_version"].startswith("0.5")
+    assert described(old)["format_version"] == "0.4.10"
+    assert described(new)["config"]["bmz"]["object_diameter_px"] == pytest.approx(12, abs=1)
     assert status_of(["test", str(new)]) == 0

@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bmz.base.errors import AnswerIsNo, BmzError, CouldNotTell, WrongUsage
+import numpy as np
+
+from bmz.base.errors import AnswerIsNo, BmzError, WrongUsage
 from bmz.base.files import unfinished, writable_folder, write_whole_text
 from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
 from bmz.engine.load import fetch_model, find_model
+from bmz.engine.made_tests import NothingRan, lacks_tests, made_tests, tensor_files
 from bmz.engine.model_trial import ModelTrial
 from bmz.engine.test_tensors import as_maps, read_test_tensors, sample_measures
 from bmz.plan.geometry import axis_rules, output_rules
@@ -25,9 +28,16 @@ from bmz.results.models import ModelTestResult, ObjectSizes
 from bmz.results.packages import DescribedPackage, Proposal
 from bmz.spec.facts import facts_of, known_diameter_px, known_pixel_size, model_pixel_um
 from bmz.spec.made_for import made_for
-from bmz.spec.manifest import Content, DescriptionRefused, refuse_invalid, write_manifest
+from bmz.spec.manifest import (
+    Content,
+    DescriptionRefused,
+    current_content,
+    file_entry,
+    newest_content,
+    refuse_invalid,
+    write_manifest,
+)
 from bmz.spec.model import ModelSpec
-from bmz.spec.read import content_of
 from bmz.zoo.settings import ZooSettings
 
 BY_FAMILY: Mapping[str, str] = {
@@ -38,6 +48,10 @@ BY_FAMILY: Mapping[str, str] = {
 """Family that pixels show -> the term for it in ``made_for``, where there is one as wide."""
 
 
+NEWEST = "0.5"
+"""How the format begins to which entries are added."""
+
+
 class NothingLacks(AnswerIsNo):
     """Nothing was found that the description lacks."""
 
@@ -46,18 +60,6 @@ class NothingLacks(AnswerIsNo):
             f"nothing was found that the description of '{model}' lacks",
             hint="'bmz card MODEL' tells what is measured of it; --pixel-size states a pixel size",
             code="describe.nothing",
-        )
-
-
-class DescriptionOld(CouldNotTell):
-    """A description of format 0.4, whose entries lie elsewhere."""
-
-    def __init__(self, model: ModelSpec) -> None:
-        super().__init__(
-            f"the description of '{model.id}' has format {model.format_version}, and entries are "
-            "added to format 0.5",
-            hint="bring it to the newest format: bioimageio update-format PACKAGE",
-            code="describe.format",
         )
 
 
@@ -96,12 +98,10 @@ def described(
     Raises
     ------
     NothingLacks, DescribedExists
-    DescriptionOld, BmzError
-        It has format 0.4; the package is not there, or not valid.
+    BmzError
+        The package is not there, or not valid, also not in the newest format.
     """
     package, model = find_model(request.package, settings, listener=listener)
-    if not model.format_version.startswith("0.5"):
-        raise DescriptionOld(model)
     if package.remote is not None:
         fetch_model(request.package, None, settings, listener)
     folder = request.folder or Path(f"{model.id.replace('/', '-')}-described")
@@ -109,15 +109,80 @@ def described(
     for place in (folder, text):
         if place.exists():
             raise DescribedExists(place)
-    trial = ModelTrial(package, model, settings, listener=listener)
-    found = _Findings.of(trial)
-    proposals = tuple(_proposals(found, request))
-    if not proposals:
-        raise NothingLacks(request.package)
     writable_folder(folder.parent)
-    kept, refused = _written(package.manifest, folder, proposals)
+    draft = folder.parent / f"{unfinished('writing')}{os.urandom(8).hex()}"
+    try:
+        base = _Base.of(package.manifest, model, draft)
+        base = base.with_tests(settings, listener)
+        opened = find_model(str(base.manifest.parent.resolve()), settings, listener=listener)
+        own = opened if base.entries else (package, model)
+        found = _Findings.of(ModelTrial(*own, settings, listener=listener))
+        proposals = tuple(_proposals(found, request))
+        if not (proposals or base.entries):
+            raise NothingLacks(request.package)
+        kept, refused = _written(base.manifest, folder, proposals)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    kept, refused = (*base.entries, *kept), (*base.refused, *refused)
     write_whole_text(text, pull_request(model, kept))
     return DescribedPackage(request.package, folder, text, kept, refused)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The package to which entries are added: as it is, or what it must be before.
+
+    Parameters
+    ----------
+    manifest : of the package itself, or of a copy in `draft`
+    draft : a folder for that copy
+    entries : what the copy has beyond the package
+    refused : what it cannot have, and why
+    """
+
+    manifest: Path
+    draft: Path
+    entries: tuple[Proposal, ...] = ()
+    refused: tuple[Proposal, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Path, model: ModelSpec, draft: Path) -> _Base:
+        """Bring the description to the newest format where it has an older one."""
+        if model.format_version.startswith(NEWEST):
+            return cls(manifest, draft)
+        content = newest_content(manifest)
+        why = f"converted from {model.format_version} by bioimageio.spec"
+        entry = Proposal("format_version", content["format_version"], why)
+        return cls(manifest, draft).copied(content, entry)
+
+    def with_tests(self, settings: ZooSettings, listener: Listener) -> _Base:
+        """Make the test tensors that are lacking; what cannot be run has none."""
+        package, model = find_model(str(self.manifest.parent.resolve()), settings)
+        if not lacks_tests(model):
+            return self
+        try:
+            made = made_tests(ModelTrial(package, model, settings, listener=listener))
+        except NothingRan as why:
+            return replace(self, refused=(Proposal("test tensors", "none", why.message),))
+        base = self.copied(current_content(self.manifest))
+        content, entries = current_content(base.manifest), base.entries
+        for tensor, file in tensor_files(made):
+            np.save(base.draft / file, made.arrays[tensor])
+            entry = file_entry(base.draft / file)
+            every = (*content["inputs"], *content["outputs"])
+            next(t for t in every if t["id"] == tensor)["test_tensor"] = entry
+            entries += (Proposal(f"{tensor}: test tensor", file, made.why[tensor]),)
+        refuse_invalid(write_manifest(base.draft, content))
+        return replace(base, entries=entries)
+
+    def copied(self, content: Content, *entries: Proposal) -> _Base:
+        """Copy the files, unless this is the copy, and write a description with more entries."""
+        if self.manifest.parent != self.draft:
+            hidden = shutil.ignore_patterns(".*")
+            shutil.copytree(self.manifest.parent, self.draft, ignore=hidden)
+            (self.draft / self.manifest.name).unlink()
+        manifest = write_manifest(self.draft, content)
+        return replace(self, manifest=manifest, entries=(*self.entries, *entries))
 
 
 @dataclass(frozen=True)
@@ -294,13 +359,6 @@ def _with_all(manifest: Path, proposals: tuple[Proposal, ...]) -> Content:
     return content
 
 
-def current_content(manifest: Path) -> Content:
-    """Read a description as plain values of the newest format."""
-    text = content_of(manifest.read_text(encoding="utf-8"))
-    content: Content = dict(text) if isinstance(text, Mapping) else {}
-    return content
-
-
 def _of_config(content: Content, proposal: Proposal) -> None:
     ours = content.setdefault("config", {}).setdefault("bmz", {})
     ours[proposal.where.rpartition(".")[2]] = proposal.value
@@ -348,7 +406,7 @@ def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:
     return (
         f"# State what {model.name} is made for\n\n"
         "Users cannot tell whether a model fits their image while its description does not say "
-        "it. These entries are added; weights and test tensors are unchanged.\n\n"
+        "it. These entries are added; weights and what is not named here are unchanged.\n\n"
         f"| entry | value | how it is known |\n|---|---|---|\n{rows}\n\n"
         f"Measured by `bmz describe` on the package with sha256 `{model.sha256}`.\n"
     )

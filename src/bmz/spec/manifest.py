@@ -14,6 +14,8 @@ from bmz.base.errors import WrongUsage
 from bmz.base.files import sha256_of, whole_file
 from bmz.base.values import dataclass
 from bmz.spec.model import Citation
+from bmz.spec.read import content_of
+from bmz.spec.translate import repaired
 
 FORMAT = "0.5.12"
 """The format that is written: the oldest with both steps that give labels."""
@@ -178,6 +180,42 @@ def refuse_invalid(manifest: Path) -> None:
         errors = summary.errors
         where = ".".join(str(part) for part in errors[0].loc) if errors else "the whole"
         raise DescriptionRefused(f"{where}: {errors[0].msg if errors else summary.status}")
+
+
+def newest_content(manifest: Path) -> Content:
+    """Give a description as plain values of the newest format, as bioimageio.spec converts it.
+
+    Raises
+    ------
+    DescriptionRefused
+        It has no valid form in that format.
+    """
+    from bioimageio.spec import (
+        InvalidDescr,
+        ValidationContext,
+        build_description,
+        dump_description,
+    )
+    from loguru import logger
+
+    logger.disable("bioimageio.spec")
+    context = ValidationContext(
+        perform_io_checks=False, log_warnings=False, root=manifest.parent, file_name=manifest.name
+    )
+    content, _ = repaired(current_content(manifest))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        description = build_description(content, context=context, format_version="latest")
+        if isinstance(description, InvalidDescr):
+            raise DescriptionRefused(description.validation_summary.errors[0].msg)
+        return dict(dump_description(description))
+
+
+def current_content(manifest: Path) -> Content:
+    """Read a description as plain values of the format that it has."""
+    text = content_of(manifest.read_text(encoding="utf-8"))
+    content: Content = dict(text) if isinstance(text, Mapping) else {}
+    return content
 
 
 def zip_package(folder: Path, archive: Path) -> Path:
