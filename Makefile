@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
-	pictures first-hour format constraints constraints-lowest conda workflows dist sbom audit ages ages-update clean
+	pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -120,6 +120,12 @@ conda: $(VENV)/.test $(VENV)/.release
 workflows: $(VENV)/.test $(VENV)/.release
 	$(BIN)/zizmor --offline --no-progress .github action.yml
 	$(BIN)/python -m pytest tests/ship/test_workflows.py
+
+# Hold what share/workflows gives workflow managers to their own linters, and let Snakemake run its example.
+test-workflows: $(VENV)/.test
+	$(PYTHON) -m venv build/managers
+	build/managers/bin/pip install --quiet edam-ontology fractal-task-tools galaxy-tool-util nf-core snakemake
+	BMZ_MANAGERS=build/managers/bin $(BIN)/python -m pytest tests/ship/test_workflow_managers.py
 
 # Build wheel and sdist into dist.
 dist: $(VENV)/.test

@@ -1,0 +1,1 @@
+"""Fractal tasks that run models of the BioImage Model Zoo."""
