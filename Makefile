@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SETUP := pyproject.toml constraints.txt
 SECONDS ?= 3600
 
-EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet mcp reference) \
-	$(addprefix --group ,test lint oracles docs)
+EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet mcp napari reference) \
+	$(addprefix --group ,test lint oracles docs window)
 
-.PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards docs reference \
-	pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
+.PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
+	reference pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -47,6 +47,14 @@ conformance: $(VENV)/.test
 # Measure the bundled models and the packages of the tests again, and write their cards.
 cards: $(VENV)/.test
 	$(BIN)/python model_cards/make.py ../shared
+
+# Test the plugin in napari itself, by way of Xvfb where it is installed, and take the picture of the docs again.
+test-napari:
+	$(PYTHON) -m venv build/napari
+	build/napari/bin/pip install --quiet --upgrade pip  # older ones know no --group
+	build/napari/bin/pip install --quiet -c constraints.txt -e '.[onnx,napari]' --group test --group window
+	build/napari/bin/npe2 validate bmz
+	BMZ_PICTURES=1 $(shell which xvfb-run && echo -a -s '"-screen 0 1400x1000x24"') build/napari/bin/python -m pytest -W default tests/viewer
 
 # Build the docs into build/site; nothing is asked of a server.
 docs: $(VENV)/.test

@@ -37,12 +37,13 @@ from bmz.spec.model import ModelSpec
 class Model:
     """A model that is found, described and ready; its network is loaded when it is first run.
 
-    Made by `load`; a context manager that lets go of the network when it ends.
+    Made by `load`; a context manager that lets go of the network when it ends. `listener`, which
+    is told of tiles, may be replaced between two runs.
     """
 
     def __init__(self, setup: RunSetup, listener: Listener = nobody) -> None:
         self._setup = setup
-        self._listener = listener
+        self.listener = listener
         self._backend: Backend | None = None
 
     @property
@@ -176,7 +177,7 @@ class Model:
         masks = given_masks(options.masks(), alone)
         asked = given_prompts(options.asked, alone, setup.request.pixel_um)
         given = replace(given, masks=masks, prompts=asked)
-        result = run_given_image(setup, given, self._opened, self._listener)
+        result = run_given_image(setup, given, self._opened, self.listener)
         return Result(Report(result.findings), result, output_kinds(setup))
 
     def run_each(
@@ -229,7 +230,7 @@ class Model:
     def _each(self, paths: Sequence[Path], options: ImageOptions) -> Iterator[Result]:
         setup = with_options(self._setup, options.put_into(self._setup.request))
         kinds = output_kinds(setup)
-        for result in run_in_memory(setup, paths, self._opened, self._listener):
+        for result in run_in_memory(setup, paths, self._opened, self.listener):
             yield Result(Report(result.findings), result, kinds)
 
     def _ordered(self, inputs: Mapping[str, ImageLike] | None) -> dict[str, ImageLike]:

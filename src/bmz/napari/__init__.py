@@ -1,0 +1,1 @@
+"""The plugin of napari: opens results, and runs models on layers."""
