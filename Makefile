@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SETUP := pyproject.toml constraints.txt
 SECONDS ?= 3600
 
-EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet mcp napari reference) \
+EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask formats parquet anndata mcp napari reference) \
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	reference pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
+	test-spatialdata reference pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -55,6 +55,12 @@ test-napari:
 	build/napari/bin/pip install --quiet -c constraints.txt -e '.[onnx,napari]' --group test --group window
 	build/napari/bin/npe2 validate bmz
 	BMZ_PICTURES=1 $(shell which xvfb-run && echo -a -s '"-screen 0 1400x1000x24"') build/napari/bin/python -m pytest -W default tests/viewer
+
+# Let the library spatialdata open what --save spatialdata writes, in an environment of its own: it asks for an older pandas.
+test-spatialdata:
+	$(PYTHON) -m venv build/spatialdata
+	build/spatialdata/bin/pip install --quiet -e '.[onnx,spatialdata]' --group test
+	build/spatialdata/bin/python -m pytest -W default tests/write/test_spatial_data.py
 
 # Build the docs into build/site; nothing is asked of a server.
 docs: $(VENV)/.test
@@ -171,7 +177,7 @@ $(VENV)/.demo: $(VENV)/.pip $(SETUP)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.pip $(SETUP)
-	$(PIP) -e '.[onnx,openvino,torch,tensorflow,keras,dask,formats,parquet,mcp,reference]' --group test --group lint --group oracles --group docs
+	$(PIP) -e '.[onnx,openvino,torch,tensorflow,keras,dask,formats,parquet,anndata,mcp,reference]' --group test --group lint --group oracles --group docs
 	$(BIN)/python -m compileall -q src
 	touch $@
 

@@ -24,14 +24,19 @@ from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 from bmz.results.images import ImageRun
 from bmz.testing.package import description, write_package
-from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS, saved_kinds
+from bmz.write.outputs import CRATE, OUTPUT_KINDS, TABLE_FORMATS, saved_kinds
 from bmz.write.result import OutputKind, Result
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+ANNDATA = "anndata"
+"""What needs it takes long, and is compared in tests/write/test_spatial_data.py."""
+
 TABLES = frozenset(
-    name for name, form in TABLE_FORMATS.items() if not form.package or find_spec(form.package)
+    name
+    for name, form in TABLE_FORMATS.items()
+    if form.package != ANNDATA and (not form.package or find_spec(form.package))
 )
 BLOCKS = Blocks(side_px=64, overlap_px=24, stack_px=4 * 64**2, least_side_px=32)
 
@@ -52,7 +57,8 @@ STACK_PICTURES = frozenset({"projection", "montage", "film", "slices"})
 
 
 def saved_of(recipe: str | None) -> frozenset[str]:
-    return frozenset(saved_kinds()) - (STACK_PICTURES if recipe != "components" else set())
+    light = (n for n in saved_kinds() if n == CRATE or OUTPUT_KINDS[n].package != ANNDATA)
+    return frozenset(light) - (STACK_PICTURES if recipe != "components" else set())
 
 
 def done(model: Path, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:

@@ -1,4 +1,4 @@
-"""Axes by their letters, boxes and lengths along them, channels, declared steps, joined labels."""
+"""Axes by letter, boxes, lengths, channels, declared steps, and which objects belong together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from itertools import product
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 
 SPACE = "zyx"
@@ -344,3 +345,73 @@ def _number(name: str, names: Sequence[str]) -> int:
     if known.count(wanted) != 1:
         raise ChannelUnknown(name, names)
     return known.index(wanted)
+
+
+CONTACT: Final = "contact"
+"""The word for objects that touch, without a distance."""
+
+_PIXELS = re.compile(r"([0-9]*\.?[0-9]+) ?px")
+
+
+class NeighboursRefused(WrongUsage):
+    """The word that says what counts as a neighbour cannot be read, or needs a pixel size."""
+
+    def __init__(self, text: str, why: str, hint: str) -> None:
+        super().__init__(f"--neighbours {text}: {why}", hint=hint, code="neighbours.refused")
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What counts as a neighbour.
+
+    Parameters
+    ----------
+    text : as the user says it
+    distance : from centroid to centroid, at most; None where only contact counts
+    unit : of it, ``um`` or ``px``
+    """
+
+    text: str
+    distance: float | None = None
+    unit: str = "um"
+
+    @classmethod
+    def of(cls, text: str) -> Neighbourhood:
+        """Read ``contact``, ``20um`` or ``40px``; a bare number is um.
+
+        Examples
+        --------
+        >>> Neighbourhood.of("40 px").column, Neighbourhood.of("0.02 mm").column
+        ('neighbours_within_40px', 'neighbours_within_20um')
+
+        Raises
+        ------
+        NeighboursRefused
+        """
+        word = text.strip().lower()
+        if word == CONTACT:
+            return cls(CONTACT)
+        pixels = _PIXELS.fullmatch(word)
+        distance = float(pixels[1]) if pixels else parse_length_um(word)
+        if not distance:
+            hint = "give contact, or a distance from centroid to centroid such as 20um or 40px"
+            raise NeighboursRefused(text, "it is neither contact nor a distance above 0", hint)
+        return cls(word, distance, "px" if pixels else "um")
+
+    @property
+    def column(self) -> str:
+        """The heading of how many neighbours lie within the distance."""
+        return f"neighbours_within_{self.distance:g}{self.unit}"
+
+    def refuse_unknown_size(self, axes: str, pixel_um: Mapping[str, float]) -> None:
+        """See that a distance in um can be measured along all axes of space.
+
+        Raises
+        ------
+        NeighboursRefused
+        """
+        unknown = [axis for axis in axes if axis not in pixel_um]
+        if self.distance is not None and self.unit == "um" and unknown:
+            why = f"the pixel size along {', '.join(unknown)} is not known"
+            hint = "state it with --pixel-size, or give the distance in px"
+            raise NeighboursRefused(self.text, why, hint)

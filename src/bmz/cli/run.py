@@ -38,7 +38,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
-from bmz.write.outputs import CSV, TABLE, names_of_results
+from bmz.write.outputs import CSV, EDGES, TABLE, names_of_results
 
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch
@@ -72,6 +72,7 @@ class RunOptions(LabelOptions):
     """Options that are fields of a request as they stand."""
 
     series: str
+    neighbours: str | None
     precision: PrecisionOption
     backend: str
     weights: str | None
@@ -173,6 +174,11 @@ class RunOptions(LabelOptions):
 )
 @relation_options
 @link_options
+@click.option(
+    "--neighbours",
+    metavar="contact|DISTANCE",
+    help="Count objects that touch each object, or lie within a distance such as 20um or 40px.",
+)
 @click.option(
     "--tile",
     type=click.IntRange(min=16),
@@ -374,8 +380,10 @@ def _refuse_options_without_use(
     """
     if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
-    if options["tables"] != {CSV} and TABLE not in options["save"]:
+    if options["tables"] != {CSV} and not {TABLE, EDGES} & options["save"]:
         raise click.UsageError("--table says how tables are written, which --save leaves out.")
+    if EDGES in options["save"] and not {CSV, "parquet"} & options["tables"]:
+        raise click.UsageError("--save edges writes a table: give --table csv or parquet, too.")
     if settles_unwatched:
         raise click.UsageError("--settle says when --watch takes a file: give --watch, too.")
 

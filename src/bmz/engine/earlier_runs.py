@@ -90,6 +90,7 @@ def options_of(request: RunRequest) -> RequestRecord:
         "settings": dict(request.settings),
         "link": dict(request.link),
         "link_gap": request.link_gap,
+        "neighbours": request.neighbours,
         "tile": request.tile,
         "save": sorted(request.save),
         "tables": sorted(request.tables),
@@ -201,6 +202,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "settings": {key: str(value) for key, value in words["settings"].items()},
         "link": {axis: float(iou) for axis, iou in words.get("link", {}).items()},
         "link_gap": int(words.get("link_gap", 0)),
+        "neighbours": words.get("neighbours"),
         "tile": words["tile"],
         "save": frozenset(words["save"]),
         "overlay": words.get("overlay", "plain"),
@@ -235,10 +237,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
         "bmz": version(),
         "model": setup.model.sha256,
         "image": image_sha256,
-        "inputs": {
-            name: content_sha256(further.place)
-            for name, further in planned.case.image.further.items()
-        },
+        "inputs": {key: content_sha256(i.place) for key, i in planned.case.image.further.items()},
         "masks": {name: mask.record()["sha256"] for name, mask in planned.masks.items()},
         "prompts": None if planned.prompts is None else planned.prompts.record(),
         "words": options_of(setup.request),

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bmz.base.arrays import AnyArray
-from bmz.base.axes import SPACE
+from bmz.base.axes import CONTACT, SPACE, Neighbourhood
 from bmz.base.files import whole_files
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask
 from bmz.engine.label_stack import Labels, LabelStack, joined
-from bmz.engine.object_regions import measured_in_blocks, object_regions
+from bmz.engine.object_regions import edges_in_blocks, measured_in_blocks, object_regions
 from bmz.engine.overviews import class_numbers, overview
 from bmz.engine.pipeline import PlaneResult
 from bmz.engine.prepared_image import RawStack
@@ -361,7 +361,8 @@ class ImageResult:
 
         Parameters
         ----------
-        kind : ``table`` for one row per object; ``planes`` for one per object and plane, and
+        kind : ``table`` for one row per object; ``edges`` for one per pair of neighbours;
+            ``planes`` for one per object and plane, and
             ``tracks`` for one per track, where labels are joined over that axis
 
         Yields
@@ -369,7 +370,10 @@ class ImageResult:
         dict of (n,) arrays
             see `bmz.process.measure.measure_objects`; all of them have the same columns
         """
-        tables = {"table": self._objects, "planes": self._of_planes, "tracks": self._of_tracks}
+        tables = {
+            "table": self._objects, "edges": self._edges, "planes": self._of_planes,
+            "tracks": self._of_tracks,
+        }  # fmt: skip
         columns = image_columns(self.image.info, self.plate_field)
         return (from_image(table, columns) for table in tables[kind]())
 
@@ -415,7 +419,7 @@ class ImageResult:
         """Measure the objects; of tracks only what is needed of each frame is held."""
         tracked = "t" in self.plan.joined
         of_tracks = []
-        for table in measured_in_blocks(self._must_have_labels(), self.image):
+        for table in measured_in_blocks(self._must_have_labels(), self.image, self.plan.near):
             rows = self._with_columns(with_track(table) if tracked else table)
             if tracked:
                 of_tracks.append(columns_of_tracks(rows))
@@ -426,10 +430,17 @@ class ImageResult:
         of_rows = {name: column[table["label"]] for name, column in self.columns.items()}
         return {**table, **of_rows}
 
+    def _edges(self) -> Iterator[Table]:
+        """Give the pairs of neighbours: those that touch, where nobody asks for a distance."""
+        near = self.plan.near or Neighbourhood(CONTACT)
+        return edges_in_blocks(self._must_have_labels(), self.image, near)
+
     def _of_planes(self) -> Iterator[Table]:
         if self.planes is None:
             raise NothingJoined("no planes were joined")
-        tables = map(self._with_columns, measured_in_blocks(self.planes, self.image))
+        tables = map(
+            self._with_columns, measured_in_blocks(self.planes, self.image, self.plan.near)
+        )
         return map(with_track, tables) if "t" in self.plan.joined else tables
 
     def _of_tracks(self) -> Iterator[Table]:

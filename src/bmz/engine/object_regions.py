@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bmz.base.arrays import FloatArray
+from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.axes import Neighbourhood
 from bmz.engine.label_stack import Labels, LabelStack
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.process.measure import Table, measure_objects, placed
+from bmz.process.neighbours import Contacts, Neighbours, contacts_in, summed_contacts
+from bmz.process.object_columns import NO_COLUMNS, Columns
 from bmz.write.result import Region
 
 
@@ -53,8 +56,14 @@ def _regions(labels: LabelStack, number: int, rows: slice) -> Iterator[Region]:
         yield Region(labels.in_whole(number, numbers), window[0].start, window[1].start)
 
 
-def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table]:
+def measured_in_blocks(
+    labels: LabelStack, image: ImageSource, near: Neighbourhood | None = None
+) -> Iterator[Table]:
     """Measure every object in the block in which it begins.
+
+    Parameters
+    ----------
+    near : what counts as a neighbour, of which columns then tell; None for no such columns
 
     Yields
     ------
@@ -62,15 +71,60 @@ def measured_in_blocks(labels: LabelStack, image: ImageSource) -> Iterator[Table
         as `bmz.process.measure.measure_objects` gives it for the whole, by label: of each of the
         `bands`
     """
+    known: tuple[int, Columns] = (-1, NO_COLUMNS)
     for number, at, rows in bands(labels):
-        yield _of_rows(labels, number, image, rows, at)
+        if near is not None and number != known[0]:
+            neighbours = neighbours_of(labels, number, _lengths(image, labels.space), near)
+            known = number, neighbours.columns(_names(labels, number))
+        yield _of_rows(labels, number, image, rows, at, known[1])
+
+
+def edges_in_blocks(labels: LabelStack, image: ImageSource, near: Neighbourhood) -> Iterator[Table]:
+    """Give the pairs of neighbours of each plane or stack.
+
+    Yields
+    ------
+    dict of (p,) arrays
+        as `bmz.process.neighbours.Neighbours.edges` gives them, with their position along the loop
+    """
+    um = _lengths(image, labels.axes)
+    for number, at in enumerate(labels.positions()):
+        neighbours = neighbours_of(labels, number, _lengths(image, labels.space), near)
+        for edges in neighbours.edges(_names(labels, number)):
+            yield placed(edges, at, um)
+
+
+def neighbours_of(
+    labels: LabelStack, number: int, um: Mapping[str, float], near: Neighbourhood
+) -> Neighbours:
+    """Find the neighbours of the objects of one plane or stack, block by block."""
+    part = labels.parts[number]
+    planes = tuple(slice(0, n) for n in part.size[:-2])
+    found: list[Contacts] = []
+    for y, x, own in part.cores(slice(0, part.size[-2])):
+        if found and not own.any():
+            continue
+        window = (*planes, *part.window((y, x), margin=1))
+        found.append(contacts_in(part[window], [side.start for side in window], own))
+    return Neighbours.of(summed_contacts(found), labels.space, um, near)
+
+
+def _names(labels: LabelStack, number: int) -> AnyArray:
+    """Give what each label of a part is called in the whole, at its number."""
+    return labels.in_whole(number, np.arange(labels.parts[number].count + 1))
 
 
 def _of_rows(
-    labels: LabelStack, number: int, image: ImageSource, rows: slice, at: Mapping[str, int]
+    labels: LabelStack,
+    number: int,
+    image: ImageSource,
+    rows: slice,
+    at: Mapping[str, int],
+    known: Columns,
 ) -> Table:
     tables = list(_blocks(labels, labels.parts[number], image, rows, at))
     whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    whole |= {name: column[whole["label"] - 1] for name, column in known.items()}
     whole["label"] = labels.in_whole(number, whole["label"])
     order = np.argsort(whole["label"], kind="stable")
     whole = {name: column[order] for name, column in whole.items()}

@@ -76,6 +76,8 @@ class RunRequest:
     settings : values of ``--set``
     link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
         joined; empty for none
+    neighbours : what counts as a neighbour of an object, see `bmz.base.axes.Neighbourhood`; None
+        for no columns of neighbours
     link_gap : planes or frames that a joined object may be missing in, 0 or 1
     tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
@@ -124,6 +126,7 @@ class RunRequest:
     settings: Mapping[str, str] = field(default_factory=dict)
     link: Mapping[str, float] = field(default_factory=dict)
     link_gap: int = 0
+    neighbours: str | None = None
     tile: int | None = None
     batch: int | None = None
     precision: PrecisionOption = "auto"

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bmz.base.axes import Link
+from bmz.base.axes import SPACE, Link, Neighbourhood
 from bmz.base.computer import free_memory
 from bmz.base.errors import BmzError, CouldNotTell, WrongUsage
 from bmz.base.progress import Listener, nobody
@@ -213,6 +213,11 @@ def planned_image(
     plan = replace(plan, blocks=blocks, three_planes=setup.labelling.three_planes)
     if plan.three_planes:
         refuse_no_stack(plan)
+    if setup.request.neighbours is not None:
+        near = Neighbourhood.of(setup.request.neighbours)
+        axes = setup.model.space if "z" not in plan.joined else SPACE
+        near.refuse_unknown_size(axes, header.case.image.pixel_um)
+        plan = replace(plan, near=near)
     if setup.engine.whole_images and plan.tiling.count > 1:
         raise CoreTakesOnePiece(image, plan.tiling.tile)
     return PlannedImage(image, header, plan, field=field)
@@ -350,7 +355,9 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     refuse_joined(request.relations, request.link)
     refuse_prompts(model, labelling, request.prompts)
     refuse_nothing_to_join(request, labelling)
-    refuse_unusable(request.tables)
+    refuse_unusable(request.tables, request.save if labelling.recipe is not None else ())
+    if request.neighbours is not None:
+        Neighbourhood.of(request.neighbours)
     weights = choose_weights(model, usable_formats(), request.weights)
     backend = ENGINES[request.engine].backend(request.backend)
     device = resolve_device(request.device, weights.format, backend)

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from bmz.base.axes import NO_LINK, Link, channel_text
+from bmz.base.axes import NO_LINK, Link, Neighbourhood, channel_text
 from bmz.base.values import dataclass
 from bmz.check.fit_case import FitCase
 from bmz.image.given_names import given_name
@@ -79,6 +79,7 @@ class Plan:
     further : which channels are those of further images, in words
     invert : values of each channel are turned round, after the cut
     three_planes : a stack is run along z, y and x
+    near : what counts as a neighbour of an object; None where nobody asks
     """
 
     weights: Weights
@@ -100,6 +101,7 @@ class Plan:
     further: tuple[str, ...] = ()
     invert: bool = False
     three_planes: bool = False
+    near: Neighbourhood | None = None
 
     @property
     def apart(self) -> dict[str, int]:

@@ -234,6 +234,7 @@ class RequestRecord(TypedDict):
     settings: Annotated[Mapping[str, str], Doc("--set")]
     link: Annotated[Mapping[str, float], Doc("--link: least IoU by axis")]
     link_gap: Annotated[int, Doc("--link-gap")]
+    neighbours: Annotated[str | None, Doc("--neighbours")]
     tile: Annotated[int | None, Doc("--tile")]
     save: Annotated[Sequence[str], Doc("--save")]
     tables: Annotated[Sequence[str], Doc("--table")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from bmz.base.arrays import smallest_unsigned
-from bmz.base.axes import SPACE, boxes
+from bmz.base.axes import boxes
 from bmz.base.files import whole_file
 from bmz.base.values import dataclass
 from bmz.image.series import PlateField
@@ -66,7 +66,7 @@ class LabelImage:
 
     def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
         """Make the array of full resolution, all 0, to be written region by region."""
-        return _created(self.group / "0", shape, dtype, self.axes, self.zarr_format)
+        return created_array(self.group / "0", shape, dtype, self.axes, self.zarr_format)
 
     def finish(
         self, name: str, count: int, provenance: Mapping[str, Any]
@@ -100,7 +100,7 @@ class LabelImage:
                 return shapes
             halved = (*level.shape[:-2], *(-(-n // 2) for n in level.shape[-2:]))
             path = self.group / str(len(shapes))
-            smaller = _created(path, halved, level.dtype, self.axes, self.zarr_format)
+            smaller = created_array(path, halved, level.dtype, self.axes, self.zarr_format)
             for box in boxes(halved, (*(1 for _ in halved[:-2]), CHUNK_PX, CHUNK_PX)):
                 # every second pixel: a label is never mixed with another
                 twice = (*box[:-2], *(slice(2 * s.start, 2 * s.stop, 1) for s in box[-2:]))
@@ -233,15 +233,16 @@ def opened_array(folder: Path) -> ZarrArray:
     return zarr.open_array(folder, mode="r")
 
 
-def _created(
-    folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str, zarr_format: ZarrFormat
+def created_array(
+    folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str, zarr_format: ZarrFormat = 3
 ) -> ZarrArray:
+    """Make an array of an OME-Zarr image, all 0, in chunks of `CHUNK_PX` of one plane."""
     import zarr
 
     chunks = tuple(
         max(min(CHUNK_PX, n), 1) if axis in "yx" else 1 for axis, n in zip(axes, shape, strict=True)
     )
-    names = [axis for axis in axes if axis in f"t{SPACE}"]
+    names = list(axes)
     return zarr.create_array(
         store=folder,
         shape=tuple(shape),

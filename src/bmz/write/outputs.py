@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.values import dataclass
 from bmz.write.result import IN_IMAGE, OutputKind, Result
-
-if TYPE_CHECKING:
-    from bmz.base.arrays import AnyArray
 
 
 @dataclass(frozen=True)
@@ -23,49 +19,53 @@ class TableFormat:
     Parameters
     ----------
     ending : of its files
-    write : takes a path and the tables that are written one below the other
+    write : takes a result, the kind of its table and a path
     join : takes a path and tables of this format -> columns that their rows get in front
     package : that must be installed; empty where bmz brings what it needs
+    kinds : of tables that there are in it; None for all
     """
 
     ending: str
-    write: Callable[[Path, Iterable[Mapping[str, AnyArray]]], None]
+    write: Callable[[Result, str, Path], None]
     join: Callable[[Path, Mapping[Path, Mapping[str, str | float]]], None]
     package: str = ""
+    kinds: Collection[str] | None = None
 
 
 class TableFormatUnusable(CouldNotTell):
-    """A package that writes tables of a format is not installed."""
+    """A package that writes an output is not installed."""
 
-    def __init__(self, name: str, package: str) -> None:
+    def __init__(self, option: str, name: str, package: str) -> None:
         super().__init__(
-            f"--table {name} needs the package {package}, which is not installed",
-            hint=f"pip install 'bmz[{name}]', or leave out --table {name}",
+            f"{option} {name} needs the package {package}, which is not installed",
+            hint=f"pip install 'bmz[{name}]', or leave out {option} {name}",
             code="table.no-package",
         )
 
 
-def refuse_unusable(names: Iterable[str]) -> None:
-    """See that the packages of formats are installed.
+def refuse_unusable(tables: Iterable[str], saved: Iterable[str]) -> None:
+    """See that the packages are installed that write formats of tables and kinds of output.
 
     Raises
     ------
     TableFormatUnusable
         One is not.
     """
-    for name in sorted(names):
-        package = TABLE_FORMATS[name].package
+    packages = {("--table", name): TABLE_FORMATS[name].package for name in tables}
+    kinds = (name for name in saved if name in OUTPUT_KINDS)
+    packages |= {("--save", name): OUTPUT_KINDS[name].package for name in kinds}
+    for (option, name), package in sorted(packages.items()):
         if package and find_spec(package) is None:
-            raise TableFormatUnusable(name, package)
+            raise TableFormatUnusable(option, name, package)
 
 
 # the modules of writers are imported when a table is written, so that --help stays quick
 
 
-def _write_csv(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
+def _write_csv(result: Result, kind: str, path: Path) -> None:
     from bmz.write.tables import write_objects
 
-    write_objects(path, tables)
+    write_objects(path, result.rows(kind))
 
 
 def _join_csv(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
@@ -74,10 +74,10 @@ def _join_csv(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> N
     join_objects(path, tables)
 
 
-def _write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
+def _write_parquet(result: Result, kind: str, path: Path) -> None:
     from bmz.write.tables import write_parquet
 
-    write_parquet(path, tables)
+    write_parquet(path, result.rows(kind))
 
 
 def _join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
@@ -86,21 +86,36 @@ def _join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) 
     join_parquet(path, tables)
 
 
+def _write_anndata(result: Result, _kind: str, path: Path) -> None:
+    from bmz.write.annotated import write_annotated
+
+    write_annotated(result, path)
+
+
+def _join_anndata(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
+    from bmz.write.annotated import join_annotated
+
+    join_annotated(path, tables)
+
+
+TABLE, EDGES = "table", "edges"
+"""The kind with which all other tables are written, and that of pairs of neighbours."""
+
 CSV = "csv"
 """The format that is written where none is named."""
 
 TABLE_FORMATS: Mapping[str, TableFormat] = {
     CSV: TableFormat(".csv", _write_csv, _join_csv),
     "parquet": TableFormat(".parquet", _write_parquet, _join_parquet, package="pyarrow"),
+    "anndata": TableFormat(
+        ".h5ad", _write_anndata, _join_anndata, package="anndata", kinds=(TABLE,)
+    ),
 }
 """Every format that ``--table`` takes."""
 
 
 RECORD = "record"
 """The kind that is always written, by the engine itself."""
-
-TABLE = "table"
-"""The kind with which all other tables are written."""
 
 RECORD_ENDING = ".run.json"
 ZARR_LABELS = ".labels.ome.zarr"
@@ -187,9 +202,15 @@ def _write_coco(result: Result, path: Path) -> None:
     write_coco(result, path)
 
 
+def _write_spatialdata(result: Result, path: Path) -> None:
+    from bmz.write.spatial_data import write_spatialdata
+
+    write_spatialdata(result, path)
+
+
 def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None]:
     def write(result: Result, path: Path) -> None:
-        form.write(path, result.rows(kind))
+        form.write(result, kind, path)
 
     return write
 
@@ -197,16 +218,23 @@ def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None
 def _tables(name: str) -> dict[str, OutputKind]:
     """Give the kinds of tables in a format; a suffix parts them from those of CSV."""
     form, suffix = TABLE_FORMATS[name], "" if name == CSV else f"_{name}"
-    kinds = {"table": ("objects", ""), "planes": ("planes", "z"), "tracks": ("tracks", "t")}
+    kinds = {
+        TABLE: ("objects", "", TABLE),
+        EDGES: ("edges", "", EDGES),
+        "planes": ("planes", "z", TABLE),
+        "tracks": ("tracks", "t", TABLE),
+    }
     return {
         f"{kind}{suffix}": OutputKind(
             f".{word}{form.ending}",
             _table_writer(kind, form),
-            with_kind="" if f"{kind}{suffix}" == TABLE else TABLE,
+            by_default=kind != EDGES,
+            with_kind="" if f"{kind}{suffix}" == asked else asked,
             joined_over=axis,
             table_format=name,
         )
-        for kind, (word, axis) in kinds.items()
+        for kind, (word, axis, asked) in kinds.items()
+        if form.kinds is None or kind in form.kinds
     }
 
 
@@ -222,6 +250,9 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "points": OutputKind(".points.csv", _write_points, by_default=False),
     "geojson": OutputKind(".geojson", _write_geojson, by_default=False),
     "coco": OutputKind(".coco.json", _write_coco, by_default=False),
+    "spatialdata": OutputKind(
+        ".spatialdata.zarr", _write_spatialdata, by_default=False, package="anndata"
+    ),
     IN_IMAGE: OutputKind("", _write_into_image, with_kind=IN_IMAGE, in_image=True),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }

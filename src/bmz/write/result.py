@@ -12,6 +12,7 @@ from bmz.base.values import dataclass
 if TYPE_CHECKING:
     from bmz.base.arrays import AnyArray
     from bmz.image.pixels import Pixels
+    from bmz.image.region import ImageSource
 
 
 IN_IMAGE = "into-image"
@@ -87,6 +88,10 @@ class Result(Protocol):
         """The label mask; None without a recipe."""
 
     @property
+    def image(self) -> ImageSource:
+        """The image, of which regions are read."""
+
+    @property
     def raw(self) -> LazyArray | None:
         """The maps of the network; None where they are not kept."""
 
@@ -151,6 +156,7 @@ class OutputKind:
     is_image : it is an image of another kind, which could be mistaken for a label mask
     in_image : it lies in the image itself, and is written where a call names it
     zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
+    package : that must be installed; empty where bmz brings what it needs
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is not a table
     """
@@ -165,3 +171,4 @@ class OutputKind:
     in_image: bool = False
     zarr_ending: str = ""
     table_format: str = ""
+    package: str = ""

@@ -257,6 +257,11 @@ def _cell(number: float) -> str:
     return f"{number:.{DIGITS}g}" if math.isfinite(number) else ""
 
 
+def to_digits(column: AnyArray) -> AnyArray:
+    """Give fractions to the digits of the CSV, so that all formats hold the same numbers."""
+    return np.array([cell or "nan" for cell in cells(column)], np.float64)
+
+
 GROUP_ROWS = 2**16
 """Rows that are held at once, and that lie together in the file, however the table comes."""
 
@@ -344,8 +349,8 @@ def _arrow_array(column: AnyArray) -> Any:  # noqa: ANN401  (pyarrow has no type
         return pa.array([str(value) or None for value in column], pa.string())
     if column.dtype.kind in "iu":
         column = column.astype(np.int64)
-    if column.dtype.kind == "f":  # to the digits of the CSV, so that both hold the same numbers
-        column = np.array([float(f"{value:.{DIGITS}g}") for value in column], np.float64)
+    if column.dtype.kind == "f":
+        column = to_digits(column)
     return pa.array(column, kind, from_pandas=True)  # which makes NaN null
 
 

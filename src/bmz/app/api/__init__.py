@@ -105,6 +105,7 @@ class Model:
         settings: Mapping[str, Setting] | None = None,
         link: float | str | Mapping[str, float] | None = None,
         link_gap: Literal[0, 1] = 0,
+        neighbours: str | None = None,
         mask: MaskLike | None = None,
         pair: MaskLike | None = None,
         parent: MaskLike | None = None,
@@ -149,6 +150,9 @@ class Model:
             ``{"z": 0.25}``; None to join nothing
         link_gap
             Planes or frames that a joined object may be missing in
+        neighbours
+            ``"contact"``, or a distance between centroids such as ``"20um"`` or ``"40px"``: the
+            table tells how many objects touch each one or lie within it, and which is the nearest
         mask, pair, parent
             A label mask of the same image, that of another `Result`, an array or a path: labels are
             kept only within its objects; each of them has one object with its number, such as a
@@ -169,7 +173,7 @@ class Model:
         """
         options = ImageOptions(
             axes, channels, pixel_size, scale, kind, link, link_gap, clip, invert, settings, force,
-            inputs, mask, pair, parent, prompts,
+            inputs, mask, pair, parent, prompts, neighbours,
         )  # fmt: skip
         setup = with_options(self._setup, options.put_into(self._setup.request))
         given = given_image(image, axes, self._ordered(inputs))

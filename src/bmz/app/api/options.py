@@ -11,6 +11,7 @@ from bmz.app.api.result import Result
 from bmz.base.axes import (
     GAPS,
     ChannelKey,
+    Neighbourhood,
     channel_words,
     checked_channels,
     checked_ious,
@@ -51,6 +52,7 @@ class RunOptions(TypedDict, total=False):
     settings: Mapping[str, Setting] | None
     link: float | str | Mapping[str, float] | None
     link_gap: Literal[0, 1]
+    neighbours: str | None
     mask: MaskLike | None
     pair: MaskLike | None
     parent: MaskLike | None
@@ -80,6 +82,7 @@ class ImageOptions:
     inputs : further images, by the input of the model that they fill; see `Model.run`
     link : least IoU of labels that are joined over z and t, or by axis; None for none
     link_gap : planes or frames that a joined object may be missing in
+    neighbours : what counts as a neighbour of an object; see `Model.run`
     clip : percentile above which intensities are cut, 50 to 100; None for no cut
     invert : turn the intensities of each channel round
     settings : parameters of the label recipe or of declared steps, over those of the model
@@ -104,6 +107,7 @@ class ImageOptions:
     pair: MaskLike | None = None
     parent: MaskLike | None = None
     prompts: PromptsLike | None = None
+    neighbours: str | None = None
 
     @property
     def asked(self) -> ImageLike | Mapping[str, Sequence[float | None]] | None:
@@ -139,11 +143,14 @@ class ImageOptions:
             raise OptionRefused("scale", self.scale, "a factor between 0.001 and 1000, or 'auto'")
         if self.link_gap not in GAPS:
             raise OptionRefused("link_gap", self.link_gap, "0 or 1")
+        if self.neighbours is not None:
+            Neighbourhood.of(self.neighbours)
         settings = {name: str(value) for name, value in (self.settings or {}).items()}
         return replace(
             request,
             link=_ious(self.link),
             link_gap=self.link_gap,
+            neighbours=self.neighbours,
             axes=self.axes,
             channels=_channels(self.channels),
             pixel_um=_lengths(self.pixel_size),

@@ -97,15 +97,17 @@ class Result:
         """The run record: hashes, versions, plan, recipe, parameters and findings."""
         return self._result.record
 
-    def table(self, kind: Literal["objects", "planes", "tracks"] = "objects") -> pd.DataFrame:
+    def table(
+        self, kind: Literal["objects", "edges", "planes", "tracks"] = "objects"
+    ) -> pd.DataFrame:
         """Measure every object, units in the headings (px, um, intensity).
 
         Parameters
         ----------
         kind
-            ``"objects"``: one row per object, in each frame of a time series; ``"planes"``: one
-            row per object and plane, where planes were joined; ``"tracks"``: one row per track,
-            where frames were joined
+            ``"objects"``: one row per object, in each frame of a time series; ``"edges"``: one per
+            pair of neighbours; ``"planes"``: one row per object and plane, where planes were
+            joined; ``"tracks"``: one row per track, where frames were joined
 
         Raises
         ------
