@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,18 @@ from tests.promptable import picture_of, write_promptable
 import bmz
 from bmz.app.chain import Chain, plan_chain, run_chain
 from bmz.app.run import plan_run, run
-from bmz.base.arrays import LabelArray
-from bmz.base.errors import BmzError
-from bmz.engine.prompting import NoPrompts
+from bmz.base.arrays import AnyArray, LabelArray
+from bmz.base.errors import BmzError, not_none
+from bmz.engine.asking import Asking, ask_in_parts, painted_in_parts
+from bmz.engine.load import load_model
+from bmz.engine.prompting import NoPrompts, PromptedNetwork
 from bmz.engine.request import RunRequest
+from bmz.engine.setup import plan_image, prepare
+from bmz.plan.plan import Blocks
+from bmz.predict.backend import CPU
 from bmz.process.matching import match_labels
-from bmz.results.images import ImagePlan
+from bmz.process.prompts import prompts_of_labels
+from bmz.results.images import ImagePlan, ImageRun
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("torch")
@@ -338,3 +344,109 @@ def test_the_plan_tells_the_time_of_all_prompts(promptable: Path, tmp_path: Path
     assert few.network_s == few.run_s
     assert many.network_s > many.run_s
     assert few.image_bytes < 10 * 180**2 * 8
+
+
+BLOCKS = Blocks(side_px=64, overlap_px=24, stack_px=4 * 64**2, least_side_px=32)
+
+
+def asked_in_parts(package: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:
+    (folder / "in").mkdir(parents=True, exist_ok=True)
+    image = folder / "in" / "a.tif"
+    tifffile.imwrite(image, picture_of(TRUTH), photometric="rgb")
+    kinds = frozenset({"labels", "table", "raw"})
+    request = RunRequest(
+        str(package), (image,), folder / str(memory_gb), tile=96, memory_gb=memory_gb,
+        blocks=BLOCKS, save=kinds, trust="unconfined",
+    )  # fmt: skip
+    (done,) = run(replace(request, **more)).done
+    return done
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"settings": {"spacing": "12"}},
+        {"prompts": "none"},
+        {"prompts": "{folder}/asked.csv"},
+        {"prompts": "{folder}/asked.tif", "settings": {"ask_with": "box", "remove_border": "true"}},
+        {"prompts": "{folder}/asked.tif", "settings": {"ask_with": "mask"}, "scale": 1.5},
+    ],
+    ids=["grid", "none", "points", "boxes", "masks, resized"],
+)
+def test_files_are_the_same_whole_and_in_parts(
+    more: dict[str, Any], promptable: Path, tmp_path: Path
+) -> None:
+    as_points(tmp_path / "asked")
+    tifffile.imwrite(tmp_path / "asked.tif", nuclei_of(TRUTH).astype(np.uint16))
+    more = {**more, "prompts": more.get("prompts", "grid").replace("{folder}", str(tmp_path))}
+
+    whole, parts = (asked_in_parts(promptable, tmp_path, gb, **more) for gb in (1e3, 0.0001))
+
+    assert "streamed" in parts.record
+    assert "streamed" not in whole.record
+    assert parts.objects == whole.objects
+    assert parts.objects
+    for kind in ("labels", "table", "raw"):
+        assert parts.files[kind].read_bytes() == whole.files[kind].read_bytes()
+
+
+def test_a_plane_in_parts_asks_each_tile_once_also_when_it_goes_on(
+    promptable: Path, tmp_path: Path
+) -> None:
+    model, calls = load_model(str(promptable)), list[tuple[int, ...]]()
+
+    class Counting:
+        name, device = "counting", CPU
+
+        def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            image, points, embeddings = inputs[0], inputs[2], inputs[5]
+            if not embeddings.size:
+                calls.append(image.shape)
+            masks = np.zeros((1, points.shape[1], 1, *image.shape[2:]), np.uint8)
+            for number, (x, y) in enumerate(points[0, :, 0]):
+                masks[0, number, 0, max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] = 1
+            scores = np.ones((1, points.shape[1], 1), np.float32)
+            return [masks, scores, np.ones((1, 256, 64, 64), np.float32)]
+
+        def close(self) -> None: ...
+
+    setup = prepare(RunRequest(str(promptable), (), tmp_path, trust="unconfined", tile=96,
+                               settings={"spacing": "8"}))  # fmt: skip
+    picture = tmp_path / "a.tif"
+    tifffile.imwrite(picture, picture_of(TRUTH), photometric="rgb")
+    plan = plan_image(setup, picture).plan
+    asking = Asking(PromptedNetwork(model, Counting()), setup.labelling, plan, "grid")
+    image = np.zeros((1, 3, 180, 180), np.uint8)
+
+    ask_in_parts(asking, image, "bcyx", tmp_path)
+    first = len(calls)
+    gone = sorted(tmp_path.glob("*.npz"))[1]
+    gone.unlink()
+    ask_in_parts(asking, image, "bcyx", tmp_path)
+    labels = np.zeros((180, 180), np.uint32)
+    done = painted_in_parts(asking, tmp_path, labels, 64)
+
+    assert plan.tiling.count == first == 9
+    assert len(calls) == first + 1
+    assert labels.max() == done.objects.count > 100
+    assert done.objects.widest_overlap == 9
+
+
+def test_a_mask_is_the_same_prompts_read_in_strips_or_at_once() -> None:
+    whole = list(prompts_of_labels([TRUTH]))
+    strips = list(prompts_of_labels(np.array_split(TRUTH, 7)))
+
+    assert [prompt.name for prompt in strips] == [prompt.name for prompt in whole]
+    for first, second in zip(whole, strips, strict=True):
+        assert first.corner == second.corner
+        assert np.array_equal(not_none(first.mask), not_none(second.mask))
+
+
+def test_objects_that_are_finished_need_one_piece_and_it_is_told(
+    promptable: Path, tmp_path: Path
+) -> None:
+    settings = {"spacing": "12", "fill_holes": "true"}
+
+    done = asked_in_parts(promptable, tmp_path, 0.0001, prompts="grid", settings=settings)
+
+    assert "streamed" not in done.record

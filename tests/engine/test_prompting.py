@@ -18,9 +18,10 @@ from tests.promptable import picture_of, write_promptable
 import bmz
 from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
+from bmz.engine.asking import tiles_of
 from bmz.engine.labelling import network_way
 from bmz.engine.load import load_model
-from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork, batches_of, tiles_of
+from bmz.engine.prompting import AT_ONCE, NoPrompts, PromptedNetwork, batches_of
 from bmz.image.prompt_files import Prompt
 from bmz.plan.plan import tiling_of
 from bmz.plan.recipe_choice import choose_recipe

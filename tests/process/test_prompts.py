@@ -169,7 +169,7 @@ def test_each_object_of_a_mask_is_asked_for_within_its_bounds(seed: int, way: st
         labels[y : y + rng.integers(1, 6), x : x + rng.integers(1, 6)] = number
 
     numbers = [int(n) for n in np.unique(labels) if n]
-    prompts = [asked_as(prompt, way, margin=2) for prompt in prompts_of_labels(labels)]
+    prompts = [asked_as(prompt, way, margin=2) for prompt in prompts_of_labels([labels])]
 
     assert len(prompts) == len(numbers)
     for number, prompt in zip(numbers, prompts, strict=True):

@@ -21,8 +21,7 @@ from bmz.base.values import dataclass
 from bmz.engine.cluster_worker import EVENTS, ImageJob, Share, run_in_worker, run_share
 from bmz.engine.earlier_runs import PlaneFolder, claimed_output
 from bmz.engine.labelling import Decoding
-from bmz.engine.memory import in_parts
-from bmz.engine.planes_in_blocks import output_number
+from bmz.engine.memory import dealt_by_tiles, output_number
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import image_result, run_in_blocks
@@ -187,7 +186,7 @@ def run_on_workers(
     request = setup.request
     outcomes = {state.image: state for state in states if not isinstance(state, PlannedImage)}
     waiting = [state for state in states if isinstance(state, PlannedImage)]
-    large = {planned.image: planned for planned in waiting if in_parts(planned, setup)}
+    large = {planned.image: planned for planned in waiting if dealt_by_tiles(planned, setup)}
     small = [planned for planned in waiting if planned.image not in large]
     tiles = sum(_tile_count(planned.plan) for planned in small)
     jobs = [ImageJob(one.image, dict(files[one.image]), one.field) for one in small]

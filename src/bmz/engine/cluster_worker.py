@@ -12,7 +12,8 @@ from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Note, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.earlier_runs import options_of
-from bmz.engine.planes_in_blocks import output_number, tiles_of
+from bmz.engine.memory import output_number
+from bmz.engine.planes_in_blocks import tiles_of
 from bmz.engine.prepared_image import PreparedImage
 from bmz.engine.request import RunRequest
 from bmz.engine.run_image import run_image

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from math import ceil, prod
+from pathlib import Path
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.prompting import AT_ONCE, PromptedNetwork
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
+from bmz.image.formats import name_of
 from bmz.image.prompt_files import Prompt
 from bmz.image.series import with_fields
 from bmz.plan.plan import Estimate, Plan, fitted, wide_side, widened, with_smaller_tiles
+from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.predict.backend import Backend, OutOfMemory
 from bmz.process.recipe import Finish, Recipe
 from bmz.process.streamed_steps import PartedReference, StepNotStreamed, streamed_ops
@@ -112,7 +115,10 @@ def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
 
 
 def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iterator[str]:
-    if labelling.label_steps:
+    if recipe.prompted:
+        if replace(labelling.finish, remove_border=False) != Finish():
+            yield "objects of a network with prompts are finished in one piece"
+    elif labelling.label_steps:
         yield f"the declared step {labelling.label_steps[0].name} makes the labels"
     elif recipe.in_blocks is None:
         yield f"recipe '{recipe.name}' labels whole images alone"
@@ -150,6 +156,37 @@ def _few_pixels(tensor: TensorSpec, channels: int) -> list[AnyArray]:
 def output_of(setup: RunSetup) -> TensorSpec:
     """Give the output that becomes labels, or is kept as it is."""
     return setup.model.output(setup.labelling.choice.output)
+
+
+def output_number(setup: RunSetup) -> int:
+    """Give the position of the output that becomes labels."""
+    return [tensor.id for tensor in setup.model.outputs].index(setup.labelling.choice.output)
+
+
+def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
+    """Say how much of the disk an image needs that is run in parts."""
+    plan, output = planned.plan, output_of(setup)
+    rule = plan.outputs[output_number(setup)]
+    map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
+    planes = max(prod(plan.loop.values()), 1)
+    label_px = prod(plan.shape.values())
+    if plan.scale != 1:
+        label_px += prod(planned.case.image.sizes[axis] for axis in plan.shape)
+    # labels of all planes, and the map of one at a time, unless maps are asked for
+    maps = 1 + (planes if "raw" in setup.request.save else 0)
+    gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
+    name = name_of(planned.image)
+    return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
+
+
+def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
+    # tiles that are averaged are kept whole, with what they share
+    return sum(part.target.stop - part.target.start for part in along.kept(rule))
+
+
+def dealt_by_tiles(planned: PlannedImage, setup: RunSetup) -> bool:
+    """Say whether several workers run the tiles of an image, and not one worker all of it."""
+    return in_parts(planned, setup) and not setup.labelling.prompted
 
 
 SMALL_PX = 2**17

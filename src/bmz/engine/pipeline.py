@@ -226,7 +226,9 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
     if work.labelling.prompted:
-        from bmz.engine.prompting import PromptedNetwork, prompted_outputs  # here: for few
+        # here: for few
+        from bmz.engine.asking import prompted_outputs
+        from bmz.engine.prompting import PromptedNetwork
 
         network = PromptedNetwork(model, work.backend)
         with work.stopwatch.stage("network"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, LazyArray
 from bmz.base.axes import Step
 from bmz.base.errors import not_none
 from bmz.base.progress import Listener, Note, Progress
@@ -28,7 +28,7 @@ from bmz.engine.label_stack import (
     without_border,
 )
 from bmz.engine.labelling import Decoding
-from bmz.engine.memory import image_sizes, maps_on_image, output_of
+from bmz.engine.memory import image_sizes, maps_on_image, output_number, output_of, scratch_note
 from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
 from bmz.engine.pipeline import resized_maps
 from bmz.engine.prepared_image import (
@@ -48,10 +48,8 @@ from bmz.engine.run_quality import (
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels
 from bmz.engine.stages import Stopwatch, at_once
 from bmz.engine.tile_gate import gated_precision
-from bmz.image.formats import name_of
 from bmz.image.region import FileSource, read_sample
 from bmz.plan.plan import Plan
-from bmz.plan.tiling import AxisTiling, OutputRule
 from bmz.plan.weights_choice import PrecisionChoice
 from bmz.predict.backend import Backend
 from bmz.predict.mosaic import StoredTiles, TileStore
@@ -174,11 +172,6 @@ def tiles_of(
     return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
 
 
-def output_number(setup: RunSetup) -> int:
-    """Give the position of the output that becomes labels."""
-    return [tensor.id for tensor in setup.model.outputs].index(setup.labelling.choice.output)
-
-
 @dataclass(frozen=True)
 class BlocksContext:
     """What is run in parts.
@@ -242,7 +235,7 @@ class PlanesInBlocks:
         """
         work, planes = self.work, prod(plan.loop.values())
         if number == 0:
-            work.listener(Note(_scratch_note(work.planned, work.setup, self.scratch)))
+            work.listener(Note(scratch_note(work.planned, work.setup, self.scratch)))
         folder = PlaneFolder(self.scratch / f"plane-{number:06d}")
         folder.path.mkdir(exist_ok=True)
         layout = folder.layout()
@@ -284,26 +277,6 @@ class PlanesInBlocks:
         }
 
 
-def _scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
-    plan, output = planned.plan, output_of(setup)
-    rule = plan.outputs[output_number(setup)]
-    map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
-    planes = max(prod(plan.loop.values()), 1)
-    label_px = prod(plan.shape.values())
-    if plan.scale != 1:
-        label_px += prod(planned.case.image.sizes[axis] for axis in plan.shape)
-    # labels of all planes, and the map of one at a time, unless maps are asked for
-    maps = 1 + (planes if "raw" in setup.request.save else 0)
-    gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
-    name = name_of(planned.image)
-    return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
-
-
-def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
-    # tiles that are averaged are kept whole, with what they share
-    return sum(part.target.stop - part.target.start for part in along.kept(rule))
-
-
 def _one_plane(
     work: BlocksContext, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
 ) -> tuple[Labels | None, Plan]:
@@ -314,6 +287,9 @@ def _one_plane(
         prepared = prepared_inputs(work.image, at, plan, setup.model.required_inputs)
         pixels = [count for each in prepared for count in _pixels_in(each)]
         _count(work, layout, "input", pixels)
+    if setup.labelling.prompted:
+        drawn, sizes = _asked(work, plan, prepared[0], folder, at)
+        return _ended(work, folder, layout | sizes, prepared[0], drawn), plan
     with work.stopwatch.stage("network"):
         store, plan = work.tiles.fill(work.setup, plan, prepared, folder, work.listener)
         stored, letters = store.stored(), output_of(setup).letters
@@ -325,18 +301,64 @@ def _one_plane(
     if setup.labelling.recipe is not None:
         with work.stopwatch.stage("labels"), NOTE.heard_by(work.listener):
             layout |= _labelled(work, maps, folder)
+    return _ended(work, folder, layout, prepared[0], maps), plan
+
+
+def _ended(
+    work: BlocksContext,
+    folder: PlaneFolder,
+    layout: dict[str, list[int]],
+    image: PreparedImage,
+    maps: LazyArray,
+) -> Labels | None:
+    """Measure the objects of a plane that is labelled, and keep its map where it is wanted."""
+    setup = work.setup
     labels = _numbered(work, folder, layout)
     judging = judging_of(setup, work.planned)
     if labels is not None and judging is not None:
         with work.stopwatch.stage("labels"):
-            image = replace(prepared[0], channels=judging.channels, tops=None)
-            evidence = plane_evidence(labels, _pixels_of(image), maps)
-            keep_evidence(folder.evidence, evidence)
+            seen = replace(image, channels=judging.channels, tops=None)
+            keep_evidence(folder.evidence, plane_evidence(labels, _pixels_of(seen), maps))
     if "raw" in setup.request.save:
         with work.stopwatch.stage("write"):
-            keep_raw(maps, folder.raw, plan.blocks)
+            keep_raw(maps, folder.raw, work.planned.plan.blocks)
     folder.finish(layout)
-    return labels, plan
+    return labels
+
+
+def _asked(
+    work: BlocksContext,
+    plan: Plan,
+    image: PreparedImage,
+    folder: PlaneFolder,
+    at: Mapping[str, int],
+) -> tuple[AnyArray, dict[str, list[int]]]:
+    """Ask for the objects of a plane, and write their labels.
+
+    Returns
+    -------
+    (1, y, x) float32
+        the score at every pixel
+    dict
+        the sizes of the blocks
+    """
+    # here: for few
+    from bmz.engine.asking import Asking, ask_in_parts, painted_in_parts
+    from bmz.engine.prompting import PromptedNetwork
+
+    if not isinstance(work.tiles, ThisProcess):
+        raise TypeError("a network is asked for objects by the process that holds it")
+    prompts = work.planned.prompts_at(at, work.setup.request.prompts)
+    network = PromptedNetwork(work.setup.model, work.tiles.backend)
+    asking = Asking(network, work.setup.labelling, plan, prompts, work.listener)
+    with work.stopwatch.stage("network"):
+        ask_in_parts(asking, image, image.tensor.letters, folder.maps(plan))
+    with work.stopwatch.stage("labels"):
+        labels = scratch_array(folder.labels, asking.shape, np.dtype(np.uint32))
+        side = plan.blocks.side_px
+        done = painted_in_parts(asking, folder.maps(plan), labels, side)
+        folder.keep(done.objects)
+    return done.drawn, {"block": [side] * 2, "overlap": [done.objects.widest_overlap] * 2}
 
 
 def _pixels_of(image: PreparedImage) -> Callable[[tuple[slice, slice]], AnyArray]:

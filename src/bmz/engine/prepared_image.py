@@ -270,14 +270,14 @@ class StoredMap:
         return picked
 
 
-def keep_raw(maps: StoredMap, file: Path, blocks: Blocks) -> None:
+def keep_raw(maps: LazyArray, file: Path, blocks: Blocks) -> None:
     """Write the map of a plane or stack as ``.npy``, float32; it appears when it is whole."""
     side = blocks.side_for(prod(maps.shape[1:-2]))
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float32), maps.shape)
         reserve(temporary, temporary.stat().st_size)
         for box in boxes(maps.shape[1:], (*maps.shape[1:-2], side, side)):
-            array[(slice(None), *box)] = maps[(slice(None), *box)]
+            array[(slice(None), *box)] = np.asarray(maps[(slice(None), *box)])
         array.flush()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, pairwise, product, starmap
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
 from bmz.base.errors import AnswerIsNo, CouldNotTell, not_none
 from bmz.base.files import is_there
-from bmz.base.progress import Progress
 from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.engine.further_images import PlannedMask, path_beside, refuse_elsewhere
@@ -35,37 +34,31 @@ from bmz.image.prompt_files import (
     with_names,
 )
 from bmz.image.series import content_sha256
-from bmz.plan.tiling import Tiling
 from bmz.predict.backend import Backend
-from bmz.predict.cutting import Tensor
 from bmz.process.ops import apply_steps
-from bmz.process.ops_scaling import Reference
 from bmz.process.prompts import (
-    ObjectMasks,
-    PromptSettings,
-    asked_as,
-    grid_points,
-    kept_masks,
     mask_logits,
     prompts_of_labels,
-    resized_prompt,
 )
 from bmz.spec.model import ModelSpec, PromptTensors, TensorSpec
 
 if TYPE_CHECKING:
     from bmz.engine.labelling import Labelling
-    from bmz.engine.pipeline import PlaneContext
     from bmz.results.image_documents import PromptsRecord
 
 AT_ONCE = 32
 """Prompts that are answered in one run: so many masks of a tile are in memory."""
 
 
+STRIP_PX = 1024
+"""Rows of a mask that are read together."""
+
+
 class NoPrompts(CouldNotTell):
     """Objects shall be asked for in a way that the network does not know."""
 
     def __init__(self, model: ModelSpec, what: str = "points") -> None:
-        known = _ways(model.prompts)
+        known = ways_of(model.prompts)
         hint = (
             f"it takes {', '.join(known)}: see --set ask_with" if known else "leave out --prompts"
         )
@@ -90,7 +83,7 @@ class NoPromptInside(AnswerIsNo):
         )
 
 
-def _ways(tensors: PromptTensors | None) -> list[str]:
+def ways_of(tensors: PromptTensors | None) -> list[str]:
     """Name the kinds of prompts that a network takes."""
     if tensors is None:
         return []
@@ -98,7 +91,8 @@ def _ways(tensors: PromptTensors | None) -> list[str]:
     return [way for way, tensor in ways.items() if tensor]
 
 
-_PLURALS = {"point": "points", "box": "boxes", "mask": "masks"}
+PLURALS = {"point": "points", "box": "boxes", "mask": "masks"}
+"""The ways to ask for one object, and for several."""
 
 
 def refuse_prompts(model: ModelSpec, labelling: Labelling, word: str | None) -> None:
@@ -115,9 +109,9 @@ def refuse_prompts(model: ModelSpec, labelling: Labelling, word: str | None) -> 
     asked = word not in {None, NONE}
     if labelling.prompted and model.prompts is None:
         raise NoPrompts(model)
-    if asked and not (labelling.prompted and _ways(model.prompts)):
+    if asked and not (labelling.prompted and ways_of(model.prompts)):
         raise NoPrompts(model, "prompts")
-    if word == GRID and "points" not in _ways(model.prompts):
+    if word == GRID and "points" not in ways_of(model.prompts):
         raise NoPrompts(model)
 
 
@@ -198,9 +192,12 @@ class PlannedPrompts:
         """
         if self.mask is None:
             return [prompt for prompt in self.prompts if prompt.lies_at(at)]
+        height, width = shape
         with self.mask.opened() as source:
-            whole = tuple(slice(0, size) for size in shape)
-            return list(prompts_of_labels(OtherMask(source).part(at, "yx", whole)))
+            mask = OtherMask(source)
+            tops = range(0, height, STRIP_PX)
+            strips = ((slice(top, min(top + STRIP_PX, height)), slice(0, width)) for top in tops)
+            return list(prompts_of_labels(mask.part(at, "yx", strip) for strip in strips))
 
     def findings(self, tensor: str) -> list[Finding]:
         """Tell of prompts that are left out.
@@ -350,13 +347,14 @@ class PromptedNetwork:
         return {t.id: apply_steps(t.steps, array, t.letters)[0] for t, array in answers}
 
 
-def _kind(prompt: Prompt) -> tuple[int, bool, bool]:
+def kind_of(prompt: Prompt) -> tuple[int, bool, bool]:
+    """Say how many points a prompt has, and whether it is a box and a mask."""
     return len(prompt.points), prompt.box is not None, prompt.mask is not None
 
 
 def batches_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
     """Give prompts of the same kind, some at a time."""
-    for _, alike in groupby(sorted(prompts, key=_kind), key=_kind):
+    for _, alike in groupby(sorted(prompts, key=kind_of), key=kind_of):
         some = list(alike)
         for first in range(0, len(some), AT_ONCE):
             yield some[first : first + AT_ONCE]
@@ -366,96 +364,3 @@ def _side(tensor: TensorSpec) -> int:
     """Give the side of the square that a mask is drawn in, px."""
     sizes = [int(str(axis.size)) for axis in tensor.axes if axis.letter in "yx"]
     return max(sizes)
-
-
-def prompted_outputs(
-    image: Tensor, network: PromptedNetwork, work: PlaneContext
-) -> dict[str, Reference]:
-    """Ask a network for all objects of an image, tile by tile.
-
-    Parameters
-    ----------
-    image : (b, c, y, x) with the axes of the input, prepared
-    work : with the prompts of the plane, px of the image
-
-    Returns
-    -------
-    dict
-        the masks under the output of the labelling, their scores, and where they lie, as the
-        recipe ``prompts`` takes them
-
-    Raises
-    ------
-    NoPrompts
-    """
-    labelling, recipe = work.labelling, not_none(work.labelling.recipe)
-    settings = recipe.settings(**{name: labelling.parameters[name] for name in recipe.own})
-    shape = tuple(image.array.shape[image.axes.index(axis)] for axis in "yx")
-    prompts = _prompts(network, settings, shape, work)
-    named = not isinstance(work.prompts, str)
-    if prompts is None or named:
-        settings = settings.for_prompts(labelling.user_parameters)
-    centres = np.array([p.centre for p in prompts or ()]).reshape(-1, 2)
-    centres = np.clip(centres, 0, np.array(shape) - 1)
-    objects: list[ObjectMasks] = []
-    asked = 0
-    for core, tile in tiles_of(shape, work.plan.tiling):
-        starts, ends = np.array([(side.start, side.stop) for side in core]).T
-        own = np.flatnonzero(((centres >= starts - 0.5) & (centres < ends - 0.5)).all(axis=1))
-        some = None if prompts is None else [prompts[number] for number in own.tolist()]
-        sides = dict(zip("yx", tile, strict=True))
-        part = image.array[tuple(sides.get(axis, slice(None)) for axis in image.axes)]
-        for answered, masks, scores in network.masks(part, some, tile):
-            names = [prompt.name for prompt in answered or ()] if named else None
-            objects.append(kept_masks(masks, scores, tile, settings, names))
-            asked += len(scores)
-            work.listener(Progress("prompts", asked, max(asked, len(centres))))
-    joined = ObjectMasks.joined(objects, named=named)
-    masks, beside = joined.as_outputs()
-    outputs = {labelling.choice.output: masks, settings.scores: joined.scores, **beside}
-    return {name: (array, "i" * array.ndim) for name, array in outputs.items()}
-
-
-def _prompts(
-    network: PromptedNetwork, settings: PromptSettings, shape: Sequence[int], work: PlaneContext
-) -> Sequence[Prompt] | None:
-    """Give the prompts as they lie on what the network sees; None to ask with the image alone.
-
-    Raises
-    ------
-    NoPrompts
-        It takes none of their kind.
-    """
-    ways = _ways(network.tensors)
-    if isinstance(work.prompts, str):
-        if "points" not in ways or work.prompts == NONE:
-            return None
-        points = grid_points((shape[0], shape[1]), settings.spacing).astype(np.float64)
-        return [Prompt(point[None]) for point in points]
-    prompts = []
-    for given in work.prompts:
-        known = [way for way, plural in _PLURALS.items() if plural in ways]
-        usual = given.way if given.way in known else known[0]
-        how = usual if settings.ask_with == "auto" else settings.ask_with
-        prompt = asked_as(given, how, settings.margin)
-        for way, needed in zip(_PLURALS.values(), _kind(prompt), strict=True):
-            if needed and way not in ways:
-                raise NoPrompts(network.model, way)
-        prompts.append(resized_prompt(prompt, [work.plan.scale] * 2))
-    return prompts
-
-
-def tiles_of(shape: Sequence[int], tiling: Tiling) -> Iterator[tuple[Box, Box]]:
-    """Give for each tile the part of the image that is its own, and what it sees.
-
-    Tiles that would reach beyond the image lie at its end instead.
-    """
-    spans = []
-    for axis, size in zip("yx", shape, strict=True):
-        along = next(one for one in tiling.axes if one.axis == axis)
-        side = min(along.tile, size)
-        starts = [min(max(start, 0), size - side) for start in along.starts]
-        seen = [slice(start, start + side) for start in starts]
-        spans.append(list(zip(starmap(slice, pairwise(along.cuts)), seen, strict=True)))
-    for rows, columns in product(*spans):
-        yield (rows[0], columns[0]), (rows[1], columns[1])

@@ -18,6 +18,7 @@ from bmz.spec.model import MapDecoder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_OUT_IN_Y_X = 4
 _FIRST, _LAST, _GROWING = "base.block.1.weight", "out_conv.weight", "decoder.samplers.0."
 
 
@@ -66,7 +67,7 @@ def built_decoder(path: Path, state: Mapping[str, Tensor], maps: int) -> nn.Modu
     first, last = (tuple(state[name].shape) if name in state else () for name in (_FIRST, _LAST))
     if not first or not last:
         raise DecoderDiffers(path, f"it lacks {_LAST if first else _FIRST}")
-    if len(first) < 2 or len(last) < 2 or last[0] != maps:  # noqa: PLR2004 - out, in
+    if {len(first), len(last)} != {_OUT_IN_Y_X} or last[0] != maps:
         shapes = f"{_FIRST} is {first} and {_LAST} {last}"
         raise DecoderDiffers(path, f"{shapes}, where {maps} maps are wanted")
     grows = any(name.startswith(f"{_GROWING}block.") for name in state)

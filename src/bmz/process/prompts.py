@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from bmz.base.axes import Box
 from bmz.base.errors import not_none
 from bmz.base.values import dataclass
 from bmz.image.prompt_files import Prompt
-from bmz.process.object_columns import scored
+from bmz.process.object_columns import Columns, scored
 from bmz.process.recipe import Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
@@ -206,15 +206,45 @@ def stability(masks: AnyArray, threshold: float) -> FloatArray:
     return np.asarray(narrow / np.maximum(wide, 1))
 
 
-def prompts_of_labels(labels: AnyArray) -> Iterator[Prompt]:
-    """Give each object of a label mask (y, x), in the order of their numbers."""
+def prompts_of_labels(strips: Iterable[AnyArray]) -> Iterator[Prompt]:
+    """Give each object of a label mask, in the order of their numbers.
+
+    Parameters
+    ----------
+    strips : (rows, x) each, one below the other
+    """
+    parts: dict[int, list[tuple[int, int, BoolArray]]] = {}
+    row = 0
+    for strip in strips:
+        for number, top, left, mask in _parts_of(strip):
+            parts.setdefault(number, []).append((row + top, left, mask))
+        row += len(strip)
+    for number in sorted(parts):
+        y, x, mask = _put_together(parts.pop(number))
+        yield Prompt(np.zeros((0, 2)), mask=mask, corner=(y, x), name=str(number))
+
+
+def _parts_of(labels: AnyArray) -> Iterator[tuple[int, int, int, BoolArray]]:
+    """Give number, first row and column, and pixels of each object of a part of a mask."""
     from scipy.ndimage import find_objects  # here: it takes long to import
 
     numbers, order = np.unique(np.append(0, labels), return_inverse=True)
     order = order.ravel()[1:].reshape(labels.shape).astype(np.int32)
     for number, box in enumerate(find_objects(order, len(numbers) - 1), start=1):
-        corner, name = (int(box[0].start), int(box[1].start)), str(int(numbers[number]))
-        yield Prompt(np.zeros((0, 2)), mask=order[box] == number, corner=corner, name=name)
+        y, x = (int(side.start) for side in box)
+        yield int(numbers[number]), y, x, order[box] == number
+
+
+def _put_together(parts: Sequence[tuple[int, int, BoolArray]]) -> tuple[int, int, BoolArray]:
+    if len(parts) == 1:
+        return parts[0]
+    top, left = min(y for y, _, _ in parts), min(x for _, x, _ in parts)
+    bottom = max(y + mask.shape[0] for y, _, mask in parts)
+    right = max(x + mask.shape[1] for _, x, mask in parts)
+    whole = np.zeros((bottom - top, right - left), np.bool_)
+    for y, x, mask in parts:
+        whole[y - top : y - top + len(mask), x - left : x - left + mask.shape[1]] |= mask
+    return top, left, whole
 
 
 def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
@@ -334,22 +364,55 @@ def label_prompted(
     """
     objects = _objects(output, settings, shape, others)
     labels, drawn = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    columns, _ = painted(objects, settings, labels, drawn)
+    done = in_raster_order(labels, columns)
+    return Labelled(done.labels, done.columns, drawn=drawn)
+
+
+def painted(
+    objects: ObjectMasks, settings: PromptSettings, labels: AnyArray, drawn: AnyArray
+) -> tuple[Columns, NDArray[np.intp]]:
+    """Paint masks of objects; see `label_prompted`.
+
+    Parameters
+    ----------
+    labels, drawn : (y, x) integers and float32, all 0, in memory or on the disk; become the number
+        and the score of the object at each pixel
+
+    Returns
+    -------
+    Columns
+        score and name of label k at k - 1
+    (n, 4) int
+        the box in which label k + 1 lies, as `ObjectMasks.corners`
+    """
+    first: list[int] = []  # the best mask of each object
+    boxes: list[NDArray[np.intp]] = []
     seen: dict[int, list[NDArray[np.intp]]] = {}  # the tiles that each object was found in
-    for k in np.argsort(-objects.scores, kind="stable"):
-        first_y, first_x, end_y, end_x = objects.corners[k]
-        place = (slice(first_y, end_y), slice(first_x, end_x))
-        there, mask = labels[place], objects.masks[k]
+    for k in np.argsort(-objects.scores, kind="stable").tolist():
+        corners, tile, mask = objects.corners[k], objects.tiles[k], objects.masks[k]
+        place = (slice(corners[0], corners[2]), slice(corners[1], corners[3]))
+        there = labels[place]
         free = mask & (there == 0)
-        number = _same_object(labels, place, mask, objects.tiles[k], seen)
+        number = _same_object(labels, place, mask, tile, seen)
         if not number and mask.sum() - free.sum() > settings.overlap * mask.sum():
             continue
-        number = number or int(k) + 1
-        seen.setdefault(number, []).append(objects.tiles[k])
+        if not free.any():
+            continue
+        if not number:
+            first.append(k)
+            boxes.append(corners)
+            number = len(first)
+        seen.setdefault(number, []).append(tile)
         there[free] = number
-        drawn[place][free] = objects.scores[number - 1]
-    names = {} if objects.names is None else {PROMPT: objects.names}
-    done = in_raster_order(labels, {**scored(objects.scores), **names})
-    return Labelled(done.labels, done.columns, drawn=drawn)
+        drawn[place][free] = objects.scores[first[number - 1]]
+        box = boxes[number - 1]
+        low, high = np.minimum(box[:2], corners[:2]), np.maximum(box[2:], corners[2:])
+        boxes[number - 1] = np.concatenate([low, high])
+    best = np.array(first, np.intp)
+    names = {} if objects.names is None else {PROMPT: objects.names[best]}
+    whole = np.array(boxes, np.intp).reshape(-1, 4)
+    return {**scored(objects.scores[best]), **names}, whole
 
 
 def _objects(
