@@ -11,14 +11,16 @@ from tests.report.examples import EMPTY, ERROR, NOT_UTF8, NOTE, WARNING, checked
 from bmz.check.codes import CODES
 from bmz.check.finding import Finding
 from bmz.check.kind import ImageKind
+from bmz.process.quality import Quality
 from bmz.report.check_text import (
     MANY,
     check_github,
     check_json,
     check_lines,
     explanation_rows,
+    trial_words,
 )
-from bmz.results.images import ImageCheck
+from bmz.results.images import Cure, ImageCheck, ImageTrial, TriedCrop
 from bmz.spec.made_for import StatedKind
 
 FITS, ADAPTS, NOT = checked("a.tif"), checked("b.tif", NOTE), checked("d.tif", ERROR)
@@ -53,6 +55,18 @@ def test_one_image_is_told_with_the_worst_first_and_without_a_sum() -> None:
         ("hint", "stain again"),
         ("note", "uint8 is cast [dtype.cast]"),
     ]
+
+
+def test_a_better_scale_is_told_of_a_mask_that_is_likely_good_where_no_finding_tells_it() -> None:
+    good, better = Quality(0.8, 0.6, 0.9, "likely good"), Quality(0.95, 0.8, 1.0, "likely good")
+    doubtful = Quality(0.6, 0.2, 0.8, "look closely")
+    cure = Cure("--scale 0.5", better)
+    trial = ImageTrial((TriedCrop({}, 3, good),), good, None, cure)
+
+    told = "; with --scale 0.5 likely good, F1 about 0.95 (0.80 to 1.00)"
+    assert trial_words(trial).endswith(told)
+    assert "--scale" not in trial_words(replace(trial, quality=doubtful))
+    assert "--scale" not in trial_words(replace(trial, cure=None))
 
 
 def test_notes_are_left_out_where_nobody_asks_for_them() -> None:

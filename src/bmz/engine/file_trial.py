@@ -15,6 +15,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError, CouldNotTell, not_none
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
+from bmz.check.values import object_factor
 from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_file_header
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, with_options
@@ -23,8 +24,7 @@ from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource, choose_tiles, open_image
 from bmz.predict.backend import Backend
-from bmz.process.consensus import Standing, standings
-from bmz.process.quality import Quality, predictor
+from bmz.process.quality import TIE, Quality, predictor
 from bmz.results.images import Cure, ImageTrial, TriedCrop
 
 MOST_CROPS, CROP_PX = 3, 512
@@ -36,8 +36,21 @@ LEAST_CROP_PX, CROP_DIAMETERS = 192, 16
 STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
 """Sides of a crop of a stack."""
 
-SCALES = (0.5, 0.7, 1.4, 2.0)
-"""Factors of the scale that are looked through for a cure."""
+SCALES = (0.35, 0.5, 0.7, 1.4, 2.0, 2.8)
+"""Factors of the scale that are looked through for a cure, beside the scale that the sizes of
+objects ask for."""
+
+LARGEST_PX = 2 * CROP_PX
+"""A crop is not enlarged beyond this side for a cure."""
+
+SURE = 0.9
+"""A mask of which so much is predicted needs no cure, which could hardly be told to be better."""
+
+FURTHER = 2
+"""So many times the scale is halved, or doubled, further on where the last one is the best."""
+
+MOST_NEAR = 2
+"""Of cures that are predicted to be about as good so many are tried on changed copies, too."""
 
 MOST_LOOKED_AT = 6
 """Of more channels than these the first are tried."""
@@ -50,9 +63,6 @@ NEAR = 0.1
 
 MOST_SECONDS = 60.0
 """After so long no further cure is looked for."""
-
-LEAST_GAIN = 0.1
-"""A cure is proposed when the predicted F1 rises by so much."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ class TrialExtent:
     most : so many crops, of those where most is to be seen
     side_px : of a crop of a plane
     slow_s : see `tried`
-    cure : look for one where the mask is not likely to be good; see
+    cure : look for one where less than `SURE` is predicted; see
         `bmz.engine.file_trial.find_cure`
     """
 
@@ -275,7 +285,8 @@ def find_cure(
 
     Other scales and channels, intensities turned round, a cut of the brightest values and other
     thresholds of the recipe are tried on the worst crop, without changed copies, as many as
-    `MOST_SECONDS` allow; the best of them is then tried as the image was.
+    `MOST_SECONDS` allow; where the smallest or largest scale is the best, further ones. The best
+    two of a tie are tried with copies, and the better one then as the image was.
 
     Parameters
     ----------
@@ -285,40 +296,113 @@ def find_cure(
     Returns
     -------
     Cure or None
-        None where nothing is predicted to be clearly better
+        None where nothing is predicted to be better by more than a tie
     """
-    box = trial.worst.box
-    crop = crop_of(image.info, image.region(box))
-    requests = _cures(setup, trial)
-    plain = predictor("plain")
-    predictions = {"": plain.quality(tried(setup, crop, backend, {}).evidence).f1}
-    begun = time.monotonic()
-    for number, (words, request) in enumerate(requests.items()):
-        if time.monotonic() - begun > MOST_SECONDS:
-            listener(Note(f"{number} of {len(requests)} cures were tried in {MOST_SECONDS:g} s"))
-            break
-        listener(Progress("cures", number, len(requests), image.info.given_name))
-        try:
-            done = tried(with_options(setup, request), crop, backend, {})
-        except BmzError:
-            continue  # such as a model of one fixed size, which a larger image exceeds
-        predictions[words] = plain.quality(done.evidence).f1
-    best = max(predictions, key=lambda words: predictions[words])
+    crop = crop_of(image.info, image.region(trial.worst.box))
+    search = _CureSearch(setup, trial, crop, backend, listener)
+    search.look_at({"": setup.request, **_scale_cures(setup, trial), **_cures(setup, trial)})
+    for _ in range(FURTHER):
+        search.look_at(search.further_scales())
+    best = search.best()
     if not best:
         return None
-    cured = try_image(with_options(setup, requests[best]), image, backend)
-    if cured.quality.f1 < trial.quality.f1 + LEAST_GAIN:
+    cured = try_image(with_options(setup, search.requests[best]), image, backend)
+    if cured.quality.f1 < trial.quality.f1 + TIE:
         return None
     return Cure(best, cured.quality)
+
+
+class _CureSearch:
+    """Options that were tried on a crop, and what is predicted of its mask with them.
+
+    Parameters
+    ----------
+    setup, trial : of the image as it is
+    crop : on which cures are tried
+    """
+
+    def __init__(
+        self, setup: RunSetup, trial: Trial, crop: GivenImage, backend: Backend, listener: Listener
+    ) -> None:
+        self.setup, self.trial, self.crop = setup, trial, crop
+        self.backend, self.listener = backend, listener
+        self.stop = time.monotonic() + MOST_SECONDS
+        self.requests: dict[str, RunRequest] = {}
+        self.predicted: dict[str, float] = {}
+
+    def look_at(self, requests: Mapping[str, RunRequest]) -> None:
+        """Try requests, by what is typed for them, as long as there is time."""
+        for number, (words, request) in enumerate(requests.items()):
+            if self.predicted and time.monotonic() > self.stop:
+                tried_now = f"{number} of {len(requests)} cures were tried in {MOST_SECONDS:g} s"
+                self.listener(Note(tried_now))
+                return
+            self.listener(Progress("cures", number, len(requests), self.crop.info.given_name))
+            try:
+                done = tried(with_options(self.setup, request), self.crop, self.backend, {})
+            except BmzError:
+                continue  # such as a model of one fixed size, which a larger image exceeds
+            self.requests[words] = request
+            self.predicted[words] = predictor("plain").quality(done.evidence).f1
+
+    def further_scales(self) -> dict[str, RunRequest]:
+        """Give half of the smallest scale, or twice the largest, where it is the best so far."""
+        scales = {
+            words: float(words.removeprefix(OF_SCALE))
+            for words in self.requests
+            if words.startswith(OF_SCALE)
+        }
+        best = max(self.predicted, key=lambda words: self.predicted[words])
+        if best not in scales:
+            return {}
+        others = [scale for words, scale in scales.items() if words != best]
+        now = self.trial.worst.tried.result.plan.scale
+        if scales[best] < min(now, *others):
+            factors = (0.5, 0.7)
+        elif scales[best] > max(now, *others):
+            factors = (1.4, 2.0)
+        else:
+            return {}
+        return _scaled(self.setup, self.crop, [scales[best] * factor for factor in factors])
+
+    def best(self) -> str:
+        """Give what is typed for the best request; empty for the one as it is."""
+        order = sorted(self.predicted, key=lambda words: -self.predicted[words])
+        least = self.predicted[order[0]] - TIE
+        near = [words for words in order if words and self.predicted[words] > least][:MOST_NEAR]
+        if not order[0] or len(near) == 1:
+            return order[0]
+        return max(near, key=self._with_copies)
+
+    def _with_copies(self, words: str) -> float:
+        done = tried(with_options(self.setup, self.requests[words]), self.crop, self.backend)
+        return predictor("tried").quality(done.evidence).f1
+
+
+OF_SCALE = "--scale "
+
+
+def _scale_cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
+    """Give requests with other scales, first with what the sizes of objects ask for."""
+    crop, scale = trial.worst.tried, trial.worst.tried.result.plan.scale
+    asked = object_factor(crop.checked.case)
+    return _scaled(
+        setup,
+        crop.crop,
+        [*([] if asked is None else [asked]), *(scale * factor for factor in SCALES)],
+    )
+
+
+def _scaled(setup: RunSetup, crop: GivenImage, scales: Sequence[float]) -> dict[str, RunRequest]:
+    side = max(crop.info.sizes[axis] for axis in "yx")
+    typed = [f"{scale:.2g}" for scale in scales if side * scale <= LARGEST_PX]
+    return {f"{OF_SCALE}{scale}": replace(setup.request, scale=float(scale)) for scale in typed}
 
 
 def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
     """Give requests with other options, by what is typed for them."""
     request, plan = setup.request, trial.worst.tried.result.plan
-    cures = {
-        f"--scale {plan.scale * factor:.2g}": replace(request, scale=plan.scale * factor)
-        for factor in SCALES
-    }
+    cures = dict[str, RunRequest]()
     (taken, *others) = plan.channels
     channels = trial.worst.tried.checked.case.channels_found
     if len(taken) == 1 and not others:
@@ -378,64 +462,6 @@ def try_file(
     resized = replace(setup, request=request)
     with open_image(header.case.image) as source:
         trial = try_image(resized, source, backend, listener, extent=extent)
-        if not extent.cure or trial.quality.word == "likely good":
+        if not extent.cure or trial.quality.f1 >= SURE:
             return trial, None
         return trial, find_cure(resized, source, trial, backend, listener)
-
-
-Place = tuple[int, str]
-"""Number of an image, and where a crop of it lies."""
-
-RatedMask = tuple[float, AnyArray]
-"""Predicted F1 of labels, and the labels."""
-
-Masks = Mapping[Place, RatedMask]
-
-
-def rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
-    """Give the masks of the crops of an image, with what is predicted of each."""
-    return {
-        (number, str(crop.box)): (crop.quality.f1, crop.tried.mask.labels) for crop in trial.crops
-    }
-
-
-@dataclass(frozen=True)
-class Beside:
-    """How the masks of a model do beside those of others for the same crops.
-
-    Parameters
-    ----------
-    agreement : see `bmz.process.consensus.MaskPairs.agreements`; mean over the crops
-    quality : as predicted from what they have in common
-    """
-
-    agreement: float
-    quality: Quality
-
-
-def beside_others(masks: Mapping[str, Masks]) -> dict[str, Beside]:
-    """Predict the masks of each model beside those of the others for the same crops.
-
-    Parameters
-    ----------
-    masks : model -> what it made
-
-    Returns
-    -------
-    dict
-        by model; one that stands alone is left out
-    """
-    known: dict[str, list[Standing]] = {}
-    for place in dict.fromkeys(place for made in masks.values() for place in made):
-        there = [name for name, made in masks.items() if place in made]
-        predicted, labels = zip(*(masks[name][place] for name in there), strict=True)
-        for name, standing in zip(there, standings(labels, predicted), strict=True):
-            if standing is not None:
-                known.setdefault(name, []).append(standing)
-    return {
-        name: Beside(
-            fmean(one.agreement for one in some),
-            predictor("among").at_f1(fmean(one.f1 for one in some)),
-        )
-        for name, some in known.items()
-    }

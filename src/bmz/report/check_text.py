@@ -190,7 +190,10 @@ def trial_words(trial: ImageTrial) -> str:
     objects = "1 object" if trial.objects == 1 else f"{trial.objects} objects"
     crops = "1 crop" if len(trial.crops) == 1 else f"{len(trial.crops)} crops"
     picture = "" if trial.picture is None else f"; the worst crop is in {trial.picture}"
-    return f"{quality_words(trial.quality)}, from {objects} in {crops}{picture}"
+    told = f"{quality_words(trial.quality)}, from {objects} in {crops}{picture}"
+    if trial.cure is None or trial.quality.word != "likely good":
+        return told  # the finding of a mask that is not good tells the cure
+    return f"{told}; with {trial.cure.options} {quality_words(trial.cure.quality)}"
 
 
 def _shown_kind(kind: ImageKind | None) -> ShownKind | None:

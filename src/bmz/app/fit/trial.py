@@ -7,25 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
+from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, Progress
 from bmz.base.values import dataclass
 from bmz.engine.file_trial import (
     MOST_CROPS,
-    Beside,
-    Place,
-    RatedMask,
     Trial,
     TrialExtent,
-    beside_others,
-    rated_masks,
     side_for,
     try_file,
 )
 from bmz.engine.fit_image import FitRequest, MeasuredImage
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
+from bmz.process.consensus import Standing, standings
+from bmz.process.quality import predictor
 from bmz.results.fit import ImageFit, ModelFit, Ranking
 
 MOST_IMAGES = 3
@@ -34,6 +33,15 @@ MOST_IMAGES = 3
 FINALISTS = 2
 """So many of the best are tried on further crops; all others on the one where most is to be seen,
 for models differ more than crops do."""
+
+
+Place = tuple[int, str]
+"""Number of an image, and where a crop of it lies."""
+
+RatedMask = tuple[float, AnyArray]
+"""Predicted F1 of labels, and the labels."""
+
+Masks = Mapping[Place, RatedMask]
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Attempt:
         return {
             place: mask
             for number, trial in enumerate(self.trials)
-            for place, mask in rated_masks(trial, number).items()
+            for place, mask in _rated_masks(trial, number).items()
         }
 
 
@@ -152,11 +160,44 @@ def _ordered(attempts: Mapping[str, Attempt]) -> list[ModelFit]:
     return sorted(models, key=lambda model: -model.guess)
 
 
-def _summed_up(attempt: Attempt, beside: Beside | None) -> ModelFit:
+def _summed_up(attempt: Attempt, beside: Standing | None) -> ModelFit:
     model = replace(attempt.model, trials=tuple(trial.summary() for trial in attempt.trials))
     if beside is None:
         return model
-    return replace(model, agreement=beside.agreement, beside=beside.quality)
+    quality = predictor("among").at_f1(beside.f1)
+    return replace(model, agreement=beside.agreement, beside=quality)
+
+
+def _rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
+    """Give the masks of the crops of an image, with what is predicted of each."""
+    return {
+        (number, str(crop.box)): (crop.quality.f1, crop.tried.mask.labels) for crop in trial.crops
+    }
+
+
+def beside_others(masks: Mapping[str, Masks]) -> dict[str, Standing]:
+    """Predict the masks of each model beside those of the others for the same crops.
+
+    Parameters
+    ----------
+    masks : model -> what it made
+
+    Returns
+    -------
+    dict
+        by model: the mean over its crops; one that stands alone is left out
+    """
+    known: dict[str, list[Standing]] = {}
+    for place in dict.fromkeys(place for made in masks.values() for place in made):
+        there = [name for name, made in masks.items() if place in made]
+        predicted, labels = zip(*(masks[name][place] for name in there), strict=True)
+        for name, standing in zip(there, standings(labels, predicted), strict=True):
+            if standing is not None:
+                known.setdefault(name, []).append(standing)
+    return {
+        name: Standing(fmean(one.agreement for one in some), fmean(one.f1 for one in some))
+        for name, some in known.items()
+    }
 
 
 def _usable(ranking: Ranking, request: FitRequest) -> Iterator[ModelFit]:
