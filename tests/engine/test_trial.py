@@ -26,8 +26,11 @@ from bmz.engine.request import RunRequest
 from bmz.engine.setup import opened, prepare
 from bmz.engine.trial import CHANGES, FEW_CHANGES
 from bmz.image.region import HeldImage
+from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnxruntime")
+
+HALF, HALF_BRIGHT = 0.5, 80
 
 STARTER = RunRequest("starter/nuclei", (), Path(), force=True, scale=1.0)
 
@@ -149,3 +152,22 @@ def test_a_model_without_objects_has_nothing_to_try() -> None:
     with pytest.raises(NothingToTry) as caught:
         trial_of(nuclei(64), request=replace(STARTER, recipe="none", save=frozenset({"raw"})))
     assert "--recipe" in caught.value.hint
+
+
+@pytest.mark.parametrize(("space", "channels"), [("zyx", 1), ("yx", 3)])
+def test_a_mask_of_a_stack_or_of_colours_is_never_called_likely_good(
+    tmp_path: Path, space: str, channels: int
+) -> None:
+    pytest.importorskip("onnx")
+    package = write_package(tmp_path / "m", description(space=space, channels=channels))
+    request = replace(
+        STARTER, model=str(package), channels=tuple(range(channels)), recipe="components"
+    )
+    clear = np.where(nuclei(48) > HALF_BRIGHT, 1, 0).astype(np.float32)
+    array = np.repeat(clear[None], channels if space == "yx" else 16, 0)
+    trial = trial_of(array, "cyx" if space == "yx" else "zyx", request, TrialExtent(slow_s=0))
+
+    assert trial.crops[0].objects > 0
+    assert not trial.quality.seen
+    assert trial.quality.word == "look closely"
+    assert trial.quality.high - trial.quality.low > HALF

@@ -12,10 +12,13 @@ from scipy.stats import spearmanr
 from bmz.process.quality import (
     PredictorName,
     RegressionForest,
+    is_seen,
     object_model,
     predictor,
     quality_words,
 )
+
+HALF = 0.5
 
 LEFT_OUT = Path(__file__).parents[2] / "model_cards/quality/left_out.csv"
 NAMES: tuple[PredictorName, ...] = ("tried", "plain", "among")
@@ -98,6 +101,29 @@ def test_words_name_the_interval() -> None:
     quality = predictor("tried").at_f1(0.9)
 
     assert quality_words(quality).startswith("likely good, F1 about 0.90 (")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_networks_unlike_all_examples_nothing_is_called_likely(name: PredictorName) -> None:
+    for f1 in (0.02, 0.5, 0.97):
+        seen, unseen = (predictor(name).at_f1(f1, seen=known) for known in (True, False))
+
+        assert (unseen.f1, unseen.word) == (f1, "look closely")
+        assert unseen.low <= seen.low
+        assert unseen.high >= seen.high
+        assert unseen.high - unseen.low > HALF
+        assert "learnt from networks that take planes" in quality_words(unseen)
+        assert "learnt" not in quality_words(seen)
+
+
+@pytest.mark.parametrize(
+    ("space", "channels", "seen"), [("yx", 1, True), ("yx", 2, True), ("yx", 3, False)]
+)
+def test_stacks_and_colours_were_not_among_the_examples(
+    space: str, channels: int, *, seen: bool
+) -> None:
+    assert is_seen(space, channels) == seen
+    assert not is_seen("zyx", channels)
 
 
 def test_what_the_check_found_lowers_all_objects_alike() -> None:

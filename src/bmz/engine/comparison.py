@@ -35,7 +35,7 @@ from bmz.engine.request import CLIPS, SCALES, RunRequest
 from bmz.engine.setup import PlannedImage, RunSetup, checked_pixels, opened, plan_image, prepare
 from bmz.engine.stages import Stopwatch
 from bmz.engine.tile_gate import expect_image
-from bmz.engine.trial import CHANGES, case_values, mask_on, sample_values
+from bmz.engine.trial import CHANGES, case_values, is_like_examples, mask_on, sample_values
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage, read_image
@@ -220,7 +220,9 @@ class NetworkOutputs:
             plausible=plausibility(result.table),
             predicted=None
             if plane.classes
-            else predictor("tried" if labels else "plain").quality(evidence),
+            else predictor("tried" if labels else "plain").quality(
+                evidence, seen=is_like_examples(self.work.model)
+            ),
         )
 
     def _copy(
@@ -472,7 +474,8 @@ def _with_standing(
     if standing is not None:
         quality = replace(quality, agreement=standing.agreement)
         if quality.predicted is not None:
-            quality = replace(quality, predicted=predictor("among").at_f1(standing.f1))
+            beside = predictor("among").at_f1(standing.f1, seen=quality.predicted.seen)
+            quality = replace(quality, predicted=beside)
     if majority is not None:
         quality = replace(quality, consensus=f1_between(mask, majority))
     return replace(result, quality=quality)

@@ -19,7 +19,7 @@ from bmz.check.values import object_factor
 from bmz.engine.image_header import SAMPLE_PX, GivenImage, check_file_header
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, with_options
-from bmz.engine.trial import CHANGES, Tried, tried
+from bmz.engine.trial import CHANGES, Tried, is_like_examples, tried
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource, choose_tiles, open_image
@@ -107,8 +107,8 @@ class Trial:
     @classmethod
     def of(cls, crops: Sequence[CropTrial]) -> Trial:
         """Predict the mean of crops."""
-        mean = fmean(crop.quality.f1 for crop in crops)
-        return cls(tuple(crops), predictor("tried").at_f1(mean))
+        mean, seen = fmean(crop.quality.f1 for crop in crops), crops[0].quality.seen
+        return cls(tuple(crops), predictor("tried").at_f1(mean, seen=seen))
 
     @property
     def worst(self) -> CropTrial:
@@ -192,12 +192,12 @@ def try_image(
     if not setup.labelling.numbers_objects:
         raise NothingToTry(setup.request.model)
     boxes = crop_boxes(image, setup.model.space, extent.side_px)[: extent.most]
-    crops = []
+    seen, crops = is_like_examples(setup.model), []
     for number, box in enumerate(boxes):
         listener(Progress("crops", number, len(boxes), image.info.given_name))
         crop = crop_of(image.info, image.region(box))
         done = tried(setup, crop, backend, slow_s=extent.slow_s)
-        crops.append(CropTrial(box, done, predictor("tried").quality(done.evidence)))
+        crops.append(CropTrial(box, done, predictor("tried").quality(done.evidence, seen=seen)))
     listener(Progress("crops", len(boxes), len(boxes), image.info.given_name))
     return Trial.of(crops)
 

@@ -50,8 +50,10 @@ from bmz.process.mask_evidence import (
     mask_evidence,
     telling_maps,
 )
+from bmz.process.quality import is_seen
 from bmz.process.relabel import closed_up
 from bmz.spec.made_for import made_for
+from bmz.spec.model import ModelSpec
 
 SHIFT_PX = 5
 """By so much the mirrored copy is moved."""
@@ -156,6 +158,11 @@ class Tried:
     def evidence(self) -> dict[str, float]:
         """What speaks for and against the labels; see `bmz.process.mask_evidence`."""
         return evidence_of(self.mask, self.copies, {**self.case_values, **self.own})
+
+
+def is_like_examples(model: ModelSpec) -> bool:
+    """Say whether masks of such a network are among those that predictions were learnt from."""
+    return is_seen(model.space, model.required_inputs[0].channels or 1)
 
 
 def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:

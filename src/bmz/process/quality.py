@@ -27,6 +27,11 @@ TIE = 0.05
 """Predictions for one image that differ by less are a tie: their order is little better than by
 chance, as ``model_cards/quality/train.py`` shows."""
 
+SEEN_SPACE, MOST_SEEN_CHANNELS = "yx", 2
+"""Axes, and most channels, of the networks whose masks are among the examples."""
+
+LEARNT_FROM = "a guess: learnt from networks that take planes of one or two channels"
+
 QualityWord = Literal["likely good", "look closely", "likely wrong"]
 
 
@@ -126,12 +131,14 @@ class Quality:
     f1 : at IoU 0.5 with the masks of a careful person, 0 to 1
     low, high : between them it lies in 8 of 10 cases
     word : what to do with the mask
+    seen : whether masks of such networks were among those that the prediction was learnt from
     """
 
     f1: float
     low: float
     high: float
     word: QualityWord
+    seen: bool = True
 
     def ties_with(self, first: Quality) -> bool:
         """Say whether it is not surely lower than the one of the best mask of the same image."""
@@ -151,7 +158,8 @@ def quality_words(quality: Quality) -> str:
 
 def f1_words(quality: Quality) -> str:
     """Say what F1 is predicted, such as ``F1 about 0.86 (0.71 to 0.95)``."""
-    return f"F1 about {quality.f1:.2f} ({quality.low:.2f} to {quality.high:.2f})"
+    learnt = "" if quality.seen else f"; {LEARNT_FROM}"
+    return f"F1 about {quality.f1:.2f} ({quality.low:.2f} to {quality.high:.2f}{learnt})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,17 +180,27 @@ class Predictor:
     wrong: float
     good: float
 
-    def quality(self, values: Mapping[str, float]) -> Quality:
+    def quality(self, values: Mapping[str, float], *, seen: bool = True) -> Quality:
         """Predict the quality of a mask from its evidence.
 
         Parameters
         ----------
         values : name -> value, see `bmz.process.mask_evidence`; what is missing is unknown
+        seen : see `at_f1`
         """
-        return self.at_f1(self.forest.predict(values))
+        return self.at_f1(self.forest.predict(values), seen=seen)
 
-    def at_f1(self, f1: float) -> Quality:
-        """Give the interval and the word for a prediction."""
+    def at_f1(self, f1: float, *, seen: bool = True) -> Quality:
+        """Give the interval and the word for a prediction.
+
+        Parameters
+        ----------
+        seen : see `is_seen`; where it is not, the interval holds whatever any mask may have, and
+            nothing is called likely
+        """
+        if not seen:
+            low, high = min(float(self.low[0]), f1), max(float(self.high[-1]), f1)
+            return Quality(f1, low, high, "look closely", seen=False)
         low, high = (float(np.interp(f1, self.at, ends)) for ends in (self.low, self.high))
         word: QualityWord = "look closely"
         if f1 <= self.wrong:
@@ -190,6 +208,16 @@ class Predictor:
         elif f1 >= self.good:
             word = "likely good"
         return Quality(f1, min(low, f1), max(high, f1), word)
+
+
+def is_seen(space: str, channels: int) -> bool:
+    """Say whether masks of such networks are among those that predictions were learnt from.
+
+    Parameters
+    ----------
+    space, channels : axes of the network, and how many channels of an image it takes
+    """
+    return space == SEEN_SPACE and channels <= MOST_SEEN_CHANNELS
 
 
 PredictorName = Literal["tried", "plain", "among", "run"]

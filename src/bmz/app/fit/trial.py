@@ -164,7 +164,7 @@ def _summed_up(attempt: Attempt, beside: Standing | None) -> ModelFit:
     model = replace(attempt.model, trials=tuple(trial.summary() for trial in attempt.trials))
     if beside is None:
         return model
-    quality = predictor("among").at_f1(beside.f1)
+    quality = predictor("among").at_f1(beside.f1, seen=attempt.trials[0].quality.seen)
     return replace(model, agreement=beside.agreement, beside=quality)
 
 
