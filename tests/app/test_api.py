@@ -63,7 +63,7 @@ def test_the_public_names_are_these() -> None:
 @pytest.mark.parametrize(
     ("public", "names"),
     [
-        (bmz.Model, {"check", "close", "run", "run_each", "spec"}),
+        (bmz.Model, {"check", "close", "run", "run_each", "run_lazily", "spec"}),
         (
             bmz.Result,
             {

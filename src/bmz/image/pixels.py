@@ -189,7 +189,7 @@ def inspect_array(image: ArrayImage, *, axes: str | None = None) -> ImageInfo:
     PixelsRefused, AxesRefused
         It holds no real numbers, or has other axes than the user says.
     """
-    name = getattr(image, "name", None)
+    name = image.name if is_xarray(image) else None
     return info_from(Path(NAME if name is None else str(name)), _header(image), axes=axes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from bmz.app.api.options import (
     ImageOptions,
@@ -32,6 +32,11 @@ from bmz.image.series import ALL
 from bmz.predict.backend import Backend
 from bmz.report.html import model_html
 from bmz.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bmz.app.api.lazy import LazyImage
 
 
 class Model:
@@ -183,6 +188,53 @@ class Model:
         given = replace(given, masks=masks, prompts=asked)
         result = run_given_image(setup, given, self._opened, self.listener)
         return Result(Report(result.findings), result, output_kinds(setup))
+
+    def run_lazily(
+        self,
+        image: LazyImage,
+        folder: str | Path,
+        *,
+        memory_gb: float | None = None,
+        overwrite: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> xr.DataArray:
+        """Label an array of Dask, which is never whole in memory; neither are its labels.
+
+        The blocks of the array are computed one after the other into a file in `folder`, which is
+        removed at the end; the file is run in parts where it would need too much memory.
+
+        Parameters
+        ----------
+        image
+            An array of Dask, or a DataArray that holds one, with named dims and coordinates as in
+            `run`
+        folder
+            Gets the labels as OME-Zarr, the table of objects and the run record
+        memory_gb
+            An image that would need more is run in parts; None for half of what is free
+        overwrite
+            Files of these names may be replaced
+        options
+            Keywords of `run`
+
+        Returns
+        -------
+        DataArray
+            dims of ``tzyx``, an array of Dask; ``attrs`` as of `Result.labels`
+
+        Raises
+        ------
+        NotLazy
+            The array is in memory.
+        BmzError
+            See `run`; or files of these names are there.
+        """
+        from bmz.app.api.lazy import labelled_lazily  # here: it takes what bmz run takes
+
+        request = replace(
+            self._setup.request, folder=Path(folder), memory_gb=memory_gb, overwrite=overwrite
+        )
+        return labelled_lazily(request, image, ImageOptions(**options), self._listener)
 
     def run_each(
         self, path: str | Path, *, series: str = ALL, **options: Unpack[RunOptions]

@@ -39,6 +39,27 @@ class Report(CheckReport):
         return findings_html(self.words, self.findings)
 
 
+def label_attributes(record: Mapping[str, Any], objects: int) -> dict[str, str | int]:
+    """Give what the array of a label mask says of itself: what made it, and what its numbers are.
+
+    Parameters
+    ----------
+    record : of the run
+    objects : how many there are
+    """
+    about: dict[str, str | int] = {"units": "label number", "objects": objects}
+    return {**about, "recipe": record["recipe"]["name"], **_model_attributes(record)}
+
+
+def _model_attributes(record: Mapping[str, Any]) -> dict[str, str]:
+    versions = record["versions"]
+    return {
+        "model": record["model"],
+        "model_sha256": record["model_sha256"],
+        "bmz": versions["bmz"],
+    }
+
+
 @dataclass(frozen=True, repr=False)
 class Result:
     """What a model made of an image.
@@ -68,14 +89,22 @@ class Result:
     def labels(self) -> xr.DataArray | None:
         """The label mask, dims of ``tzyx``: 0 background, 1 to n objects, on the image's grid.
 
-        Coordinates of z, y, x are um where the pixel size is known. None without a label recipe.
+        Coordinates of z, y, x are um where the pixel size is known. ``attrs`` name the model, the
+        recipe and the number of objects. None without a label recipe.
         """
-        return None if self._result.labels is None else to_xarray(self._result.whole_labels())
+        if self._result.labels is None:
+            return None
+        labels = to_xarray(self._result.whole_labels()).rename("labels")
+        return labels.assign_attrs(label_attributes(self.record, self.objects))
 
     @cached_property
     def raw(self) -> xr.DataArray:
-        """The output of the network after the declared steps, dims of ``tczyx``, float32."""
-        return to_xarray(self._result.whole_raw())
+        """The output of the network after the declared steps, dims of ``tczyx``, float32.
+
+        ``attrs`` name the model.
+        """
+        raw = to_xarray(self._result.whole_raw()).rename("raw")
+        return raw.assign_attrs(_model_attributes(self.record))
 
     @property
     def image(self) -> xr.DataArray:
