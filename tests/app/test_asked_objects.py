@@ -29,6 +29,7 @@ from bmz.plan.plan import Blocks
 from bmz.predict.backend import CPU
 from bmz.process.matching import match_labels
 from bmz.process.prompts import prompts_of_labels
+from bmz.report.run_text import chain_plan_lines
 from bmz.results.images import ImagePlan, ImageRun
 from bmz.testing.package import description, write_package
 
@@ -322,7 +323,11 @@ def test_cells_of_a_chain_are_asked_for_by_the_nuclei_of_its_first_step(
 
     labels = {name: tifffile.imread(step.files["labels"]) for name, step in done.steps.items()}
     assert chain.steps[1].needs == ("nuclei", "nuclei")
-    assert all(isinstance(plan, ImagePlan) for step in plans for plan in step.images)
+    told = [plan for step in plans for plan in step.images if isinstance(plan, ImagePlan)]
+    assert [(plan.prompts, plan.prompts_later) for plan in told] == [(None, False), (None, True)]
+    assert told[1].estimate is not None
+    assert told[1].estimate.network_s == told[1].estimate.run_s * told[1].plan.tiling.count
+    assert "prompts unknown" in "".join(text for _, text in chain_plan_lines(plans))
     assert labels["cells"].max() == labels["nuclei"].max() == TRUTH.max()
     assert match_labels(labels["cells"], TRUTH, 0.9).f1 == 1
     inside = labels["nuclei"] > 0
@@ -339,6 +344,7 @@ def test_the_plan_tells_the_time_of_all_prompts(promptable: Path, tmp_path: Path
     ]
 
     many, few = (plan.estimate for plan in plans if isinstance(plan, ImagePlan))
+    assert [plan.prompts for plan in plans if isinstance(plan, ImagePlan)] == [45 * 45, 1]
     assert many is not None
     assert few is not None
     assert few.network_s == few.run_s

@@ -19,7 +19,7 @@ from bmz.engine.further_images import FROM
 from bmz.engine.image_result import names_within
 from bmz.engine.memory import plan_images
 from bmz.engine.relations import RELATIONS
-from bmz.engine.request import SCALES, RunRequest
+from bmz.engine.request import LATER, SCALES, RunRequest
 from bmz.engine.run_images import RunOfAll
 from bmz.engine.setup import RunSetup, planned_or_failed, prepare
 from bmz.image.formats import split_series
@@ -342,7 +342,7 @@ def _without_masks(setup: RunSetup) -> RunSetup:
     """Leave out what earlier steps have still to make, of what can be done without."""
     request = setup.request
     made = {name: p for name, p in request.relations.items() if not p.startswith(FROM)}
-    prompts = None if (request.prompts or "").startswith(FROM) else request.prompts
+    prompts = LATER if (request.prompts or "").startswith(FROM) else request.prompts
     return replace(setup, request=replace(request, relations=made, prompts=prompts))
 
 

@@ -16,7 +16,7 @@ from bmz.base.values import dataclass
 from bmz.check.fit import CheckedHeader, joined_header
 from bmz.check.fit_case import FitCase
 from bmz.check.measured import PlaneMeasures
-from bmz.engine.request import GRID, NONE
+from bmz.engine.request import GRID, LATER, NONE
 from bmz.image.formats import name_of, split_series
 from bmz.image.given_names import given_name
 from bmz.image.info import ImageInfo, joined_info
@@ -164,7 +164,7 @@ def prompts_beside(
     ------
     StepWithoutMask, PatternUnknown
     """
-    if word in {None, GRID, NONE}:
+    if word in {None, GRID, NONE, LATER}:
         return None
     return words_beside(image, {"prompts": not_none(word)}, before)["prompts"]
 

@@ -17,6 +17,7 @@ from bmz.base.computer import available_cpus, free_memory, held_memory, peak_mem
 from bmz.base.values import dataclass
 from bmz.engine.labelling import Labelling
 from bmz.engine.prompting import AT_ONCE, PromptedNetwork
+from bmz.engine.request import LATER, NONE
 from bmz.engine.setup import PlannedImage, RunSetup, opened, planned_or_failed
 from bmz.image.formats import name_of
 from bmz.image.prompt_files import Prompt
@@ -228,6 +229,8 @@ def _image_plan(
         bytes_in_one_piece=bytes_in_one_piece(planned, setup),
         in_parts=parts,
         in_one_piece_why=why_in_one_piece(planned, setup) if over_limit(planned, setup) else "",
+        prompts=prompt_count(setup, planned),
+        prompts_later=setup.request.prompts == LATER,
     )
     if setup.engine.whole_images:
         return image_plan
@@ -291,8 +294,19 @@ def try_two_tiles(
 
 def _more_batches(setup: RunSetup, planned: PlannedImage, tiles: int) -> int:
     """Say how often tiles are asked for more objects than at once."""
-    if not setup.labelling.prompted:
-        return 0
+    asked = prompt_count(setup, planned) or 0
+    return tiles * max(ceil(asked / tiles / AT_ONCE) - 1, 0)
+
+
+def prompt_count(setup: RunSetup, planned: PlannedImage) -> int | None:
+    """Count what a network is asked for in an image; None where it takes no prompts, or too early.
+
+    It is too early where the prompts are objects of a mask that is still to be made.
+    """
+    if not setup.labelling.prompted or setup.request.prompts in {LATER, NONE}:
+        return None
+    if planned.prompts is None and not (setup.model.prompts and setup.model.prompts.points):
+        return None
     asked = 0
     sizes = planned.plan.shape
     spacing = setup.labelling.parameters["spacing"]
@@ -301,7 +315,7 @@ def _more_batches(setup: RunSetup, planned: PlannedImage, tiles: int) -> int:
         prompts = planned.prompts_at(at, setup.request.prompts)
         of_grid = prod(ceil(sizes[axis] / spacing) for axis in "yx")
         asked += of_grid if isinstance(prompts, str) else len(prompts)
-    return tiles * max(ceil(asked / tiles / AT_ONCE) - 1, 0)
+    return asked
 
 
 def with_fitting_tiles(setup: RunSetup, planned: PlannedImage, backend: Backend) -> PlannedImage:

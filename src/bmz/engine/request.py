@@ -36,6 +36,9 @@ def kinds_by_default(recipe: str | None) -> frozenset[str]:
 GRID, NONE = "grid", "none"
 """Words of ``--prompts`` that name no file: points of a grid, or the image alone."""
 
+LATER = "later"
+"""In place of prompts in a plan: the objects of a mask that a step of a chain has yet to make."""
+
 WHOLE_IMAGES = {"bmz": False, "core": True}
 """Whether an engine takes images in one piece alone, by the name that ``--engine`` takes."""
 

@@ -186,7 +186,8 @@ def plan_lines(planned: ImagePlan | ImageFailure) -> list[Line]:
         return _failed(planned)
     lines = finding_lines(planned.findings, name_of(planned.image))
     lines.append(("answer", given_name(planned.image)))
-    texts = [*planned.plan.describe(), f"memory  {_memory(planned)}", *_estimate(planned)]
+    texts = [*planned.plan.describe(), *_prompts(planned), f"memory  {_memory(planned)}"]
+    texts += _estimate(planned)
     return lines + [("answer", f"  {text}") for text in texts]
 
 
@@ -202,6 +203,13 @@ def _memory(planned: ImagePlan) -> str:
     if planned.in_one_piece_why:
         return f"{above}, but it cannot be run in parts: {planned.in_one_piece_why}"
     return f"{size}, beside the network"
+
+
+def _prompts(planned: ImagePlan) -> list[str]:
+    if planned.prompts_later:
+        of = "they are the objects of a mask that an earlier step has still to make"
+        return [f"prompts unknown: {of}; the time is that of the first of them in each tile"]
+    return [] if planned.prompts is None else [f"prompts {planned.prompts} in all"]
 
 
 def _estimate(planned: ImagePlan) -> list[str]:
@@ -319,6 +327,8 @@ def plan_document(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> Pl
             "bytes_in_one_piece": image.bytes_in_one_piece,
             "in_parts": image.in_parts,
             "estimate": image.estimate,
+            "prompts": image.prompts,
+            "prompts_later": image.prompts_later,
             "recipe": {
                 "name": image.plan.recipe.name,
                 "why": image.plan.recipe.why,

@@ -192,6 +192,8 @@ class PlannedImage(TypedDict):
     bytes_in_one_piece: Annotated[int, Doc("about what the image would need")]
     in_parts: Annotated[bool, Doc("it is read, labelled and written in parts")]
     estimate: Annotated[Estimate | None, Doc("by a trial of two tiles")]
+    prompts: Annotated[int | None, Doc("that the network is asked; null where not, or not known")]
+    prompts_later: Annotated[bool, Doc("they are objects of a mask that is still to be made")]
     recipe: Annotated[RecipeRecord, Doc("of the labels")]
     findings: Annotated[Sequence[Finding], Doc("of the header")]
 

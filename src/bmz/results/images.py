@@ -157,6 +157,8 @@ class ImagePlan:
     estimate : of time and memory, from a trial; None where it was not tried
     in_parts : that is more than there is, so it is read, labelled and written in parts
     in_one_piece_why : it is more than there is, and this is why it cannot be run in parts
+    prompts : how many objects the network is asked for; None where it is not, or that is not known
+    prompts_later : they are the objects of a mask that an earlier step has still to make
     """
 
     image: Path
@@ -166,6 +168,8 @@ class ImagePlan:
     in_parts: bool = False
     in_one_piece_why: str = ""
     estimate: Estimate | None = None
+    prompts: int | None = None
+    prompts_later: bool = False
 
 
 @dataclass(frozen=True)
