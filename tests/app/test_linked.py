@@ -106,7 +106,7 @@ def test_a_stack_of_planes_has_one_label_and_one_row_for_each_object(
     assert column(table, "bbox_z_max_px") == [4, 4]
     assert column(table, "centroid_z_um")[1] == 5
     assert column(table, "intensity_median") == pytest.approx([1, 0.9])
-    assert not [name for name in rows(table)[0] if "area" in name]
+    assert not [name for name in rows(table)[0] if name.startswith("area")]
     planes = one.files["planes"]
     assert column(planes, "label") == [1, 1, 1, 2, 1, 2]
     assert column(planes, "z") == [0, 1, 2, 2, 3, 3]

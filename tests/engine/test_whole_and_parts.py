@@ -52,6 +52,9 @@ def cells(seed: int) -> LabelArray:
     return in_raster_order(labels).labels
 
 
+APART = ("spots", "distance_watershed", "components", "argmax")
+"""Recipes whose objects never touch each other, or do not in these maps."""
+
 STACK_PICTURES = frozenset({"projection", "montage", "film", "slices"})
 """They are drawn of any labels in the same way, and take longer than all else: one recipe does."""
 
@@ -128,6 +131,7 @@ def test_every_kind_of_output_has_the_same_bytes(axis: str, family: Family, tmp_
         "recipe": family.recipe,
         "settings": {name: str(value) for name, value in family.parameters.items()},
         "link": {axis: 0.25},
+        "neighbours": "30px",
         "labels_format": "zarr" if axis == "z" else "tiff",
     }
 
@@ -150,6 +154,9 @@ def test_every_kind_of_output_has_the_same_bytes(axis: str, family: Family, tmp_
     assert set(whole.files) == here | {"record"}
     for kind in set(whole.files) - {"record"}:
         assert contents(whole.files[kind]) == contents(parts.files[kind]), kind
+    with whole.files["edges"].open(encoding="utf-8", newline="") as file:
+        touch = {row["contact_px"] != "0" for row in csv.DictReader(file)}
+    assert touch == ({False} if family.recipe in APART else {True, False})
 
 
 def test_a_new_kind_of_output_is_written_whole_and_in_parts(

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
+import bmz
 from bmz.app.run import run
+from bmz.base.axes import NeighboursRefused
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
 from bmz.results.images import ImageRun, RunSummary
@@ -174,3 +176,30 @@ def test_a_distance_in_um_is_refused_before_the_network_runs_where_no_pixel_size
     (failure,) = summary.failed
     assert failure.error.code == "neighbours.refused"
     assert "--pixel-size" in str(failure.error.hint)
+
+
+def test_python_gives_the_columns_and_numbers_that_the_command_writes(
+    model: str, tmp_path: Path
+) -> None:
+    image = image_of(tmp_path / "a.ome.tif", spots(), "YX")
+    (done,) = summary_of(
+        model, (image,), tmp_path / "out", neighbours="18um", tables=frozenset({"csv"}),
+        save=frozenset({"table", "edges"}),
+    ).done  # fmt: skip
+
+    with bmz.load(model) as loaded:
+        result = loaded.run(image, neighbours="18um")
+        kinds: dict[str, Any] = {"table": result.table(), "edges": result.table("edges")}
+        with pytest.raises(NeighboursRefused):
+            loaded.run(image, neighbours="next door")
+
+    for kind, table in kinds.items():
+        rows = rows_of(done, kind)
+        assert list(table) == list(rows[0])
+        for name in table:
+            told = [row[name] for row in rows]
+            if table[name].dtype.kind in "iuf":
+                wanted = [float(value or "nan") for value in told]
+                np.testing.assert_allclose(table[name], wanted, rtol=1e-9)
+            else:
+                assert table[name].astype(str).tolist() == told
