@@ -48,6 +48,7 @@ PLACES: Mapping[str, str] = {
     "docs/how-to/cluster.md": "line",
     "docs/how-to/mcp.md": "line",
     "docs/how-to/napari.md": "line",
+    "docs/how-to/omero.md": "line",
     "action.yml": "package",
 }
 """The kind of the line of each file that says how bmz is installed first."""

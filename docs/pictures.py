@@ -176,6 +176,16 @@ def mcp() -> Picture:
     )  # fmt: skip
 
 
+def omero() -> Picture:
+    """Draw what the script for OMERO fetches, and what it saves."""
+    return boxes(
+        [("OMERO", "an image, its pixel\nsize and channels"),
+         ("bmz", "checks it,\nruns the model"),
+         ("OMERO", "a ROI for each object,\ntable and record\nas attachments")],
+        ["planes, by the\nnumber of the image", "saved with\nthe image"],
+    )  # fmt: skip
+
+
 def nothing_fits() -> Picture:
     """Show dark objects on a bright ground, without and with --invert."""
     dark = 255 - _pixels()
@@ -286,6 +296,7 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "how-to/nothing-fits": nothing_fits,
     "how-to/numbers": numbers,
     "how-to/offline": offline,
+    "how-to/omero": omero,
     "how-to/python": python,
     "how-to/questions": questions,
     "how-to/run": run,
