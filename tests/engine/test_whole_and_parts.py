@@ -156,7 +156,8 @@ def test_every_kind_of_output_has_the_same_bytes(axis: str, family: Family, tmp_
         assert contents(whole.files[kind]) == contents(parts.files[kind]), kind
     with whole.files["edges"].open(encoding="utf-8", newline="") as file:
         touch = {row["contact_px"] != "0" for row in csv.DictReader(file)}
-    assert touch == ({False} if family.recipe in APART else {True, False})
+    # in a stack those of one plane touch others of the next
+    assert touch == ({False} if family.recipe in APART and axis == "t" else {True, False})
 
 
 def test_a_new_kind_of_output_is_written_whole_and_in_parts(
