@@ -22,6 +22,7 @@ from bmz.app.chain import (
     plan_chain,
     run_chain,
 )
+from bmz.app.compare import CompareRequest, compare
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
@@ -373,3 +374,95 @@ def test_workers_share_the_images_of_each_step(model: str, tmp_path: Path) -> No
         assert one.table is not None
         assert other.table is not None
         assert one.table.read_bytes() == other.table.read_bytes()
+
+
+def pair_file(folder: Path, model: str, of_cells: str = "") -> Path:
+    """Write a chain of nuclei and cells."""
+    text = (
+        f'[[step]]\nname = "nuclei"\nmodel = "{model}"\nchannels = [1]\n\n[[step]]\nname = "cells"'
+        f'\nmodel = "{model}"\nchannels = [0]\npair = "from:1"\n{of_cells}'
+    )
+    (folder / "pair.toml").write_text(text, encoding="utf-8")
+    return folder / "pair.toml"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "junit", "sarif", "github"])
+def test_each_image_is_checked_for_each_step(
+    form: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = pair_file(tmp_path, model)
+    two = written(tmp_path, "two.tif", channels=1)
+
+    status = status_of(["check", str(chain), str(written(tmp_path)), str(two), "--format", form])
+
+    text = capsys.readouterr().out
+    assert status == 1
+    assert ("step nuclei" in text) or form == "json"
+    if form == "json":
+        document = json.loads(text)
+        assert document["model"] == str(chain)
+        verdicts = {(Path(i["image"]).name, i["step"]): i["verdict"] for i in document["images"]}
+        assert verdicts["two.tif", "nuclei"] == "mismatch" or verdicts["two.tif", "nuclei"] is None
+        assert verdicts["a.tif", "nuclei"] != "mismatch"
+        assert len(verdicts) == 4
+
+
+def test_a_step_whose_input_is_still_to_be_made_is_left_out_of_the_check(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = pair_file(tmp_path, model, 'input = { image = "from:1" }')
+
+    status = status_of(["check", str(chain), str(written(tmp_path))])
+
+    told = capsys.readouterr()
+    assert status == 0
+    assert "step nuclei" in told.out
+    assert "step cells" not in told.out
+    assert "the mask of another step" in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        ("check CHAIN IMAGE --contract c.toml", 2, "a contract is of one model"),
+        ("check no.toml IMAGE", 3, "chain.not-found"),
+        ("run CHAIN IMAGE -o out --from out/a.run.json", 2, "a record for each step"),
+        ("run -o out --from RECORD", 3, "it is of a chain"),
+    ],
+)
+def test_what_does_not_go_with_a_chain_is_told_with_the_reason(
+    words: str, status: int, told: str, model: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    record = tmp_path / "a.chain.json"
+    record.write_text('{"schema": "bmz.chain/1", "images": [], "failed": []}', encoding="utf-8")
+    names = {"CHAIN": pair_file(tmp_path, model), "IMAGE": written(tmp_path), "RECORD": record}
+
+    actual = status_of([str(names.get(word, word)) for word in words.split()])
+
+    assert (actual, told in " ".join(capsys.readouterr().err.split())) == (status, True)
+
+
+def test_a_chain_is_compared_with_a_model_by_the_masks_of_its_last_step(
+    model: str, tmp_path: Path
+) -> None:
+    image, chain = written(tmp_path), pair_file(tmp_path, model)
+    truth = (picture()[0] > 0).astype(np.uint8)
+    request = CompareRequest(
+        (image,), (model, str(chain), "no.toml"), {"threshold": ("0.4", "0.5")}, None,
+        stability=False, options=RunRequest("", (), Path(), channels=(0,), force=True),
+    )  # fmt: skip
+
+    (compared,) = compare(request).images
+
+    results = {Path(result.model).name: result for result in compared.results}
+    chained = results["pair.toml"]
+    assert chained.labels is not None
+    mask = np.squeeze(chained.labels.array)
+    assert ((mask > 0) == (truth > 0)).all()
+    assert chained.objects == 5  # with nuclei as seeds: one of the four cells has two
+    assert len(chained.table["area_px"]) == 5
+    assert chained.settings == {}
+    assert f"bmz run {chain}" in chained.command
+    assert results["no.toml"].error is not None
+    assert chained.quality.agreement is not None

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bmz.base.progress import Listener, Progress, nobody
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import BmzError
+from bmz.base.files import sha256_of
+from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
-from bmz.engine.comparison import Sweep, sorted_results, with_network_settings
+from bmz.engine.comparison import (
+    NoLabels,
+    Sweep,
+    command_of,
+    sorted_results,
+    with_network_settings,
+)
 from bmz.engine.label_masks import true_masks
 from bmz.engine.request import RunRequest
-from bmz.results.compare import Comparison, SettingResult
+from bmz.image.inspect import inspect_image
+from bmz.image.region import read_image
+from bmz.process.consensus import plausibility
+from bmz.results.compare import Comparison, ResultQuality, SettingResult
+from bmz.results.images import ChainedImage, ImageFailure
+
+CHAIN_SUFFIX = ".toml"
+"""A model of this ending is the file of a chain."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +41,7 @@ class CompareRequest:
 
     Parameters
     ----------
-    images, models : each with each
+    images, models : each with each; a model may be the file of a chain
     sweeps : key -> values that are tried, in every combination
     truth : a true mask, or a folder of them with the names of the images; None for none
     stability : models are tried on changed images too, where there is no truth
@@ -71,7 +91,8 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
     total = len(request.models) * len(request.images) * len(settings)
     for model in request.models:
         of_model = replace(request.options, model=model, images=request.images)
-        for image, result in sweep.results(of_model):
+        chained = model.lower().endswith(CHAIN_SUFFIX)
+        for image, result in _of_chain(of_model, sweep) if chained else sweep.results(of_model):
             results[image].append(result)
             done = sum(map(len, results.values()))
             listener(Progress("results", done, total, result.name))
@@ -80,3 +101,67 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
         for image, of_image in results.items()
     ]
     return Comparison(request.command, tuple(images), sweep.models)
+
+
+def _of_chain(request: RunRequest, sweep: Sweep) -> Iterator[tuple[Path, SettingResult]]:
+    """Run a chain on its images once, and give the masks of its last step.
+
+    Values of a sweep and options of one model, such as its channels, are no matter of a chain,
+    whose steps say their own.
+    """
+    from bmz.app.chain import Chain, run_chain  # here: most comparisons are of models
+
+    listener = sweep.listener
+    if any(sweep.settings):
+        listener(Note(f"the steps of '{request.model}' say their own values: it is run once"))
+    results: dict[Path, SettingResult] = {}
+    with TemporaryDirectory() as folder:
+        own = replace(request, folder=Path(folder), save=frozenset({"labels", "table"}))
+        try:
+            chain = Chain.read(request.model)
+            outcomes = run_chain(chain, own, listener).outcomes
+        except BmzError as why:
+            failed = SettingResult(request.model, {}, "", error=why)
+            yield from ((image, failed) for image in request.images)
+            return
+        steps = ", ".join(step.name for step in chain.steps)
+        about = {"name": request.model, "title": f"the steps {steps}"}
+        sweep.models.append({**about, "sha256": sha256_of(Path(request.model))})
+        for outcome in outcomes:
+            results[outcome.image] = _last_step(request, outcome)
+        for image in request.images:
+            sweep.pixels.setdefault(image, read_image(inspect_image(image, axes=request.axes)))
+            yield image, results[image]
+
+
+def _last_step(request: RunRequest, outcome: ChainedImage | ImageFailure) -> SettingResult:
+    command = command_of(replace(request, recipe=None), outcome.image, {})
+    empty = SettingResult(request.model, {}, command)
+    if isinstance(outcome, ImageFailure):
+        return replace(empty, error=outcome.error)
+    last = [*outcome.steps.values()][-1]
+    if "labels" not in last.files:
+        return replace(empty, error=NoLabels(request.model))
+    labels = read_image(inspect_image(last.files["labels"]))
+    with last.files["table"].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    table = {name: _as_numbers(values) for name, values in columns.items()}
+    took_s = [step.record["timings_s"] for step in outcome.steps.values()]
+    return replace(
+        empty,
+        labels=replace(labels, array=np.asarray(labels.array)),
+        table=table,
+        recipe=last.record["recipe"]["name"],
+        parameters=last.record["recipe"]["parameters"],
+        network_s=sum(stages.get("network", 0.0) for stages in took_s),
+        labels_s=sum(stages.get("labels", 0.0) for stages in took_s),
+        quality=ResultQuality(plausible=plausibility(table)),
+    )
+
+
+def _as_numbers(words: Sequence[str]) -> AnyArray:
+    try:
+        return np.array([float(word) if word else np.nan for word in words])
+    except ValueError:
+        return np.array(words)

@@ -25,6 +25,7 @@ from bmz.cli.options import (
     image_list,
     include_option,
     input_option,
+    is_chain,
     kind_option,
     series_option,
     trust_option,
@@ -73,7 +74,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.argument(
     "model",
     shell_complete=offered_models,
-    help="Name, DOI, URL or path of a model; see bmz search.",
+    help="Name, DOI, URL or path of a model, see bmz search; or a chain of several: FILE.toml.",
 )
 @click.argument(
     "images",
@@ -166,15 +167,16 @@ def check(
     **options: Unpack[ImageOptions],
 ) -> None:
     """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
-    from bmz.app.check import TrialOptions  # here, so that --help never loads NumPy
-    from bmz.app.check import check as check_images
-    from bmz.app.check import strict as strictly
+    from bmz.app import check as checks  # here, so that --help never loads NumPy
     from bmz.cli.output import progress_bars
 
     if pictures is not None and not tried:
         raise click.UsageError("--pictures needs --try: without a trial there is nothing to show")
-    trial = TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
-    check_all = partial(check_images, every=every, trial=trial)
+    if is_chain(model) and (contract or lock):
+        raise click.UsageError("a contract is of one model: leave out --contract and --lock.")
+    trial = checks.TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
+    one_or_chain = checks.check_chain if is_chain(model) else checks.check
+    check_all = partial(one_or_chain, every=every, trial=trial)
     form = "json" if as_json else form
     with _failure_documented(model, form, written), progress_bars("checking") as listener:
         listing = image_list(images, include, dataset)
@@ -187,7 +189,7 @@ def check(
         else:
             summary = check_all(request, listener)
         locked = None if lock is None else _lock(request, summary, lock, listener)
-    summary = strictly(summary) if strict else summary
+    summary = checks.strict(summary) if strict else summary
     _print(summary, form, locked, written)
     ctx.exit(summary.exit_status)
 

@@ -26,6 +26,7 @@ from bmz.cli.options import (
     image_list,
     include_option,
     input_option,
+    is_chain,
     json_option,
     kind_option,
     link_options,
@@ -316,8 +317,13 @@ def run(
         **linking(link, link_gap),
         **options,
     )
-    if is_chain(model) and (record is not None or watching):
-        raise click.UsageError("a chain runs the images of the call: leave out --from and --watch.")
+    if is_chain(model) and watching:
+        raise click.UsageError("a chain runs the images of the call: leave out --watch.")
+    if is_chain(model) and record is not None:
+        raise click.UsageError(
+            "--from repeats one run by its record, which names its model, and a chain has such a "
+            "record for each step: leave out --from to run the chain again, or leave out the chain."
+        )
     if is_chain(model) and request.into_image is not None:
         raise click.UsageError("a chain has several masks of an image: leave out --into-image.")
     if record is not None:
@@ -337,11 +343,6 @@ def run(
         _print_plan(ctx, request, as_json=as_json)
     else:
         _run(ctx, request, as_json=as_json, with_preview=preview)
-
-
-def is_chain(model: str | None) -> bool:
-    """Say whether a model is a file that describes a chain of models."""
-    return model is not None and model.lower().endswith(".toml")
 
 
 def _run_chain(request: RunRequest, *, only_plan: bool, as_json: bool) -> int:

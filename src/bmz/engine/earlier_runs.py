@@ -37,7 +37,7 @@ from bmz.image.series import content_sha256
 from bmz.plan.plan import Plan
 from bmz.predict.frameworks import NATIVE
 from bmz.process.blocks import Found
-from bmz.results.images import SCHEMA, ImageRun
+from bmz.results.images import NOT_REPEATED, SCHEMA, ImageRun
 from bmz.spec.made_for import stated_kind
 from bmz.spec.model import ModelSpec
 from bmz.write.names import OutputClaimed, refuse_existing
@@ -225,9 +225,10 @@ def _read_record(path: Path) -> Mapping[str, Any]:
         record = json.loads(given_text(path))
     except (OSError, ValueError, RecursionError) as why:
         raise RecordUnreadable(path, getattr(why, "strerror", None) or str(why)) from why
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise RecordUnreadable(path, f"it has no schema {SCHEMA}")
-    return record
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise RecordUnreadable(path, NOT_REPEATED.get(str(schema), f"it has no schema {SCHEMA}"))
+    return dict(record)
 
 
 def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:

@@ -66,7 +66,8 @@ def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
     if len(summary.images) > 1:
         counts = Counter(_sum_words(image) for image in summary.images)
         shown = ", ".join(f"{count} {words}" for words, count in counts.items())
-        lines.append(("answer", f"{len(summary.images)} images: {shown}"))
+        what = "images" if summary.images[0].step is None else "checks of steps on images"
+        lines.append(("answer", f"{len(summary.images)} {what}: {shown}"))
         lines += _table(summary)
         lines += _kinds(summary)
     return lines
@@ -158,6 +159,7 @@ def _image(image: ImageCheck) -> CheckedImage:
     return {
         "image": given_name(image.image),
         "series": image.series,
+        "step": image.step,
         "verdict": image.verdict,
         "warnings": image.warnings,
         "findings": image.report.findings,
@@ -227,6 +229,7 @@ def check_github(summary: CheckSummary) -> str:
 
 def _command(level: str, image: ImageCheck, why: Finding | BmzError) -> str:
     series = "" if image.series is None else f"series {image.series}: "
+    series += "" if image.step is None else f"step {image.step}: "
     hint = f" ({why.hint})" if why.hint else ""
     # https://docs.github.com/actions: properties escape % CR LF : and , ; the message % CR LF
     file, title = (_escaped(text, ":,") for text in (given_name(image.image), why.code))
@@ -401,8 +404,10 @@ def _result(image: ImageCheck, code: str, level: str, message: str, hint: str) -
     place = {"artifactLocation": {"uri": _uri(image.image)}, "region": {"startLine": 1}}
     location = {"physicalLocation": place}
     series = "" if image.series is None else str(image.series)
+    series += image.step or ""
     same = hashlib.sha256(f"{_uri(image.image)}\n{series}\n{code}".encode()).hexdigest()
     text = f"{message} ({hint})" if hint else message
+    text = text if image.step is None else f"step {image.step}: {text}"
     return {
         "ruleId": code,
         "level": level,

@@ -67,6 +67,7 @@ class CheckedImage(TypedDict):
 
     image: Annotated[str, Doc("path")]
     series: Annotated[int | None, Doc("where the file holds several")]
+    step: Annotated[str | None, Doc("of a chain, against whose model it was held; else null")]
     verdict: Annotated[
         str | None, Doc("`fits`, `adapts` or `mismatch`; null when it could not be told")
     ]
@@ -83,8 +84,8 @@ class CheckDocument(TypedDict):
     """`bmz check`."""
 
     schema: Literal["bmz.check/1"]
-    model: str
-    model_sha256: Annotated[str, Doc("of the manifest")]
+    model: Annotated[str, Doc("or the file of a chain")]
+    model_sha256: Annotated[str, Doc("of the manifest, or of that file")]
     stated_kind: Annotated[str | None, Doc("--kind")]
     kinds: Annotated[Sequence[KindCount], Doc("of the images that were looked at, commonest first")]
     images: Annotated[Sequence[CheckedImage], Doc("in the order of the call")]

@@ -95,6 +95,7 @@ class ImageCheck:
     series : its number where the file holds several; else None
     error : why there is no answer; None when there is one
     trial : how the model does on it; None where it was not tried
+    step : of a chain, whose model it is; None where there is one model
     """
 
     image: Path
@@ -102,12 +103,14 @@ class ImageCheck:
     report: CheckReport
     error: BmzError | None
     trial: ImageTrial | None = None
+    step: str | None = None
 
     @property
     def name(self) -> str:
-        """Give the path, and the series where there are several."""
+        """Give the path, the series where there are several, and the step of a chain."""
         name = given_name(self.image)
-        return name if self.series is None else f"{name}[{self.series}]"
+        name = name if self.series is None else f"{name}[{self.series}]"
+        return name if self.step is None else f"{name}, step {self.step}"
 
     @property
     def verdict(self) -> str | None:
@@ -331,6 +334,12 @@ class ChainSummary:
 
 SCHEMA = "bmz.run/1"
 """Name and number of the record's form; a change of meaning raises the number."""
+
+NOT_REPEATED = {
+    "bmz.chain/1": "it is of a chain, whose later steps need the masks of earlier ones: run the "
+    "chain again with 'bmz run CHAIN.toml IMAGE -o DIR'"
+}
+"""Schema of a record that ``--from`` does not take -> why."""
 
 
 def run_record(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bmz.base.errors import BmzError
+from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
@@ -76,6 +77,45 @@ def check(
     from bmz.app.check.trial import with_trials  # here: it loads what runs a network
 
     return with_trials(summary, request, trial.pictures, listener)
+
+
+def check_chain(
+    request: RunRequest,
+    listener: Listener = nobody,
+    *,
+    every: bool = False,
+    trial: TrialOptions | None = None,
+) -> CheckSummary:
+    """Check every image for every step of a chain; see `check`.
+
+    A step whose input is the mask of another one is left out, with a note: that is not there yet.
+
+    Parameters
+    ----------
+    request : its model is the file of the chain
+
+    Raises
+    ------
+    ChainNotFound, ChainUnreadable
+        There is no such file, or it is not a chain.
+    BmzError
+        See `check`.
+    """
+    from bmz.app.chain import Chain  # here: most calls are of one model
+
+    file = Path(request.model)
+    images: list[ImageCheck] = []
+    for step in Chain.read(file).steps:
+        if step.waits:
+            told = "its input is the mask of another step, and is checked when it is there"
+            listener(Note(f"step {step.name}: {told}"))
+            continue
+        listener(Note(f"step {step.name}: {step.options['model']}"))
+        # what an earlier step has still to make is no matter of the check
+        own = replace(step.request(request), relations={}, prompts=None)
+        checked = check(own, listener, every=every, trial=trial).images
+        images += [replace(image, step=step.name) for image in checked]
+    return CheckSummary(request.model, sha256_of(file), tuple(images), request.kind)
 
 
 @dataclass(frozen=True)
