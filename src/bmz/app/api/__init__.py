@@ -234,7 +234,7 @@ class Model:
         request = replace(
             self._setup.request, folder=Path(folder), memory_gb=memory_gb, overwrite=overwrite
         )
-        return labelled_lazily(request, image, ImageOptions(**options), self._listener)
+        return labelled_lazily(request, image, ImageOptions(**options), self.listener)
 
     def run_each(
         self, path: str | Path, *, series: str = ALL, **options: Unpack[RunOptions]
