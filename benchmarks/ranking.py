@@ -10,10 +10,10 @@ best over all images.
 
 ``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
-that did not see the source, and writes the regret of each source
-(``--write docs/explanation/trial.md``). ``--time`` says how long ``bmz fit --try 10`` takes on an
-image of 1024 px with the models of ``../shared/models`` and those of bmz that are made for it, two
-of them twice; give more ``--seconds`` where the processor is busy, and read its time.
+that did not see the source, and writes the regret of each source, and their mean with its standard
+error (``--write docs/explanation/trial.md``). ``--time`` says how long ``bmz fit --try 10`` takes
+on an image of 1024 px with the models of ``../shared/models`` and those of bmz that are made for
+it, two of them twice; give more ``--seconds`` where the processor is busy, and read its time.
 """
 
 from __future__ import annotations
@@ -116,11 +116,11 @@ def source_lines() -> Iterator[str]:
     for source, values in sorted(columns.items()):
         yield _order_line(source, len(values), np.mean(values, 0))
     count = sum(map(len, columns.values()))
-    yield _order_line(f"mean of {len(columns)} sources", count, _source_mean(columns))
+    yield _mean_line(f"mean of {len(columns)} sources", count, columns)
     both = defaultdict[str, list[tuple[float, ...]]](list)
     for source, known, guess in ranked_images(BOTH_LEFT_OUT):
         both[source].append(_order_figures(known, guess))
-    yield _order_line("the same, each network left out, too", count, _source_mean(both))
+    yield _mean_line("the same, each network left out, too", count, both)
 
 
 def _order_figures(known: np.ndarray, guess: np.ndarray) -> tuple[float, float, float]:
@@ -128,9 +128,15 @@ def _order_figures(known: np.ndarray, guess: np.ndarray) -> tuple[float, float, 
     return order_tau(guess, known), known.max() - first, known.max() - known.mean()
 
 
-def _source_mean(columns: Mapping[str, list[tuple[float, ...]]]) -> np.ndarray:
-    mean: np.ndarray = np.mean([np.mean(values, 0) for values in columns.values()], 0)
-    return mean
+def _mean_line(name: str, count: int, columns: Mapping[str, list[tuple[float, ...]]]) -> str:
+    """Give the mean of the sources, with its standard error."""
+    means = np.array([np.mean(values, 0) for values in columns.values()])
+    errors = means.std(0, ddof=1) / len(means) ** 0.5
+    tau, regret, chance = (
+        f"{mean:.{digits}f} ± {error:.{digits}f}"
+        for mean, error, digits in zip(means.mean(0), errors, (2, 3, 3), strict=True)
+    )
+    return f"| {name} | {count} | {tau} | {regret} | {chance} |"
 
 
 def _order_line(name: str, count: int, values: np.ndarray) -> str:
