@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from bmz.base.arrays import AnyArray
 from bmz.process.quality import (
     PredictorName,
     RegressionForest,
@@ -47,6 +48,33 @@ def test_a_forest_gives_the_median_of_what_its_leaves_hold(
     values: dict[str, float], expected: float
 ) -> None:
     assert stump().predict(values) == pytest.approx(expected)
+
+
+def split_bytes(array: AnyArray) -> AnyArray:
+    return np.ascontiguousarray(array.view(np.uint8).reshape(len(array), -1).T)
+
+
+def test_a_forest_comes_back_from_what_takes_less_room() -> None:
+    """The tree asks for feature 1, then on the left for feature 0; leaves have 1, 2 and 3."""
+    feature = np.array([1, 0, -1, -1, -1], np.int8)
+    threshold = np.array([0.5, -4.0, 1, 2, 3], "<f4")
+    kept: dict[str, AnyArray] = {
+        "roots": np.array([0], np.int32),
+        "feature": feature,
+        "threshold": split_bytes(threshold[[2, 3, 4, 1, 0]]),  # leaves, then feature 0, then 1
+        "right": split_bytes(np.array([4, 2, 0, 0, 0], "<i2")),
+        "examples": split_bytes(np.array([5, 4, 3, 300, 1, 0], "<i2")),
+        "answers": np.linspace(0, 1, 301, dtype=np.float32),
+        "counts": np.ones(301, np.float32),
+    }
+
+    forest = RegressionForest.of(("a", "b"), np.zeros(2, np.float32), kept)
+
+    assert forest.threshold.tolist() == threshold.tolist()
+    assert forest.right.tolist() == [4, 3, 0, 1, 3]
+    assert forest.predict({"a": -5.0, "b": 0.0}) == pytest.approx(5 / 300)
+    assert forest.mean({"a": 1.0, "b": 0.0}) == pytest.approx(7 / 600)
+    assert forest.predict({"a": 0.0, "b": 1.0}) == pytest.approx(1 / 300)
 
 
 @pytest.mark.parametrize("name", NAMES)

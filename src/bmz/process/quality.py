@@ -74,14 +74,26 @@ class RegressionForest:
 
         Parameters
         ----------
-        arrays : by name; in `right` is how far away the node on the right is, and 0 at a leaf, for
-            the examples are in the order of the leaves
+        arrays : by name; of `threshold`, `right` and `examples` the bytes, as `joined_bytes` takes
+            them; in `right` is how far away the node on the right is, and 0 at a leaf, for the
+            examples are in the order of the leaves; `threshold` is in the order of the features
         """
-        leaves, kept = arrays["feature"] < 0, dict(arrays)
-        many = np.where(leaves, arrays["threshold"], 0).astype(np.int64)
-        own = np.arange(len(leaves))
-        kept["right"] = np.where(leaves, np.cumsum(many) - many, own + arrays["right"])
-        return cls(tuple(names), unknown, **kept)
+        feature = arrays["feature"]
+        threshold = np.empty(len(feature), np.float32)
+        threshold[np.argsort(feature, kind="stable")] = joined_bytes(arrays["threshold"], "<f4")
+        many = np.where(feature < 0, threshold, 0).astype(np.int64)
+        beyond = np.arange(len(feature)) + joined_bytes(arrays["right"], "<i2")
+        return cls(
+            tuple(names),
+            unknown,
+            roots=arrays["roots"],
+            feature=feature,
+            threshold=threshold,
+            right=np.where(feature < 0, np.cumsum(many) - many, beyond),
+            examples=joined_bytes(arrays["examples"], "<i2"),
+            answers=arrays["answers"],
+            counts=arrays["counts"],
+        )
 
     def predict(self, values: Mapping[str, float]) -> float:
         """Give the median over the examples of all trees, each tree counting alike.
@@ -111,6 +123,18 @@ class RegressionForest:
             seen = self.examples[start : start + many]
             shares[seen] += self.counts[seen] / self.counts[seen].sum()
         return shares
+
+
+def joined_bytes(split: AnyArray, dtype: str) -> AnyArray:
+    """Give numbers whose first bytes, second bytes and so on are kept together, to take less room.
+
+    Parameters
+    ----------
+    split : (bytes, n) uint8
+    dtype : of the numbers, with its order of bytes
+    """
+    numbers: AnyArray = np.ascontiguousarray(split.T).view(dtype)[:, 0]
+    return numbers
 
 
 class QualityRecord(TypedDict):
