@@ -349,7 +349,7 @@ class Held:
     ("number", "path", "words"),
     [
         (errno.ENOENT, "C/" + "d" * 300, "characters, and Windows takes 259"),
-        (errno.EINVAL, "C/a:b", "Windows takes no file of the name 'a:b'"),
+        (errno.EINVAL, "C/a:b", "Windows does not allow a file named 'a:b'"),
     ],
 )
 def test_what_windows_refuses_is_told_with_the_reason(

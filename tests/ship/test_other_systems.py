@@ -167,7 +167,7 @@ def test_what_another_program_holds_is_told_and_no_file_of_its_image_is_replaced
     assert [status for status, _ in refused] == [3, 3, 3], refused
     assert "characters, and Windows takes 259" in refused[0][1]
     for (_, told), name in zip(refused[1:], ("a:b", "aux"), strict=True):
-        assert f"Windows takes no file of the name '{name}'" in told
+        assert f"Windows does not allow a file named '{name}'" in told
 
 
 def test_the_demo_works_without_the_modules_that_windows_lacks(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_what_alone_is_there_is_named_alone_even_if_it_leads_nowhere(tmp_path: P
         refuse_existing(tmp_path / name for name in "abc")
 
     assert caught.value.message == (
-        f"'{tmp_path / 'b'}' already exists, and bmz does not overwrite files by itself"
+        f"'{tmp_path / 'b'}' already exists, and bmz does not overwrite files unless asked to"
     )
 
 

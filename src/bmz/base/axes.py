@@ -192,7 +192,7 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(\D
 
 
 def um_per(unit: str) -> float | None:
-    r"""Give the length of one `unit` in um; None when it is none (``pixel``, ``px``, empty).
+    r"""Give the length of one `unit` in um; None for what is not a length (``px``).
 
     Both signs for micro (U+00B5, U+03BC) and ImageJ's escaped ``\\u00B5m`` count as um.
 

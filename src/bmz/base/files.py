@@ -33,7 +33,7 @@ def unfinished(kind: str) -> str:
 
 
 def is_left_by_dead(path: Path) -> bool:
-    """Say whether a file or folder is unfinished and its process is no more."""
+    """Say whether a file or folder is unfinished and its process has ended."""
     named = re.fullmatch(LEFTOVER, path.name)
     return named is not None and not _alive(int(named[1]))
 
@@ -101,7 +101,7 @@ def given_text(path: Path) -> str:
 
 
 class FolderNotWritable(CouldNotTell):
-    """A folder cannot be made, or no file can be made in it, or the disk takes no more."""
+    """A folder cannot be made, or no file can be made in it, or the disk is full."""
 
     def __init__(self, folder: Path | None, why: OSError) -> None:
         cut = _CUT_SHORT.fullmatch(str(why))
@@ -152,7 +152,7 @@ def _of_windows(why: OSError) -> tuple[str, str] | None:
         )
     if why.errno == errno.EINVAL:
         return (
-            f"Windows takes no file of the name '{Path(path).name}'",
+            f"Windows does not allow a file named '{Path(path).name}'",
             'leave out < > : " | ? * and a dot or space at the end; con, nul, aux are reserved',
         )
     if isinstance(why, PermissionError) and why.filename2 is not None:
@@ -190,7 +190,7 @@ def _is_of_disk(why: OSError) -> bool:
 
 
 def _is_lost(folder: Path, why: OSError) -> bool:
-    """Say whether a file of `folder` could not be written since a folder above it is no more."""
+    """Say whether a file of `folder` could not be written since a folder above it is gone."""
     if why.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE):
         return False
     name = why.filename2 or why.filename

@@ -118,22 +118,22 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "objects.not-joined": FindingCode(
         "warning",
-        "The model works on planes, the image is a stack: each plane is labelled by itself, so "
+        "The model works on planes, the image is a stack: each plane is labelled separately, so "
         "that an object of several planes has a label, and counts, in each of them.",
         "Join the labels of neighbouring planes by their overlap with --link, or take a 3-D model.",
         "--link 0.25",
     ),
     "objects.not-tracked": FindingCode(
         "warning",
-        "Each frame of a time series is labelled by itself, so that an object of several frames "
+        "Each frame of a time series is labelled separately, so that an object of several frames "
         "has a label, and counts, in each of them.",
         "Follow objects from frame to frame by their overlap with --link.",
         "--link 0.25",
     ),
     "objects.nothing-to-join": FindingCode(
         "note",
-        "--link was given, but the image has no several planes or frames that the model labels one "
-        "by one: it is a single plane, or a stack that the model takes as a whole.",
+        "--link was given, but the image does not have several planes or frames that the model "
+        "labels one by one: it is a single plane, or a stack that the model takes as a whole.",
         "Nothing: the labels stay as they are.",
         "there is nothing to join over z and t",
     ),
@@ -320,7 +320,7 @@ CODES: Mapping[str, FindingCode] = {
     ),
     "size.off-step": FindingCode(
         "note",
-        "The network takes sizes in steps, and this is none.",
+        "The network takes sizes in steps, and this is not one of them.",
         "Nothing: the image is padded to the next one, or tiled.",
         "the model needs multiples of 16 px: padded from 100 to 112 px",
         adapted=True,

@@ -94,7 +94,7 @@ class Finding:
     def of_error(cls, error: BmzError, where: str, evidence: Evidence = "declared") -> Self:
         """Make a finding of an error that another room raised.
 
-        An error whose code is none of `CODES` is a finding of severity error.
+        An error whose code is not in `CODES` is a finding of severity error.
         """
         severity = CODES[error.code].severity if error.code in CODES else "error"
         return cls(error.code, severity, where, error.message, hint=error.hint, evidence=evidence)

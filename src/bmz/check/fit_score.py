@@ -120,7 +120,7 @@ def content_of(kinds: Sequence[ImageKind | None], purpose: MadeFor) -> Content:
 
 
 def _mean(shares: Iterable[float]) -> float:
-    """Give the geometric mean; `UNKNOWN` of none."""
+    """Give the geometric mean; `UNKNOWN` where there are no values."""
     told = list(shares)
     return prod(told) ** (1 / len(told)) if told else UNKNOWN
 

@@ -325,7 +325,7 @@ CLEAR_SHARE = 0.3
 """From this share of the energy at one size the blobs of a plane have a common one."""
 
 CLEAR_DOMINANCE = 0.5
-"""From this dominance of bright over dark blobs (or the reverse) they are no noise."""
+"""From this dominance of bright over dark blobs (or the reverse) they are not noise."""
 
 SHARP_SHARE = 0.55
 """From this share on parts of another size than the blobs contradict them; below, blobs may be

@@ -88,7 +88,7 @@ def _range(pixels: ValueSummary) -> str:
 
 
 def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
-    """Yield values that are no numbers, no contrast, empty channels, and another range."""
+    """Yield values that are not numbers, no contrast, empty channels, and another range."""
     first, used = case.inputs[0], pixels.of(_used(case))
     bad = used.nonfinite
     if bad:

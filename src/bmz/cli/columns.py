@@ -44,7 +44,7 @@ _NARROWEST, _WIDEST = 40, 120
 
 
 def terminal_room(stream: TextIO | None = None) -> int | None:
-    """Give how many characters a line of the terminal holds; None where it is no terminal.
+    """Give how many characters a line of the terminal holds; None where there is no terminal.
 
     Parameters
     ----------

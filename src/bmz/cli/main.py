@@ -111,7 +111,7 @@ def _watch(receiver: socket.socket) -> None:
 
 
 def _end(number: int, why: str) -> None:
-    text = f"\n{why}: ended at once; what is finished is kept (bmz run --resume goes on)\n"
+    text = f"\n{why}: ended at once; what is finished is kept (bmz run --resume continues)\n"
     os.write(2, text.encode())
     os._exit(128 + number)
 
@@ -193,7 +193,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; a word that is none is answered with the nearest that is."""
+        """Find the command; a word that is not one is answered with the nearest command."""
         word = args[0]
         if word in COMMANDS:
             name, command, words = super().resolve_command(ctx, args)
@@ -302,7 +302,7 @@ def status_of(arguments: Sequence[str]) -> int:
         say_error(error)
         return error.exit_status
     except (click.Abort, KeyboardInterrupt, Terminated) as ended:
-        click.echo("interrupted; what is finished is kept (bmz run --resume goes on)", err=True)
+        click.echo("interrupted; what is finished is kept (bmz run --resume continues)", err=True)
         return ended.exit_status if isinstance(ended, Terminated) else INTERRUPTED
     except MemoryError:
         say_memory()

@@ -115,7 +115,7 @@ PIXEL_SIZE = Word("length", lengths_by_axis)
 """``0.5um``, or ``z=2um,y=0.5um,x=0.5um``: um by axis; one length is meant for y and x."""
 
 CHANNELS = Word("channels", channel_words)
-"""``1,0``, ``DAPI,GFP`` or ``0,none``: numbers from 0, or names; ``none`` stands for zeros."""
+"""``1,0``, ``DAPI,GFP`` or ``0,none``: numbers from 0, or names; ``none`` means zeros."""
 
 SCALE = Word("auto|off|factor", _scale)
 """``auto``, ``off``, which is 1, or a factor."""
@@ -331,7 +331,7 @@ include_option = click.option(
 def image_list(words: Sequence[str], include: Sequence[str], dataset: str | None = None) -> Listing:
     """Find the images that words stand for; see `bmz.image.listing.listed_images`.
 
-    Label masks, pictures and tables that bmz writes are none.
+    Label masks, pictures and tables that bmz writes do not count.
 
     Parameters
     ----------

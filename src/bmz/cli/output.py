@@ -64,8 +64,8 @@ def say(
     ----------
     lines : kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and text
     answers : False to leave out the answers, which then stand in a JSON document
-    all_on_stdout : the lines of every kind are the answer; those that are no answer of their own
-        stand indented under the one before
+    all_on_stdout : the lines of every kind are the answer; those that are not one by
+        themselves stand indented under the one before
     """
     inward = "  " if all_on_stdout else ""
     asked = verbosity()
@@ -89,7 +89,7 @@ def draw_all(overlays: Iterable[Path]) -> None:
     """
     if not sys.stdout.isatty() or not _has_a_size():
         click.echo(
-            "note: --preview draws on a terminal, and stdout is none, or has no size", err=True
+            "note: --preview draws on a terminal; stdout is not one, or has no size", err=True
         )
         return
     from rich.console import Console

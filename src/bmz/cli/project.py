@@ -120,7 +120,7 @@ class Project:
 
 
 def _named(command: click.Command, words: Sequence[str]) -> Iterator[str]:
-    """Give the words that are no options and no values of them."""
+    """Give the words that are neither options nor values of them."""
     takes = {
         word
         for option in command.params
@@ -287,7 +287,7 @@ class ProjectExists(WrongUsage):
 
     def __init__(self, file: Path) -> None:
         super().__init__(
-            f"'{file}' already exists, and bmz does not overwrite files by itself",
+            f"'{file}' already exists, and bmz does not overwrite files unless asked to",
             hint="change it with an editor, or remove it",
             code="project.exists",
         )

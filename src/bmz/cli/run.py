@@ -55,7 +55,7 @@ _EXCLUDED = {
     "only_plan": "--plan tells what would be done, and stops",
     "record": "--from repeats the run of one image",
     "preview": "--preview draws at the end of a call",
-    "resume": "--watch goes on by itself with what an earlier call has left",
+    "resume": "--watch continues what an earlier call has left",
     "into_image": "--into-image writes into images that --watch would take for others then",
     "scheduler": "--watch runs one image after the other with one network",
 }

@@ -138,7 +138,7 @@ class SchedulerLost(CouldNotTell):
     def __init__(self, image: Path, why: BaseException) -> None:
         super().__init__(
             f"the Dask scheduler was lost before '{name_of(image)}' was done ({_first_line(why)})",
-            hint="start it again, and go on with --resume",
+            hint="start it again, and continue with --resume",
             code="cluster.scheduler-lost",
         )
 

@@ -66,7 +66,7 @@ RECIPE = "recipe"
 
 
 class SweepRefused(WrongUsage):
-    """A value of a sweep is none that ``bmz run`` would take."""
+    """A value of a sweep is not one that ``bmz run`` would take."""
 
     def __init__(self, key: str, value: str) -> None:
         super().__init__(

@@ -309,7 +309,7 @@ def _of_recipe(found: _Findings) -> Iterator[Proposal]:
         block["parameters"] = dict(choice.parameters)
     if len(found.model.outputs) > 1:
         block["output"] = choice.output
-    yield Proposal("config.bmz.recipe", block, f"{choice.why}; now it need not be guessed")
+    yield Proposal("config.bmz.recipe", block, f"{choice.why}; now nobody has to guess it")
 
 
 def _of_reach(found: _Findings) -> Iterator[Proposal]:

@@ -95,7 +95,7 @@ def candidates_of(
             model = describe(entry.manifest, settings, model_id=card.id, alias=card.id)
             candidate = read(Package(card.id, entry.manifest), model, card)
             if candidate.about.made_for.of_predictions and not everything:
-                left_out[card.id] = "it takes what another network has predicted, and no image"
+                left_out[card.id] = "its input is what another network predicted, not an image"
             else:
                 ranked.append(candidate)
     return Candidates(tuple(ranked), tuple(broken), left_out)

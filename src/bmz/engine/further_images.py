@@ -47,7 +47,7 @@ class PatternUnknown(WrongUsage):
 
     def __init__(self, pattern: str, name: str) -> None:
         super().__init__(
-            f"'{pattern}' has {{{name}}}, which stands for nothing",
+            f"'{pattern}' has {{{name}}}, which has no meaning",
             hint=f"an image puts in {', '.join(f'{{{known}}}' for known in PLACES)}: "
             "maps/{stem}_prob.tif is maps/a_prob.tif for a.tif",
             code="input.pattern",

@@ -216,7 +216,7 @@ _DENIED = 403
 _NOT_DENIED = re.compile(r"<Code>(?!AccessDenied|AllAccessDisabled)\w+</Code>")
 """What a store says that takes the credentials for wrong, rather than having no such file."""
 
-_REFUSED_HINT = "check the address, and for a bucket the credentials; --resume goes on afterwards"
+_REFUSED_HINT = "check the address, and for a bucket the credentials; then continue with --resume"
 
 _ZARR = re.compile(r"(?P<root>\w+://(?:[^/]+/)?.*?\.zarr)(?=/|$)(?P<within>.*)")
 

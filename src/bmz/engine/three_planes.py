@@ -33,7 +33,7 @@ class NoStack(WrongUsage):
 
     def __init__(self) -> None:
         super().__init__(
-            "three_planes is for a stack and a model of planes, and here is none",
+            "three_planes needs a stack and a 2-D model",
             hint="leave out --set three_planes=true",
             code="recipe.no-stack",
         )

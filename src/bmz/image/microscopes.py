@@ -184,9 +184,7 @@ def header_of(path: Path, scene: Scene, source: str, names: Sequence[str]) -> He
         colour=samples == COLOURS,
         series_count=len(names),
         series_names=tuple(names),
-        remarks=tuple(
-            f"it has an axis {a} of {sizes[a]}, which is none of t, c, z" for a in others
-        ),
+        remarks=tuple(f"it has an axis {a} of {sizes[a]}, which is not t, c or z" for a in others),
     )
 
 

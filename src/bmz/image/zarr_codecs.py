@@ -108,7 +108,7 @@ def _header(view: memoryview) -> BloscHeader:
         and (0 < block <= unpacked or not unpacked)
     )
     if not sound:
-        raise ChunkDamaged("the first 16 bytes of a chunk are none of Blosc")
+        raise ChunkDamaged("a chunk does not begin with the 16 bytes of a Blosc header")
     return BloscHeader(item, flags, unpacked, block, packed)
 
 
@@ -117,7 +117,7 @@ def _refuse_gaps(view: memoryview, header: BloscHeader) -> None:
     blocks = -(-header.unpacked // header.block)
     table = _HEADER.size + blocks * _NUMBER.size
     if table > len(view):
-        raise ChunkDamaged("a chunk has no room for the parts that it tells of")
+        raise ChunkDamaged("a chunk is too short for the parts that its header lists")
     starts = [_NUMBER.unpack_from(view, _HEADER.size + i * 4)[0] for i in range(blocks)]
     ends = [_end_of(view, header, number, start) for number, start in enumerate(starts)]
     order = sorted(starts)

@@ -362,7 +362,7 @@ PLANES = 8
 
 
 SPECK_PX = 3
-"""A piece of no more pixels is none of an object."""
+"""A piece of no more pixels is not part of an object."""
 
 
 class Pieces(NamedTuple):

@@ -249,7 +249,7 @@ FINDINGS_INTRODUCTION = """# Findings
 `bmz check` and `bmz run` say all findings of an image at once. Each has a code that never changes
 its meaning. *Errors* stop the image, *warnings* ask you to look before you trust, *notes* tell what
 is adapted or unknown. An image that fits gives neither errors nor warnings. With
-`bmz check --strict` warnings count as errors; `bmz check --explain CODE` tells what stands here.
+`bmz check --strict` warnings count as errors; `bmz check --explain CODE` prints the same text.
 
 This page is made from the code: `python -m bmz.report.reference docs/reference`.
 """

@@ -372,7 +372,7 @@ JOIN = (
 )
 
 EACH = (
-    "without z= in --axes a model that takes no z is run on each plane; --link 0.25 then joins the "
+    "without z= in --axes a 2-D model is run on each plane; --link 0.25 then joins the "
     "objects of neighbouring planes"
 )
 

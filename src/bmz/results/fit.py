@@ -79,7 +79,7 @@ class ImageFit:
 
     @property
     def reasons(self) -> tuple[Finding, ...]:
-        """Give the two findings that speak most against the model; one that costs nothing is none.
+        """Give the two findings that cost most; one that costs nothing is left out.
 
         The worst of all comes first.
         """

@@ -113,7 +113,7 @@ class ShownMadeFor(MadeForRecord):
     """The kind of image that a model is made for, and what is known of the terms."""
 
     channels: Annotated[Sequence[str], Doc("what each channel of the image should show")]
-    input_is_prediction: Annotated[bool, Doc("it takes no image but what a network predicted")]
+    input_is_prediction: Annotated[bool, Doc("its input is what a network predicted, not an image")]
     ontology: Annotated[Mapping[str, str], Doc("term -> identifier in a published ontology")]
 
 

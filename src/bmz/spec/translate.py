@@ -234,7 +234,7 @@ def _following(output: object, entry: object) -> object:
 
 
 def without_text_dependencies(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Leave out the dependencies of weights that are no YAML file.
+    """Leave out the dependencies of weights that are not a YAML file.
 
     Format 0.5 wants a conda environment (``Expected a suffix from ('.yaml', '.yml')``); a list
     for pip cannot become one. bmz installs nothing, so it only loses the name of the file.

@@ -248,7 +248,7 @@ class BackendContract(ABC):
         _refused(self.backend(), [*inputs, inputs[0]], "an input too many")
 
     def test_it_refuses_one_input_too_few(self) -> None:
-        """An input that is not given is none to make up."""
+        """An input that is not given is not made up."""
         _refused(self.backend(), self.inputs()[:-1], "an input too few")
 
     def test_it_can_be_closed_twice_and_names_itself_and_its_device(self) -> None:

@@ -80,7 +80,7 @@ def with_places_in_images(
     LabelsOfOthers
         It has labels of this name that bmz has not made.
     WrongUsage
-        The name is none that every computer takes for a folder.
+        Not every computer takes the name for a folder.
     """
     if not _NAME.fullmatch(name):
         raise WrongUsage(

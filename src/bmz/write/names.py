@@ -26,7 +26,8 @@ class OutputExists(WrongUsage):
         others = len(existing) - 1
         more = f" (and {others} more)" if others else ""
         super().__init__(
-            f"'{existing[0]}'{more} already exists, and bmz does not overwrite files by itself",
+            f"'{existing[0]}'{more} already exists, and bmz does not overwrite files unless asked "
+            "to",
             hint="--overwrite replaces it; -o writes into another folder, such as one per model",
             code="output.exists",
         )

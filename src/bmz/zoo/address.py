@@ -43,7 +43,7 @@ def is_description(raw: bytes) -> bool:
     """Tell whether bytes look like the description of a resource of the zoo.
 
     A description is text, but no web page, and states its type or format at its top level. A
-    login page, an error of the service or an empty answer is none.
+    login page, an error of the service or an empty answer is not one.
     """
     try:
         text = raw.decode("utf-8")

@@ -91,7 +91,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
     Raises
     ------
     MirrorUnclear
-        A part of ``BMZ_MIRROR`` is no ``FROM=TO`` of two addresses.
+        A part of ``BMZ_MIRROR`` is not ``FROM=TO`` with two addresses.
     LimitUnclear
         A limit is not a number of seconds above 0.
     """
