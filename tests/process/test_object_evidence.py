@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -79,6 +81,33 @@ def test_windows_together_tell_what_the_whole_tells() -> None:
 
     for name, array in vars(whole).items():
         np.testing.assert_array_equal(array, getattr(joined, name), err_msg=name)
+
+
+def test_of_a_plane_in_one_window_only_the_channels_that_tell_most_are_kept() -> None:
+    labels, image, maps = scene()
+    noise = np.random.default_rng(1).random((2, *labels.shape))
+    whole = window(labels, np.concatenate([noise, image]), np.concatenate([maps, noise]))
+
+    kept = ObjectEvidence.of(whole)
+    every = ObjectEvidence.of(replace(whole, size=(len(labels) + 1, len(labels))))
+
+    assert (len(kept.planes), len(kept.maps), len(every.planes)) == (1, 1, 3)
+    np.testing.assert_array_equal(kept.planes, every.planes[2:])
+    np.testing.assert_array_equal(kept.maps, every.maps[:1])
+
+
+def test_a_map_on_a_grid_of_its_own_is_looked_at_where_it_lies_below_each_pixel() -> None:
+    labels, image, maps = scene()
+    half = maps[:, ::2, ::2]
+    halves = np.arange(len(labels)) // 2
+    grid = (halves[:, None] * half.shape[2] + halves).reshape(-1)
+    below = window(labels, image, half)
+
+    found = ObjectEvidence.of(replace(below, grid=grid))
+    expected = ObjectEvidence.of(window(labels, image, half.repeat(2, 1).repeat(2, 2)))
+
+    for name, array in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), array, err_msg=name)
 
 
 def test_an_object_where_nothing_is_to_be_seen_is_the_least_sure() -> None:

@@ -152,11 +152,13 @@ class Stretched:
     ----------
     image : float32, -0.5 to 1.5
     low, high : percentiles 0.2 and 99.8 of some pixels, which became 0 and 1
+    order : the values of these pixels in order, before the stretch
     """
 
     image: FloatArray
     low: float
     high: float
+    order: AnyArray
 
 
 def _stretched(raw: AnyArray) -> Stretched | None:
@@ -172,7 +174,7 @@ def _stretched(raw: AnyArray) -> Stretched | None:
     image = _between(values, low, high)
     if finite is not None and not finite.all():
         np.copyto(image, np.float32((middle - low) / (high - low)), where=~finite)
-    return Stretched(image, low, high)
+    return Stretched(image, low, high, order)
 
 
 def _between(values: FloatArray, low: float, high: float) -> FloatArray:
@@ -184,8 +186,12 @@ def _between(values: FloatArray, low: float, high: float) -> FloatArray:
 
 def _some_of(plane: AnyArray, count: int) -> AnyArray:
     """Give every n-th row and column, so that about as many numbers are left as wanted."""
-    step = max(1, int(np.sqrt(plane.size / count)))
+    step = _step(plane, count)
     return plane[::step, ::step]
+
+
+def _step(plane: AnyArray, count: int) -> int:
+    return max(1, int(np.sqrt(plane.size / count)))
 
 
 def _has_few_levels(raw: AnyArray) -> bool:
@@ -197,5 +203,6 @@ def _ordered(raw: AnyArray, stretched: Stretched) -> FloatArray:
     """Give some values of a stretched plane in order."""
     if not _has_few_levels(raw):
         return np.sort(_some_of(stretched.image, ORDERED_PX), axis=None)
-    order = sorted_finite(_some_of(raw, ORDERED_PX)).astype(np.float32)
-    return _between(order, stretched.low, stretched.high)
+    is_known = _step(raw, ORDERED_PX) == _step(raw, STRETCH_PX)
+    order = stretched.order if is_known else sorted_finite(_some_of(raw, ORDERED_PX))
+    return _between(order.astype(np.float32), stretched.low, stretched.high)

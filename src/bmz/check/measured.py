@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan, nan
+from math import nan
 from typing import Literal
 
 import numpy as np
@@ -156,7 +156,10 @@ def look_at(plane: AnyArray) -> Look:
     row = features(plane)
     if row is None:
         return UNSEEN
-    return Look(kind_of_features(row), tuple(None if isnan(x) else x for x in row.tolist()))
+    kept = row.tolist()
+    for at in np.flatnonzero(np.isnan(row)):
+        kept[at] = None
+    return Look(kind_of_features(row), tuple(kept))
 
 
 def features_of(kept: Sequence[float | None]) -> FloatArray:

@@ -18,7 +18,7 @@ from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit_case import FitCase
 from bmz.check.values import model_diameter
 from bmz.engine.label_stack import Labels, LabelStack
-from bmz.process.adapt import take_channels, taken
+from bmz.process.adapt import take_channels
 from bmz.process.object_columns import SCORE
 from bmz.process.object_evidence import (
     MARGIN_PX,
@@ -101,15 +101,9 @@ def plane_evidence(
     parts = []
     for y, x, own in labels.cores(slice(0, height)):
         box = labels.window((y, x), MARGIN_PX)
+        part, grid = map_below(maps, box, (height, width))
         window = PlaneWindow(
-            labels[box],
-            own,
-            pixels(box),
-            on_image(maps, box, (height, width)),
-            (y, x),
-            box,
-            (height, width),
-            scores,
+            labels[box], own, pixels(box), part, (y, x), box, (height, width), scores, grid
         )
         parts.append(ObjectEvidence.of(window))
     return ObjectEvidence.joined(parts)
@@ -130,14 +124,22 @@ def kept_evidence(file: Path) -> ObjectEvidence | None:
         return None
 
 
-def on_image(maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]) -> AnyArray:
-    """Give a part of the first channels of a map as it lies on the image, by nearest pixels.
+def map_below(
+    maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]
+) -> tuple[AnyArray, AnyArray | None]:
+    """Give the first channels of a map below a part of the image.
 
     Parameters
     ----------
     maps : (k, y, x)
     box : of the image, along y and x
     size : of the image, px
+
+    Returns
+    -------
+    (k, my, mx), (h w,) int64
+        of the map; and the flat position in it of the value nearest to each pixel, None where they
+        are on the same grid
     """
     y, x = (
         np.minimum(((np.arange(side.start, side.stop) + 0.5) * m / n).astype(np.int64), m - 1)
@@ -146,8 +148,8 @@ def on_image(maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]) -
     inner = (slice(0, MOST_CHANNELS), slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1))
     part = np.asarray(maps[inner])
     if maps.shape[1:] == size:
-        return part
-    return taken(part, (y - y[0], x - x[0]))
+        return part, None
+    return part, ((y - y[0])[:, None] * part.shape[2] + (x - x[0])).reshape(-1)
 
 
 def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> PlaneOutput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from bmz.base.axes import Box
 from bmz.base.values import dataclass
 from bmz.check.pixel_values import percentiles
 from bmz.process.object_columns import by_label
-from bmz.process.object_shapes import Runs, runs_of
+from bmz.process.object_shapes import DEPTHS_PX, Edges, Groups, Runs, runs_of
 from bmz.process.relabel import closed_up
 
 Floats = NDArray[np.float64]
@@ -21,12 +21,6 @@ Integers = NDArray[np.int64]
 
 MOST_CHANNELS = 4
 """Of an image or a map with more channels than these the first are looked at."""
-
-DEPTH = 0.15
-"""How far from the outline what is around an object is looked at, in its diameters."""
-
-DEPTHS_PX = (2, 16)
-"""At least, and at most so far."""
 
 MARGIN_PX = DEPTHS_PX[1] + 1
 """So far beyond its objects a window must reach, where the plane goes on."""
@@ -59,11 +53,12 @@ class PlaneWindow:
     labels : (h, w) 0 background
     owned : (n + 1,) which labels are measured; the others are only seen beside them
     planes : (c, h, w) the channels of the image that the network was given
-    maps : (k, h, w) what the network gave, on the grid of the image
+    maps : (k, my, mx) what the network gave
     core : of the plane, along y and x; cores of all windows cover it without overlap
     box : of the plane, along y and x: the window
     size : of the plane, px
     scores : (n,) that of label k at k - 1, as the recipe gave it; empty for none
+    grid : (h w,) the flat position in `maps` for each pixel; None where they are on the same grid
     """
 
     labels: AnyArray
@@ -74,6 +69,12 @@ class PlaneWindow:
     box: Box
     size: tuple[int, int]
     scores: AnyArray = field(default_factory=lambda: np.zeros(0))
+    grid: Integers | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether the whole plane is looked at at once."""
+        return self.core == self.box == tuple(slice(0, side) for side in self.size)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class ObjectEvidence:
     ----------
     label : (n,)
     shapes : (n, len(SHAPES))
-    planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the channels of the image and of the map
+    planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the channels of the image and of the map; of
+        a plane in one window only the one that tells objects best, as no other is asked for
     places : (p,) flat positions of the lattice
     inside : (p,) whether an object is there
     plane_points, map_points : (c, p), (k, p) values there
@@ -106,12 +108,26 @@ class ObjectEvidence:
         """Measure the objects of a window, and the points of the lattice in its core."""
         numbers, label = closed_up(window.labels)
         runs = runs_of(numbers)
-        edges = _Edges.of(numbers, runs)
+        edges = Edges.of(numbers, runs)
         mine = np.flatnonzero(window.owned[label])
         pixels = _Pixels.of(numbers, edges, runs.count)
-        planes, maps = (_channels(stack, pixels)[:, mine] for stack in (window.planes, window.maps))
-        shapes = _shapes(runs, edges, _cut(runs, window), by_label(window.scores, label))[mine]
-        return cls(label[mine].astype(np.int64), shapes, planes, maps, *_lattice(window))
+        on_maps = pixels.on(window.grid)
+        places, inside, plane_points, map_points, steps = _lattice(window)
+        of_plane = of_map = slice(None)
+        if window.is_whole:  # else it is not known before all windows are together
+            of_plane = _telling(window.planes, pixels, mine, plane_points)
+            of_map = _telling(window.maps, on_maps, mine, map_points)
+        return cls(
+            label=label[mine].astype(np.int64),
+            shapes=_shapes(runs, edges, _cut(runs, window), by_label(window.scores, label))[mine],
+            planes=_channels(window.planes[of_plane], pixels)[:, mine],
+            maps=_channels(window.maps[of_map], on_maps)[:, mine],
+            places=places,
+            inside=inside,
+            plane_points=plane_points[of_plane],
+            map_points=map_points[of_map],
+            plane_steps=steps[of_plane],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[ObjectEvidence]) -> ObjectEvidence:
@@ -146,80 +162,40 @@ _OF_OBJECTS = ("label", "shapes", "planes", "maps")
 
 
 @dataclass(frozen=True)
-class _Edges:
-    """The faces between pixels of objects and others, without those at the border of the plane.
-
-    Parameters
-    ----------
-    own : (e,) the object of each, from 0
-    pixel : (e,) flat position of its pixel
-    beside : (e,) of the one on the other side
-    beyond : (e,) of one further out, at `DEPTH`; -1 beyond the plane
-    touching : (e,) whether there is an object on the other side
-    apart : the edges where there is none
-    free : the edges further out from which there is background
-    """
-
-    own: Integers
-    pixel: Integers
-    beside: Integers
-    beyond: Integers
-    touching: BoolArray
-    apart: Integers
-    free: Integers
-
-    @classmethod
-    def of(cls, numbers: AnyArray, runs: Runs) -> _Edges:
-        """Find the faces; what lies beyond the window is beyond the plane."""
-        height, width = numbers.shape
-        flat = numbers.reshape(-1)
-        (y,) = runs.others
-        row = y * width
-        left, right = runs.first > 0, runs.last < width - 1
-        upper = np.flatnonzero(numbers[:-1] != numbers[1:]).astype(np.int64)
-        above, below = upper[flat[upper] > 0], upper[flat[upper + width] > 0] + width
-        pixel = np.concatenate([(row + runs.first)[left], (row + runs.last)[right], above, below])
-        counts = (int(left.sum()), int(right.sum()), len(above), len(below))
-        own = flat[pixel].astype(np.int64) - 1
-        low, high = DEPTHS_PX
-        depths = np.clip(np.rint(DEPTH * 2 * np.sqrt(runs.sizes / np.pi)), low, high)
-        depth = depths.astype(np.int64)[own]
-        dy = np.repeat(np.array([0, 0, 1, -1]), counts)
-        dx = np.repeat(np.array([-1, 1, 0, 0]), counts)
-        y_out, x_out = pixel // width + dy * depth, pixel % width + dx * depth
-        there = (y_out >= 0) & (y_out < height) & (x_out >= 0) & (x_out < width)
-        beyond = np.where(there, y_out * width + x_out, -1)
-        beside = pixel + dy * width + dx
-        touching = flat[beside] > 0
-        free = np.flatnonzero(there & (flat[beyond] == 0))
-        return cls(own, pixel, beside, beyond, touching, np.flatnonzero(~touching), free)
-
-
-@dataclass(frozen=True)
 class _Pixels:
-    """Where values are looked at.
+    """Where values are looked at, as flat positions, and the objects there.
 
     Parameters
     ----------
-    inside : flat positions of the pixels of objects
-    edges : of the objects
-    whole, edge, apart, free : the objects of these pixels, and of the edges, all of them, those
-        beside no object, and those with background further out
+    inside, rim : the pixels of objects; of those at edges once for each edge
+    beside : those on the other side of edges, where there is no object
+    around : those further out, where there is background
+    of_inside, of_rim, of_beside, of_around : the objects of these
     """
 
     inside: Integers
-    edges: _Edges
-    whole: _Groups
-    edge: _Groups
-    apart: _Groups
-    free: _Groups
+    rim: Integers
+    beside: Integers
+    around: Integers
+    of_inside: Groups
+    of_rim: Groups
+    of_beside: Groups
+    of_around: Groups
 
     @classmethod
-    def of(cls, numbers: AnyArray, edges: _Edges, count: int) -> _Pixels:
+    def of(cls, numbers: AnyArray, edges: Edges, count: int) -> _Pixels:
         inside = np.flatnonzero(numbers > 0)
         own = numbers.reshape(-1)[inside].astype(np.int64) - 1
         owners = (own, edges.own, edges.own[edges.apart], edges.own[edges.free])
-        return cls(inside, edges, *(_Groups.of(some, count) for some in owners))
+        further = edges.beside[edges.apart], edges.beyond[edges.free]
+        return cls(inside, edges.pixel, *further, *(Groups.of(some, count) for some in owners))
+
+    def on(self, grid: Integers | None) -> _Pixels:
+        """Give the positions on another grid; see `PlaneWindow`."""
+        if grid is None:
+            return self
+        names = ("inside", "rim", "beside", "around")
+        return replace(self, **{name: grid[getattr(self, name)] for name in names})
 
 
 def _channels(stack: AnyArray, pixels: _Pixels) -> Floats:
@@ -227,37 +203,25 @@ def _channels(stack: AnyArray, pixels: _Pixels) -> Floats:
     return np.stack([_of_channel(channel.reshape(-1), pixels) for channel in stack])
 
 
+def _telling(stack: AnyArray, pixels: _Pixels, mine: Integers, points: Floats) -> slice:
+    """Choose the channel that `_best` chooses, by less than all that is measured of each."""
+    if len(stack) == 1:
+        return slice(0, 1)
+    steps = []
+    for channel in stack.reshape(len(stack), -1):
+        mean = pixels.of_inside.means(_finite(channel[pixels.inside])).astype(np.float32)
+        around = pixels.of_around.means(_finite(channel[pixels.around])).astype(np.float32)
+        steps.append((mean - around)[mine])
+    best = _best(np.array(steps), points)
+    return slice(best, best + 1)
+
+
 def _of_channel(values: AnyArray, pixels: _Pixels) -> Floats:
-    edges = pixels.edges
-    mean, spread = pixels.whole.moments(_finite(values[pixels.inside]))
-    edge = pixels.edge.means(_finite(values[edges.pixel]))
-    beside = pixels.apart.means(_finite(values[edges.beside[edges.apart]]))
-    around, rough = pixels.free.moments(_finite(values[edges.beyond[edges.free]]))
+    mean, spread = pixels.of_inside.moments(_finite(values[pixels.inside]))
+    edge = pixels.of_rim.means(_finite(values[pixels.rim]))
+    beside = pixels.of_beside.means(_finite(values[pixels.beside]))
+    around, rough = pixels.of_around.moments(_finite(values[pixels.around]))
     return np.stack([mean, spread, beside, around, rough, edge], -1).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Which object each of some values is of, from 0, and how many each has; NaN for none."""
-
-    own: Integers
-    counts: Floats
-
-    @classmethod
-    def of(cls, own: Integers, count: int) -> _Groups:
-        counts = np.bincount(own, minlength=count).astype(np.float64)
-        counts[counts == 0] = np.nan
-        return cls(own, counts)
-
-    def means(self, values: Floats) -> Floats:
-        """Give the mean of each object."""
-        sums: AnyArray = np.bincount(self.own, values, minlength=len(self.counts))
-        return sums / self.counts
-
-    def moments(self, values: Floats) -> tuple[Floats, Floats]:
-        """Give mean and standard deviation of each object."""
-        mean = self.means(values)
-        return mean, np.sqrt(np.maximum(self.means(values * values) - mean * mean, 0))
 
 
 def _finite(values: AnyArray) -> Floats:
@@ -267,7 +231,7 @@ def _finite(values: AnyArray) -> Floats:
     return numbers
 
 
-def _shapes(runs: Runs, edges: _Edges, cut: BoolArray, scores: Floats) -> Floats:
+def _shapes(runs: Runs, edges: Edges, cut: BoolArray, scores: Floats) -> Floats:
     yy, xx, yx = runs.second_moments()
     yy, xx = yy + 1 / 12, xx + 1 / 12  # of a pixel, which is a square
     product = np.maximum(yy * xx - yx * yx, 1e-9)
@@ -301,11 +265,13 @@ def _lattice(
     last = window.labels.shape[1] - 1
     at, near = np.ix_(y, x), np.ix_(y, np.where(x < last, x + 1, max(last - 1, 0)))
     points, beside = (_finite(window.planes[(slice(None), *p)]) for p in (at, near))
-    maps = _finite(window.maps[(slice(None), *at)])
+    flat = (y[:, None] * (last + 1) + x).reshape(-1)
+    flat = flat if window.grid is None else window.grid[flat]
+    maps = _finite(window.maps.reshape(len(window.maps), -1)[:, flat])
     inside = window.labels[at].reshape(-1) > 0
     shape = (-1, len(places))
     steps = np.abs(beside - points)
-    return places, inside, points.reshape(shape), maps.reshape(shape), steps.reshape(shape)
+    return places, inside, points.reshape(shape), maps, steps.reshape(shape)
 
 
 OBJECT_FEATURES = (
@@ -399,7 +365,7 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
 
 def _map_features(evidence: ObjectEvidence) -> _Features:
     """Tell how sure the network is, by the map that tells objects best from the background."""
-    best = _best(evidence.maps, evidence.map_points)
+    best = _best(_steps(evidence.maps), evidence.map_points)
     mean, spread, beside, around, _, edge = evidence.maps[best].T
     points, on = evidence.map_points[best], evidence.inside
     inside = _middle(mean)
@@ -431,7 +397,7 @@ def _map_features(evidence: ObjectEvidence) -> _Features:
 
 def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
     """Tell how objects stand out, in the channel in which they do so most."""
-    best = _best(evidence.planes, evidence.plane_points)
+    best = _best(_steps(evidence.planes), evidence.plane_points)
     mean, spread, beside, around, rough, edge = evidence.planes[best].T
     points, on = evidence.plane_points[best], evidence.inside
     steps = mean - around
@@ -464,11 +430,23 @@ def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
     }
 
 
-def _best(channels: Floats, points: Floats) -> int:
-    """Choose the channel in which objects differ most from what is around them."""
+def _steps(channels: Floats) -> Floats:
     mean, around = (channels[..., OF_CHANNEL.index(name)] for name in ("mean", "around"))
-    steps = np.array([abs(_middle(step)) for step in mean - around])
-    return int(np.argmax(np.nan_to_num(steps / (points.std(1) + 1e-12))))
+    return mean - around
+
+
+def _best(steps: Floats, points: Floats) -> int:
+    """Choose the channel in which objects differ most from what is around them.
+
+    Parameters
+    ----------
+    steps : (c, n) difference of each object
+    points : (c, p) values of the plane
+    """
+    if len(steps) == 1:
+        return 0
+    middles = np.array([abs(_middle(step)) for step in steps])
+    return int(np.argmax(np.nan_to_num(middles / (points.std(1) + 1e-12))))
 
 
 def _mean(values: Floats) -> float:

@@ -266,3 +266,85 @@ def _of_border(framed: LabelArray) -> BoolArray:
     border = np.zeros(framed.shape, np.bool_)
     border[1:-1, 1:-1] = (here > 0) & ~inside
     return border
+
+
+DEPTH = 0.15
+"""How far from the outline what is around an object is looked at, in its diameters."""
+
+DEPTHS_PX = (2, 16)
+"""At least, and at most so far."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The faces between pixels of objects and others, without those at the border of the plane.
+
+    Parameters
+    ----------
+    own : (e,) the object of each, from 0
+    pixel : (e,) flat position of its pixel
+    beside : (e,) of the one on the other side
+    beyond : (e,) of one further out, at `DEPTH`; -1 beyond the plane
+    touching : (e,) whether there is an object on the other side
+    apart : the edges where there is none
+    free : the edges further out from which there is background
+    """
+
+    own: Integers
+    pixel: Integers
+    beside: Integers
+    beyond: Integers
+    touching: BoolArray
+    apart: Integers
+    free: Integers
+
+    @classmethod
+    def of(cls, numbers: AnyArray, runs: Runs) -> Edges:
+        """Find the faces; what lies beyond the window is beyond the plane."""
+        height, width = numbers.shape
+        flat = numbers.reshape(-1)
+        (y,) = runs.others
+        row = y * width
+        left, right = runs.first > 0, runs.last < width - 1
+        upper = np.flatnonzero(numbers[:-1] != numbers[1:]).astype(np.int64)
+        above, below = upper[flat[upper] > 0], upper[flat[upper + width] > 0] + width
+        pixel = np.concatenate([(row + runs.first)[left], (row + runs.last)[right], above, below])
+        counts = (int(left.sum()), int(right.sum()), len(above), len(below))
+        own = flat[pixel].astype(np.int64) - 1
+        low, high = DEPTHS_PX
+        depths = np.clip(np.rint(DEPTH * 2 * np.sqrt(runs.sizes / np.pi)), low, high)
+        depth = depths.astype(np.int64)[own]
+        dy = np.repeat(np.array([0, 0, 1, -1]), counts)
+        dx = np.repeat(np.array([-1, 1, 0, 0]), counts)
+        y_out, x_out = pixel // width + dy * depth, pixel % width + dx * depth
+        there = (y_out >= 0) & (y_out < height) & (x_out >= 0) & (x_out < width)
+        beyond = np.where(there, y_out * width + x_out, -1)
+        beside = pixel + dy * width + dx
+        touching = flat[beside] > 0
+        free = np.flatnonzero(there & (flat[beyond] == 0))
+        return cls(own, pixel, beside, beyond, touching, np.flatnonzero(~touching), free)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which object each of some values is of, from 0, and how many each has; NaN for none."""
+
+    own: Integers
+    counts: Floats
+
+    @classmethod
+    def of(cls, own: Integers, count: int) -> Groups:
+        """Count the values of each of `count` objects."""
+        counts = np.bincount(own, minlength=count).astype(np.float64)
+        counts[counts == 0] = np.nan
+        return cls(own, counts)
+
+    def means(self, values: Floats) -> Floats:
+        """Give the mean of each object."""
+        sums: AnyArray = np.bincount(self.own, values, minlength=len(self.counts))
+        return sums / self.counts
+
+    def moments(self, values: Floats) -> tuple[Floats, Floats]:
+        """Give mean and standard deviation of each object."""
+        mean = self.means(values)
+        return mean, np.sqrt(np.maximum(self.means(values * values) - mean * mean, 0))

@@ -118,11 +118,12 @@ class RegressionForest:
         while (inner := self.feature[nodes] >= 0).any():
             low = row[self.feature[nodes]] <= self.threshold[nodes]
             nodes = np.where(inner, np.where(low, nodes + 1, self.right[nodes]), nodes)
-        shares = np.zeros(len(self.answers))
-        for start, many in zip(self.right[nodes], self.threshold[nodes].astype(int), strict=True):
-            seen = self.examples[start : start + many]
-            shares[seen] += self.counts[seen] / self.counts[seen].sum()
-        return shares
+        many = self.threshold[nodes].astype(np.int64)
+        first = np.cumsum(many) - many
+        seen = self.examples[np.repeat(self.right[nodes] - first, many) + np.arange(many.sum())]
+        counts = self.counts[seen]
+        of_tree = np.repeat(np.add.reduceat(counts, first), many)
+        return np.asarray(np.bincount(seen, counts / of_tree, len(self.answers)), np.float64)
 
 
 def joined_bytes(split: AnyArray, dtype: str) -> AnyArray:
