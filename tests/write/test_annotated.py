@@ -13,6 +13,7 @@ import tifffile
 import bmz
 from bmz.app.run import run
 from bmz.base.axes import NeighboursRefused
+from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
 from bmz.plan.plan import Blocks
 from bmz.results.images import ImageRun, RunSummary
@@ -203,3 +204,25 @@ def test_python_gives_the_columns_and_numbers_that_the_command_writes(
                 np.testing.assert_allclose(table[name], wanted, rtol=1e-9)
             else:
                 assert table[name].astype(str).tolist() == told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--neighbours", "next door"], "neither contact nor a distance"),
+        (["--neighbours", "contact", "--save", "labels"], "which --save leaves out"),
+        (["--save", "edges", "--table", "anndata"], "give --table csv or parquet"),
+    ],
+)
+def test_words_that_ask_for_what_cannot_be_written_are_refused(
+    model: str, tmp_path: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "a.npy", spots())
+
+    status = status_of(
+        ["run", model, str(tmp_path / "a.npy"), "-o", str(tmp_path / "out"), "--axes", "yx", *words]
+    )
+
+    assert status == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

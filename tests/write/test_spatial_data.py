@@ -15,6 +15,7 @@ import zarr
 from bmz.app.run import run
 from bmz.cli.main import status_of
 from bmz.engine.request import RunRequest
+from bmz.image.inspect import inspect_image
 from bmz.plan.plan import Blocks
 from bmz.process.matching import match_labels
 from bmz.results.images import ImageRun
@@ -104,6 +105,8 @@ def test_a_store_holds_image_labels_table_and_the_pixel_size(axes: str, tmp_path
         (to_um,) = scales["coordinateTransformations"]
         assert to_um["scale"] == [UM[axis["name"]] for axis in scales["axes"]]
         assert to_um["output"]["name"] == "global"
+        info = inspect_image(store / f"labels/labels{end}")
+        assert dict(info.pixel_um) == {axis: UM[axis] for axis in info.axes}
     table = anndata.read_zarr(store / "tables/table")
     told = attributes(store / "tables/table")
     assert table.obs["label"].tolist() == sorted(

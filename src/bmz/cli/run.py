@@ -39,7 +39,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
-from bmz.write.outputs import CSV, EDGES, TABLE, names_of_results
+from bmz.write.outputs import CSV, EDGES, OUTPUT_KINDS, TABLE, names_of_results
 
 if TYPE_CHECKING:
     from bmz.engine.watching import Watch
@@ -383,6 +383,9 @@ def _refuse_options_without_use(
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
     if options["tables"] != {CSV} and not {TABLE, EDGES} & options["save"]:
         raise click.UsageError("--table says how tables are written, which --save leaves out.")
+    measured = {name for name, kind in OUTPUT_KINDS.items() if kind.measures}
+    if options["neighbours"] is not None and not measured & options["save"]:
+        raise click.UsageError("--neighbours tells of objects in tables, which --save leaves out.")
     if EDGES in options["save"] and not {CSV, "parquet"} & options["tables"]:
         raise click.UsageError("--save edges writes a table: give --table csv or parquet, too.")
     if settles_unwatched:

@@ -232,6 +232,7 @@ def _tables(name: str) -> dict[str, OutputKind]:
             with_kind="" if f"{kind}{suffix}" == asked else asked,
             joined_over=axis,
             table_format=name,
+            measures=True,
         )
         for kind, (word, axis, asked) in kinds.items()
         if form.kinds is None or kind in form.kinds
@@ -248,10 +249,10 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "slices": OutputKind(".slices.html", _write_slices, by_default=False),
     "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
     "points": OutputKind(".points.csv", _write_points, by_default=False),
-    "geojson": OutputKind(".geojson", _write_geojson, by_default=False),
+    "geojson": OutputKind(".geojson", _write_geojson, by_default=False, measures=True),
     "coco": OutputKind(".coco.json", _write_coco, by_default=False),
     "spatialdata": OutputKind(
-        ".spatialdata.zarr", _write_spatialdata, by_default=False, package="anndata"
+        ".spatialdata.zarr", _write_spatialdata, by_default=False, package="anndata", measures=True
     ),
     IN_IMAGE: OutputKind("", _write_into_image, with_kind=IN_IMAGE, in_image=True),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},

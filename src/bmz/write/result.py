@@ -157,6 +157,7 @@ class OutputKind:
     in_image : it lies in the image itself, and is written where a call names it
     zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
     package : that must be installed; empty where bmz brings what it needs
+    measures : it tells what is measured of objects, as tables do
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is not a table
     """
@@ -172,3 +173,4 @@ class OutputKind:
     zarr_ending: str = ""
     table_format: str = ""
     package: str = ""
+    measures: bool = False

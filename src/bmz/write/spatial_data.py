@@ -187,7 +187,7 @@ def _write_labels(result: Result, folder: Path, at: At) -> None:
     for box in _parts(shape):
         part = np.asarray(labels[(*before, *box)])
         array[box] = part.reshape(part.shape[len(before) :]).astype(raster.dtype)
-    raster.finish(array, {}, mean=False)
+    raster.finish(array, {"image-label": {"version": _OME}}, mean=False)
 
 
 def _write_table(result: Result, folder: Path, frames: Mapping[str, At]) -> None:
