@@ -214,7 +214,8 @@ def test_a_package_of_format_04_is_brought_to_the_newest_and_passes_its_test(
     write_manifest(
         old,
         {
-            "format_version": "0.4.10", "type": "model", "name": "nine discs", "description": "discs",
+            "format_version": "0.4.10", "type": "model", "name": "nine discs",
+            "description": "discs",
             "authors": [{"name": "A. B."}], "cite": [{"text": "A. B.", "doi": "10.1000/x"}],
             "license": "MIT", "documentation": source["documentation"],
             "tags": source["tags"], "timestamp": "2022-01-01T00:00:00",

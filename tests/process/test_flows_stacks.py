@@ -15,7 +15,7 @@ from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.process.blocks import BlockWork, label_blocks
 from bmz.process.flows import FlowSettings, flows_of_labels, follow_flow, label_flows
 from bmz.process.matching import match_labels
-from bmz.process.omnipose import steps_of_whole_map
+from bmz.process.omnipose import SpeedsUnclear, cells_of, speeds_of, speeds_of_whole_map
 from bmz.process.recipe import Place
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order
@@ -154,9 +154,9 @@ def test_cells_of_a_stack_are_those_of_cellpose(shared: Path) -> None:
 
 
 def omnipose_map(labels: LabelArray) -> FloatArray:
-    """Flows away from the edge, the distance to it, and the edge."""
+    """Flows away from the edge, the distance to it, -5 outside as it is trained, and the edge."""
     padded = np.pad(labels, 1)
-    distance = np.zeros(labels.shape, np.float32)
+    distance = np.full(labels.shape, -5, np.float32)
     flow = np.zeros((2, *labels.shape), np.float32)
     for number in range(1, labels.max() + 1):
         depth = ndimage.distance_transform_edt(padded == number)[1:-1, 1:-1]
@@ -251,17 +251,36 @@ def test_long_bacteria_come_back_whole_and_in_blocks(noise: float) -> None:
     np.testing.assert_array_equal(found.numbers()[in_blocks], whole)
 
 
-def test_how_far_pixels_move_is_told_by_all_cells_and_not_by_those_of_a_block() -> None:
-    truth = np.zeros((100, 200), np.int32)
+def test_how_fast_pixels_move_is_told_by_the_whole_map_and_not_by_a_block() -> None:
+    truth = np.zeros((100, 1200), np.int32)
     truth[10:90, 5:85] = 1
     truth[50:56, 120:190] = 2
     maps = omnipose_map(truth)
     flows = RECIPES["flows"]
     parameters = flows.parameters_from({}, {})
 
-    told = steps_of_whole_map(maps, parameters)
+    told = speeds_of_whole_map(maps, parameters)
 
-    distance = maps[2][maps[2] > 0]
-    assert told == {"niter": round(2 * float(distance.mean()))}
-    assert steps_of_whole_map(maps, {**parameters, "niter": 7}) == {}
-    assert steps_of_whole_map(maps[:3], parameters) == {}
+    low, high = map(float, str(told["speeds"]).split(","))
+    assert (low, high) == speeds_of(maps, 0.0)
+    assert -2 <= low < 0 < high <= 2
+    assert speeds_of_whole_map(maps, {**parameters, "speeds": "-1,1"}) == {}
+    assert speeds_of_whole_map(maps[:3], parameters) == {}
+    with pytest.raises(SpeedsUnclear, match=r"two numbers, low,high"):
+        label_flows(maps, (1, 1), FlowSettings(speeds="fast"))
+
+
+def test_a_cell_of_omnipose_goes_on_to_where_its_distance_is_a_little_below_the_least() -> None:
+    distance = np.array([[-5, -0.5, 0.5, -0.9, -1.1, -0.5, -5]])
+
+    assert cells_of(distance, 0.0).tolist() == [[False, True, True, True, False, False, False]]
+
+
+def test_blurred_maps_of_omnipose_give_cells_of_their_whole_width() -> None:
+    truth = cells(3)
+    maps = omnipose_map(truth)
+    blurred = np.stack([ndimage.gaussian_filter(part, 1) for part in maps])
+
+    found = label_flows(blurred, (1, 1), FlowSettings()).labels
+
+    assert match_labels(found, truth, 0.8).f1 >= 0.95

@@ -15,11 +15,14 @@ from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
 from bmz.process.omnipose import (
     AUTO,
+    STEPS,
+    cells_of,
+    given_speeds,
     gives_omnipose,
     is_omnipose,
     omnipose_lengths,
     skeleton_labels,
-    steps_of_whole_map,
+    speeds_of_whole_map,
 )
 from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
 from bmz.process.relabel import (
@@ -220,7 +223,9 @@ class FlowSettings:
     flow_threshold: Annotated[float, Knob("largest error of the flow; 0 checks nothing", 0, 3)] = (
         0.4
     )
-    niter: Annotated[int, Knob("steps along the flow; 0: by the diameter", 0)] = BY_DIAMETER
+    niter: Annotated[int, Knob("steps along the flow; 0: by the diameter, Omnipose 200", 0)] = (
+        BY_DIAMETER
+    )
     diameter: Annotated[float, Knob("of cells, px of the map: 200 steps for 30 px", 1, grows=1)] = (
         DIAMETER_PX
     )
@@ -233,6 +238,10 @@ class FlowSettings:
             choices=(AUTO, "cellpose", "omnipose"),
         ),
     ] = AUTO
+
+    speeds: Annotated[
+        str, Knob("Omnipose: divergences of flows at which pixels stay and move; empty: the map's")
+    ] = ""
 
     @property
     def steps(self) -> int:
@@ -282,10 +291,13 @@ def label_flows(
         which = "flow y, flow x, cell probability" if axes != STACK else "flow z, y, x, probability"
         raise ChannelsDiffer("flows", f"{axes + 1} channels ({which})", len(output))
     style = "omnipose" if is_omnipose(settings.style, len(output), axes) else "cellpose"
-    flow, cell = pixels_a_step(output[:axes]), output[axes] > settings.cellprob_threshold
+    flow, least = pixels_a_step(output[:axes]), settings.cellprob_threshold
     if style == "omnipose":
-        clusters = skeleton_labels(flow, cell, np.asarray(output[axes], np.float32), settings.niter)
+        speeds = given_speeds(settings.speeds, output, least)
+        cell = cells_of(output[axes], least)
+        clusters = skeleton_labels(flow, cell, speeds, settings.niter or STEPS)
     else:
+        cell = output[axes] > least
         clusters = sink_labels(flow, cell, settings.steps, place)
     errors = partial(flow_errors, flow=flow)
     return Labelled(on_input_grid(finished_flows(clusters, errors, settings, style), grid))
@@ -422,7 +434,7 @@ FLOWS = Recipe(
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
     placed=True,
-    of_whole_map=steps_of_whole_map,
+    of_whole_map=speeds_of_whole_map,
     in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),
     settings=FlowSettings,
     tiles=TILES,

@@ -2,58 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from bmz.base import ndimage
-from bmz.base.arrays import BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.errors import WrongUsage
 from bmz.process.blocks import boxes_of_map
 from bmz.process.recipe import Value
+
+STACK = 3
 
 AUTO = "auto"
 """Whose maps they are is told by their number."""
 
-BY_DISTANCE = 0
+STEPS = 200
+"""How many steps pixels take; each is shorter than the one before."""
 
-WIDTHS_PER_MEAN_DISTANCE = 2.0
-"""Steps by default, in mean distances to the edge; the steps become ever shorter."""
+SURE = 1.0
+"""A cell goes on to pixels whose distance is less by this than the least, px: hysteresis."""
+
+FASTER_IN_STACKS = 5.0
+
+BINS = 1 << 14
+PERCENTILES = (0.01, 99.99)
+"""Of the divergence, between which pixels are from not moved to moved at full speed."""
+
+
+def cells_of(distance: AnyArray, least: float) -> BoolArray:
+    """Give the pixels of cells: above `least`, and what hangs together with it a little below.
+
+    Parameters
+    ----------
+    distance : ((z,) y, x), to the edge, px
+    least : px
+    """
+    parts, count = ndimage.label(distance > least - SURE)
+    sure = np.zeros(count + 1, np.bool_)
+    sure[np.unique(parts[distance > least])] = True
+    sure[0] = False
+    cells: BoolArray = sure[parts]
+    return cells
 
 
 def skeleton_labels(
-    flow: FloatArray, cell: BoolArray, distance: FloatArray, steps: int = BY_DISTANCE
+    flow: FloatArray, cell: BoolArray, speeds: tuple[float, float], steps: int = STEPS
 ) -> LabelArray:
     """Give each pixel the number of the cluster into which it moves.
 
-    Step t is the unit flow over 1 + t, so that pixels draw back from the edge of their cell into
-    a skeleton and not to one point, however long the cell; ends that touch, diagonals included,
-    are one cell. Source: Cutler et al. 2022 (suppressed Euler integration), doi
-    10.1038/s41592-022-01639-4.
+    A pixel moves along the flow by as much as it is far from where flows meet, which the
+    divergence of their directions tells. Step t is the mean of this move and of the one before,
+    over 1 + t, so that pixels draw back from the edge of their cell into a skeleton and not to one
+    point, however long the cell; ends that touch, diagonals included, are one cell. Source: Cutler
+    et al. 2022 (suppressed Euler integration), doi 10.1038/s41592-022-01639-4; omnipose 1.1.4.
 
     Parameters
     ----------
     flow : (axes, (z,) y, x) float32, any length
     cell : ((z,) y, x), the pixels that move
-    distance : ((z,) y, x) float32, to the edge, px
-    steps : how many; 0: twice the mean distance, at least 1
+    speeds : divergence of pixels that stay, and of those that move a whole pixel at first
+    steps : how many
 
     Returns
     -------
     ((z,) y, x) int32, 0 background
     """
+    from bmz.process.flow_loop import draw_back
+
     labels = np.zeros(cell.shape, np.int32)
     if not cell.any():
         return labels
-    if steps == BY_DISTANCE:
-        steps = _steps_by([distance[cell]])
-    length = np.sqrt(np.square(flow, dtype=np.float64).sum(axis=0))
-    unit = np.where(cell, flow / np.maximum(length, 1e-6), 0).astype(np.float32)
-    place = np.stack(np.nonzero(cell)).astype(np.float32)
-    high = np.array(cell.shape, np.float32)[:, None] - 1
-    for step in range(steps):
-        moves = [ndimage.map_coordinates(part, place, order=1, mode="nearest") for part in unit]
-        place = np.clip(place + np.stack(moves) / np.float32(1 + step), 0, high)
-    ends = tuple(np.rint(place).astype(np.intp))
+    unit = _directions(flow, cell)
+    low, high = speeds
+    speed = np.clip((_divergence(unit) - low) / max(high - low, 1e-6), 0, 1)
+    if cell.ndim == STACK:
+        speed *= FASTER_IN_STACKS
+    deep = (STACK - cell.ndim) * (1,)  # a plane is a stack of one
+    field = np.zeros((*deep, *cell.shape, STACK), np.float32)
+    field[..., -cell.ndim :] = np.moveaxis(unit * speed, 0, -1).reshape(*field.shape[:-1], -1)
+    places = np.stack(np.nonzero(cell.reshape(field.shape[:-1])), axis=1).astype(np.float32)
+    draw_back(places, field, steps)
+    ends = tuple(np.rint(places[:, -cell.ndim :]).astype(np.intp).T)
     reached = np.zeros(cell.shape, np.bool_)
     reached[ends] = True
     clusters, _ = ndimage.label(reached, np.ones((3,) * cell.ndim))
@@ -61,23 +91,82 @@ def skeleton_labels(
     return labels
 
 
-def _steps_by(distances: Iterable[FloatArray]) -> int:
-    """Give how many steps pixels at these distances to the edge of their cells move."""
-    total, count = 0.0, 0
-    for some in distances:
-        total, count = total + float(some.sum(dtype=np.float64)), count + some.size
-    return max(round(WIDTHS_PER_MEAN_DISTANCE * total / max(count, 1)), 1)
+def _directions(flow: FloatArray, cell: BoolArray) -> FloatArray:
+    length = np.sqrt(np.square(flow, dtype=np.float64).sum(axis=0))
+    unit: FloatArray = np.where(cell, flow / np.maximum(length, 1e-6), 0).astype(np.float32)
+    return unit
 
 
-def steps_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Find how many steps pixels of Omnipose's flows move, as `Recipe.of_whole_map` says."""
-    axes, least = len(maps.shape) - 1, float(parameters["cellprob_threshold"])
-    if parameters["niter"] != BY_DISTANCE or not is_omnipose(
-        str(parameters["style"]), maps.shape[0], axes
-    ):
+def _divergence(unit: FloatArray) -> FloatArray:
+    along = (np.gradient(part, axis=axis) for axis, part in enumerate(unit))
+    divergence: FloatArray = sum(along, start=np.zeros(unit.shape[1:], np.float32))
+    return divergence
+
+
+def speeds_of(maps: LazyArray, least: float) -> tuple[float, float]:
+    """Give the percentiles of the divergence of all directions, as `skeleton_labels` takes them.
+
+    Parameters
+    ----------
+    maps : (c, (z,) y, x), flows and distance, read in boxes
+    least : distance of a cell, px
+    """
+    axes = len(maps.shape) - 1
+    counts, most = np.zeros(BINS, np.int64), 2.0 * axes  # at an edge the gradient is one-sided
+    for box in boxes_of_map(maps):
+        wide = tuple(
+            slice(max(side.start - 1, 0), min(side.stop + 1, size))
+            for side, size in zip(box[1:], maps.shape[1:], strict=True)
+        )
+        part = np.asarray(maps[(slice(0, axes + 1), *wide)], np.float32)
+        flow = np.nan_to_num(part[:axes], nan=0, posinf=0, neginf=0)
+        divergence = _divergence(_directions(flow, cells_of(part[axes], least)))
+        inner = tuple(
+            slice(side.start - edge.start, side.stop - edge.start)
+            for side, edge in zip(box[1:], wide, strict=True)
+        )
+        counts += np.histogram(divergence[inner], BINS, (-most, most))[0]
+    shares = np.cumsum(counts) / max(int(counts.sum()), 1) * 100
+    middles = (np.arange(BINS) + 0.5) * (2 * most / BINS) - most
+    low, high = (float(middles[min(np.searchsorted(shares, p), BINS - 1)]) for p in PERCENTILES)
+    return low, high
+
+
+def given_speeds(text: str, maps: LazyArray, least: float) -> tuple[float, float]:
+    """Read speeds as ``low,high``; where the text is empty, take those of the maps.
+
+    Raises
+    ------
+    SpeedsUnclear
+        It is another text.
+    """
+    if not text:
+        return speeds_of(maps, least)
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as why:
+        raise SpeedsUnclear(text) from why
+    return low, high
+
+
+class SpeedsUnclear(WrongUsage):
+    """The speeds of Omnipose's pixels are not two numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"recipe 'flows' cannot read the speeds '{text}': wanted two numbers, low,high",
+            hint="leave them out, for those of the map, or give --set speeds=-1.8,1.4",
+            code="recipe.speeds",
+        )
+
+
+def speeds_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """Find how fast pixels of Omnipose's flows move, as `Recipe.of_whole_map` says."""
+    axes = len(maps.shape) - 1
+    if parameters["speeds"] or not is_omnipose(str(parameters["style"]), maps.shape[0], axes):
         return {}
-    parts = (np.asarray(maps[(slice(axes, axes + 1), *box[1:])]) for box in boxes_of_map(maps))
-    return {"niter": _steps_by(part[part > least] for part in parts)}
+    low, high = speeds_of(maps, float(parameters["cellprob_threshold"]))
+    return {"speeds": f"{low!r},{high!r}"}
 
 
 def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
