@@ -145,6 +145,8 @@ CASES = (
          grid=SPACE, probabilities=False),
     Case("planes", "flows", "Cellpose 4.2.1.1", "cellpose4", "flow_targets",
          probabilities=False),
+    Case("Omnipose's planes", "flows", "omnipose 1.1.4", "omnipose", "omnipose_targets",
+         probabilities=False),
     _biapy("F + C, trained until 3.6.3", "F+C",
            lambda t: np.stack([without_contour(t), boundary(t)]), ("F", "C"), ring=1),
     _biapy("F + C, trained since 3.6.4", "F+C",

@@ -22,14 +22,14 @@ NEEDED = (
     "numpy==2.4.6", "scipy==1.17.1", "scikit-image==0.26.0", "numba==0.68.1", "torch==2.13.0",
     "tqdm", "tifffile", "imagecodecs", "fastremap", "fill-voids", "natsort", "six", "cython",
     "opencv-python-headless", "setuptools", "wheel", "pandas",
-    "scikit-learn",
+    "scikit-learn", "edt==3.1.2", "pyinstrument", "cloudpickle", "pyyaml",
 )  # fmt: skip
 """What the functions that are called need, not all that their packages name."""
 
 TOOLS = (
     "stardist==0.9.2", "csbdeep==0.8.2", "cellpose==3.1.1.3", "biapy==3.7.1", "torch-em==0.10.9",
     "python-elf==0.9.2", "bioimage-cpp==0.10.0", "tiatoolbox==2.1.3", "empanada-dl==0.1.7",
-    "spotiflow==0.6.5",
+    "spotiflow==0.6.5", "omnipose==1.1.4", "ncolor==1.5.3",
 )  # fmt: skip
 """The reference tools, without what they depend on: their pins exclude each other."""
 

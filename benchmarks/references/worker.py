@@ -7,6 +7,7 @@ of bmz. A work takes one array and the options and gives one array; `WORKS` list
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import importlib.util
 import json
 import sys
@@ -270,6 +271,66 @@ def spotiflow(maps: Array, *, threshold: float, radius: int) -> Array:
     return expand_labels(numbers, radius)
 
 
+OMNIPOSE_LEFT_OUT = (
+    "torchvision", "mgen", "networkit", "aicsimageio", "dask", "dask_image", "torch_optimizer",
+    "matplotlib", "cmap", "colour", "peakdetect", "numexpr", "opt_einsum", "ipywidgets", "mahotas",
+    "dbscan", "pandas", "imageio", "cv2", "imagecodecs", "natsort", "tqdm", "torchvf", "networkx",
+)  # fmt: skip
+"""What omnipose imports for networks, pictures and files, and the steps to masks do not call."""
+
+
+class _LeftOut:
+    """Gives a stand-in for every module of some packages."""
+
+    @classmethod
+    def find_spec(cls, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        wanted = name.partition(".")[0] in OMNIPOSE_LEFT_OUT
+        return importlib.machinery.ModuleSpec(name, cls, is_package=True) if wanted else None
+
+    @staticmethod
+    def create_module(spec: importlib.machinery.ModuleSpec) -> MagicMock:
+        module = MagicMock()
+        module.__path__, module.__spec__, module.__name__ = [], spec, spec.name
+        return module
+
+    @staticmethod
+    def exec_module(_: object) -> None:
+        """Run nothing."""
+
+
+def _omnipose() -> types.ModuleType:
+    if _LeftOut not in sys.meta_path:
+        sys.meta_path.insert(0, _LeftOut)
+    from omnipose import core
+
+    return core
+
+
+def omnipose_targets(labels: Array) -> Array:
+    """Give flows, distance and boundary of a plane as Omnipose trains them, (4, y, x)."""
+    import torch
+
+    core = _omnipose()
+    _, _, edge, distance, flow = core.masks_to_flows(
+        labels.astype(np.int32), use_gpu=False, device=torch.device("cpu")
+    )
+    inside = labels > 0
+    rest = np.stack([np.where(inside, distance, -5), np.where(np.asarray(edge) > 0, 5, -5)])
+    return np.concatenate([5 * np.asarray(flow), rest]).astype(np.float32)
+
+
+def omnipose(maps: Array) -> Array:
+    """Label a plane by the steps of Omnipose, with its defaults."""
+    import torch
+
+    torch.set_num_threads(1)
+    masks, *_ = _omnipose().compute_masks(
+        maps[:2].copy(), maps[2].copy(), bd=maps[3].copy(), nclasses=3, min_size=15,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    return masks
+
+
 def _site(package: str) -> Path:
     return Path(importlib.util.find_spec("numpy").origin).parents[1] / package
 
@@ -289,7 +350,7 @@ WORKS = {
     for work in (
         star_targets, flow_targets, stardist, stardist_stack, cellpose3, cellpose4, biapy,
         biapy_affinities, mutex_watershed, torch_em, plantseg, plantseg_multicut, deepcell,
-        hovernet, empanada, spotiflow,
+        hovernet, empanada, spotiflow, omnipose_targets, omnipose,
     )
 }  # fmt: skip
 """What can be asked for."""

@@ -386,6 +386,32 @@ def test_argmax_gives_classes_where_no_objects_are_wanted() -> None:
     assert found(ARGMAX, output, "instances=false", "background=-1").tolist() == [[4, 2, 1, 3]]
 
 
+def test_argmax_tells_the_class_of_each_object() -> None:
+    classes = np.array([[1, 1, 0, 2], [0, 0, 0, 2], [1, 0, 1, 0]])
+    output = np.eye(3, dtype=np.float32)[classes].transpose(2, 0, 1)
+
+    def told(*words: str) -> list[str]:
+        settings = dict(word.split("=", 1) for word in words)
+        done = ARGMAX.apply(output, (2, 2), ARGMAX.parameters_from({}, settings))
+        return done.columns["class"].tolist()  # type: ignore[no-any-return]  # NumPy
+
+    assert told("diagonal=false") == ["1", "2", "1", "1"]
+    assert told("diagonal=false", "classes=nothing,cell,crypt") == ["cell", "crypt", "cell", "cell"]
+    assert set(told("background=-1", "classes=nothing,cell,crypt")) == {"nothing", "cell", "crypt"}
+    with pytest.raises(BmzError, match="2 classes, one per channel"):
+        told("classes=cell,crypt")
+
+
+def test_argmax_tells_no_class_where_all_objects_are_of_one_that_nobody_named() -> None:
+    output = np.eye(2, dtype=np.float32)[np.array([[1, 0, 1]])].transpose(2, 0, 1)
+
+    plain = ARGMAX.apply(output, (1, 1), ARGMAX.parameters_from({}, {}))
+    named = ARGMAX.apply(output, (1, 1), ARGMAX.parameters_from({"classes": "gel,band"}, {}))
+
+    assert "class" not in plain.columns
+    assert named.columns["class"].tolist() == ["band", "band"]
+
+
 @given(
     npst.arrays(np.float64, (3, 4, 5), elements=st.integers(-9, 9).map(float)),
     st.floats(0.1, 5),

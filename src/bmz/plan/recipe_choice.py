@@ -425,7 +425,9 @@ def _classes(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     softmax = any(step.name == "softmax" for step in tensor.steps)
     if several and (softmax or semantic) and _segments(model):
         why = f"{tensor.channels} class maps of a model for semantic segmentation"
-        return RecipeChoice("argmax", why, tensor.id)
+        axis = tensor.axis("c")
+        names = {"classes": class_list(axis.names)} if axis and axis.names else {}
+        return RecipeChoice("argmax", why, tensor.id, names)
     return None
 
 

@@ -11,7 +11,8 @@ from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.values import dataclass
-from bmz.process.object_columns import scored
+from bmz.process.object_classes import class_names
+from bmz.process.object_columns import CLASS, NO_COLUMNS, Columns, scored
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, NoSettings, Recipe, Value
 from bmz.process.relabel import ChannelsDiffer, in_raster_order, on_input_grid, one_map
 
@@ -25,6 +26,27 @@ class ArgmaxSettings:
     background: Annotated[int, Knob("channel of the background, counted from 0; -1: none", -1)] = 0
     instances: Annotated[bool, Knob("number the objects; false: the label is the class")] = True
     diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
+    classes: Annotated[
+        str, Knob("names of the classes, one per channel; empty: numbers, where there are several")
+    ] = ""
+
+    def class_words(self, channels: int) -> tuple[str, ...]:
+        """Give what the class of each channel is called, the background left out.
+
+        There is none where all objects are of one class that nobody named.
+
+        Raises
+        ------
+        ChannelsDiffer
+            There are other names than channels.
+        """
+        names = class_names(self.classes)
+        if names and len(names) != channels:
+            raise ChannelsDiffer("argmax", f"{len(names)} classes, one per channel", channels)
+        kept = [n for n in range(channels) if n != self.background]
+        if not names and len(kept) < FEWEST_CLASSES:
+            return ()
+        return tuple(names[n] if names else str(n) for n in kept)
 
 
 def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSettings) -> Labelled:
@@ -41,14 +63,15 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``, without scores. Without `instances` a label is a class:
+        of ``output.shape[1:] * grid``, with the class of each object. Without `instances` a label
+        is a class:
         1 for the first channel that is not the background, and so on, whichever are met; then
         the numbers may have gaps and stand in no raster order, as the number is the meaning.
 
     Raises
     ------
     ChannelsDiffer
-        There are fewer than two channels, or there is no channel of the background.
+        There are fewer than two channels, no channel of the background, or other names.
     """
     from skimage.measure import label  # here: it takes long to import
 
@@ -56,7 +79,24 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
     if not settings.instances:
         return Labelled(on_input_grid(classes, grid), classes=True)
     regions = label(classes, background=0, connectivity=classes.ndim if settings.diagonal else 1)
-    return in_raster_order(on_input_grid(regions, grid))
+    words = settings.class_words(len(output))
+    return in_raster_order(on_input_grid(regions, grid), classes_of(regions, classes, words))
+
+
+def classes_of(regions: AnyArray, classes: AnyArray, words: tuple[str, ...]) -> Columns:
+    """Give the class of each region, whose pixels are all of one class.
+
+    Parameters
+    ----------
+    regions : ((z,) y, x), 0 background, 1 to n
+    classes : of the same shape, 0 background, 1 for the first of `words`
+    words : what the classes are called; empty where that is not told
+    """
+    if not words:
+        return NO_COLUMNS
+    own = np.zeros(int(regions.max(initial=0)) + 1, np.intp)
+    own[regions.reshape(-1)] = classes.reshape(-1)
+    return {CLASS: np.array(words, np.str_)[own[1:] - 1]}
 
 
 def _classes(output: AnyArray, background: int) -> LabelArray:

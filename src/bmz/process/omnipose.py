@@ -128,8 +128,8 @@ def speeds_of(maps: LazyArray, least: float) -> tuple[float, float]:
         counts += np.histogram(divergence[inner], BINS, (-most, most))[0]
     shares = np.cumsum(counts) / max(int(counts.sum()), 1) * 100
     middles = (np.arange(BINS) + 0.5) * (2 * most / BINS) - most
-    low, high = (float(middles[min(np.searchsorted(shares, p), BINS - 1)]) for p in PERCENTILES)
-    return low, high
+    at = np.minimum(np.searchsorted(shares, PERCENTILES), BINS - 1)
+    return float(middles[at[0]]), float(middles[at[1]])
 
 
 def given_speeds(text: str, maps: LazyArray, least: float) -> tuple[float, float]:

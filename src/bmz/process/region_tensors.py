@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ from bmz.process.components import (
     ArgmaxSettings,
     ComponentSettings,
     class_numbers,
+    classes_of,
 )
+from bmz.process.object_columns import NO_COLUMNS
 from bmz.process.recipe import Labelled
 from bmz.process.relabel import FAR_PLACE, SHARE_TOLERANCE, on_input_grid, one_map
 
@@ -151,7 +154,11 @@ def label_classes_there(
     classes = number[_first_highest(there, maps)]
     if not settings.instances:
         return Labelled(on_input_grid(there.get(classes), grid), classes=True)
-    return _numbered(there, connected(there, classes, diagonal=settings.diagonal), grid)
+    words = settings.class_words(len(maps))
+    regions = connected(there, classes, diagonal=settings.diagonal)
+    found = _numbered(there, regions, grid)
+    columns = classes_of(there.get(regions), there.get(classes), words) if words else NO_COLUMNS
+    return replace(found, columns=columns)
 
 
 def _first_highest(there: TensorPlace, maps: Tensor) -> Tensor:
