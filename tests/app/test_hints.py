@@ -231,6 +231,7 @@ NOT_FOLLOWED = {
     "axes.extra": "there is nothing to do",
     "axes.order": "there is nothing to do",
     "channel.empty": "the user must look at the image",
+    "channel.filled": "there is nothing to do",
     "channel.grey": "there is nothing to do",
     "dtype.cast": "there is nothing to do",
     "dtype.narrowed": "the image must be changed outside of bmz",

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from tests.app import test_asked_objects, test_further_images, test_grey_as_colours, test_hints
+from tests.app import (
+    test_asked_objects,
+    test_filled_channels,
+    test_further_images,
+    test_grey_as_colours,
+    test_hints,
+)
 from tests.corpus.sabotage import STARTER
 from tests.corpus.score import PAGE, Outcome, Score, page, planes_measured_once, score
 from tests.corpus.write import as_imagej, as_plain
@@ -306,6 +312,7 @@ ALONE: Mapping[str, Callable[..., None]] = {
     "file.remark": test_what_a_reader_says_of_a_file_is_said_of_the_image,
     "prompts.outside": test_asked_objects.test_prompts_beyond_the_image_are_told_with_their_count,
     "input.grid": test_further_images.test_another_grid_is_told_with_its_sizes,
+    "channel.filled": test_filled_channels.test_channels_that_lack_are_zeros_and_that_is_told,
     "channel.grey": test_grey_as_colours.test_equal_colours_give_the_labels_of_the_grey_image,
     "axes.order": test_channels_last_are_reordered,
     "objects.not-joined": test_what_is_labelled_plane_by_plane_is_not_joined,

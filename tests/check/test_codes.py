@@ -16,7 +16,7 @@ from bmz.plan.recipe_choice import MakesNoLabels
 
 NOTES = (
     "axes.extra axes.order dtype.cast scale.unknown size.below-least size.off-step size.fixed "
-    "task.no-labels objects.nothing-to-join file.remark channel.grey"
+    "task.no-labels objects.nothing-to-join file.remark channel.grey channel.filled"
 )
 WARNINGS = (
     "content.structure content.not-microscopy sample.unlike "

@@ -12,7 +12,6 @@ from bmz.check.finding import Finding
 from bmz.check.fit_case import FitCase, PlannedAxis
 from bmz.image.formats import name_of
 from bmz.image.info import UNKNOWN_AXIS, ImageInfo
-from bmz.spec.facts import fills_channels
 from bmz.spec.made_for import made_for
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
@@ -102,6 +101,8 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
         )  # fmt: skip
     elif given is None and case.image.colour and (wanted == 1 or _wants_stains(case)):
         yield _photograph(case, where)
+    elif case.filled:
+        yield _filled(case, where)
     elif given is None and wanted != found:
         yield _count(case, f"the image has {found}", where)
     elif given is None and _stains_for_colours(case):
@@ -110,6 +111,18 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
         yield from meaning_findings(case)
         if given is None:
             yield from _taken_by_name(case, where)
+
+
+def _filled(case: FitCase, where: str) -> Finding:
+    count, taken = case.filled, ",".join(map(str, range(case.channels_found)))
+    zeros = "the last is zeros" if count == 1 else f"the last {count} are zeros"
+    return Finding.of(
+        "channel.filled", where,
+        f"the model takes {_wanted_channels(case)}, and is trained for fewer: {zeros}",
+        wanted=str(case.channels_wanted), found=str(case.channels_found),
+        hint=f"nothing needs to be done; --channels {taken}{',none' * count} says the same",
+        evidence="curated",
+    )  # fmt: skip
 
 
 def _photograph(case: FitCase, where: str) -> Finding:
@@ -156,22 +169,13 @@ def _count(case: FitCase, found: str, where: str) -> Finding:
     has = f" (the image has {names})" if names else ""
     if case.unknown_channel and not names:
         has = " (the file names no channels: give numbers, the first is 0)"
-    choice = _filled_channels(case) or proposed_channels(case)
+    choice = proposed_channels(case)
     return Finding.of(
         "channel.count", where,
         f"the model expects {_wanted_channels(case)}, {found}{has}",
         wanted=str(case.channels_wanted), found=str(case.channels_found),
         hint=f"say which channel goes where: {choice}" if choice else _look_hint(case),
     )  # fmt: skip
-
-
-def _filled_channels(case: FitCase) -> str:
-    """Propose zeros for the channels that an image lacks, where the model is trained for that."""
-    lacking = case.channels_wanted - case.channels_found
-    if lacking < 1 or not fills_channels(case.model):
-        return ""
-    entries = [*map(str, range(case.channels_found)), *["none"] * lacking]
-    return f"--channels {','.join(entries)} (the model is trained for empty channels)"
 
 
 def _wanted_channels(case: FitCase) -> str:

@@ -76,6 +76,10 @@ def explain(code: str) -> FindingCode:
     return CODES[code]
 
 
+def _adapted(cause: str, cure: str, example: str) -> FindingCode:
+    return FindingCode("note", cause, cure, example, adapted=True, factor=1.0)
+
+
 CODES: Mapping[str, FindingCode] = {
     "axes.ambiguous": FindingCode(
         "error",
@@ -137,13 +141,10 @@ CODES: Mapping[str, FindingCode] = {
         "Nothing: the labels stay as they are.",
         "there is nothing to join over z and t",
     ),
-    "axes.order": FindingCode(
-        "note",
+    "axes.order": _adapted(
         "Image and model have the same axes in another order.",
         "Nothing: they are reordered by their names.",
         "the axes are reordered from yxc to cyx",
-        adapted=True,
-        factor=1.0,
     ),
     "channel.count": FindingCode(
         "error",
@@ -174,14 +175,16 @@ CODES: Mapping[str, FindingCode] = {
         factor=0.2,
         cured_by="--channels",
     ),
-    "channel.grey": FindingCode(
-        "note",
+    "channel.grey": _adapted(
         "A grey image was stored as red, green and blue, which are equal, and the model takes one "
         "channel.",
         "Nothing: one of them is taken.",
         "red, green and blue are equal: the image is taken as grey",
-        adapted=True,
-        factor=1.0,
+    ),
+    "channel.filled": _adapted(
+        "The image has fewer channels than the model, which is trained for empty ones.",
+        "Nothing: they are taken in their order; --channels gives another one.",
+        "the model takes 3 channels, and is trained for fewer: the last 2 are zeros",
     ),
     "input.grid": FindingCode(
         "error",
@@ -199,13 +202,10 @@ CODES: Mapping[str, FindingCode] = {
         "Look whether this is the right file, series and channel.",
         "every pixel of channel 1 is 0",
     ),
-    "dtype.cast": FindingCode(
-        "note",
+    "dtype.cast": _adapted(
         "The model takes another dtype, which holds every value of the image.",
         "Nothing: the cast changes no value.",
         "converted from uint16 to float32 without loss",
-        adapted=True,
-        factor=1.0,
     ),
     "dtype.narrowed": FindingCode(
         "warning",

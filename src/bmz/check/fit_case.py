@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from itertools import count
 from typing import Self
 
-from bmz.base.axes import ChannelKey, ChannelUnknown, channel_numbers
+from bmz.base.axes import EMPTY_CHANNEL, ChannelKey, ChannelUnknown, channel_numbers
 from bmz.base.values import dataclass
 from bmz.check.kind import (
     ImageKind,
@@ -21,6 +21,7 @@ from bmz.check.kind import (
 from bmz.check.measured import MOST_CHANNELS, Look, PlaneMeasures, image_measures
 from bmz.image.info import ImageInfo
 from bmz.image.pixels import Pixels
+from bmz.spec.facts import fills_channels
 from bmz.spec.made_for import StatedKind
 from bmz.spec.model import ModelSpec, TensorSpec
 
@@ -146,16 +147,25 @@ class FitCase:
         return replace(self, grey=is_grey(pixels))
 
     @property
+    def filled(self) -> int:
+        """Give how many channels of the model are zeros, as it is trained for, unless told."""
+        lacking = self.channels_wanted - self.channels_found
+        told = self.channels is not None or self.unknown_channel
+        return lacking if lacking > 0 and not told and fills_channels(self.model) else 0
+
+    @property
     def channels_taken(self) -> tuple[int, ...]:
         """Give the image channel of each model channel: as told, else by name, else in order.
 
-        Of a grey image that is stored as colours a model of one channel takes the first.
+        Of a grey image that is stored as colours a model of one channel takes the first. A model
+        that is trained for empty channels has zeros for those that the image lacks.
         """
         if self.channels is not None:
             return self.channels
         if self.taken_as_grey:
             return (0,)
-        return self.channels_by_name or tuple(range(self.channels_found))
+        in_order = (*range(self.channels_found), *(EMPTY_CHANNEL,) * self.filled)
+        return self.channels_by_name or in_order
 
     @property
     def kinds(self) -> Mapping[int, ImageKind]:

@@ -278,7 +278,13 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 
 
 def fills_channels(model: ModelSpec) -> bool:
-    """Say whether it is trained for images of fewer channels, whose others are zeros."""
+    """Say whether it is trained for images of fewer channels, whose others are zeros.
+
+    ``config.bmz.fills_channels`` is an addition of bmz to a description.
+    """
+    stated = model.ours.get("fills_channels")
+    if isinstance(stated, bool):
+        return stated
     fact = _known_facts(model).fills_channels
     return fact is not None and fact.value
 
