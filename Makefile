@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	test-spatialdata reference pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
+	test-spatialdata reference page-types pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -80,6 +80,10 @@ pictures: $(VENV)/.test
 # Type what the page of the first hour shows, and write it again, with its times and pictures.
 first-hour: $(VENV)/.test
 	$(BIN)/python -m docs.first_hour ../shared
+
+# Check the types of the scripts of bmz open's page; needs npm.
+page-types:
+	npx --yes --package typescript@5.9.3 tsc --project tests/page/tsconfig.json
 
 # Format the code.
 format: $(VENV)/.test

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,7 @@ from typing import get_args
 import click
 import matplotlib as mpl
 import numpy as np
+from PIL import Image
 
 from bmz.check.blobs import stretched
 from bmz.check.kind_levels import halved, plane_level
@@ -97,7 +99,11 @@ def draw(rows: Sequence[tuple[str, np.ndarray, Mapping[str, float]]], path: Path
         for axis in line[:2]:
             axis.set_xticks([])
             axis.set_yticks([])
-    figure.savefig(path, dpi=80, metadata={"Software": None})
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=80, metadata={"Software": None})
+    # a palette takes a third of the bytes, and nothing that is seen
+    shown = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    shown.save(path, optimize=True)
     plt.close(figure)
 
 

@@ -15,8 +15,9 @@ import tifffile
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.base.arrays import AnyArray
+from bmz.base.errors import WrongUsage
 from bmz.base.progress import Event, Note, Progress
-from bmz.engine.comparison import SweepRefused
+from bmz.engine.kept_outputs import SweepRefused, of_model
 from bmz.engine.label_masks import NoTruthFor, write_masks
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
@@ -253,3 +254,46 @@ def test_labels_are_packed_as_differences() -> None:
 
     steps = np.ascontiguousarray(bytes_.reshape(4, -1).T).view("<i4").reshape(labels.shape)
     np.testing.assert_array_equal(np.cumsum(steps, axis=1), labels)
+
+
+def test_a_model_can_have_options_of_its_own(place: Path) -> None:
+    model = place / "model"
+    words = (str(model), f"{model}:threshold=0.9", f"{model}:scale=0.5:threshold=0.9")
+
+    (image,) = compare(asked(place, models=words, sweeps={}, truth=None)).images
+
+    results = {result.model: result for result in image.results}
+    assert set(results) == set(words)
+    assert results[words[0]].objects > results[words[1]].objects
+    assert "--set threshold=0.9" in results[words[1]].command
+    assert "--scale 0.5" in results[words[2]].command
+    assert results[words[1]].command.split()[2] == str(model)
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("m", {}),
+        ("https://host:8080/m.zip", {"model": "https://host:8080/m.zip"}),
+        (r"C:\models\m", {"model": r"C:\models\m"}),
+        ("m:channels=1,0", {"model": "m", "channels": (1, 0)}),
+        ("m:channels=DAPI:invert=true", {"channels": ("DAPI",), "invert": True}),
+        (
+            "10.5281/zenodo.1:scale=off:clip=99",
+            {"model": "10.5281/zenodo.1", "scale": 1.0, "clip": 99},
+        ),
+        ("m:recipe=flows:min_size=5", {"recipe": "flows", "settings": {"min_size": "5"}}),
+    ],
+)
+def test_options_of_a_model_are_read(word: str, wanted: dict[str, Any]) -> None:
+    request = of_model(word, RunRequest("", (), Path()))
+
+    assert {name: getattr(request, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("word", ["m:scale=much", "m:invert=perhaps", "m:channels=", "m:clip=3"])
+def test_an_option_of_a_model_that_cannot_be_read_is_refused(word: str) -> None:
+    with pytest.raises(WrongUsage) as refused:
+        of_model(word, RunRequest("", (), Path()))
+
+    assert refused.value.hint

@@ -12,7 +12,7 @@ import tifffile
 
 from bmz.app.compare import CompareRequest, compare
 from bmz.cli.main import status_of
-from bmz.engine.comparison import SweepRefused, command_of, with_network_settings
+from bmz.engine.kept_outputs import SweepRefused, command_of, with_network_settings
 from bmz.engine.request import RunRequest
 from bmz.testing.package import description, write_package
 

@@ -16,13 +16,8 @@ from bmz.base.errors import BmzError
 from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
-from bmz.engine.comparison import (
-    NoLabels,
-    Sweep,
-    command_of,
-    sorted_results,
-    with_network_settings,
-)
+from bmz.engine.comparison import Sweep, sorted_results
+from bmz.engine.kept_outputs import NoLabels, command_of, of_model, with_network_settings
 from bmz.engine.label_masks import true_masks
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
@@ -41,7 +36,8 @@ class CompareRequest:
 
     Parameters
     ----------
-    images, models : each with each; a model may be the file of a chain
+    images, models : each with each; a model may have options of its own, see
+        `bmz.engine.kept_outputs.of_model`, or be the file of a chain
     sweeps : key -> values that are tried, in every combination
     truth : a true mask, or a folder of them with the names of the images; None for none
     stability : models are tried on changed images too, where there is no truth
@@ -89,11 +85,12 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
     sweep = Sweep(settings, request.stability and request.truth is None, listener)
     results: dict[Path, list[SettingResult]] = {image: [] for image in request.images}
     total = len(request.models) * len(request.images) * len(settings)
-    for model in request.models:
-        of_model = replace(request.options, model=model, images=request.images)
-        chained = model.lower().endswith(CHAIN_SUFFIX)
-        for image, result in _of_chain(of_model, sweep) if chained else sweep.results(of_model):
-            results[image].append(result)
+    asked = [(word, of_model(word, request.options)) for word in request.models]
+    for word, options in asked:
+        own = replace(options, images=request.images)
+        chained = options.model.lower().endswith(CHAIN_SUFFIX)
+        for image, result in _of_chain(own, sweep) if chained else sweep.results(own):
+            results[image].append(replace(result, model=word))
             done = sum(map(len, results.values()))
             listener(Progress("results", done, total, result.name))
     images = [

@@ -65,7 +65,8 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     shell_complete=offered_models,
     multiple=True,
     required=True,
-    help="A model, or a chain of several (FILE.toml); may be given again.",
+    help="A model, or a chain of several (FILE.toml); may be given again, and have options of its "
+    "own: MODEL:channels=0,1:scale=auto:flow_threshold=0.2.",
 )
 @click.option(
     "-o", "--output", type=str, metavar="REPORT.html", help="Write a page for the browser."

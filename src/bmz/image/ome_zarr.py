@@ -120,6 +120,7 @@ class Chosen:
     is_label : whether its values are numbers of objects
     names : what the images are called, or nothing
     remarks : what one should know of its metadata, each a sentence
+    coarser : folders of the same image with fewer pixels, the finest first
     """
 
     folder: Path
@@ -129,6 +130,7 @@ class Chosen:
     is_label: bool = False
     names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    coarser: tuple[Path, ...] = ()
 
 
 class _Group(NamedTuple):
@@ -201,7 +203,7 @@ def _of_labels(path: Path, names: tuple[str, ...], series: int) -> Chosen:
 
 
 def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
-    full = _datasets(path, group, number)[0]
+    full, *coarser = _datasets(path, group, number)
     omero = group.ome.get("omero")
     return Chosen(
         folder=_inside(path, group.folder, full.path),
@@ -211,6 +213,7 @@ def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
         # bmz writes the labels once, and lets the image of the folder be the same arrays
         is_label="image-label" in group.ome or full.path.startswith("labels/"),
         remarks=group.remarks,
+        coarser=tuple(_inside(path, group.folder, dataset.path) for dataset in coarser),
     )
 
 

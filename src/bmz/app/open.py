@@ -1,0 +1,272 @@
+"""``bmz open``: models and settings tried on an image, with what the network gave kept."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from bmz.app.check import check
+from bmz.app.fit import fit
+from bmz.app.run import run
+from bmz.base.arrays import AnyArray
+from bmz.base.errors import not_none
+from bmz.base.progress import Listener, nobody
+from bmz.base.values import dataclass
+from bmz.engine.attempts import Attempt, Choice, Networks, NoAttempt
+from bmz.engine.corrections import corrected, write_corrected
+from bmz.engine.fit_image import FitRequest
+from bmz.engine.image_view import ImageView, Window
+from bmz.engine.kept_outputs import MadeLabels, Setting, command_of
+from bmz.engine.request import RunRequest
+from bmz.image.given_names import given_name
+from bmz.image.pixels import Pixels
+from bmz.process.edits import Edit
+from bmz.results.compare import SettingResult
+from bmz.results.fit import Ranking
+from bmz.results.images import CheckSummary, RunSummary
+from bmz.zoo.settings import settings_from_environment
+
+MOST_ATTEMPTS = 4
+"""Of so many attempts what the network gave is kept; of others it is computed again."""
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """The words of one call of ``bmz open``.
+
+    Parameters
+    ----------
+    images : each is one of its own
+    models : offered first
+    options : all else, as for ``bmz run``; its folder is where results are saved
+    """
+
+    images: tuple[Path, ...]
+    models: tuple[str, ...]
+    options: RunRequest
+
+
+class Workbench:
+    """Images that are looked at, networks that are loaded, and what they gave.
+
+    Several threads may use it; one network runs at a time, and masks are made beside it.
+
+    Parameters
+    ----------
+    request : of the call
+    """
+
+    def __init__(self, request: OpenRequest) -> None:
+        self.request = request
+        self._stack = ExitStack()
+        self._views: dict[int, ImageView] = {}
+        self._networks = Networks(request.options)
+        self._attempts: OrderedDict[int, Attempt] = OrderedDict()
+        self._masks: dict[int, tuple[MadeLabels, Pixels]] = {}
+        self._numbers = count(1)
+        self._opening = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close images and networks."""
+        self._networks.close()
+        self._stack.close()
+
+    def view(self, image: int) -> ImageView:
+        """Give an image; its file is opened when it is first asked for.
+
+        Raises
+        ------
+        BmzError
+            It cannot be read.
+        """
+        with self._opening:
+            if image not in self._views:
+                place = self.request.images[image]
+                self._views[image] = ImageView(place, self.request.options, self._stack)
+            return self._views[image]
+
+    def check(self, choice: Choice, listener: Listener = nobody) -> CheckSummary:
+        """Say whether an image fits a model; see `bmz.app.check.check`."""
+        request = self._networks.request(choice)
+        return check(replace(request, images=(self.request.images[choice.image],)), listener)
+
+    def fit(self, image: int, listener: Listener = nobody) -> Ranking:
+        """Rank the models of the zoo for an image; see `bmz.app.fit.fit`."""
+        options = self.request.options
+        asked = FitRequest(
+            (self.request.images[image],), axes=options.axes, channels=options.channels,
+            pixel_um=options.pixel_um, kind=options.kind, trust=options.trust,
+        )  # fmt: skip
+        return fit(asked, settings_from_environment(), listener)
+
+    def attempt(self, choice: Choice, listener: Listener = nobody) -> Attempt:
+        """Run a network on an image, or on the part of it that is in view.
+
+        Raises
+        ------
+        BmzError
+            The image does not fit, or the network cannot be had or fails.
+        """
+        view = self.view(choice.image)
+        outputs, box = self._networks.outputs(choice, view, listener)
+        attempt = Attempt(next(self._numbers), choice, outputs, box)
+        self._attempts[attempt.number] = attempt
+        if len(self._attempts) > MOST_ATTEMPTS:
+            dropped, _ = self._attempts.popitem(last=False)
+            self._masks.pop(dropped, None)
+        return attempt
+
+    def relabel(self, number: int, setting: Setting, edits: Sequence[Edit] = ()) -> int:
+        """Make the labels of an attempt with other parameters of its recipe, and correct them.
+
+        Parameters
+        ----------
+        edits : are a layer of their own: measured is the mask of the model
+
+        Returns
+        -------
+        int
+            how many objects there are, corrected
+
+        Raises
+        ------
+        NoAttempt
+            What its network gave is no longer kept.
+        EditRefused
+            A correction does nothing where it is made.
+        BmzError
+            A value is none of the recipe, or there are no labels.
+        """
+        attempt = self.attempt_of(number)
+        self._attempts.move_to_end(number)
+        made = attempt.outputs.relabelled(setting)
+        labels = not_none(made.result.labels)
+        shown = corrected(labels, edits, attempt.box) if edits else labels
+        self._masks[number] = (made, shown)
+        return len(np.unique(shown.array)) - 1 if edits else made.result.objects or 0
+
+    def objects(self, number: int) -> SettingResult:
+        """Measure the objects of the mask that was made last of an attempt.
+
+        Raises
+        ------
+        NoAttempt
+            It is not there, or no longer.
+        """
+        self.attempt_of(number)
+        made, _ = self._masks[number]
+        return made.with_table()
+
+    def attempt_of(self, number: int) -> Attempt:
+        """Give an attempt by its number.
+
+        Raises
+        ------
+        NoAttempt
+            It is not there, or no longer.
+        """
+        if number not in self._attempts:
+            raise NoAttempt(number)
+        return self._attempts[number]
+
+    def mask(self, number: int, at: Mapping[str, int], window: Window) -> tuple[AnyArray, Window]:
+        """Give a part of the mask that was made last of an attempt.
+
+        Parameters
+        ----------
+        at : position along t and z
+        window : px of the image
+
+        Returns
+        -------
+        ndarray, Window
+            (y, x) uint16 or uint32, every so many px one, and where it lies in the image
+        """
+        attempt = self.attempt_of(number)
+        _, labels = self._masks[number]
+        place = {
+            axis: min(
+                max(at.get(axis, 0) - (attempt.box[axis].start if axis in attempt.box else 0), 0),
+                labels.sizes[axis] - 1,
+            )
+            for axis in labels.axes
+            if axis in "tz"
+        }
+        plane = labels.part(place).transposed("yx").array
+        top, left = attempt.corner
+        moved = Window(
+            window.top - top, window.left - left, window.bottom - top, window.right - left,
+            window.step,
+        ).within(*plane.shape)  # fmt: skip
+        part = plane[moved.top : moved.bottom : moved.step, moved.left : moved.right : moved.step]
+        few = int(plane.max(initial=0)) <= np.iinfo(np.uint16).max
+        there = Window(
+            moved.top + top, moved.left + left, moved.bottom + top, moved.right + left, moved.step
+        )
+        return part.astype(np.uint16 if few else np.uint32), there
+
+    def command(self, number: int, setting: Setting) -> str:
+        """Give the call of ``bmz run`` that makes the masks of an attempt for all images."""
+        attempt = self.attempt_of(number)
+        first, *others = self.request.images
+        command = command_of(self._networks.request(attempt.choice), first, setting)
+        return shlex.join([*shlex.split(command), *map(given_name, others)])
+
+    def save(
+        self,
+        number: int,
+        setting: Setting,
+        edits: Sequence[Edit] = (),
+        listener: Listener = nobody,
+    ) -> RunSummary:
+        """Run the model with these settings on all images, whole, and write what ``run`` does.
+
+        Corrections of the image that is shown are written beside it: the label mask in the folder
+        ``corrected``, under the same name, and what was done as JSON.
+        """
+        choice = self.attempt_of(number).choice
+        request = self._networks.request(choice)
+        asked = replace(
+            request,
+            images=self.request.images,
+            settings={**request.settings, **setting},
+            overwrite=True,
+        )
+        summary = run(asked, listener)
+        image = self.request.images[choice.image]
+        for done in summary.done:
+            if edits and done.image == image:
+                write_corrected(done.files["labels"], edits)
+        return summary
+
+
+def objects_of(result: SettingResult, corner: tuple[int, int]) -> dict[str, list[Any]]:
+    """Give the table of objects as lists: heading -> value of each.
+
+    Parameters
+    ----------
+    corner : where the part that was run begins, (y, x) px of the image
+    """
+    shifts = {f"centroid_{axis}_px": shift for axis, shift in zip("yx", corner, strict=True)}
+    return {
+        name: (np.asarray(column) + shifts[name] if name in shifts else np.asarray(column)).tolist()
+        for name, column in result.table.items()
+    }

@@ -1,0 +1,224 @@
+"""What is chosen on the page of ``bmz open``, and what a network gives for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from typing import Any
+
+from bmz.base.axes import ChannelKey
+from bmz.base.errors import CouldNotTell
+from bmz.base.progress import Listener, Stage, nobody
+from bmz.base.values import dataclass
+from bmz.check.fit import CheckedHeader
+from bmz.check.values import model_diameter
+from bmz.engine.file_trial import crop_of
+from bmz.engine.image_header import check_file_header, check_image_header
+from bmz.engine.image_view import ImageView, Window
+from bmz.engine.kept_outputs import NetworkOutputs
+from bmz.engine.request import RunRequest
+from bmz.engine.setup import RunSetup, opened, planned_image, prepare, with_options
+from bmz.predict.backend import Backend
+
+MOST_PX = 2**24
+"""A larger plane is run only where it is looked at."""
+
+REGION_PX = 2048
+"""Largest side of that part."""
+
+MOST_NETWORKS = 3
+"""So many networks stay loaded."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user chooses before a network is run.
+
+    Parameters
+    ----------
+    image : its number
+    model : as the user names it
+    channels : image channel for each of the model; None for those of the call
+    scale : factor, ``auto`` or None, as for ``bmz run``
+    invert : intensities are turned round
+    at : position along t and z of the plane that is shown
+    window : what of the image is in view, of which a part is run where the image is large
+    """
+
+    image: int
+    model: str
+    channels: tuple[ChannelKey, ...] | None = None
+    scale: Any = None
+    invert: bool = False
+    at: Mapping[str, int] = field(default_factory=dict)
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a network gave for a part of an image, from which masks are made.
+
+    Parameters
+    ----------
+    number : by which it is asked for
+    outputs : of the network
+    box : axis -> where the part lies in the image; empty for the whole
+    """
+
+    number: int
+    choice: Choice
+    outputs: NetworkOutputs
+    box: Mapping[str, slice]
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where its first pixel lies, (y, x) px of the image."""
+        return _start(self.box, "y"), _start(self.box, "x")
+
+    @property
+    def made_px(self) -> float | None:
+        """Diameter of objects that the network is made for, px of what it sees; None if unknown."""
+        made = model_diameter(self.outputs.planned.case)
+        return None if made is None else made.px
+
+
+class NoAttempt(CouldNotTell):
+    """The page asks for an attempt that is not there."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"there is no attempt {number}", hint="run the model again", code="open.attempt"
+        )
+
+
+class Networks:
+    """Networks that stay loaded, and one of which runs at a time.
+
+    Parameters
+    ----------
+    options : of the call, over which stands what is chosen
+    """
+
+    def __init__(self, options: RunRequest) -> None:
+        self.options = options
+        self._loaded: OrderedDict[str, tuple[RunSetup, Backend]] = OrderedDict()
+        self._running = threading.Lock()
+
+    def close(self) -> None:
+        """Let all of them go."""
+        for _, backend in self._loaded.values():
+            backend.close()
+
+    def request(self, choice: Choice) -> RunRequest:
+        """Give the options of ``bmz run`` for what is chosen."""
+        options = self.options
+        return replace(
+            options,
+            model=choice.model,
+            channels=options.channels if choice.channels is None else choice.channels,
+            scale=choice.scale,
+            invert=choice.invert or options.invert,
+        )
+
+    def outputs(
+        self, choice: Choice, view: ImageView, listener: Listener = nobody
+    ) -> tuple[NetworkOutputs, dict[str, slice]]:
+        """Run a network on an image, or on the part of it that is in view.
+
+        Returns
+        -------
+        NetworkOutputs, dict
+            and axis -> where the part lies in the image; empty for the whole
+
+        Raises
+        ------
+        BmzError
+            The image does not fit, or the network cannot be had or fails.
+        """
+        with self._running:
+            setup, backend = self._network(choice, listener)
+            header = check_file_header(setup.model, view.place, setup.request, setup.sample)
+            box = _box(view, choice, setup.model.space)
+            return _outputs(setup, header, view, backend, box, listener), box
+
+    def _network(self, choice: Choice, listener: Listener) -> tuple[RunSetup, Backend]:
+        request = self.request(choice)
+        if choice.model not in self._loaded:
+            listener(Stage(f"loading {choice.model}"))
+            setup = prepare(request, listener)
+            self._loaded[choice.model] = (setup, opened(setup))
+            if len(self._loaded) > MOST_NETWORKS:
+                _, (_, old) = self._loaded.popitem(last=False)
+                old.close()
+        self._loaded.move_to_end(choice.model)
+        setup, backend = self._loaded[choice.model]
+        return with_options(setup, request), backend
+
+
+def _start(box: Mapping[str, slice], axis: str) -> int:
+    return box[axis].start if axis in box else 0
+
+
+def _box(view: ImageView, choice: Choice, space: str) -> dict[str, slice]:
+    """Choose what of an image is run: the plane that is shown, and of a large one a part."""
+    sizes = view.info.sizes
+    box = {
+        axis: slice(choice.at.get(axis, 0), choice.at.get(axis, 0) + 1)
+        for axis in sizes
+        if axis in "tz" and axis not in space
+    }
+    height, width = view.sides
+    if height * width <= MOST_PX or choice.window is None:
+        return box
+    window = choice.window.within(height, width)
+    ends = {"y": (window.top, window.bottom), "x": (window.left, window.right)}
+    for axis, (start, stop) in ends.items():
+        side = min(REGION_PX, sizes[axis])
+        first = min(max((start + stop - side) // 2, 0), sizes[axis] - side)
+        box[axis] = slice(first, first + side)
+    return box
+
+
+def _outputs(
+    setup: RunSetup,
+    header: CheckedHeader,
+    view: ImageView,
+    backend: Backend,
+    box: Mapping[str, slice],
+    listener: Listener,
+) -> NetworkOutputs:
+    # the scale is that of the whole image
+    request = replace(setup.request, scale=header.case.scale)
+    resized = with_options(setup, request)
+    pixels = view.source.region(box)
+    if not box:
+        planned = planned_image(resized, view.place, header)
+        return NetworkOutputs.of_pixels(resized, planned, backend, pixels, listener)
+    crop = crop_of(view.source.info, pixels)
+    of_crop = check_image_header(setup.model, crop.info, request, setup.sample, crop.sample)
+    planned = planned_image(resized, view.place, of_crop)
+    return NetworkOutputs.of_pixels(
+        resized, planned, backend, crop.read(planned.case.image), listener
+    )
+
+
+def parameters_of(setup: RunSetup) -> Sequence[Mapping[str, Any]]:
+    """Give the parameters of the recipe with their values, for controls of a page."""
+    labelling = setup.labelling
+    if labelling.recipe is None:
+        return []
+    return [
+        {
+            "name": parameter.name,
+            "what": parameter.what,
+            "value": labelling.parameters[parameter.name],
+            "kind": type(parameter.default).__name__,
+            "low": parameter.low,
+            "high": parameter.high,
+            "choices": parameter.choices,
+            "own": parameter.name in labelling.recipe.own,
+        }
+        for parameter in labelling.recipe.every
+    ]

@@ -1,0 +1,267 @@
+"""An image as a page shows it: its facts, and parts of a channel at every magnification."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.base.values import dataclass
+from bmz.engine.image_header import with_pixel_size
+from bmz.engine.request import RunRequest
+from bmz.image.formats import format_of
+from bmz.image.info import ImageInfo
+from bmz.image.inspect import inspect_image
+from bmz.image.known_formats import OME_ZARR
+from bmz.image.ome_zarr import chosen_array
+from bmz.image.region import FileSource, ImageSource, open_image, read_sample
+from bmz.write.shown import FEW_BYTES, PERCENTS
+
+WHOLE_PX = 2**24
+"""Planes of up to so many pixels are kept in memory, with their reductions."""
+
+SAMPLE_PX = 2**20
+"""Pixels that tell what is shown as black and as white."""
+
+MOST_PLANES = 12
+"""So many planes are kept."""
+
+_COLOURS = ("#ff33e6", "#33e633", "#1973ff", "#ffd92e", "#33e6e6", "#ff4d4d")
+_GREY = "#ffffff"
+_RGB = ("#ff0000", "#00ff00", "#0000ff")
+
+_MOST_ON = 3
+"""So many channels are shown at first."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What of a plane is asked for.
+
+    Parameters
+    ----------
+    top, left, bottom, right : px of the image; the last two lie outside
+    step : a pixel stands for a square of so many px a side: a power of 2
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    step: int = 1
+
+    def within(self, height: int, width: int) -> Window:
+        """Cut it off at the image, and let it begin at a multiple of the step."""
+        step = 1 << max(self.step.bit_length() - 1, 0)
+        top, left = (max(n, 0) // step * step for n in (self.top, self.left))
+        return Window(top, left, min(self.bottom, height), min(self.right, width), step)
+
+    def cut(self, whole: AnyArray, step: int) -> AnyArray:
+        """Take it out of a plane of which a pixel stands for `step` px a side."""
+        rows, columns = (
+            slice(start // step, -(-stop // step))
+            for start, stop in ((self.top, self.bottom), (self.left, self.right))
+        )
+        return whole[rows, columns]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One channel of one plane of an image, by its position along each axis."""
+
+    channel: int = 0
+    t: int = 0
+    z: int = 0
+
+    def box(self, info: ImageInfo) -> dict[str, slice]:
+        """Give it as a region of an image; axes that it does not have are left out."""
+        at = {"c": self.channel, "t": self.t, "z": self.z}
+        return {axis: slice(n, n + 1) for axis, n in at.items() if axis in info.axes}
+
+
+class ImageView:
+    """An image that stays open for as long as a page shows it; several threads may ask.
+
+    Parameters
+    ----------
+    place : path of the image
+    request : what the user says of its axes and its pixel size
+    stack : closes its files
+    """
+
+    def __init__(self, place: Path, request: RunRequest, stack: ExitStack) -> None:
+        info = inspect_image(place, axes=request.axes)
+        self.place = place
+        self.info = with_pixel_size(info, request.pixel_um)
+        self.source: FileSource = stack.enter_context(open_image(self.info))
+        self._coarser = [
+            stack.enter_context(open_image(one)) for one in _coarser(self.info, request.axes)
+        ]
+        self._planes: OrderedDict[Plane, list[AnyArray]] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.info.sizes["y"], self.info.sizes["x"]
+
+    def facts(self) -> dict[str, Any]:
+        """Tell what a page must know before it asks for pixels.
+
+        Returns
+        -------
+        dict
+            ``name``, ``height``, ``width`` (px), ``planes`` (axis -> how many), ``pixel_um``
+            (None where it is not known), and ``channels``: name, colour, whether it is on, and
+            ``low`` and ``high``, which are shown as black and as white
+        """
+        height, width = self.sides
+        um = self.info.pixel_um
+        return {
+            "name": self.info.given_name,
+            "height": height,
+            "width": width,
+            "planes": {axis: n for axis, n in self.info.sizes.items() if axis in "tz"},
+            "pixel_um": um["x"] if {"x", "y"} <= set(um) else None,
+            "channels": self._channels(),
+        }
+
+    def _channels(self) -> list[dict[str, Any]]:
+        sample = read_sample(self.info, SAMPLE_PX).with_channel_axis()
+        values = _sendable(np.moveaxis(np.asarray(sample), sample.axes.index("c"), 0))
+        photograph = self.info.colour and len(values) == len(_RGB)
+        names: Sequence[str] = self.info.channel_names
+        if photograph:
+            names, limits = ("red", "green", "blue"), [_limits(values, whole=True)] * 3
+        else:
+            limits = [_limits(channel) for channel in values]
+        colours = _RGB if photograph else _COLOURS if len(values) > 1 else (_GREY,)
+        return [
+            {
+                "name": names[i] if names else f"channel {i}" if len(values) > 1 else "intensity",
+                "colour": colours[i % len(colours)],
+                "on": i < _MOST_ON,
+                **limits[i],
+            }
+            for i in range(len(values))
+        ]
+
+    def part(self, plane: Plane, window: Window) -> tuple[AnyArray, Window]:
+        """Give a part of a plane, and where it lies.
+
+        Returns
+        -------
+        ndarray, Window
+            (y, x) uint8, uint16, int16, float32 or float64; values of several px are their mean
+        """
+        window = window.within(*self.sides)
+        with self._lock:
+            if self.sides[0] * self.sides[1] <= WHOLE_PX:
+                levels = self._levels(plane)
+                level = min(window.step.bit_length() - 1, len(levels) - 1)
+                return window.cut(levels[level], 1 << level), window
+            return self._of_source(plane, window), window
+
+    def _levels(self, plane: Plane) -> list[AnyArray]:
+        """Read a plane whole, with its reductions to a half, a quarter and so on."""
+        if plane in self._planes:
+            self._planes.move_to_end(plane)
+            return self._planes[plane]
+        levels = [_sendable(_flat(self.source, plane.box(self.info)))]
+        while max(levels[-1].shape) > 1:
+            levels.append(halved(levels[-1]))
+        self._planes[plane] = levels
+        if len(self._planes) > MOST_PLANES:
+            self._planes.popitem(last=False)
+        return levels
+
+    def _of_source(self, plane: Plane, window: Window) -> AnyArray:
+        """Read a part from the coarsest array that is fine enough."""
+        source, step = self.source, 1
+        for coarser in self._coarser:
+            factor = round(self.sides[1] / coarser.info.sizes["x"])
+            if factor <= window.step and factor & (factor - 1) == 0:
+                source, step = coarser, factor
+        return self._reduced(source, step, plane, window)
+
+    def _reduced(self, source: ImageSource, step: int, plane: Plane, window: Window) -> AnyArray:
+        sizes = source.info.sizes
+        # bands of rows, so that an image without coarser arrays does not fill the memory
+        rows = max(WHOLE_PX // max(sizes["x"], 1) * step // window.step, 1) * window.step
+        bands = []
+        for top in range(window.top, window.bottom, rows):
+            bottom = min(top + rows, window.bottom)
+            box = plane.box(source.info) | {
+                "y": slice(top // step, min(-(-bottom // step), sizes["y"])),
+                "x": slice(window.left // step, min(-(-window.right // step), sizes["x"])),
+            }
+            band = _sendable(_flat(source, box))
+            for _ in range((window.step // step).bit_length() - 1):
+                band = halved(band)
+            bands.append(band)
+        return np.concatenate(bands)
+
+
+def _coarser(info: ImageInfo, axes: str | None) -> list[ImageInfo]:
+    """Give the coarser arrays of an image that has its axes as stored; of others none."""
+    if info.stack is not None or info.further or format_of(info.path) != OME_ZARR:
+        return []
+    folders = chosen_array(info.path, info.series).coarser
+    return [inspect_image(folder, axes=axes) for folder in folders]
+
+
+def _flat(source: ImageSource, box: dict[str, slice]) -> AnyArray:
+    pixels = source.region(box)
+    return pixels.part({axis: 0 for axis in pixels.axes if axis not in "yx"}).transposed("yx").array
+
+
+_SENT = ("uint8", "uint16", "int16", "float32", "float64")
+"""Of arrays of a browser, which has none of long whole numbers."""
+
+
+def _sendable(pixels: AnyArray) -> AnyArray:
+    if pixels.dtype.name in _SENT:
+        return np.asarray(pixels)
+    if pixels.dtype.kind == "b" or pixels.dtype.name == "int8":
+        return pixels.astype(np.uint8 if pixels.dtype.kind == "b" else np.int16)
+    return pixels.astype(np.float32 if pixels.dtype.name == "float16" else np.float64)
+
+
+def halved(plane: AnyArray) -> AnyArray:
+    """Give the mean of every 2 x 2 pixels; those of the last row and column where one is left.
+
+    Parameters
+    ----------
+    plane : (y, x)
+
+    Returns
+    -------
+    ndarray
+        of half the sides, rounded up, and the same dtype
+    """
+    padded = np.pad(plane, [(0, n % 2) for n in plane.shape], mode="edge")
+    total = sum(
+        padded[i::2, j::2].astype(np.float32 if plane.itemsize <= FEW_BYTES else np.float64)
+        for i in (0, 1)
+        for j in (0, 1)
+    )
+    mean = np.asarray(total) / 4
+    return (np.rint(mean) if plane.dtype.kind in "iu" else mean).astype(plane.dtype)
+
+
+def _limits(values: AnyArray, *, whole: bool = False) -> dict[str, float]:
+    """Choose what is black and what is white; of a photograph nothing and all."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    least, most = (float(end(finite)) if finite.size else 0.0 for end in (np.min, np.max))
+    low, high = (least, most) if finite.size == 0 else np.percentile(finite, PERCENTS)
+    if whole and values.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    if not high > low:
+        low, high = least, max(most, least + 1)
+    return {"low": float(low), "high": float(high), "least": least, "most": max(most, float(high))}

@@ -1,0 +1,117 @@
+// What the page asks of the program that serves it.
+
+/** @typedef {Uint8Array | Uint16Array | Int16Array | Uint32Array | Float32Array | Float64Array} Numbers */
+
+/**
+ * A part of a plane: entry (i, j) stands for the pixels from `top + i * step`, `left + j * step`.
+ * @typedef {{top: number, left: number, step: number, height: number, width: number, data: Numbers}} Part
+ */
+
+/** @typedef {{top: number, left: number, bottom: number, right: number, step: number}} Span */
+
+const ARRAYS = {
+  uint8: Uint8Array,
+  uint16: Uint16Array,
+  int16: Int16Array,
+  uint32: Uint32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+};
+
+/** An answer that is an error in words. */
+export class Refused extends Error {
+  /** @param {{error: string, hint?: string}} told */
+  constructor(told) {
+    super(told.hint ? `${told.error} ${told.hint}` : told.error);
+  }
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<Response>}
+ */
+async function sound(response) {
+  if (response.ok) return response;
+  const text = await response.text();
+  let told = { error: `${response.status} ${text}` };
+  if (response.headers.get("Content-Type") === "application/json") told = JSON.parse(text);
+  throw new Refused(told);
+}
+
+/** @param {Record<string, unknown>} words */
+const query = (words) =>
+  new URLSearchParams(Object.entries(words).map(([name, value]) => [name, String(value)])).toString();
+
+/**
+ * @param {string} name
+ * @param {Record<string, unknown>} [words]
+ * @returns {Promise<any>}
+ */
+export async function ask(name, words = {}) {
+  return (await sound(await fetch(`api/${name}?${query(words)}`))).json();
+}
+
+/**
+ * @param {string} name
+ * @param {Record<string, unknown>} words
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Part>}
+ */
+export async function askPart(name, words, signal) {
+  const response = await sound(await fetch(`api/${name}?${query(words)}`, { signal }));
+  const facts = JSON.parse(response.headers.get("X-Facts") || "{}");
+  const kind = ARRAYS[/** @type {keyof typeof ARRAYS} */ (facts.dtype)];
+  const [height, width] = facts.shape;
+  const data = new kind(await response.arrayBuffer());
+  return { top: facts.top, left: facts.left, step: facts.step, height, width, data };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} words
+ * @param {AbortSignal} [signal]
+ */
+const post = (name, words, signal) =>
+  fetch(`api/${name}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(words),
+    signal,
+  });
+
+/**
+ * @param {string} name
+ * @param {unknown} words
+ * @returns {Promise<any>}
+ */
+export async function change(name, words) {
+  return (await sound(await post(name, words))).json();
+}
+
+/**
+ * Start work that takes long; `told` hears how far it is.
+ * @param {string} name
+ * @param {unknown} words
+ * @param {(event: {stage?: string, done?: number, total?: number, note?: string}) => void} told
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function work(name, words, told, signal) {
+  const response = await sound(await post(name, words, signal));
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const decoder = new TextDecoder();
+  let waiting = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    waiting += decoder.decode(value, { stream: !done });
+    const lines = waiting.split("\n");
+    waiting = lines.pop() || "";
+    for (const line of lines) {
+      const event = JSON.parse(line);
+      if (event.error) throw new Refused(event);
+      if ("answer" in event) return event.answer;
+      told(event);
+    }
+    if (done) throw new Refused({ error: "The program has ended.", hint: "Start bmz open again." });
+  }
+}
