@@ -43,7 +43,7 @@ from bmz.image.formats import split_series
 from bmz.image.given_names import remember_names
 from bmz.image.info import ImageInfo, joined_info
 from bmz.image.inspect import inspect_image
-from bmz.image.pixels import ArrayImage, Pixels, inspect_array, is_xarray
+from bmz.image.pixels import NAME, ArrayImage, Pixels, inspect_array, is_xarray
 from bmz.image.prompt_files import PROMPT_FILES
 from bmz.image.region import joined_pixels, laid_out, read_image, read_sample
 from bmz.image.remote import is_address, is_zipped
@@ -289,6 +289,11 @@ class GivenImage:
         """Give the array of this image or of a further one; None for a file."""
         own = (image.array for image in self.further.values() if image.info.place == info.place)
         return next(own, self.array)
+
+
+def word_of(image: object) -> str:
+    """Give the path or the address of an image; of an array what it is called."""
+    return str(image) if isinstance(image, str | Path) else NAME
 
 
 def given_image(

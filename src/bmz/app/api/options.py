@@ -20,9 +20,8 @@ from bmz.base.axes import (
 )
 from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
-from bmz.engine.image_header import ImageLike, on_disk
+from bmz.engine.image_header import ImageLike, on_disk, word_of
 from bmz.engine.request import CLIPS, SCALES, RunRequest
-from bmz.image.pixels import NAME
 from bmz.image.series import ALL, with_fields
 from bmz.spec.made_for import StatedKind, stated_kind
 
@@ -167,10 +166,7 @@ class ImageOptions:
 
 
 def _words(images: Mapping[str, object]) -> dict[str, str]:
-    return {
-        name: str(image) if isinstance(image, str | Path) else NAME
-        for name, image in images.items()
-    }
+    return {name: word_of(image) for name, image in images.items()}
 
 
 def _labels_of(name: str, result: Result) -> ImageLike:
