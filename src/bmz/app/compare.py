@@ -122,8 +122,8 @@ def _of_chain(request: RunRequest, sweep: Sweep) -> Iterator[tuple[Path, Setting
             yield from ((image, failed) for image in request.images)
             return
         steps = ", ".join(step.name for step in chain.steps)
-        about = {"name": request.model, "title": f"the steps {steps}"}
-        sweep.models.append({**about, "sha256": sha256_of(Path(request.model))})
+        title, sha256 = f"the steps {steps}", sha256_of(Path(request.model))
+        sweep.models.append({"name": request.model, "title": title, "sha256": sha256})
         for outcome in outcomes:
             results[outcome.image] = _last_step(request, outcome)
         for image in request.images:

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bmz.base.arrays import AnyArray
+import numpy as np
+from numpy.typing import NDArray
+
 from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.engine.image_result import ImageResult, NothingJoined
@@ -150,7 +152,7 @@ class Result:
         except NothingJoined as why:
             raise ValueError(f"there is no table of {kind}: nothing was joined, see link") from why
 
-    def overlay(self, *, numbers: bool = False) -> AnyArray:
+    def overlay(self, *, numbers: bool = False) -> NDArray[np.uint8]:
         """Draw the outlines of the objects on the image.
 
         Parameters
