@@ -134,7 +134,8 @@ def killed_after(command: list[str], seconds: float) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     memory: str, request_: RunRequest, tmp_path: Path
 ) -> None:
-    kinds = [kind for kind in saved_kinds() if kind != CRATE]  # it tells when each run ended
+    # a crate tells when each run ended, and the recipe has no polygons
+    kinds = [kind for kind in saved_kinds() if kind not in {CRATE, "rois:subpixel"}]
     folder = tmp_path / "unbroken"
     run(replace(request_, folder=folder, memory_gb=float(memory), save=frozenset(kinds)))
     command = [

@@ -60,8 +60,10 @@ STACK_PICTURES = frozenset({"projection", "montage", "film", "slices"})
 
 
 def saved_of(recipe: str | None) -> frozenset[str]:
-    light = (n for n in saved_kinds() if n == CRATE or OUTPUT_KINDS[n].package != ANNDATA)
-    return frozenset(light) - (STACK_PICTURES if recipe != "components" else set())
+    light = {n for n in saved_kinds() if n == CRATE or OUTPUT_KINDS[n].package != ANNDATA}
+    pictures = STACK_PICTURES if recipe != "components" else frozenset()
+    polygons = set() if recipe == "stardist" else {"rois:subpixel"}
+    return frozenset(light - pictures - polygons)
 
 
 def done(model: Path, image: Path, folder: Path, memory_gb: float, **more: Any) -> ImageRun:

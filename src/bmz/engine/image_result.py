@@ -35,12 +35,12 @@ from bmz.plan.plan import Plan
 from bmz.process.blocks import Found
 from bmz.process.linking import columns_of_tracks, measure_tracks, with_track
 from bmz.process.measure import Table, stacked
-from bmz.process.object_columns import Columns, below, shared_by_all
+from bmz.process.object_columns import OUTLINE, Columns, below, shared_by_all
 from bmz.results.images import ImageRun, with_result
 from bmz.write.image_labels import images_with_labels
 from bmz.write.names import absolute, plate_labels
 from bmz.write.outputs import OUTPUT_KINDS, TABLE_FORMATS
-from bmz.write.result import IN_IMAGE, Overview, Region, doubted_labels
+from bmz.write.result import IN_IMAGE, Overview, PolygonsLacking, Region, doubted_labels
 from bmz.write.tables import write_record
 
 if TYPE_CHECKING:
@@ -376,6 +376,17 @@ class ImageResult:
         }  # fmt: skip
         columns = image_columns(self.image.info, self.plate_field)
         return (from_image(table, columns) for table in tables[kind]())
+
+    def polygons(self) -> Iterator[tuple[Mapping[str, int], AnyArray, AnyArray]]:
+        """Give the polygons by which the recipe found the objects; see `Result.polygons`."""
+        labels = self.planes or self._must_have_labels()
+        for number, at in enumerate(labels.positions()):
+            part = labels.parts[number]
+            corners = part.objects.columns_by(part.numbers).get(OUTLINE)
+            if corners is None or "z" in labels.space:
+                raise PolygonsLacking
+            whole = labels.in_whole(number, np.arange(1, len(corners) + 1))
+            yield at, whole[whole > 0], corners[whole > 0]
 
     def regions(self) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
         """Give the parts of the label mask in which the objects of each table of `rows` lie."""

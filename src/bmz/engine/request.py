@@ -12,7 +12,8 @@ from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.plan.plan import Blocks
 from bmz.spec.made_for import StatedKind
-from bmz.write.outputs import CRATE, CSV, default_kinds, saved_kinds
+from bmz.write.outputs import CRATE, CSV, Made, default_kinds, kinds_to_write, saved_kinds
+from bmz.write.result import IN_IMAGE
 
 SCALES = (1e-3, 1e3)
 """Least and largest factor of a resize: beyond, nothing would be left or fit."""
@@ -150,6 +151,12 @@ class RunRequest:
     force: bool = False
     engine: Literal["bmz", "core"] = "bmz"
     trust: Literal["no", "confined", "unconfined"] = "no"
+
+    def kinds(self, *, labels: bool = True, polygons: bool = True) -> tuple[str, ...]:
+        """Give the kinds of output of the call; see `bmz.write.outputs.kinds_to_write`."""
+        asked = self.save if self.into_image is None else {*self.save, IN_IMAGE}
+        made = Made(labels=labels, polygons=polygons)
+        return kinds_to_write(asked, made, joined=self.link, tables=self.tables)
 
     @property
     def keeps_raw(self) -> bool:

@@ -35,18 +35,17 @@ from bmz.results.images import DeviceUse, ImageFailure, ImageRun, RunSummary
 from bmz.write.crate import refuse_crate_of_others, write_crate
 from bmz.write.image_labels import with_places_in_images
 from bmz.write.names import files_of, output_paths, plate_folders, refuse_existing
-from bmz.write.outputs import CRATE, kinds_to_write
+from bmz.write.outputs import CRATE
 from bmz.write.result import IN_IMAGE
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
-    """Give the kinds of output that a job writes; see `files_of` for those of joined objects."""
-    return _kinds_of(setup.request, labels=setup.labelling.recipe is not None)
+    """Give the kinds of output that a job writes; see `files_of` for those of joined objects.
 
-
-def _kinds_of(request: RunRequest, *, labels: bool) -> tuple[str, ...]:
-    asked = request.save if request.into_image is None else {*request.save, IN_IMAGE}
-    return kinds_to_write(asked, labels=labels, joined=request.link, tables=request.tables)
+    Where one needs polygons that the recipe does not give, `PolygonsLacking` is raised.
+    """
+    recipe = setup.labelling.recipe
+    return setup.request.kinds(labels=recipe is not None, polygons=not recipe or recipe.polygons)
 
 
 class RunOfAll:
@@ -117,7 +116,7 @@ def new_images(request: RunRequest) -> dict[Path, PlateField | None]:
     ------
     OutputExists
     """
-    kinds, images = _kinds_of(request, labels=True), with_fields(request.images, request.series)
+    kinds, images = request.kinds(), with_fields(request.images, request.series)
     _paths_of_outputs(request, images, kinds)
     return images
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, smallest_unsigned
 from bmz.base.axes import in_image_order
 from bmz.image.pixels import Pixels
-from bmz.process.object_columns import NO_COLUMNS, Columns, by_label
+from bmz.process.object_columns import NO_COLUMNS, OUTLINE, Columns, by_label
 from bmz.process.object_shapes import Floats, Integers, Runs, convex_areas, perimeters, runs_of
 from bmz.process.relabel import closed_up
 
@@ -211,7 +211,8 @@ def _measure(labels: Pixels, channels: Mapping[str, Pixels], columns: Columns) -
         lengths = [um.get(a) for a in axes]
         table |= {**_borders(numbers, runs, lengths), **_shapes(runs, lengths)}
     table |= _boxes(runs, axes, numbers.shape)
-    table |= {name: by_label(column, label) for name, column in columns.items()}
+    of_tables = {name: column for name, column in columns.items() if name != OUTLINE}
+    table |= {name: by_label(column, label) for name, column in of_tables.items()}
     inside = numbers > 0
     own = numbers[inside].astype(np.int64) - 1
     for name, channel in channels.items():

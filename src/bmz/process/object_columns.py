@@ -9,10 +9,14 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 
 Columns = Mapping[str, AnyArray]
-"""Heading -> value of label k at k - 1: fractions (n,) float, or words (n,) str."""
+"""Heading -> value of label k at k - 1: fractions (n,) float, or words (n,) str, or `OUTLINE`."""
 
 NO_COLUMNS: Columns = {}
 """Nothing is known."""
+
+OUTLINE = "outline"
+"""The polygon by which a recipe found an object, (n, corners, 2) float32: y and x in the image, px,
+where the middle of the first pixel is 0. Tables do not have it, nor do joined objects."""
 
 SCORE = "score"
 """How sure a recipe is of an object."""
@@ -64,13 +68,13 @@ def numbered(columns: Columns, numbers: AnyArray) -> dict[str, AnyArray]:
 
     Returns
     -------
-    dict of (m,) arrays
+    dict of (m, ...) arrays
         with the value of number k at k - 1; 0 or an empty word where nobody has it
     """
     own = numbers[1:]
     ordered = {}
     for name, column in columns.items():
-        ordered[name] = np.zeros(int(numbers.max(initial=0)), column.dtype)
+        ordered[name] = np.zeros((int(numbers.max(initial=0)), *column.shape[1:]), column.dtype)
         ordered[name][own[own > 0] - 1] = column[own > 0]
     return ordered
 
@@ -100,6 +104,7 @@ def joined_columns(
                 np.concatenate([columns[mask][name][: len(numbers[mask]) - 1] for mask in group]),
             )
             for name in shared_by_all(columns)
+            if name != OUTLINE
         }
         for group in groups
     ]

@@ -385,6 +385,7 @@ class Recipe:
     lengths : says for each channel of a map whether it holds lengths in px, which grow with it
     sparse : `label` reads whole channels one by one and single entries, so that a map is resized
         as it is read
+    polygons : its objects have an outline of their own, `bmz.process.object_columns.OUTLINE`
     on_tensors : how PyTorch makes the labels of `label` where the network runs on a GPU; None
         where it cannot
     """
@@ -408,6 +409,7 @@ class Recipe:
     rescale_why: str = "maps between two pixels are what lies between their values"
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
+    polygons: bool = False
     on_tensors: TensorDecoder | None = None
 
     @cached_property

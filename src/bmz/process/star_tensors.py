@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LeftToProcessor, TensorPlace
+from bmz.base.arrays import AnyArray, LabelArray, LeftToProcessor, TensorPlace
 from bmz.base.values import dataclass
-from bmz.process.object_columns import scored
+from bmz.process.object_columns import SCORE, Columns, rows_of, scored
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import require_plane
 from bmz.process.star_polygons import (
@@ -28,7 +28,7 @@ from bmz.process.star_polygons import (
     wedge_sine,
 )
 from bmz.process.star_suppression import ROUNDING, non_maximum_suppression
-from bmz.process.stardist import STACK, StarSettings, inner_part
+from bmz.process.stardist import STACK, StarSettings, inner_part, outlines_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,10 @@ def label_stars_there(
         raise LeftToProcessor(f"a ray is longer than {FARTHEST_PX} px")
     stars = stars.take(_best(there, stars, settings.nms_threshold))
     height, width = (size * step for size, step in zip(maps.shape[1:], grid, strict=True))
-    return _in_raster_order(there, *_drawn(there, stars, (height, width)))
+    ranks, drawn = _drawn(there, stars, (height, width))
+    points, distances = there.get(drawn.points), there.get(drawn.distances)
+    outlines = outlines_of(points, distances, grid, place)
+    return _in_raster_order(there, ranks, {**scored(there.get(drawn.scores)), **outlines})
 
 
 @dataclass(frozen=True)
@@ -435,19 +438,19 @@ def _inside(start: Tensor, end: Tensor) -> Tensor:
     return across
 
 
-def _drawn(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple[Tensor, FloatArray]:
+def _drawn(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple[Tensor, _Stars]:
     """Give each pixel the best polygon that holds its centre; see `render_polygons`.
 
     Returns
     -------
-    (y, x) int32, (n,) float32
-        ranks from 1, the best last, and the score of each; 0 is background
+    (y, x) int32, _Stars
+        ranks from 1, the best last, and the star of each; 0 is background
     """
     torch = there.torch
     ranks = torch.zeros(shape, dtype=torch.int32, device=there.device)
     stars = stars.take(torch.sort(stars.scores, stable=True).indices)
     if not len(stars):
-        return ranks, there.get(stars.scores)
+        return ranks, stars
     farthest = _farthest_px(stars)
     wedges = there.put(_wedge_table(farthest, stars.distances.shape[1]))
     gauges, low, high = _gauges(there, stars.distances), *_windows(there, stars, shape)
@@ -462,7 +465,7 @@ def _drawn(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple[T
         # where polygons overlap the highest number stays, which is the best
         place = (row * shape[1] + x)[inside]
         ranks.view(-1).scatter_reduce_(0, place, (s[inside] + 1).int(), "amax")
-    return ranks, there.get(stars.scores)
+    return ranks, stars
 
 
 def _wedge_table(farthest: int, rays: int) -> AnyArray:
@@ -483,15 +486,15 @@ def _windows(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple
     return first.long(), stop.maximum(first).long()
 
 
-def _in_raster_order(there: TensorPlace, ranks: Tensor, scores: FloatArray) -> Labelled:
+def _in_raster_order(there: TensorPlace, ranks: Tensor, columns: Columns) -> Labelled:
     """Give each object that is seen its number; see `bmz.process.relabel.in_raster_order`."""
     torch, flat = there.torch, ranks.reshape(-1)
     seen = flat.nonzero()[:, 0]
-    first = torch.full((len(scores),), flat.numel(), device=there.device)
+    first = torch.full((len(columns[SCORE]),), flat.numel(), device=there.device)
     first.scatter_reduce_(0, flat[seen].long() - 1, seen, "amin")
     present = (first < flat.numel()).nonzero()[:, 0]
     old = present[torch.sort(first[present]).indices]
-    number = torch.zeros(len(scores) + 1, dtype=torch.int32, device=there.device)
+    number = torch.zeros(len(first) + 1, dtype=torch.int32, device=there.device)
     number[old + 1] = torch.arange(1, len(old) + 1, dtype=torch.int32, device=there.device)
     labels: LabelArray = there.get(number[flat.long()].reshape(ranks.shape))
-    return Labelled(labels, scored(scores[there.get(old)]))
+    return Labelled(labels, rows_of(columns, there.get(old)))

@@ -19,11 +19,12 @@ from bmz.base.values import dataclass
 from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import boxes_of_map
 from bmz.process.object_classes import best_classes, class_names
-from bmz.process.object_columns import Columns, scored
+from bmz.process.object_columns import OUTLINE, Columns, scored
 from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order, require_plane
 from bmz.process.star_polygons import (
     FEWEST_RAYS,
+    Stars,
     render_polygons,
     require_rays,
 )
@@ -244,9 +245,28 @@ def label_stars(
     """
     labels, winners = ranked_stars(output, grid, settings, place)
     columns = winners.columns(class_names(settings.classes))
+    if labels.ndim < STACK:
+        columns = {**columns, **outlines_of(winners.points, winners.distances, grid, place)}
+        return in_raster_order(labels, columns)
     extra = max(int(labels.max(initial=0)) - len(winners.scores), 0)  # up to that of the overlap
     columns = {n: np.append(c, np.zeros(extra, c.dtype)) for n, c in columns.items()}
     return in_raster_order(labels, columns)
+
+
+def outlines_of(
+    points: AnyArray, distances: AnyArray, grid: tuple[int, ...], place: Place | None
+) -> Columns:
+    """Give the column of polygons, as they lie in the image.
+
+    Parameters
+    ----------
+    points, distances : see `Candidates`
+    grid, place : of the map in which they were found, as in `label_stars`
+    """
+    origin = np.asarray((0, 0) if place is None else place.origin)
+    # moved before corners are calculated, which are then the same in parts
+    corners = Stars.of(points + origin * np.asarray(grid), distances).corners()
+    return {OUTLINE: corners.transpose(0, 2, 1).astype(np.float32)}
 
 
 def ranked_stars(
@@ -332,6 +352,7 @@ STARDIST = Recipe(
     rescale_why="outlines are polygons, whose distances grow with the image",
     lengths=ray_lengths,
     sparse=True,
+    polygons=True,
     on_tensors=TensorDecoder("bmz.process.star_tensors:label_stars_there", 64),
 )
 """The recipe of StarDist models."""

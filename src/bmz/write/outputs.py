@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.values import dataclass
-from bmz.write.result import IN_IMAGE, OutputKind, Result
+from bmz.write.result import IN_IMAGE, OutputKind, PolygonsLacking, Result
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,12 @@ def _write_rois(result: Result, path: Path) -> None:
     write_rois(result, path)
 
 
+def _write_subpixel_rois(result: Result, path: Path) -> None:
+    from bmz.write.rois import write_subpixel_rois
+
+    write_subpixel_rois(result, path)
+
+
 def _write_points(result: Result, path: Path) -> None:
     from bmz.write.points import write_points
 
@@ -248,6 +254,9 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     "film": OutputKind(".film.webp", _write_film, by_default=False, is_image=True),
     "slices": OutputKind(".slices.html", _write_slices, by_default=False),
     "rois": OutputKind(".rois.zip", _write_rois, by_default=False),
+    "rois:subpixel": OutputKind(
+        ".rois-subpixel.zip", _write_subpixel_rois, by_default=False, needs_polygons=True
+    ),
     "points": OutputKind(".points.csv", _write_points, by_default=False),
     "geojson": OutputKind(".geojson", _write_geojson, by_default=False, measures=True),
     "coco": OutputKind(".coco.json", _write_coco, by_default=False),
@@ -275,25 +284,46 @@ def default_kinds() -> tuple[str, ...]:
     return tuple(name for name in own if OUTPUT_KINDS[name].by_default)
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a recipe makes.
+
+    Parameters
+    ----------
+    labels : there is a recipe
+    polygons : its objects have polygons
+    """
+
+    labels: bool = True
+    polygons: bool = True
+
+
 def kinds_to_write(
-    saved: Iterable[str], *, labels: bool, joined: Iterable[str], tables: Iterable[str] = (CSV,)
+    saved: Iterable[str], made: Made, *, joined: Iterable[str], tables: Iterable[str] = (CSV,)
 ) -> tuple[str, ...]:
     """Give the kinds that a call writes, the record last.
 
     Parameters
     ----------
     saved : what ``--save`` names
-    labels : there is a label recipe
+    made : what the recipe makes
     joined : axes over which labels are joined
     tables : formats of tables that ``--table`` names
+
+    Raises
+    ------
+    PolygonsLacking
+        A kind needs polygons.
     """
     asked, axes, formats = set(saved), set(joined), {"", *tables}
+    if not made.polygons and any(OUTPUT_KINDS[k].needs_polygons for k in asked & {*OUTPUT_KINDS}):
+        raise PolygonsLacking
     return (
         *(
             name
             for name, kind in OUTPUT_KINDS.items()
             if (kind.with_kind or name) in asked
-            and (labels or not kind.needs_labels)
+            and (made.labels or not kind.needs_labels)
             and (not kind.joined_over or kind.joined_over in axes)
             and kind.table_format in formats
         ),

@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bmz.base.errors import WrongUsage
 from bmz.base.values import dataclass
 
 if TYPE_CHECKING:
@@ -126,12 +127,36 @@ class Result(Protocol):
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
         """Give the tables that make up a table of this kind, one below the other."""
 
+    def polygons(self) -> Iterable[tuple[Mapping[str, int], AnyArray, AnyArray]]:
+        """Give the polygons by which the recipe found the objects, plane by plane.
+
+        The position along t and z, the label of each, and their corners, (n, corners, 2) y and x
+        in px, where the middle of the first pixel is 0.
+
+        Raises
+        ------
+        PolygonsLacking
+            The recipe has none.
+        """
+
     def regions(self) -> Iterable[tuple[Mapping[str, int], Iterable[Region]]]:
         """Give for each table of the kind ``table`` where its objects lie.
 
         The position along t and z that they have in common, and the parts of the mask, whose axes
         are those that are left.
         """
+
+
+class PolygonsLacking(WrongUsage):
+    """The objects have no polygons."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--save rois:subpixel needs objects that were found as polygons, such as those of the "
+            "recipe stardist in planes",
+            hint="--save rois gives the edges of pixels for every recipe",
+            code="rois.no-polygons",
+        )
 
 
 def doubted_labels(record: Mapping[str, Any]) -> frozenset[int]:
@@ -155,6 +180,7 @@ class OutputKind:
     joined_over : there is one only where labels are joined over this axis
     is_image : it is an image of another kind, which could be mistaken for a label mask
     in_image : it lies in the image itself, and is written where a call names it
+    needs_polygons : there is none where the objects of the recipe have no polygons
     zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
     package : that must be installed; empty where bmz brings what it needs
     measures : it tells what is measured of objects, as tables do
@@ -170,6 +196,7 @@ class OutputKind:
     joined_over: str = ""
     is_image: bool = False
     in_image: bool = False
+    needs_polygons: bool = False
     zarr_ending: str = ""
     table_format: str = ""
     package: str = ""

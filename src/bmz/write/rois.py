@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bmz.base.arrays import AnyArray, FloatArray
 from bmz.write.outlines import Outlines, Ring, outlines
 from bmz.write.result import Result
 
@@ -35,30 +37,55 @@ def write_rois(result: Result, path: Path) -> None:
     Source: the class ``RoiEncoder`` of ImageJ, as the package roifile writes it.
     """
     axes = result.labels.axes if result.labels is not None else ""
+    _write(
+        path,
+        (
+            (label, {a: i for a, i in part.place(k).items() if a in axes}, _traced(part, k))
+            for part in outlines(result)
+            for k, label in enumerate(part.labels.tolist())
+        ),
+    )
+
+
+def write_subpixel_rois(result: Result, path: Path) -> None:
+    """Write the polygons by which a recipe found the objects, with corners between pixels.
+
+    Names, planes and frames are those of `write_rois`. A polygon is the star within the image, also
+    where a better object lies over it.
+    """
+    height, width = result.labels.shape[-2:] if result.labels is not None else (0, 0)
+    _write(
+        path,
+        (
+            (label, at, _polygon(corners, (width, height)))
+            for at, labels, polygons in result.polygons()
+            for label, corners in zip(labels.tolist(), polygons, strict=True)
+        ),
+    )
+
+
+def _write(path: Path, rois: Iterable[tuple[int, Mapping[str, int], ImagejRoi]]) -> None:
+    """Write ROIs with the label and the place along t and z, from 0, of each."""
     named: set[int] = set()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for part in outlines(result):
-            for k, label in enumerate(part.labels.tolist()):
-                at = {axis: place + 1 for axis, place in part.place(k).items() if axis in axes}
-                name = f"{label}"
-                if label in named:
-                    name += "".join(f"-{axis}{at[axis]}" for axis in "tz" if axis in at)
-                named.add(label)
-                entry = zipfile.ZipInfo(f"{name}.roi", _DAY)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, _roi(part, k, name, at).tobytes())
+        for label, at, roi in rois:
+            roi.name = f"{label}"
+            if label in named:
+                roi.name += "".join(f"-{axis}{at[axis] + 1}" for axis in "tz" if axis in at)
+            named.add(label)
+            roi.t_position, roi.z_position = (at.get(axis, -1) + 1 for axis in "tz")
+            entry = zipfile.ZipInfo(f"{roi.name}.roi", _DAY)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, roi.tobytes())
 
 
-def _roi(part: Outlines, k: int, name: str, at: dict[str, int]) -> ImagejRoi:
+def _traced(part: Outlines, k: int) -> ImagejRoi:
     from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi  # here: few runs write ROIs
 
     rings = part.rings(k)
     corners = rings[0] if len(rings) == 1 else np.concatenate(rings)
     (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    roi = ImagejRoi(
-        roitype=ROI_TYPE.TRACED, name=name, left=left, top=top, right=right, bottom=bottom,
-        t_position=at.get("t", 0), z_position=at.get("z", 0),
-    )  # fmt: skip
+    roi = ImagejRoi(roitype=ROI_TYPE.TRACED, left=left, top=top, right=right, bottom=bottom)
     if len(rings) > 1:
         roi.roitype = ROI_TYPE.RECT
         roi.multi_coordinates = np.concatenate([_path(ring) for ring in rings])
@@ -70,6 +97,45 @@ def _roi(part: Outlines, k: int, name: str, at: dict[str, int]) -> ImagejRoi:
         roi.options |= ROI_OPTIONS.SUB_PIXEL_RESOLUTION
         roi.subpixel_coordinates = corners.astype(np.float32)
     return roi
+
+
+def _polygon(corners: AnyArray, sides: tuple[int, int]) -> ImagejRoi:
+    """Give a polygon of corners (n, 2), y and x, where the middle of the first pixel is 0.
+
+    What lies beyond an image of these sides, along x and y, is cut off.
+    """
+    from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
+
+    # in ImageJ the corner of the first pixel is 0
+    points = _cut(corners[:, ::-1] + 0.5, sides).astype(np.float32)
+    first = np.floor(points.min(axis=0)).astype(np.int32)
+    right, bottom = np.ceil(points.max(axis=0)).astype(int).tolist()
+    return ImagejRoi(
+        roitype=ROI_TYPE.POLYGON, left=int(first[0]), top=int(first[1]), right=right,
+        bottom=bottom, n_coordinates=len(points), options=ROI_OPTIONS.SUB_PIXEL_RESOLUTION,
+        integer_coordinates=np.rint(points).astype(np.int32) - first, subpixel_coordinates=points,
+    )  # fmt: skip
+
+
+def _cut(points: FloatArray, sides: tuple[int, int]) -> FloatArray:
+    """Cut a polygon, (n, 2) x and y, at the borders of an image, one after the other.
+
+    Source: Sutherland and Hodgman 1974, doi 10.1145/360767.360802.
+    """
+    for axis, limit, inward in ((0, 0, 1), (0, sides[0], -1), (1, 0, 1), (1, sides[1], -1)):
+        depth = inward * (points[:, axis] - limit)
+        if depth.min(initial=0) >= 0:
+            continue
+        kept = []
+        for k in range(len(points)):
+            before, here = depth[k - 1], depth[k]
+            if (before < 0) != (here < 0):
+                share = before / (before - here)
+                kept.append(points[k - 1] + share * (points[k] - points[k - 1]))
+            if here >= 0:
+                kept.append(points[k])
+        points = np.array(kept).reshape(-1, 2)
+    return points
 
 
 def _path(ring: Ring) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
