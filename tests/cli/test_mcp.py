@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from importlib.util import find_spec
@@ -296,6 +299,26 @@ def test_over_stdio_nothing_but_the_protocol_is_written(data: Path) -> None:
     assert len(listed.tools) == len(TOOLS)
     assert run.is_error is False
     assert (data / "out" / "nuclei.labels.tif").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_signal_ends_the_server_while_the_client_is_still_there(data: Path) -> None:
+    words = [sys.executable, "-m", "bmz", "mcp", "--folder", str(data)]
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 3}}
+
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(listing) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())  # so it is there, and waits for more
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(timeout=60)
+
+    assert answer["id"] == 1
+    assert status == 128 + signal.SIGTERM
 
 
 def test_without_the_library_the_next_step_is_told(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ what that command prints with --json. No code of a model is run unless the user 
 trusted it before with 'bmz trust add'."""
 
 MEMORY_FULL = "the memory of this computer does not hold the image [memory.full]"
+_AT_ONCE = 2**16
 _PAUSE_S = 0.1
 """Between two messages of progress; a stage that ends is always told."""
 
@@ -60,14 +62,64 @@ def serve(folders: Folders) -> None:
     """
     if find_spec("mcp") is None:
         raise ProtocolMissing
+    with _own_stdin() as stdin, asyncio.Runner() as runner:
+        try:
+            runner.run(_served(folders, stdin))
+        except BaseException:
+            stdin.end()  # or the loop would wait for the client
+            raise
+
+
+async def _served(folders: Folders, stdin: _Stdin) -> None:
+    import anyio
     from mcp.server.stdio import stdio_server
 
-    async def served() -> None:
-        server = made_server(folders)
-        async with stdio_server() as (received, sent):
+    server = made_server(folders)
+    async with stdio_server(anyio.wrap_file(stdin.lines)) as (received, sent):
+        try:
             await server.run(received, sent, server.create_initialization_options())
+        finally:
+            stdin.end()
 
-    asyncio.run(served())
+
+class _Stdin:
+    """What the client sends, which also ends when the server is asked to.
+
+    A thread that waits for a client cannot be woken, so it is one that nobody waits for, and hands
+    on what comes by a pipe.
+
+    Parameters
+    ----------
+    source : file descriptor
+    """
+
+    def __init__(self, source: int) -> None:
+        receiver, sender = os.pipe()
+        self.lines = os.fdopen(receiver, encoding="utf-8", errors="replace")
+        self._sender = os.fdopen(sender, "wb", buffering=0)
+        threading.Thread(target=self._hand_on, args=(source,), daemon=True).start()
+
+    def end(self) -> None:
+        """Let the lines end."""
+        self._sender.close()
+
+    def _hand_on(self, source: int) -> None:
+        with suppress(OSError, ValueError), self._sender:  # it may have ended in between
+            while received := os.read(source, _AT_ONCE):
+                self._sender.write(received)
+
+
+@contextmanager
+def _own_stdin() -> Iterator[_Stdin]:
+    """Take stdin for the client alone: what is run in the block finds it empty."""
+    kept = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    try:
+        yield _Stdin(kept)
+    finally:
+        os.dup2(kept, 0)
 
 
 def made_server(folders: Folders) -> Server[Any]:
