@@ -17,6 +17,7 @@ from bmz.write.result import Result
 from bmz.write.tables import to_digits
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 _UNITS: Final = ("px", "um", "um2", "um3", "rad")
@@ -155,7 +156,7 @@ def joined_rows(result: Result, kind: str) -> dict[str, AnyArray]:
     return {n: to_digits(c) if c.dtype.kind == "f" else c for n, c in rows.items()}
 
 
-def _plain(column: Any) -> AnyArray:  # noqa: ANN401  (a column of pandas)
+def _plain(column: pd.Series[Any]) -> AnyArray:
     values = np.asarray(column)
     return values if values.dtype.kind in "biuf" else np.array([_text(v) for v in values])
 
@@ -164,12 +165,12 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _frame(columns: Mapping[str, AnyArray], names: Sequence[str]) -> Any:  # noqa: ANN401
+def _frame(columns: Mapping[str, AnyArray], names: Sequence[str]) -> pd.DataFrame:
     """Make a data frame whose words every version of anndata can write: objects, categories."""
     import pandas as pd
 
     # pandas 3 would make words a type that readers of .h5ad before anndata 0.11 do not know
-    def column(values: AnyArray) -> Any:  # noqa: ANN401
+    def column(values: AnyArray) -> AnyArray | pd.Categorical:
         if values.dtype.kind not in "UO":
             return values
         kinds = pd.Index(np.unique(values).astype(object), dtype=object)
@@ -188,7 +189,7 @@ def _names(rows: Mapping[str, AnyArray]) -> list[str]:
     return [f"{label}_t{t}" for label, t in pairs]
 
 
-def _var(measures: Mapping[str, Measure]) -> Any:  # noqa: ANN401
+def _var(measures: Mapping[str, Measure]) -> pd.DataFrame:
     names = ("property", "unit", "channel")
     told = {name: np.array([getattr(m, name) for m in measures.values()]) for name in names}
     return _frame(told, list(measures))

@@ -15,7 +15,13 @@ from bmz.base.errors import not_none
 from bmz.base.values import dataclass
 from bmz.process.measure import column_names
 from bmz.write.annotated import INSTANCE_KEY, annotated, joined_rows
-from bmz.write.ome_zarr import CHUNK_PX, SMALLEST_LEVEL_PX, created_array, write_group
+from bmz.write.ome_zarr import (
+    CHUNK_PX,
+    SMALLEST_LEVEL_PX,
+    ZarrArray,
+    created_array,
+    write_group,
+)
 from bmz.write.result import Result
 
 REGION_KEY: Final = "region"
@@ -85,11 +91,11 @@ class _Raster:
     dtype: np.dtype[Any]
     pixel_um: Mapping[str, float]
 
-    def level(self, number: int, shape: Sequence[int]) -> Any:  # noqa: ANN401
+    def level(self, number: int, shape: Sequence[int]) -> ZarrArray:
         """Make the array of a level, all 0."""
         return created_array(self.folder / f"s{number}", shape, self.dtype, self.axes)
 
-    def finish(self, first: Any, others: Mapping[str, Any], *, mean: bool) -> None:  # noqa: ANN401
+    def finish(self, first: ZarrArray, others: Mapping[str, Any], *, mean: bool) -> None:
         """Add the pyramid, whose pixels are means of four or the first of them, and metadata."""
         level, shapes = first, [self.shape]
         while max(level.shape[-2:]) > SMALLEST_LEVEL_PX:
@@ -105,35 +111,29 @@ class _Raster:
         write_group(self.folder, {"ome": ome, "spatialdata_attrs": _RASTER})
 
     def _multiscales(self, levels: int) -> dict[str, Any]:
-        axes = [
-            {"name": a, "type": "channel"}
-            if a == "c"
-            else {"name": a, "type": "space"}
-            | ({"unit": "micrometer"} if a in self.pixel_um else {})
-            for a in self.axes
-        ]
+        axes = [self._axis(axis) for axis in self.axes]
         system = {"name": self.axes, "axes": axes}
-        scale = [self.pixel_um.get(a, 1.0) for a in self.axes]
         steps = [[2.0**n if a in "yx" else 1.0 for a in self.axes] for n in range(levels)]
+        to_um = _scaled([self.pixel_um.get(axis, 1.0) for axis in self.axes])
         return {
             "name": self.folder.name,
             "axes": axes,
             "datasets": [
-                {
-                    "path": f"s{n}",
-                    "coordinateTransformations": [{"type": "scale", "scale": steps[n]}],
-                }
-                for n in range(levels)
+                {"path": f"s{n}", "coordinateTransformations": [_scaled(step)]}
+                for n, step in enumerate(steps)
             ],
             "coordinateTransformations": [
-                {
-                    "type": "scale",
-                    "scale": scale,
-                    "input": system,
-                    "output": {**system, "name": "global"},
-                }
+                {**to_um, "input": system, "output": {**system, "name": "global"}}
             ],
         }
+
+    def _axis(self, axis: str) -> dict[str, str]:
+        unit = {"unit": "micrometer"} if axis in self.pixel_um else {}
+        return {"name": axis, "type": "channel" if axis == "c" else "space", **unit}
+
+
+def _scaled(scale: Sequence[float]) -> dict[str, Any]:
+    return {"type": "scale", "scale": list(scale)}
 
 
 def _means(pixels: AnyArray) -> AnyArray:
