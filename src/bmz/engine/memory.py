@@ -175,7 +175,9 @@ def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
         label_px += prod(planned.case.image.sizes[axis] for axis in plan.shape)
     # labels of all planes, and the map of one at a time, unless maps are asked for
     maps = 1 + (planes if "raw" in setup.request.save else 0)
-    gigabytes = 4 * (map_px * (output.channels or 1) * maps + label_px * planes) / 1e9
+    # of a network with prompts: numbers, scores, and the masks of all tiles, a bit a pixel each
+    channels = 3 if setup.labelling.prompted else output.channels or 1
+    gigabytes = 4 * (map_px * channels * maps + label_px * planes) / 1e9
     name = name_of(planned.image)
     return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
 

@@ -230,10 +230,14 @@ def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
 
 
 def _decoder_rows(model: ModelSpec) -> list[Row]:
-    if model.decoder_file is None or not model.has_decoder:
-        return []
-    name = model.decoder_file.path.name
-    return [("", f"or by its automatic decoder, {name}, without prompts: --prompts none")]
+    name = _decoder_name(model)
+    told = f"or by its automatic decoder, {name}, without prompts: --prompts none"
+    return [("", told)] if name else []
+
+
+def _decoder_name(model: ModelSpec) -> str:
+    """Name the file of an automatic decoder that can be run; empty where there is none."""
+    return model.decoder_file.path.name if model.decoder_file and model.has_decoder else ""
 
 
 def _weights_words(entry: WeightsView) -> str:
@@ -281,7 +285,7 @@ def model_json(view: ModelView) -> str:
         "made_for": _made_for_values(made_for(model)),
         "facts": facts_values(model),
         "recipe": _recipe_values(view.recipe),
-        "decoder": str(model.decoder_file.path.name) if model.decoder_file else None,
+        "decoder": _decoder_name(model) or None,
         "weights": view.weights,
         "runs_code": view.code,
         "code_unknown": view.code_unknown,
