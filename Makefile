@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	test-spatialdata reference page-types pictures first-hour format constraints constraints-lowest conda workflows test-workflows dist sbom audit ages ages-update clean
+	test-spatialdata reference page-types pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows pre-commit newcomer dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -85,6 +85,10 @@ first-hour: $(VENV)/.test
 page-types:
 	npx --yes --package typescript@5.9.3 tsc --project tests/page/tsconfig.json
 
+# Run the notebook of the docs, and write its page.
+notebook: $(VENV)/.test
+	$(BIN)/python -m docs.notebook
+
 # Format the code.
 format: $(VENV)/.test
 	$(BIN)/ruff format .
@@ -144,6 +148,16 @@ test-workflows: $(VENV)/.test
 	$(PYTHON) -m venv build/managers
 	build/managers/bin/pip install --quiet edam-ontology fractal-task-tools galaxy-tool-util nf-core snakemake
 	BMZ_MANAGERS=build/managers/bin $(BIN)/python -m pytest tests/ship/test_workflow_managers.py
+
+# Run the pre-commit hooks of this tree in a small repository, by pre-commit in an environment of its own.
+pre-commit:
+	$(PYTHON) -m venv build/pre-commit
+	build/pre-commit/bin/pip install --quiet pre-commit
+	build/pre-commit/bin/python .ci/hooks.py build/pre-commit/bin/pre-commit
+
+# Walk through README from an empty folder with PYTHON: install, first mask, first fit, each in less than three minutes.
+newcomer: $(VENV)/.test
+	$(BIN)/python -m docs.newcomer ../shared $(PYTHON)
 
 # Build wheel and sdist into dist.
 dist: $(VENV)/.test

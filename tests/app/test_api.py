@@ -393,9 +393,9 @@ def test_models_and_settings_are_compared_and_their_masks_scored(
     best, worst = comparison.rows()
     assert (best["place"], best["objects"], best["f1"]) == (1, 6, 1.0)
     assert (worst["place"], worst["objects"]) == (2, 0)
-    assert repr(comparison).startswith("<bmz.Comparison of 2 results of 1 images: model min_size=0")
+    assert repr(comparison).startswith("<bmz.Comparison of 2 results of 1 image: model min_size=0")
     assert (scored.rows()[0]["iou"], scored.rows()[0]["tp"]) == (0.5, 6)
-    assert repr(scored) == "<bmz.ScoreSummary of 1 masks: F1 1.000 at IoU 0.5>"
+    assert repr(scored) == "<bmz.ScoreSummary of 1 mask: F1 1.000 at IoU 0.5>"
 
 
 def test_models_are_found_by_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ pytest.importorskip("torch")
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "tutorial/lesson.md": "tests/app/test_lesson.py runs it on real models",
+    "tutorial/notebook.md": "made by docs/notebook.py, see tests/ship/test_pictures.py",
     "tutorial/first-hour.md": "made by docs/first_hour.py, see tests/ship/test_pictures.py",
     "reference/commands.md": "made from the code",
     "reference/findings.md": "made from the code",

@@ -12,9 +12,11 @@ import tifffile
 pytest.importorskip("onnxruntime")
 pytest.importorskip("matplotlib")  # of whose fonts captions are made
 
-from docs import first_hour
+from docs import first_hour, newcomer, notebook
 from docs.panels import read_small, write_small
 from docs.pictures import DOCS, PICTURES
+
+ROOT = DOCS.parent
 
 MOST_DIFFERENT = 0.02
 """Of the values; another processor may move an outline by a pixel."""
@@ -58,6 +60,30 @@ def test_the_page_of_the_first_hour_shows_the_commands_of_its_script_with_times(
     assert len(re.findall(r"(?m)^\*\d+\.\d s(, exit status 1)?\*$", page)) == len(steps)
     for task in first_hour.TASKS:
         assert (first_hour.PAGE.parent / f"first-hour-{task.name}.png").is_file()
+
+
+def test_the_notebook_and_its_page_show_what_its_cells_give_today() -> None:
+    cells = list(notebook.executed())
+
+    assert notebook.PAGE.read_text(encoding="utf-8") == notebook.page(cells)
+    assert notebook.NOTEBOOK.read_text(encoding="utf-8") == notebook.notebook(cells)
+    (picture,) = (cell.value for cell in cells if isinstance(cell.value, np.ndarray))
+    assert np.mean(np.abs(read_small(notebook.PICTURE).astype(int) - picture) > 32) <= 0.02
+
+
+def test_the_page_says_how_long_what_readme_shows_took_a_newcomer() -> None:
+    steps = newcomer.readme_steps((ROOT / "README.md").read_text(encoding="utf-8"))
+    table = first_hour.INSTALLED.search(first_hour.PAGE.read_text(encoding="utf-8"))
+
+    assert list(steps) == ["install", "first mask", "first fit"]
+    assert table is not None
+    assert all(f"`{command}`" in table[0] for command in steps.values())
+    assert re.search(r"(?m)^\| Python 3\.1\d\.\d+ \|( \d+ s \(\d+ s\) \|){3}$", table[0])
+
+
+def test_a_readme_that_does_not_show_a_step_is_an_error() -> None:
+    with pytest.raises(ValueError, match="README does not show"):
+        newcomer.readme_steps("pip install bmz")
 
 
 @pytest.mark.parametrize("path", first_hour.FIT_PAGES, ids=lambda path: str(path.name))

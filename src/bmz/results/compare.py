@@ -188,7 +188,9 @@ class Comparison:
     def __repr__(self) -> str:
         rows = self.rows()
         firsts = ", ".join(dict.fromkeys(f"{row['result']}" for row in rows if row["place"] == 1))
-        return f"<bmz.Comparison of {len(rows)} results of {len(self.images)} images: {firsts}>"
+        results, images = ("s" * (n != 1) for n in (len(rows), len(self.images)))
+        counted = f"{len(rows)} result{results} of {len(self.images)} image{images}"
+        return f"<bmz.Comparison of {counted}: {firsts}>"
 
     def rows(self) -> list[dict[str, Any]]:
         """Give each result of each image, the best first, as rows of a table.
@@ -275,7 +277,8 @@ class ScoreSummary:
         worth = [f"F1 {matching.f1:.3f} at IoU {iou:g}" for iou, matching in self.total[:1]]
         failed = [f"{len(self.failed)} failed"] if self.failed else []
         told = ", ".join([*worth, *failed])
-        return f"<bmz.ScoreSummary of {len(self.outcomes)} masks: {told}>"
+        many = "s" * (len(self.outcomes) != 1)
+        return f"<bmz.ScoreSummary of {len(self.outcomes)} mask{many}: {told}>"
 
     def rows(self) -> list[dict[str, Any]]:
         """Give each mask at each threshold as rows of a table.
