@@ -29,7 +29,7 @@ NEEDED = (
 TOOLS = (
     "stardist==0.9.2", "csbdeep==0.8.2", "cellpose==3.1.1.3", "biapy==3.7.1", "torch-em==0.10.9",
     "python-elf==0.9.2", "bioimage-cpp==0.10.0", "tiatoolbox==2.1.3", "empanada-dl==0.1.7",
-    "spotiflow==0.6.5", "omnipose==1.1.4", "ncolor==1.5.3",
+    "spotiflow==0.6.5", "omnipose==1.1.4", "ncolor==1.5.3", "dbscan==1.0.0",
 )  # fmt: skip
 """The reference tools, without what they depend on: their pins exclude each other."""
 

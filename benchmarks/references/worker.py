@@ -274,7 +274,7 @@ def spotiflow(maps: Array, *, threshold: float, radius: int) -> Array:
 OMNIPOSE_LEFT_OUT = (
     "torchvision", "mgen", "networkit", "aicsimageio", "dask", "dask_image", "torch_optimizer",
     "matplotlib", "cmap", "colour", "peakdetect", "numexpr", "opt_einsum", "ipywidgets", "mahotas",
-    "dbscan", "pandas", "imageio", "cv2", "imagecodecs", "natsort", "tqdm", "torchvf", "networkx",
+    "imageio", "cv2", "imagecodecs", "natsort", "tqdm", "torchvf", "networkx",
 )  # fmt: skip
 """What omnipose imports for networks, pictures and files, and the steps to masks do not call."""
 
