@@ -263,6 +263,27 @@ def _offers(words: str) -> list[str]:
     return [offer.value for offer in offers]
 
 
+def measure() -> Picture:
+    """Show the objects with the numbers of their rows, and how large they are."""
+    result = _result()
+    area = result.table()["area_px"].to_numpy()
+    plot = histogram(area.astype(float), ("area_px", "median {:.0f} px"), (340, SIDE_PX))
+    return side_by_side(
+        [result.overlay(numbers=True)[CROP], plot],
+        ["the number of an object is its label", "one of the columns, over all objects"],
+    )
+
+
+def workflow_managers() -> Picture:
+    """Draw a step of a workflow manager."""
+    return boxes(
+        [("images", "one job for each,\nside by side"),
+         ("bmz run", "checks the image,\nthen runs the model"),
+         ("results", "masks, tables,\nrecords")],
+        ["Snakemake,\nNextflow, ...", "exit status 0,\nor the reason"],
+    )  # fmt: skip
+
+
 def numbers() -> Picture:
     """Draw a corner of the overlay, with the label on each object."""
     return _result().overlay(numbers=True)[: 3 * SIDE_PX // 2, : 2 * SIDE_PX]
@@ -293,6 +314,7 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "how-to/describe": describe,
     "how-to/fiji-and-qupath": fiji_and_qupath,
     "how-to/mcp": mcp,
+    "how-to/measure": measure,
     "how-to/nothing-fits": nothing_fits,
     "how-to/numbers": numbers,
     "how-to/offline": offline,
@@ -302,6 +324,7 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "how-to/run": run,
     "how-to/shell": shell,
     "how-to/stacks-and-time": stacks_and_time,
+    "how-to/workflow-managers": workflow_managers,
 }
 """What is made here: place below ``docs``, and how."""
 
