@@ -21,7 +21,7 @@ ROOT = DOCS.parent
 MOST_DIFFERENT = 0.02
 """Of the values; another processor may move an outline by a pixel."""
 
-MOST_BYTES = 160_000
+MOST_BYTES = 250_000
 QUICK = ("first-look", "how-to/adopt", "how-to/describe", "how-to/fiji-and-qupath", "how-to/shell")
 """Pictures for which the model runs once, or not at all."""
 
