@@ -12,11 +12,8 @@ from bmz.base.values import dataclass
 from bmz.check.kind_levels import halved
 from bmz.check.pixel_values import percentiles, sorted_finite
 
-REACH = 2.6
-"""A Gaussian is cut off at this many times its sigma."""
-
-LINE_REACH = 4.0
-"""That of a line of numbers, likewise."""
+REACH, LINE_REACH = 2.6, 4.0
+"""A Gaussian, of a plane or a line of numbers, is cut off at this many times its sigma."""
 
 BLOCK = 65_536
 """About so many pixels are reckoned at a time: more do not fit into the cache."""
@@ -500,5 +497,4 @@ def _roundness(around: FloatArray) -> FloatArray:
     xx = p[1, 2] + p[1, 0] - 2 * p[1, 1]
     yx = (p[2, 2] + p[0, 0] - p[2, 0] - p[0, 2]) / 4
     trace = np.maximum((yy + xx) ** 2, FLAT_TOP**2)
-    roundness: FloatArray = np.clip(4 * (yy * xx - yx**2) / trace, 0, 1)
-    return roundness
+    return np.asarray(np.clip(4 * (yy * xx - yx**2) / trace, 0, 1))

@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the signature of the library)
+    def log_message(self, *_: object, **__: object) -> None:
         """Print nothing."""
 
     def do_GET(self) -> None:
