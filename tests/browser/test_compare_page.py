@@ -165,8 +165,8 @@ def test_channels_and_contrast_change_the_picture(page: Any) -> None:
 
 
 def test_tables_sort_and_rows_of_the_ranking_choose(page: Any) -> None:
-    page.locator("#objects th button", has_text="area_px").click()
-    page.locator("#objects th button", has_text="area_px").click()
+    page.get_by_role("button", name="area_px", exact=True).click()
+    page.get_by_role("button", name="area_px", exact=True).click()
     assert page.locator("#objects th[aria-sort=descending]").count() == 1
 
     page.locator("#ranking tbody tr").nth(2).click()

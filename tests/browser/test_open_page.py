@@ -303,13 +303,16 @@ def test_the_program_prints_its_address_and_ends_when_asked(place: Path) -> None
     words = ["open", str(place / "a.tif"), "--no-browser", "-m", str(place / "model")]
     command = [sys.executable, "-m", "bmz", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        address = program.stdout.readline().strip()
-        program.send_signal(signal.SIGINT)
-        ended = program.wait(60)
+        try:
+            assert program.stdout is not None
+            address = program.stdout.readline().strip()
+            program.terminate()
+            ended = program.wait(60)
+        finally:
+            program.kill()
 
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", address)
-    assert ended == 0
+    assert ended == 128 + signal.SIGTERM
 
 
 def on_canvas(page: Any, x: float, y: float) -> tuple[float, float]:

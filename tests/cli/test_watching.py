@@ -60,7 +60,7 @@ def ends_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (["--watch", "--plan"], "--plan tells what would be done, and stops"),
         (["--watch", "--workers", "2"], "leave out --workers"),
         (["--watch", "--scheduler", "tcp://h:1"], "one network"),
-        (["--watch", "--resume"], "--watch goes on by itself"),
+        (["--watch", "--resume"], "--watch continues what an earlier call has left"),
         (["--watch", "--preview"], "--preview draws at the end"),
         (["--watch", "--from", "a.run.json"], "--from repeats the run of one image"),
         (["--settle", "3"], "--settle says when --watch takes a file"),

@@ -147,7 +147,7 @@ def test_a_single_plane_cannot_be_run_along_three_axes(tmp_path: Path) -> None:
     package = write_package(tmp_path / "model", description(channels=4)).parent
     model = bmz.load(package, recipe="panoptic", settings={"three_planes": True})
 
-    with pytest.raises(NoStack, match="for a stack"):
+    with pytest.raises(NoStack, match="needs a stack"):
         model.run(np.zeros((4, 32, 32)), axes="cyx", force=True)
 
 

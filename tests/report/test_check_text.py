@@ -263,6 +263,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
         {
             "image": "a.tif",
             "series": 1,
+            "step": None,
             "verdict": "fits",
             "warnings": 0,
             "findings": [],
@@ -273,6 +274,7 @@ def test_json_tells_the_series_and_which_images_have_no_verdict() -> None:
         {
             "image": "c.tif",
             "series": None,
+            "step": None,
             "verdict": None,
             "warnings": 0,
             "findings": [],

@@ -20,6 +20,7 @@ from bmz.engine.run_image import run_image
 from bmz.engine.setup import RunSetup, follow_names, opened, planned_or_failed, prepare
 from bmz.engine.tile_gate import expect_image, gated_precision
 from bmz.image.formats import name_of
+from bmz.image.given_names import forget_name
 from bmz.image.info import ImageInfo
 from bmz.image.region import FileSource, open_image
 from bmz.image.series import PlateField
@@ -90,6 +91,7 @@ def run_in_worker(request: RunRequest, jobs: Sequence[ImageJob]) -> list[ImageRu
 
 
 def _run_job(request: RunRequest, job: ImageJob) -> ImageRun | ImageFailure:
+    forget_name(job.image)  # an earlier call may have called it otherwise
     try:
         setup, backend = loaded(request)
         planned = planned_or_failed(setup, job.image, job.field)

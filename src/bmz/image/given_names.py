@@ -19,6 +19,11 @@ def remember_names(names: Mapping[Path, str]) -> None:
     _GIVEN.update(names)
 
 
+def forget_name(path: Path) -> None:
+    """Call an image by its path again, in a process that runs images of several users."""
+    _GIVEN.pop(path, None)
+
+
 def given_name(path: Path) -> str:
     """Give the word by which the user named an image; its path where that is the word.
 
