@@ -183,13 +183,13 @@ def _saved(bench: Workbench, words: Words, listener: Listener) -> dict[str, Any]
 
 
 def _judged(bench: Workbench, words: Words) -> dict[str, Any]:
-    place = words.get("object")
+    place, view = words.get("object"), bench.view(int(words["image"]))
     named = {"label": "label", "y": "y_px", "x": "x_px", "area_px": "area_px"}
     judgement = Judgement(
         bench.request.images[int(words["image"])].name,
         bench.attempt_of(int(words["attempt"])).choice.model,
         _setting(words),
-        {axis: int(n) for axis, n in words["at"].items() if axis in bench.view(0).info.axes},
+        {axis: int(n) for axis, n in words["at"].items() if axis in view.info.axes},
         str(words["verdict"]),
         {} if place is None else {heading: place.get(key) for key, heading in named.items()},
     )

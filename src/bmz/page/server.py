@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from socketserver import TCPServer
 from threading import Thread
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -126,6 +127,11 @@ class PageServer(ThreadingHTTPServer):
         self.calls = calls
         self.token = secrets.token_urlsafe(24)
         super().__init__((HOST, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Listen, without asking what this computer is called, which can take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.server_address[1]
 
     @property
     def address(self) -> str:
