@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
-from bmz.base.progress import Event, Listener, Note, Progress
+from bmz.base.progress import Event, Listener, Note, Progress, Stopped
 from bmz.base.values import dataclass
 from bmz.image.given_names import with_given_names
 
@@ -104,10 +104,6 @@ def _bug(why: Exception) -> dict[str, str]:
     """Tell the page, and whoever looks at the terminal, of what should not happen."""
     traceback.print_exception(why)
     return {"error": f"This should not happen, and is our fault: {why!r}.", "code": "page.bug"}
-
-
-class PageGone(Exception):
-    """The page no longer waits for the answer: it was closed, or work was stopped."""
 
 
 class PageServer(ThreadingHTTPServer):
@@ -236,14 +232,14 @@ class _Handler(BaseHTTPRequestHandler):
             last = error_document(why)
         except _ODD as why:
             last = _bug(why)
-        except PageGone:
+        except Stopped:
             return
         self._line(last)
 
     def _tell(self, event: Event) -> None:
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
-            raise PageGone
+            raise Stopped
         if isinstance(event, Progress):
             done = {"stage": event.stage, "done": event.done, "total": event.total}
             self._line({**done, "what": event.what})
@@ -256,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.wfile.write(json.dumps(value, allow_nan=False).encode() + b"\n")
         except ConnectionError as why:
-            raise PageGone from why
+            raise Stopped from why
 
     def _send_file(self, name: str) -> None:
         # a name that is none of the page's own cannot lead elsewhere
