@@ -66,7 +66,9 @@ def result_of(folder: Path, mask: AnyArray, first: AnyArray, image: ImageSource)
     """Give the result of a run in parts that made this mask."""
     objects = Found([first])
     part = Labels(mask, objects.numbers(), objects, mask.shape, (BLOCK_PX,) * 2, (OVERLAP_PX,) * 2)
-    plan = cast("Plan", SimpleNamespace(joined=()))  # a written result asks for nothing else
+    plan = cast(
+        "Plan", SimpleNamespace(joined=(), near=None)
+    )  # a written result asks for nothing else
     record = cast("RanRecord", {"image": str(folder / "image.npy")})
     return ImageResult(image, plan, LabelStack([part], {}, "yx"), None, record=record)
 

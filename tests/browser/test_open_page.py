@@ -264,6 +264,7 @@ def test_a_phone_shows_everything_in_one_column(place: Path, browser: Any, tmp_p
     assert canvas["width"] > 300
 
 
+@pytest.mark.slow
 def test_the_lesson_is_done_by_eye(shared: Path, browser: Any, tmp_path: Path) -> None:
     image = shared / "data/neubias/xyc_8bit__membranes_nuclei.tif"
     models = (str(shared / "models/cellpose-cyto"), "starter/nuclei")
