@@ -103,7 +103,7 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
 def _of_chain(request: RunRequest, sweep: Sweep) -> Iterator[tuple[Path, SettingResult]]:
     """Run a chain on its images once, and give the masks of its last step.
 
-    Values of a sweep and options of one model, such as its channels, are no matter of a chain,
+    Values of a sweep and options of one model, such as its channels, do not apply to a chain,
     whose steps say their own.
     """
     from bmz.app.chain import Chain, run_chain  # here: most comparisons are of models

@@ -153,7 +153,7 @@ class Workbench:
         EditRefused
             A correction does nothing where it is made.
         BmzError
-            A value is none of the recipe, or there are no labels.
+            The recipe does not take a value, or there are no labels.
         """
         attempt = self.attempt_of(number)
         self._attempts.move_to_end(number)

@@ -22,19 +22,17 @@ from bmz.cli.options import (
     as_path,
     dataset_option,
     device_option,
+    image_arguments,
     image_list,
-    include_option,
     json_option,
     kind_option,
     link_options,
     linking,
-    series_option,
     trust_option,
     verbosity_options,
 )
 from bmz.engine.request import CLIPS, RunRequest
 from bmz.image.given_names import given_name
-from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
     from bmz.results.compare import Comparison
@@ -48,16 +46,7 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
 
 
 @click.command(epilog=COMPARE_EPILOG)
-@click.argument(
-    "images",
-    shell_complete=offered_files,
-    nargs=-1,
-    required=True,
-    help=f"{format_list()} files, folders of them, or patterns in quotes.",
-)
-@include_option
-@series_option
-@dataset_option
+@image_arguments
 @click.option(
     "-m",
     "--model",

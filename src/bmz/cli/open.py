@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from bmz.cli.completion import offered_files, offered_models
+from bmz.cli.completion import offered_models
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -19,16 +19,13 @@ from bmz.cli.options import (
     ImageOptions,
     TrustingCommand,
     as_path,
-    dataset_option,
     device_option,
+    image_arguments,
     image_list,
-    include_option,
     kind_option,
-    series_option,
     trust_option,
 )
 from bmz.engine.request import RunRequest
-from bmz.image.known_formats import format_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,16 +38,7 @@ if TYPE_CHECKING:
     cls=TrustingCommand,
     epilog="Exit status: 0 the page was closed, 2 wrong usage, 3 an image cannot be had.",
 )
-@click.argument(
-    "images",
-    shell_complete=offered_files,
-    nargs=-1,
-    required=True,
-    help=f"{format_list()} files, folders of them, or patterns in quotes.",
-)
-@include_option
-@series_option
-@dataset_option
+@image_arguments
 @click.option(
     "-m",
     "--model",

@@ -13,8 +13,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from bmz.base.axes import GAPS, ChannelKey, channel_words, lengths_by_axis, link_ious
-from bmz.cli.completion import offered_kinds, offered_parameters
+from bmz.cli.completion import offered_files, offered_kinds, offered_parameters
 from bmz.cli.output import VERBOSITY
+from bmz.image.known_formats import format_list
 from bmz.predict.frameworks import AUTO, BACKEND_WORDS
 from bmz.spec.made_for import StatedKind, stated_kind
 from bmz.write.outputs import (
@@ -326,6 +327,18 @@ include_option = click.option(
     metavar="PATTERN",
     help="Which files of a folder are images, such as '*_dapi.tif'. [default: all image files]",
 )
+
+
+def image_arguments(command: Command) -> Command:
+    """Add the images of a call, at least one, and the options that say which of them are meant."""
+    images = click.argument(
+        "images",
+        shell_complete=offered_files,
+        nargs=-1,
+        required=True,
+        help=f"{format_list()} files, folders of them, or patterns in quotes.",
+    )
+    return images(include_option(series_option(dataset_option(command))))
 
 
 def image_list(words: Sequence[str], include: Sequence[str], dataset: str | None = None) -> Listing:

@@ -62,7 +62,13 @@ class Answer:
 
 
 def document(value: object) -> Answer:
-    """Give a value as JSON; a number that is none becomes ``null``."""
+    """Give a value as JSON.
+
+    Raises
+    ------
+    ValueError
+        It holds NaN or an infinite number, which JSON does not have.
+    """
     return Answer(json.dumps(value, allow_nan=False).encode())
 
 
@@ -255,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Stopped from why
 
     def _send_file(self, name: str) -> None:
-        # a name that is none of the page's own cannot lead elsewhere
+        # only files of the page are sent: no name can lead elsewhere
         known = {entry.name: entry for entry in (files("bmz.page") / "assets").iterdir()}
         if name not in known:
             self._refuse(HTTPStatus.NOT_FOUND)

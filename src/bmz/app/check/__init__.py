@@ -111,7 +111,7 @@ def check_chain(
             listener(Note(f"step {step.name}: {told}"))
             continue
         listener(Note(f"step {step.name}: {step.options['model']}"))
-        # what an earlier step has still to make is no matter of the check
+        # masks that an earlier step has still to make cannot be checked
         own = replace(step.request(request), relations={}, prompts=None)
         checked = check(own, listener, every=every, trial=trial).images
         images += [replace(image, step=step.name) for image in checked]

@@ -36,7 +36,7 @@ export class Mask {
     this.failed = () => {};
   }
 
-  /** Labels were made anew: what is shown is out of date. */
+  /** The labels have changed: what is shown is out of date. */
   renew() {
     this.version += 1;
   }
