@@ -348,16 +348,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     model = with_decoder(model, recipe=request.recipe, prompts=request.prompts)
     labelling = decide_labelling(model, recipe=request.recipe, settings=request.settings)
     labelling = ENGINES[request.engine].labelling(labelling)
-    if labelling.recipe is None and "raw" not in request.save:
-        raise NothingToSave
-    if labelling.recipe is None and request.relations:
-        raise NothingToRelate(next(iter(request.relations)))
-    refuse_joined(request.relations, request.link)
-    refuse_prompts(model, labelling, request.prompts)
-    refuse_nothing_to_join(request, labelling)
-    refuse_unusable(request.tables, request.save if labelling.recipe is not None else ())
-    if request.neighbours is not None:
-        Neighbourhood.of(request.neighbours)
+    refuse_contradictions(request, model, labelling)
     weights = choose_weights(model, usable_formats(), request.weights)
     backend = ENGINES[request.engine].backend(request.backend)
     device = resolve_device(request.device, weights.format, backend)
@@ -380,6 +371,27 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
         sample=sample_measures(package, model, settings),
         network=network,
     )
+
+
+def refuse_contradictions(request: RunRequest, model: ModelSpec, labelling: Labelling) -> None:
+    """Refuse options that want of the labels what this model and recipe do not give.
+
+    Raises
+    ------
+    BmzError
+        Nothing would be written, or an option asks for labels, prompts, joined labels or a kind of
+        output that there cannot be.
+    """
+    if labelling.recipe is None and "raw" not in request.save:
+        raise NothingToSave
+    if labelling.recipe is None and request.relations:
+        raise NothingToRelate(next(iter(request.relations)))
+    refuse_joined(request.relations, request.link)
+    refuse_prompts(model, labelling, request.prompts)
+    refuse_nothing_to_join(request, labelling)
+    refuse_unusable(request.tables, request.save if labelling.recipe is not None else ())
+    if request.neighbours is not None:
+        Neighbourhood.of(request.neighbours)
 
 
 def follow_names(request: RunRequest, settings: ZooSettings) -> None:
