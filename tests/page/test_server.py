@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -73,6 +74,18 @@ def test_the_page_and_its_scripts_are_sent_and_no_other_file(server: PageServer)
     assert page.getheader("Content-Security-Policy", "").startswith("default-src 'none'")
     assert script.getheader("Content-Type") == "text/javascript; charset=utf-8"
     assert (other.status, third.status) == (404, 404)
+
+
+def test_the_viewer_is_sent_beside_the_page_and_hides_none_of_its_files(
+    server: PageServer,
+) -> None:
+    page, viewer = files("bmz.page") / "assets", files("bmz.report") / "viewer"
+
+    script, content = asked(server, f"/{server.token}/viewport.js")
+
+    assert script.status == 200
+    assert content == (viewer / "viewport.js").read_bytes()
+    assert not {file.name for file in page.iterdir()} & {file.name for file in viewer.iterdir()}
 
 
 @pytest.mark.parametrize("path", ["/", "/api/echo", "/wrong/api/echo", "//api/echo"])

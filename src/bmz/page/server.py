@@ -39,6 +39,9 @@ _KINDS = {
     "js": "text/javascript; charset=utf-8",
 }
 
+_FOLDERS = (("bmz.page", "assets"), ("bmz.report", "viewer"))
+"""Of the files that are sent: those of the page, and the viewer that it shares with reports."""
+
 _MOST_BYTES = 2**20
 """Of what a page sends."""
 
@@ -262,7 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, name: str) -> None:
         # only files of the page are sent: no name can lead elsewhere
-        known = {entry.name: entry for entry in (files("bmz.page") / "assets").iterdir()}
+        folders = (files(package) / name for package, name in _FOLDERS)
+        known = {entry.name: entry for folder in folders for entry in folder.iterdir()}
         if name not in known:
             self._refuse(HTTPStatus.NOT_FOUND)
             return

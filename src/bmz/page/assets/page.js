@@ -1,6 +1,6 @@
 // The page of `bmz open`: the image on the left, models and their settings on the right.
 
-import { ask, change, work } from "./server.js";
+import { ask, askPart, change, work } from "./server.js";
 import { Viewport } from "./viewport.js";
 import { Picture } from "./picture.js";
 import { Result } from "./result.js";
@@ -119,7 +119,7 @@ function drawNow() {
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {HTMLCanvasElement | null} picture
- * @param {import("./server.js").Part | null} part
+ * @param {import("./parts.js").Part | null} part
  * @param {number} pane
  */
 function place(context, picture, part, pane) {
@@ -481,7 +481,7 @@ async function fitModels() {
 async function useSettings() {
   const result = current();
   if (!result?.mask) return;
-  const { command } = await change("command", { attempt: result.mask.attempt, settings: result.settings });
+  const { command } = await change("command", { attempt: result.mask.id, settings: result.settings });
   $("command").textContent = command;
   $("command").hidden = false;
 }
@@ -490,7 +490,7 @@ async function save() {
   const result = current(), { mask } = result || {};
   if (!result || !mask) return;
   await busy("saving", async (signal) => {
-    const saved = await work("save", { attempt: mask.attempt, settings: result.settings, edits: result.edits }, tellProgress, signal);
+    const saved = await work("save", { attempt: mask.id, settings: result.settings, edits: result.edits }, tellProgress, signal);
     const failed = saved.failed.length ? ` ${saved.failed.length} failed: ${saved.failed.join("; ")}` : "";
     $("command").textContent = `# ${saved.done} saved in ${saved.folder}.${failed}\n${saved.command}`;
     $("command").hidden = false;
@@ -537,7 +537,7 @@ async function judge(verdict) {
   if (!result?.mask) return;
   const row = state.picked ? Object.fromEntries(result.row(state.picked)) : null;
   const { file, rows } = await change("judge", {
-    image: state.image, at: state.at, attempt: result.mask.attempt, settings: result.settings, verdict,
+    image: state.image, at: state.at, attempt: result.mask.id, settings: result.settings, verdict,
     object: row && { label: row.label, y: row.centroid_y_px, x: row.centroid_x_px, area_px: row.area_px ?? null },
   });
   $("command").textContent = `# kept as row ${rows} of ${file}`;
@@ -636,7 +636,7 @@ async function openImage(image, kept = {}) {
   state.image = image;
   state.facts = await ask("image", { image });
   const channels = state.facts.channels.map((/** @type {any} */ channel, /** @type {number} */ i) => ({ ...channel, ...(kept.channels?.[i] || {}) }));
-  state.picture = new Picture(image, channels, draw);
+  state.picture = new Picture(channels, draw, (c, at, span, signal) => askPart("part", { image, c, ...at, ...span }, signal));
   state.picture.failed = tell;
   state.at = { t: 0, z: 0, ...kept.at };
   if (!kept.at && state.facts.planes.z) state.at.z = Math.floor(state.facts.planes.z / 2);

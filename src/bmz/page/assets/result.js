@@ -1,11 +1,11 @@
 // A model on the image with settings: its network is run once, its masks are made again and again.
 
-import { ask, change, work } from "./server.js";
+import { ask, askPart, change, work } from "./server.js";
 import { Mask } from "./mask.js";
 
 /** @typedef {import("./controls.js").Parameter} Parameter */
-/** @typedef {import("./server.js").Span} Span */
-/** @typedef {import("./picture.js").At} At */
+/** @typedef {import("./parts.js").At} At */
+/** @typedef {import("./parts.js").Span} Span */
 
 /**
  * A correction; points are [y, x], px of the image.
@@ -73,7 +73,7 @@ export class Result {
     const answer = await work("attempt", words, told, signal);
     const { attempt, parameters, recipe, scale, made_px, box, findings } = answer;
     Object.assign(this, { parameters, recipe, scale, madePx: made_px, box, findings, error: "" });
-    this.mask = new Mask(attempt, this.changed);
+    this.mask = new Mask(attempt, this.changed, (at, span) => askPart("mask", { attempt, ...at, ...span }));
     this.ranAt = JSON.stringify(at);
     this.take(answer);
     await this.measure();
@@ -88,7 +88,7 @@ export class Result {
 
   /** Measure the objects, once the mask is on its way. */
   async measure() {
-    if (this.mask) this.table = (await ask("objects", { attempt: this.mask.attempt })).table;
+    if (this.mask) this.table = (await ask("objects", { attempt: this.mask.id })).table;
     this.changed();
   }
 
@@ -106,7 +106,7 @@ export class Result {
     try {
       do {
         this.again = false;
-        this.take(await change("relabel", { attempt: this.mask.attempt, settings: this.settings, edits: this.edits }));
+        this.take(await change("relabel", { attempt: this.mask.id, settings: this.settings, edits: this.edits }));
         if (!this.again) await this.measure();
       } while (this.again);
     } catch (why) {

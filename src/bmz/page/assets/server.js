@@ -1,13 +1,6 @@
 // What the page asks of the program that serves it.
 
-/** @typedef {Uint8Array | Uint16Array | Int16Array | Uint32Array | Float32Array | Float64Array} Numbers */
-
-/**
- * A part of a plane: entry (i, j) stands for the pixels from `top + i * step`, `left + j * step`.
- * @typedef {{top: number, left: number, step: number, height: number, width: number, data: Numbers}} Part
- */
-
-/** @typedef {{top: number, left: number, bottom: number, right: number, step: number}} Span */
+/** @typedef {import("./parts.js").Part} Part */
 
 const ARRAYS = {
   uint8: Uint8Array,

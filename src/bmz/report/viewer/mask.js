@@ -1,11 +1,14 @@
 // A label mask: its parts, its outlines, and how it differs from another one.
 
-import { askPart } from "./server.js";
-import { holds } from "./picture.js";
+import { holds } from "./parts.js";
 
-/** @typedef {import("./server.js").Part} Part */
-/** @typedef {import("./server.js").Span} Span */
-/** @typedef {import("./picture.js").At} At */
+/** @typedef {import("./parts.js").At} At */
+/** @typedef {import("./parts.js").Part} Part */
+/** @typedef {import("./parts.js").Span} Span */
+/**
+ * Gives a part of the mask.
+ * @typedef {(at: At, span: Span) => Promise<Part>} MaskSource
+ */
 
 // Okabe and Ito 2008, "Color Universal Design": what people without red or green cones tell apart
 const COLOURS = [0xf0e442, 0x56b4e9, 0xe69f00, 0x009e73, 0xcc79a7, 0xd55e00];
@@ -19,12 +22,14 @@ const word = (rgb, alpha) =>
 
 export class Mask {
   /**
-   * @param {number} attempt
+   * @param {number} id of the mask among those that are shown
    * @param {() => void} changed
+   * @param {MaskSource} source
    */
-  constructor(attempt, changed) {
-    this.attempt = attempt;
+  constructor(id, changed, source) {
+    this.id = id;
     this.changed = changed;
+    this.source = source;
     /** @type {Part | null} */
     this.part = null;
     this.canvas = document.createElement("canvas");
@@ -54,7 +59,7 @@ export class Mask {
     if (key === this.waitingFor) return;
     this.waitingFor = key;
     try {
-      const part = await askPart("mask", { attempt: this.attempt, ...at, ...wide });
+      const part = await this.source(at, wide);
       if (this.waitingFor !== key) return; // another one was asked for since
       this.part = part;
       this.partAs = as;
@@ -87,7 +92,7 @@ export class Mask {
   paint({ filled, picked, other, thick }) {
     const { part, canvas } = this;
     if (!part) return null;
-    const as = JSON.stringify([this.partAs, filled, picked, thick, other ? [other.attempt, other.partAs, other.part?.top, other.part?.left] : 0]);
+    const as = JSON.stringify([this.partAs, filled, picked, thick, other ? [other.id, other.partAs, other.part?.top, other.part?.left] : 0]);
     if (as === this.shownAs) return canvas;
     this.shownAs = as;
     canvas.width = part.width;

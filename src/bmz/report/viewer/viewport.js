@@ -1,6 +1,6 @@
 // Which part of the image the canvas shows, and how the user moves it.
 
-/** @typedef {import("./server.js").Span} Span */
+/** @typedef {import("./parts.js").Span} Span */
 
 const MOST_ZOOM = 40; // px of the canvas for one of the image
 

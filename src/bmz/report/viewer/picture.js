@@ -1,39 +1,31 @@
 // The image: parts of its channels, brought together in colour.
 
-import { askPart } from "./server.js";
+import { holds } from "./parts.js";
 
-/** @typedef {import("./server.js").Part} Part */
-/** @typedef {import("./server.js").Span} Span */
+/** @typedef {import("./parts.js").At} At */
+/** @typedef {import("./parts.js").Part} Part */
+/** @typedef {import("./parts.js").Span} Span */
 /**
  * @typedef {{name: string, colour: string, on: boolean, low: number, high: number, least: number, most: number}} Channel
  */
-/** @typedef {{t: number, z: number}} At */
+/**
+ * Gives a part of a channel; whoever asks can stop it.
+ * @typedef {(channel: number, at: At, span: Span, signal: AbortSignal) => Promise<Part>} ChannelSource
+ */
 
 const GAMMA = 0.75; // a screen shows less of what is dim than a camera sees
 const TABLE = 65536;
 
-/**
- * Say whether a part holds all of a span, at its step.
- * @param {Part} part
- * @param {Span} span
- */
-export const holds = (part, span) =>
-  part.step === span.step &&
-  part.top <= span.top &&
-  part.left <= span.left &&
-  part.top + part.height * part.step >= span.bottom &&
-  part.left + part.width * part.step >= span.right;
-
 export class Picture {
   /**
-   * @param {number} image
    * @param {Channel[]} channels
    * @param {() => void} changed
+   * @param {ChannelSource} source
    */
-  constructor(image, channels, changed) {
-    this.image = image;
+  constructor(channels, changed, source) {
     this.channels = channels;
     this.changed = changed;
+    this.source = source;
     /** @type {(Part | null)[]} */
     this.parts = channels.map(() => null);
     this.canvas = document.createElement("canvas");
@@ -66,7 +58,7 @@ export class Picture {
     const asked = plane === this.shownAt ? lacking : on;
     try {
       const parts = await Promise.all(
-        asked.map((c) => askPart("part", { image: this.image, c, ...at, ...wide }, this.stopper.signal)),
+        asked.map((c) => this.source(c, at, wide, this.stopper.signal)),
       );
       if (plane !== this.shownAt) this.parts.fill(null);
       this.shownAt = plane;
