@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	test-spatialdata reference page-types pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows pre-commit newcomer dist sbom audit ages ages-update clean
+	test-spatialdata reference page-types pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows vale pre-commit newcomer dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -148,6 +148,12 @@ test-workflows: $(VENV)/.test
 	$(PYTHON) -m venv build/managers
 	build/managers/bin/pip install --quiet edam-ontology fractal-task-tools galaxy-tool-util nf-core snakemake
 	BMZ_MANAGERS=build/managers/bin $(BIN)/python -m pytest tests/ship/test_workflow_managers.py
+
+# Hold pages, help and docstrings to the words of share/vale by Vale: that of PATH, or PyPI's, which downloads the program.
+vale:
+	command -v vale || { $(PYTHON) -m venv build/vale && build/vale/bin/pip install --quiet --upgrade pip \
+		&& build/vale/bin/pip install --quiet --group words; }
+	PATH="$$PATH:$(CURDIR)/build/vale/bin" && vale README.md CONTRIBUTING.md CHANGELOG.md docs model_cards src
 
 # Run the pre-commit hooks of this tree in a small repository, by pre-commit in an environment of its own.
 pre-commit:

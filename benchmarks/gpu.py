@@ -3,7 +3,7 @@
 ``PYTHONPATH=src python benchmarks/gpu.py`` needs PyTorch with CUDA, NumPy, SciPy, xarray and
 scikit-image, and takes less than 8 minutes. ``--device cpu --small`` runs the same code on any
 computer in seconds; its times mean nothing. ``--models FOLDER`` adds rows for real packages.
-Prints one line a row, then all rows as JSON; exit status 1 when a check fails.
+Prints one line per row, then all rows as JSON; exit status 1 when a check fails.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def refusals() -> None:
 
 
 def main(shared: Path, split: str) -> None:
-    """Print one table a set, and what is refused."""
+    """Print one table per set, and what is refused."""
     for name in SETS:
         paths = images(shared, name, split=split)
         found = [

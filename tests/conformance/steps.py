@@ -103,7 +103,7 @@ def _jointly(kwargs: Kwargs, names: Sequence[str]) -> tuple[int, ...]:
 
 
 def _along(value: Any, kwargs: Kwargs, x: Array, names: Sequence[str]) -> Array:
-    """Lay one value an entry along its axis: the one it names, in 0.4 the one it leaves out."""
+    """Lay one value per entry along its axis: the one it names, in 0.4 the one it leaves out."""
     values = np.asarray(value, np.float64)
     if values.ndim == 0 or values.size == 1:
         return values.reshape(())

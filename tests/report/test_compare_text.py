@@ -151,7 +151,7 @@ def test_with_the_truth_the_first_is_the_nearest_to_it() -> None:
             [
                 "F1 about 0.70 (0.40 to 0.90) is predicted",
                 "it agrees with the others (F1 0.50)",
-                "stays when the image is changed a little (F1 0.98)",
+                "it is stable under small changes of the image (F1 0.98)",
             ],
         ),
         (ResultQuality(agreement=1.0), ["it agrees with the others (F1 1.00)"]),

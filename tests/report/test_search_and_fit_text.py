@@ -199,7 +199,7 @@ def test_verdicts_are_counted_and_those_without_any_are_left_out() -> None:
 
     assert fit_summary(view)[1][1].removeprefix("of 8 models ").split(", ") == [
         "1 fit",
-        "1 fit with what bmz run adapts",
+        "1 fit once bmz run has adapted the image",
         "1 fit with warnings",
         "1 are made for another kind of image",
         "1 do not fit",

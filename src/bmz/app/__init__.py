@@ -1,1 +1,1 @@
-"""One function a command; the only room that joins the others."""
+"""One function per command; the only room that joins the others."""

@@ -249,6 +249,7 @@ def output_options(command: Command) -> Command:
             type=listed(saved_kinds()),
             default=",".join(default_kinds()),
             show_default=True,
+            metavar="KINDS",
             help=f"What to write: {', '.join(saved_kinds())}.",
         ),
         click.option(
@@ -257,6 +258,7 @@ def output_options(command: Command) -> Command:
             type=listed(tuple(TABLE_FORMATS)),
             default=CSV,
             show_default=True,
+            metavar="FORMATS",
             help=f"Formats of the tables: {', '.join(TABLE_FORMATS)}.",
         ),
         click.option(
@@ -410,7 +412,7 @@ def device_option(default: str) -> Callable[[Command], Command]:
         default=default,
         show_default=True,
         envvar="BMZ_DEVICE",
-        metavar="WORD",
+        metavar="DEVICE",
         help="auto, cpu, cuda, cuda:N or mps.",
     )
 
@@ -422,7 +424,7 @@ def backend_option(command: Command) -> Command:
         type=click.Choice(BACKEND_WORDS),
         default=AUTO,
         show_default=True,
-        metavar="WORD",
+        metavar="BACKEND",
         help="What runs the network: native, openvino, tensorrt, or auto: the fastest here.",
     )(command)
 

@@ -213,7 +213,7 @@ def _print_line(kind: str, text: str, inward: str = "", *, on_stderr: bool = Tru
 
 
 class _Drawing:
-    """One bar a stage; the bar of tiles starts again with every plane, that of bytes with a file.
+    """One bar per stage; the bar of tiles starts again with every plane, that of bytes with a file.
 
     Work whose length nobody can tell has a line of its own with its name, the time that it has
     taken and a spinner. The library that draws is loaded by the first event that needs a bar, or

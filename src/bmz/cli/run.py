@@ -123,7 +123,7 @@ class RunOptions(LabelOptions):
     type=click.Choice(("auto", "float32", "bfloat16", "float16")),
     default="auto",
     show_default=True,
-    metavar="WORD",
+    metavar="TYPE",
     help="float32, bfloat16, float16, or auto: the fastest that gives the same labels.",
 )
 @backend_option

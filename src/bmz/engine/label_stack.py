@@ -151,7 +151,7 @@ class LabelStack:
 
     @property
     def axes(self) -> str:
-        """One letter an axis of the whole."""
+        """One letter per axis of the whole."""
         return "".join(self.loop) + self.space
 
     @property

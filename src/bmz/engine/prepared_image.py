@@ -299,7 +299,7 @@ class RawStack:
 
     @property
     def axes(self) -> str:
-        """One letter an axis of the whole, in the order of images."""
+        """One letter per axis of the whole, in the order of images."""
         return in_image_order((*self.loop, "c", *self.space))
 
     @property

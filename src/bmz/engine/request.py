@@ -92,7 +92,7 @@ class RunRequest:
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
     into_image : name of labels that each image, an OME-Zarr, gets within itself; None for none
     overwrite : existing outputs may be replaced
-    resume : images whose outputs are there, made by the same words, are left out
+    resume : images whose outputs are there, made with the same options, are left out
     memory_gb : an image that would need more is run in parts; None for half of what is free
     blocks : sizes of the blocks of such an image
     workers : processes on this machine among which the images are distributed; 1 for this one

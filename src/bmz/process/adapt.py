@@ -313,7 +313,7 @@ def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray
 
 
 def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
-    """Give one entry an axis, where an ellipsis stands for some and the last are left out."""
+    """Give one entry per axis, where an ellipsis stands for some and the last are left out."""
     parts = list(box) if isinstance(box, tuple) else [box]
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
     if at is not None:

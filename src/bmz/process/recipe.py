@@ -366,7 +366,7 @@ class Recipe:
         they are done before
     gives_classes : says for some parameters that a label is the number of a class, and not that
         of an object
-    per_object : the output has one entry an object, along its first axis, and is not a map of the
+    per_object : the output has one entry per object, along its first axis, and is not a map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
     prompted : the network is asked for one object after the other, with the points of a grid

@@ -66,7 +66,7 @@ def headings(image: ImageComparison) -> tuple[str, ...]:
 
 
 def table(image: ImageComparison) -> list[tuple[str, ...]]:
-    """Give one line a result that has labels, the best first."""
+    """Give one line per result that has labels, the best first."""
     return [_cells(result, known=image.truth is not None) for result in image.done]
 
 
@@ -129,7 +129,7 @@ def why_first(image: ImageComparison) -> str:
     if quality.agreement is not None:
         reasons.append(f"it agrees with the others (F1 {quality.agreement:.2f})")
     if quality.stability is not None:
-        reasons.append(f"stays when the image is changed a little (F1 {quality.stability:.2f})")
+        reasons.append(f"it is stable under small changes of the image (F1 {quality.stability:.2f})")
     tie = tied(image)
     more = f"; it is a tie with {', '.join(tie)}" if tie else ""
     reason = f"estimated without ground truth: {', '.join(reasons)}"

@@ -276,7 +276,7 @@ NONE_MADE = "none of the zoo's models is made for this"
 
 _OUTCOMES = FITS, ADAPTS, WARNED, OTHER, MISMATCH, RESTORES, UNREAD = (
     "fit",
-    "fit with what bmz run adapts",
+    "fit once bmz run has adapted the image",
     "fit with warnings",
     "are made for another kind of image",
     "do not fit",

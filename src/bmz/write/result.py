@@ -29,7 +29,7 @@ class LazyArray(Protocol):
 
     @property
     def axes(self) -> str:
-        """One letter an axis, of ``tczyx``."""
+        """One letter per axis, of ``tczyx``."""
 
     @property
     def shape(self) -> tuple[int, ...]:
