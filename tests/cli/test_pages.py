@@ -77,6 +77,7 @@ def test_parameters_recipes_outputs_and_codes_are_offered() -> None:
     assert "plain,prob_threshold=" in every
     stardist = offered("bmz run m a.tif -o o --recipe stardist --set ''", 9)
     assert "plain,nms_threshold=" in stardist
+    assert "plain,remove_border=" in stardist
     assert "plain,flow_threshold=" not in stardist
     assert "plain,flow_threshold=" in offered("bmz compare a.tif -m m --sweep flow", 6)
     assert "plain,stardist" in offered("bmz run m a.tif --recipe star", 5)

@@ -18,6 +18,7 @@ from tests.report.examples import NOTE, WARNING, model, tensor
 from bmz.base.axes import Step
 from bmz.base.errors import CouldNotTell
 from bmz.plan.channel_names import RecipeChoice
+from bmz.plan.recipe_settings import Setting
 from bmz.report.html import TEXT_COLOURS, findings_html, model_html, result_html
 from bmz.report.model_text import model_json, model_rows, step_words
 from bmz.report.tested_text import card_text
@@ -117,17 +118,27 @@ def test_a_cast_is_told_only_where_it_is_all_that_is_done() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "told"),
-    [
-        (replace(FLOWS, parameters={"a": 1, "b": 0.5}), ["recipe flows: tags", "a=1, b=0.5"]),
-        (NO_RECIPE, ["nothing tells a recipe", "--recipe NAME"]),
-    ],
-)
-def test_labels_are_told_with_values_or_with_the_next_step(
-    recipe: RecipeChoice | CouldNotTell, told: list[str]
-) -> None:
-    assert rows_of(recipe=recipe)["labels"] == told
+def test_labels_are_told_with_every_value_and_who_states_it() -> None:
+    settings = (
+        Setting("a", 1, "package"),
+        Setting("b", value=False, source="default"),
+        Setting("c", 0.5, "fact"),
+        Setting("d", "", "default"),
+        Setting("e", "auto", "fact"),
+    )
+
+    rows = rows_of(settings=settings)
+
+    assert rows["labels"] == [
+        "recipe flows: tags",
+        "from the description: a=1",
+        "from the curated facts: c=0.5, e=auto",
+        "by default: b=false, d=''",
+    ]
+
+
+def test_labels_that_cannot_be_had_are_told_with_the_next_step() -> None:
+    assert rows_of(recipe=NO_RECIPE)["labels"] == ["nothing tells a recipe", "--recipe NAME"]
 
 
 def test_weights_are_told_with_size_and_whether_they_are_here() -> None:

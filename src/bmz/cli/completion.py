@@ -44,21 +44,22 @@ def offered_recipes(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the label recipes, and ``none``."""
-    from bmz.process.recipes import RECIPES  # here, so that --help stays quick
+    from bmz.plan.recipe_settings import declared_settings  # here, so that --help stays quick
 
-    return [CompletionItem(name) for name in (*RECIPES, "none") if name.startswith(incomplete)]
+    names = (*declared_settings(), "none")
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Offer the parameters of the recipe that is named, else of all, with their defaults."""
-    from bmz.process.recipes import RECIPES
+    from bmz.plan.recipe_settings import declared_settings  # here, so that --help stays quick
 
-    named = RECIPES.get(str(ctx.params.get("recipe")))
-    recipes = RECIPES.values() if named is None else [named]
+    named = str(ctx.params.get("recipe"))
+    table = declared_settings()
     defaults = {
-        f"{parameter.name}=": f"{parameter.default} in recipe {recipe.name}"
-        for recipe in recipes
-        for parameter in recipe.parameters
+        f"{setting.name}=": f"{setting.value} in recipe {recipe}"
+        for recipe in ([named] if named in table else table)
+        for setting in table[recipe]
     }
     return _beginning(incomplete, defaults)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from typing import Literal
 
 from bmz.base.values import dataclass
 from bmz.spec.model import ModelSpec, TensorSpec
@@ -14,7 +15,6 @@ BOUNDARY = {"boundary", "boundaries", "membrane", "contour", "contours", "border
 CONTOUR = {"contour", "contours"}
 CENTRE = {"centre", "centres", "center", "centers", "ctr", "heatmap"}
 OFFSET = {"offset", "offsets"}
-DISTANCE = {"distance", "distances", "dist"}
 DISTANCE = {"dist", "distance", "distances"}
 SPOT = {"spot", "spots", "puncta", "punctum"}
 KINDS = {"background", "bg", "type", "types", "class", "classes"}
@@ -41,13 +41,15 @@ class RecipeChoice:
     name : of the recipe, or ``none``
     why : the evidence, as a sentence
     output : id of the output it works on
-    parameters : values that the description gives
+    parameters : values that the description or a curated fact gives
+    stated_by : which of the two: ``package`` or ``fact``
     """
 
     name: str
     why: str
     output: str
     parameters: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    stated_by: Literal["package", "fact"] = "package"
 
 
 def class_list(names: Sequence[str]) -> str:

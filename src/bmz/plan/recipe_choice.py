@@ -188,11 +188,11 @@ def choose_recipe(
     evidence = _by_evidence(model, tensor, curated)
     if recipe is not None:
         same = evidence is not None and evidence.name in (recipe, SAME_MAPS.get(recipe))
-        parameters = evidence.parameters if evidence is not None and same else {}
+        stated = evidence if evidence is not None and same else RecipeChoice(recipe, "", tensor.id)
         why = "asked for with --recipe"
         if model.decoder is not None:
             why += f", on the maps of its automatic decoder, {model.decoder.file.path.name}"
-        return RecipeChoice(recipe, why, tensor.id, parameters)
+        return RecipeChoice(recipe, why, tensor.id, stated.parameters, stated.stated_by)
     if evidence is not None:
         return evidence
     task = next((tag for tag in model.tags if tag.lower() in NO_LABEL_TASKS), None)
@@ -259,7 +259,7 @@ def _curated(tensor: TensorSpec, curated: Curated | None) -> RecipeChoice | None
         return None
     note = f"; note: {curated.way.note}" if curated.way.note else ""
     why = f"curated facts; {curated.source}{note}"
-    return RecipeChoice(curated.way.name, why, tensor.id, curated.way.parameters)
+    return RecipeChoice(curated.way.name, why, tensor.id, curated.way.parameters, "fact")
 
 
 def decoder_recipe(model: ModelSpec) -> RecipeChoice:

@@ -129,7 +129,9 @@ def why_first(image: ImageComparison) -> str:
     if quality.agreement is not None:
         reasons.append(f"it agrees with the others (F1 {quality.agreement:.2f})")
     if quality.stability is not None:
-        reasons.append(f"it is stable under small changes of the image (F1 {quality.stability:.2f})")
+        reasons.append(
+            f"it is stable under small changes of the image (F1 {quality.stability:.2f})"
+        )
     tie = tied(image)
     more = f"; it is a tie with {', '.join(tie)}" if tie else ""
     reason = f"estimated without ground truth: {', '.join(reasons)}"

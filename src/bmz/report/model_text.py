@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmz.base.axes import NAMES, Step
 from bmz.base.errors import BmzError
-from bmz.plan.channel_names import RecipeChoice
+from bmz.plan.recipe_settings import Setting, Source
 from bmz.report.computer_text import size_words
 from bmz.report.text import Row, document_text
 from bmz.results.models import ModelView, WeightsView
@@ -172,7 +172,7 @@ def model_rows(view: ModelView) -> list[Row]:
         rows += _tensor_rows("input", tensor)
     for tensor in model.outputs:
         rows += _tensor_rows("output", tensor)
-    rows += [*facts_rows(model), *_recipe_rows(view.recipe), *_decoder_rows(model)]
+    rows += [*facts_rows(model), *_recipe_rows(view), *_decoder_rows(model)]
     rows += _headed("weights", (_weights_words(entry) for entry in view.weights))
     rows += _headed("runs code", iter(_code_words(view)))
     rows += _headed("packages", map(_package_words, view.packages))
@@ -221,12 +221,29 @@ def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if len(names) <= most else (*names[:2], "...", names[-1])
 
 
-def _recipe_rows(recipe: RecipeChoice | BmzError) -> list[Row]:
+_STATED: Mapping[Source, str] = {
+    "package": "from the description",
+    "fact": "from the curated facts",
+    "default": "by default",
+}
+
+
+def _recipe_rows(view: ModelView) -> list[Row]:
+    """Name the recipe and every parameter with its value, in a row for each who states some."""
+    recipe = view.recipe
     if isinstance(recipe, BmzError):
         return [("labels", recipe.message), ("", recipe.hint)]
-    values = ", ".join(f"{key}={value}" for key, value in recipe.parameters.items())
     rows = [("labels", f"recipe {recipe.name}: {recipe.why}")]
-    return [*rows, ("", values)] if values else rows
+    for source, words in _STATED.items():
+        values = ", ".join(_setting_words(one) for one in view.settings if one.source == source)
+        rows += [("", f"{words}: {values}")] if values else []
+    return rows
+
+
+def _setting_words(setting: Setting) -> str:
+    value = setting.value
+    words = str(value).lower() if isinstance(value, bool) else value
+    return f"{setting.name}={repr('') if words == '' else words}"
 
 
 def _decoder_rows(model: ModelSpec) -> list[Row]:
@@ -284,7 +301,7 @@ def model_json(view: ModelView) -> str:
         "pixel_um": model_pixel_um(model),
         "made_for": _made_for_values(made_for(model)),
         "facts": facts_values(model),
-        "recipe": _recipe_values(view.recipe),
+        "recipe": _recipe_values(view),
         "decoder": _decoder_name(model) or None,
         "weights": view.weights,
         "runs_code": view.code,
@@ -308,7 +325,8 @@ def _made_for_values(purpose: MadeFor) -> ShownMadeFor:
     }
 
 
-def _recipe_values(recipe: RecipeChoice | BmzError) -> ShownRecipe:
+def _recipe_values(view: ModelView) -> ShownRecipe:
+    recipe = view.recipe
     if isinstance(recipe, BmzError):
         return {"name": None, "why": recipe.message, "code": recipe.code, "parameters": {}}
     return {
@@ -316,6 +334,7 @@ def _recipe_values(recipe: RecipeChoice | BmzError) -> ShownRecipe:
         "why": recipe.why,
         "output": recipe.output,
         "parameters": recipe.parameters,
+        "settings": view.settings,
     }
 
 

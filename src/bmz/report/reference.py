@@ -22,6 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import Doc, override
 
 from bmz.check.codes import CODES, FindingCode
+from bmz.plan.recipe_settings import TABLE
 from bmz.process.recipe import FINISH, Parameter, Recipe
 from bmz.process.recipes import RECIPES
 from bmz.results import image_documents, model_documents
@@ -233,15 +234,17 @@ def _recipe_section(recipe: Recipe) -> str:
 
 
 def _parameter_row(parameter: Parameter) -> str:
-    limits = parameter.limits
-    if isinstance(parameter.default, bool):
-        limits = "true, false"
-    if parameter.choices:
-        limits = ", ".join(parameter.choices)
     default = str(parameter.default)
     if isinstance(parameter.default, bool):
         default = default.lower()
+    limits = _limits(parameter)
     return f"| `{parameter.name}` | {default or 'empty'} | {limits} | {parameter.what} |"
+
+
+def _limits(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(parameter.choices)
+    return "true, false" if isinstance(parameter.default, bool) else parameter.limits
 
 
 FINDINGS_INTRODUCTION = """# Findings
@@ -279,9 +282,22 @@ PAGES: Mapping[str, Callable[[], str]] = {
 """File of the reference -> its text."""
 
 
+def settings_table() -> str:
+    """Give the parameters of every recipe as JSON, for what must not load the recipes."""
+    table = {
+        name: [
+            {"name": p.name, "value": p.default, "what": p.what, "limits": _limits(p)}
+            for p in recipe.every
+        ]
+        for name, recipe in RECIPES.items()
+    }
+    return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for document in DOCUMENTS:
         file_of(document).write_text(schema_text(document), encoding="utf-8")
     for page, page_text in PAGES.items():
         Path(sys.argv[1], page).write_text(page_text(), encoding="utf-8")
+    TABLE.write_text(settings_table(), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from typing_extensions import Doc, TypedDict  # pydantic asks for it below Python 3.12
 
 from bmz.check.finding import Finding
+from bmz.plan.recipe_settings import Setting
 from bmz.process.consensus import Plausibility
 from bmz.process.matching import MaskError, Matching, WorstObject
 from bmz.process.quality import Quality
@@ -107,6 +108,7 @@ class ShownRecipe(TypedDict):
     output: Annotated[NotRequired[str], Doc("id of the output that becomes labels")]
     code: Annotated[NotRequired[str], Doc("of the error, where there is none")]
     parameters: Annotated[Mapping[str, Any], Doc("that the description or the facts give")]
+    settings: Annotated[NotRequired[Sequence[Setting]], Doc("every parameter of the recipe")]
 
 
 class ShownMadeFor(MadeForRecord):

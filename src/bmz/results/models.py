@@ -9,6 +9,7 @@ from typing import Literal
 from bmz.base.errors import BmzError
 from bmz.base.values import dataclass
 from bmz.plan.channel_names import RecipeChoice
+from bmz.plan.recipe_settings import Setting
 from bmz.spec.facts import NeededPackage
 from bmz.spec.made_for import MadeFor
 from bmz.spec.model import ModelSpec
@@ -142,6 +143,7 @@ class ModelView:
     reports : of other tools, as the zoo publishes them; None when they could not be had
     code_unknown : of which weights it cannot be told, and why
     packages : Python packages that its code needs
+    settings : every parameter of the recipe with its value
     """
 
     model: ModelSpec
@@ -153,6 +155,7 @@ class ModelView:
     reports: tuple[ToolReport, ...] | None = ()
     code_unknown: tuple[str, ...] = ()
     packages: tuple[NeededPackage, ...] = ()
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from bmz.engine.cards import Published, published
 from bmz.engine.load import code_unknown, find_model, model_code, weights_files
 from bmz.plan.channel_names import RecipeChoice
 from bmz.plan.recipe_choice import choose_recipe
+from bmz.plan.recipe_settings import settings_of
 from bmz.predict.frameworks import frameworks_here, usable_formats
 from bmz.report.model_text import code_words
 from bmz.results.models import ModelView, WeightsView
@@ -32,9 +33,10 @@ def show_model(
     names = tuple(file.name for entry in model.weights for file in weights_files(model, entry))
     publication = published(package, model.sha256, names, settings)
     usable = usable_formats()
+    recipe = _recipe(model)
     return ModelView(
         model=model,
-        recipe=_recipe(model),
+        recipe=recipe,
         weights=tuple(_weights(model, w, usable.get(w.format), publication) for w in model.weights),
         code=_code(model),
         code_unknown=tuple(
@@ -44,6 +46,7 @@ def show_model(
         defects=_defects(package, model),
         reports=publication.reports,
         packages=needed_packages(model),
+        settings=() if isinstance(recipe, BmzError) else settings_of(recipe),
     )
 
 
