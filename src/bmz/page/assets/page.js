@@ -5,13 +5,16 @@ import { Viewport } from "./viewport.js";
 import { Picture } from "./picture.js";
 import { Result } from "./result.js";
 import { histogram } from "./chart.js";
-import { $, control, make, slider } from "./controls.js";
+import { $, control, keepingFocus, make, slider } from "./controls.js";
+import { Cross } from "./cross.js";
+import { advised } from "./advice.js";
 
 /** @typedef {import("./result.js").Choice} Choice */
 
 const MARGIN = 0.4; // of the sides of what is shown, which is brought, too
 const MOST_RESULTS = 4;
 const KEPT_AFTER_MS = 800;
+const SAID_AFTER_MS = 500; // what is read aloud waits for the end of a movement
 const DIAMETER = "equivalent_diameter_area"; // as scikit-image names it
 const BAR_PX = 120; // of the scale bar, at most
 const SCALES = { low: -2, high: 2, step: 0.05 }; // powers of 2
@@ -41,6 +44,11 @@ const state = {
   ready: false,
 };
 
+const cross = new Cross(view, {
+  part: () => current()?.mask?.part || null, picked: () => state.picked, tool: () => state.tool,
+  pick: (x, y) => pick(x, y), drawing: (line, done) => drawing(line, done), draw: () => draw(),
+});
+
 const current = () => state.results[state.current] || null;
 const other = () => (state.other === state.current ? null : state.results[state.other] || null);
 
@@ -54,10 +62,19 @@ function tell(why) {
   $("message").hidden = !text;
 }
 
+let saying = 0;
+/** Have a screen reader say what a movement led to. @param {string} text */
+function say(text) {
+  clearTimeout(saying);
+  saying = window.setTimeout(() => { $("told").textContent = text; }, SAID_AFTER_MS);
+}
+
 /** @param {any} event */
 function tellProgress(event) {
   const share = event.total > 1 ? `: ${event.done} of ${event.total}` : "";
-  if (event.stage) $("busy").firstElementChild.textContent = `${event.stage}${share}`;
+  if (!event.stage) return;
+  $("busy").firstElementChild.textContent = `${event.stage}${share}`;
+  say(event.stage); // not each of its steps
 }
 
 /**
@@ -70,6 +87,7 @@ async function busy(what, job) {
   const stopper = (state.work = new AbortController());
   $("busy").hidden = false;
   $("busy").firstElementChild.textContent = what;
+  say(what);
   document.body.dataset.busy = "yes";
   tell("");
   try {
@@ -113,6 +131,7 @@ function drawNow() {
   canvas.dataset.shown = current()?.mask?.shownAs || "";
   drawPicked(context);
   drawLine(context);
+  cross.paint(context);
   drawScaleBar();
 }
 
@@ -231,7 +250,7 @@ function keepSoon() {
   keeping = window.setTimeout(() => {
     const { image, at, mode, split, results } = state;
     const kept = {
-      image, at, mode, split, current: state.current,
+      image, at, mode, split, current: state.current, letters: $("letters").checked,
       view: { x: view.x, y: view.y, zoom: view.zoom },
       channels: state.picture?.channels.map(({ on, low, high, colour }) => ({ on, low, high, colour })),
       results: results.map(({ choice, settings, edits }) => ({ choice, settings, edits })),
@@ -279,7 +298,7 @@ function drawChannels() {
     const bar = (/** @type {"low" | "high"} */ end, /** @type {string} */ what) => {
       const made = make("input", { type: "range", min: channel.least, max: channel.most, step, value: channel[end], ariaLabel: `${channel.name}: what is ${what}` });
       made.addEventListener("input", () => { channel[end] = Number(made.value); changed(); });
-      return made;
+      return make("label", { className: "end" }, `${what} `, made);
     };
     return make("div", { className: "channel" }, make("label", {}, on, ` ${i} ${channel.name}`), colour, bar("low", "black"), bar("high", "white"));
   }));
@@ -287,10 +306,11 @@ function drawChannels() {
 
 function drawResults() {
   $("results").replaceChildren(...state.results.map((result, i) => {
-    const remove = make("button", { type: "button", title: `Remove ${result.name}`, ariaLabel: `Remove ${result.name}`, onclick: () => drop(i) }, "\u00d7");
-    const choose = make("button", { type: "button", className: "name", onclick: () => select(i) }, `${i + 1} ${result.name}`);
+    const remove = make("button", { type: "button", className: "small", title: `Remove ${result.name}`, ariaLabel: `Remove ${result.name}`, onclick: () => drop(i) }, "\u00d7");
+    const choose = make("button", { type: "button", id: `result-${i}`, className: "name", onclick: () => select(i) }, `${i + 1} ${result.name}`);
     choose.setAttribute("aria-pressed", String(i === state.current));
-    return make("div", { className: "result" }, choose, make("span", {}, result.error ? "failed" : result.mask ? `${result.count} objects` : ""), remove);
+    const swipe = make("button", { type: "button", id: `swipe-${i}`, className: "small", title: "Swipe between this result and the one that is chosen", ariaLabel: `Swipe against ${i + 1} ${result.name}`, hidden: i === state.current || !result.mask || !current()?.mask, onclick: () => swipeAgainst(i) }, "Swipe");
+    return make("div", { className: "result" }, choose, make("span", {}, result.error ? "failed" : result.mask ? `${result.count} objects` : ""), swipe, remove);
   }));
   const names = state.results.map((result, i) => make("option", { value: i, selected: i === state.other }, `${i + 1} ${result.name}`));
   $("other").replaceChildren(...names);
@@ -310,7 +330,7 @@ function drawTuning() {
   const shown = (/** @type {boolean} */ notes) => result.findings
     .filter((found) => (found.severity === "note") === notes)
     .sort((a, b) => a.severity.localeCompare(b.severity))
-    .map((found) => make("li", { className: found.severity }, make("b", {}, found.severity), ` ${found.message} `, make("small", {}, found.hint)));
+    .map((found) => make("li", { className: found.severity }, make("b", {}, found.severity), ` ${found.message} `, make("small", {}, found.hint), ...follow(result, found)));
   $("findings").replaceChildren(...shown(false));
   $("notes").lastElementChild.replaceChildren(...shown(true));
   $("notes").hidden = !result.findings.some((found) => found.severity === "note");
@@ -326,12 +346,28 @@ function drawTuning() {
   }
 }
 
+/** @param {Result} result @param {Partial<Choice>} words */
+function runAgain(result, words) {
+  result.choice = { ...result.choice, ...words };
+  void run(result);
+}
+
+/** @param {Result} result @param {{severity: string, hint: string}} found */
+function follow(result, found) {
+  const words = found.severity === "note" ? null : advised(found.hint);
+  return words ? [" ", make("button", { type: "button", className: "small", ariaLabel: `Do this: ${found.hint}`, onclick: () => runAgain(result, words) }, "Do this")] : [];
+}
+
+/** One button for each channel of the image, for models that take one. @param {Result} result */
+function channelButtons(result) {
+  const { channels } = state.facts;
+  if (channels.length < 2 || channels.length > 8) return [];
+  return channels.map((/** @type {any} */ channel, /** @type {number} */ i) => make("button", { type: "button", id: `only-${i}`, className: "small", ariaLabel: `only ${i}: ${channel.name}`, onclick: () => runAgain(result, { channels: [i] }) }, `only ${i}`));
+}
+
 /** @param {Result} result */
 function drawNetwork(result) {
-  const again = (/** @type {Partial<Choice>} */ words) => {
-    result.choice = { ...result.choice, ...words };
-    void run(result);
-  };
+  const again = (/** @type {Partial<Choice>} */ words) => runAgain(result, words);
   const made = result.madePx;
   const ends = made ? { low: made / 8, high: made * 8, step: made / 50 } : { low: 2 ** SCALES.low, high: 2 ** SCALES.high, step: SCALES.step };
   const value = made ? made / result.scale : result.scale;
@@ -347,10 +383,10 @@ function drawNetwork(result) {
   const invert = make("input", { type: "checkbox", id: "invert", checked: result.choice.invert, onchange: () => again({ invert: invert.checked }) });
   const channels = make("input", { id: "net-channels", type: "text", size: 6, value: (result.choice.channels || []).join(","), placeholder: "as they lie",
     onchange: () => again({ channels: channels.value.trim() ? channels.value.split(",").map(Number) : null }) });
-  const auto = make("button", { type: "button", id: "auto", onclick: () => again({ scale: "auto" }) }, "Find the size");
+  const auto = make("button", { type: "button", id: "auto", className: "small", onclick: () => again({ scale: "auto" }) }, "Find the size");
   $("network").replaceChildren(
     make("div", { className: "parameter" }, make("label", { htmlFor: "scale" }, made ? "object diameter" : "scale"), bar, field, make("small", {}, what, " ", auto)),
-    make("div", { className: "parameter" }, make("label", { htmlFor: "net-channels" }, "channels"), channels, make("small", {}, "image channel for each channel of the model, such as 1,0")),
+    make("div", { className: "parameter" }, make("label", { htmlFor: "net-channels" }, "channels"), channels, make("small", {}, "image channel for each channel of the model, such as 1,0 ", ...channelButtons(result))),
     make("div", { className: "parameter" }, make("label", { htmlFor: "invert" }, "invert"), invert, make("small", {}, "turn bright into dark")),
   );
 }
@@ -372,15 +408,20 @@ function drawOutcome() {
 }
 
 function drawPanels() {
-  drawResults();
-  drawTuning();
-  drawOutcome();
+  keepingFocus(() => {
+    drawResults();
+    drawTuning();
+    drawOutcome();
+  });
 }
 
 function outcomeChanged() {
-  drawResults();
-  drawOutcome();
+  keepingFocus(() => {
+    drawResults();
+    drawOutcome();
+  });
   renewed();
+  say(`${current()?.model}: ${$("count").textContent}`);
 }
 
 // What the user does.
@@ -406,6 +447,19 @@ function drop(i) {
   drawPanels();
   renewed();
   keepSoon();
+}
+
+/** @param {number} i */
+function swipeAgainst(i) {
+  state.other = i;
+  setMode("swipe");
+}
+
+/** @param {number} share of the width */
+function setSplit(share) {
+  state.split = Math.min(Math.max(share, 0), 1);
+  $("split").value = String(100 * state.split);
+  draw();
 }
 
 /** @param {string} mode */
@@ -501,6 +555,7 @@ async function save() {
 function setTool(tool) {
   state.tool = tool;
   state.line = [];
+  cross.hide();
   $("tool").value = tool;
   view.drawn = tool === "split" || tool === "draw" ? drawing : null;
   draw();
@@ -554,6 +609,7 @@ function pick(x, y) {
   state.picked = current()?.mask?.labelAt(x, y) || 0;
   drawOutcome();
   draw();
+  say(state.picked ? `object ${state.picked}` : "no object");
 }
 
 /** @param {number} x @param {number} y */
@@ -582,7 +638,7 @@ function listen() {
   $("whole").onclick = () => view.fit();
   $("mode").onchange = () => setMode($("mode").value);
   $("other").onchange = () => { state.other = Number($("other").value); drawResults(); renewed(); };
-  $("split").oninput = () => { state.split = Number($("split").value) / 100; draw(); };
+  $("split").oninput = () => setSplit(Number($("split").value) / 100);
   $("tool").onchange = () => setTool($("tool").value);
   $("undo").onclick = undo;
   $("good").onclick = () => judge("right").catch(tell);
@@ -604,6 +660,7 @@ function listen() {
     if (model) tryModel(model);
   };
   $("image").onchange = () => openImage(Number($("image").value)).catch(tell);
+  $("letters").onchange = keepSoon;
   $("theme").onclick = () => {
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -612,6 +669,7 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     if (event.ctrlKey || event.metaKey || event.altKey || /input|select|textarea/i.test(target.tagName)) return;
+    if (!$("letters").checked && target !== canvas) return; // speech input types letters
     /** @type {Record<string, () => void>} */
     const keys = {
       "+": () => view.zoomAt(1.5), "=": () => view.zoomAt(1.5), "-": () => view.zoomAt(1 / 1.5), 0: () => view.fit(),
@@ -619,6 +677,7 @@ function listen() {
       d: () => setMode("difference"), h: () => setMode(state.mode === "none" ? "over" : "none"),
       x: () => setTool("delete"), m: () => setTool("merge"), l: () => setTool("split"), p: () => setTool("draw"),
       u: undo, Escape: () => setTool("pick"),
+      ",": () => setSplit(state.split - 0.05), ".": () => setSplit(state.split + 0.05),
       "[": () => stepPlane(-1), "]": () => stepPlane(1),
     };
     if (event.key in keys) keys[event.key]();
@@ -668,8 +727,8 @@ async function start() {
   $("image").value = String(image);
   await openImage(image, kept);
   setMode(kept.mode || "over");
-  state.split = kept.split ?? 0.5;
-  $("split").value = String(100 * state.split);
+  setSplit(kept.split ?? 0.5);
+  $("letters").checked = kept.letters ?? true;
   state.ready = true;
   if (!state.results.length) models.slice(0, MOST_RESULTS).forEach((/** @type {string} */ model) => add({ model, channels: null, scale: null, invert: false }));
   if (state.current < 0 && state.results.length) select(0);

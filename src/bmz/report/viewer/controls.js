@@ -16,6 +16,16 @@ export function make(tag, properties = {}, ...children) {
 export const $ = (id) => document.getElementById(id);
 
 /**
+ * Draw controls again; the keyboard stays at the one that had it, if there is one of that name.
+ * @param {() => void} redraw
+ */
+export function keepingFocus(redraw) {
+  const held = document.activeElement;
+  redraw();
+  if (held?.id && !held.isConnected) $(held.id)?.focus();
+}
+
+/**
  * @typedef {{name: string, what: string, value: any, kind: string, low: number | null,
  *   high: number | null, choices: string[], own: boolean}} Parameter
  */
@@ -68,7 +78,7 @@ function range(parameter) {
 export function slider(id, name, ends, value, changed) {
   const shown = String(Number(value.toPrecision(4)));
   const bar = make("input", { id, type: "range", min: ends.low, max: ends.high, step: ends.step, value });
-  const field = make("input", { type: "number", step: "any", value: shown, ariaLabel: `${name}, as a number` });
+  const field = make("input", { id: `${id}-number`, type: "number", step: "any", value: shown, ariaLabel: `${name}, as a number` });
   bar.addEventListener("input", () => {
     field.value = String(Number(Number(bar.value).toPrecision(4)));
     changed(field.value);
