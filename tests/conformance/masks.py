@@ -29,7 +29,7 @@ FOREIGN: Mapping[str, str] = {
 BY_HAND: Mapping[str, str] = {
     "shallow2deep": "another program's prediction in place of the image; `--recipe boundary`",
     "hpa-dpnunet": "`--recipe contour` with `--set`, and for cells a chain: see "
-    "[how to chain models](../how-to/chains.md#one-nucleus-a-cell)",
+    "[how to chain models](../how-to/chains.md#one-nucleus-per-cell)",
     "membrane": "someone who knows which of its outputs is the boundary: `--set output=ID`",
     "detectron2": "a valid description: it names an axis twice",
 }
