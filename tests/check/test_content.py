@@ -361,8 +361,8 @@ def test_the_page_states_the_limits_of_the_code() -> None:
 
     for family, limit in LEAST_LIKELY.items():
         assert f"{limit:.0%} for {family}".replace("%", " %") in row["content.modality"]
-    assert f"{UNLIKELY:.0%} else".replace("%", " %") in row["content.modality"]
-    assert f"others {SEEN:.0%} or more".replace("%", " %") in row["content.modality"]
+    assert f"{UNLIKELY:.0%} otherwise".replace("%", " %") in row["content.modality"]
+    assert f"others have {SEEN:.0%} or more".replace("%", " %") in row["content.modality"]
     assert f"right ({SEEN:.0%} or more)".replace("%", " %") in row["content.structure"]
     assert f"clear ({CLEAR_STRUCTURE:.0%} or more)".replace("%", " %") in row["content.structure"]
     assert f"less than {UNLIKELY:.0%}".replace("%", " %") in row["content.structure"]
