@@ -21,7 +21,7 @@ from bmz.predict.cutting import Tensor
 from bmz.predict.formats import FORMATS
 from bmz.predict.tiles import Tiles, in_memory
 from bmz.process.components import ComponentSettings, label_components
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.recipe import Recipe
 from bmz.process.recipes import RECIPES
 from bmz.process.star_polygons import directions

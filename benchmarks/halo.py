@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.load import load_model
 from bmz.engine.network_choice import open_network
-from bmz.engine.pipeline import KnownTensors
 from bmz.plan.geometry import output_rules
 from bmz.plan.tiling import AxisTiling, Tiling
 from bmz.predict.backend import Backend

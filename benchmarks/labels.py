@@ -33,7 +33,7 @@ from skimage.morphology import disk, h_maxima
 from skimage.segmentation import watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Value
 from bmz.process.recipes import RECIPES

@@ -13,8 +13,9 @@ from tests.process.ideal_maps import FAMILIES, Family
 
 from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.axes import Step
+from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Labelling, decide_labelling
-from bmz.engine.pipeline import KnownTensors, label_resized_map
+from bmz.engine.pipeline import label_resized_map
 from bmz.process.adapt import resize_labels
 from bmz.process.matching import match_labels
 from bmz.process.recipe import Value

@@ -29,7 +29,7 @@ from bmz.image.region import open_image, read_image
 from bmz.plan.plan import Blocks
 from bmz.process import linking
 from bmz.process.blocks import BlockWork, Found, label_blocks
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.measure import measure_objects
 from bmz.process.recipes import RECIPES
 from bmz.results.images import ImageRun

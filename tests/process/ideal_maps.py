@@ -12,7 +12,7 @@ from skimage.segmentation import find_boundaries, watershed
 
 from bmz.base.arrays import AnyArray, FloatArray, LabelArray
 from bmz.process.affinity_maps import Offset
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.recipe import Finish, Labelled, Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import finish_labels, in_raster_order

@@ -16,7 +16,7 @@ from tests.process.ideal_maps import FAMILIES, NAMES, cells
 from bmz.base.arrays import FloatArray, LabelArray
 from bmz.base.progress import Event, Note, Progress
 from bmz.process.blocks import BlockWork, Found, label_blocks, streamed_otsu, threshold_of
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.recipe import Finish, Value
 from bmz.process.recipes import RECIPES
 from bmz.process.relabel import in_raster_order

@@ -16,11 +16,10 @@ from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.process.flows import (
     FLOWS,
     FlowSettings,
-    flow_errors,
-    flows_of_labels,
     follow_flow,
     label_flows,
 )
+from bmz.process.heat import flow_errors, flows_of_labels
 from bmz.process.matching import match_labels
 from bmz.process.relabel import ChannelsDiffer, DimensionsNotDone, fill_holes, in_raster_order
 

@@ -13,7 +13,8 @@ from tests.process.ideal_maps import cells
 
 from bmz.base.arrays import BoolArray, FloatArray, LabelArray
 from bmz.process.blocks import BlockWork, label_blocks
-from bmz.process.flows import FlowSettings, flows_of_labels, follow_flow, label_flows
+from bmz.process.flows import FlowSettings, follow_flow, label_flows
+from bmz.process.heat import flows_of_labels
 from bmz.process.matching import match_labels
 from bmz.process.omnipose import SpeedsUnclear, cells_of, speeds_of, speeds_of_whole_map
 from bmz.process.recipe import Place

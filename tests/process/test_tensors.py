@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from bmz.base.arrays import FloatArray, LabelArray, LeftToProcessor, TensorPlace
-from bmz.process.flows import FlowSettings, flows_of_labels, label_flows
+from bmz.process.flows import FlowSettings, label_flows
+from bmz.process.heat import flows_of_labels
 from bmz.process.tensors import flows_of_labels_there, label_flows_there
 
 torch: Any = pytest.importorskip("torch")

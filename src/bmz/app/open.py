@@ -74,7 +74,7 @@ class Workbench:
         self._attempts: OrderedDict[int, Attempt] = OrderedDict()
         self._masks: dict[int, tuple[MadeLabels, Pixels]] = {}
         self._numbers = count(1)
-        self._opening = threading.Lock()
+        self._opening, self._labelling = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +157,8 @@ class Workbench:
         """
         attempt = self.attempt_of(number)
         self._attempts.move_to_end(number)
-        made = attempt.outputs.relabelled(setting)
+        with self._labelling:
+            made = attempt.outputs.relabelled(setting)
         labels = not_none(made.result.labels)
         shown = corrected(labels, edits, attempt.box) if edits else labels
         self._masks[number] = (made, shown)

@@ -141,7 +141,8 @@ class Networks:
             setup, backend = self._network(choice, listener)
             header = check_file_header(setup.model, view.place, setup.request, setup.sample)
             box = _box(view, choice, setup.model.space)
-            return _outputs(setup, header, view, backend, box, listener), box
+            outputs = _outputs(setup, header, view, backend, box, listener)
+            return outputs.keeping(), box
 
     def _network(self, choice: Choice, listener: Listener) -> tuple[RunSetup, Backend]:
         request = self.request(choice)

@@ -20,9 +20,9 @@ from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport
 from bmz.check.fit import CheckedHeader
 from bmz.engine.image_result import ImageResult, PlaneOutput
+from bmz.engine.known_tensors import KeptTensors, KnownTensors
 from bmz.engine.labelling import Decoding, decide_labelling
 from bmz.engine.pipeline import (
-    KnownTensors,
     PlaneContext,
     PlaneResult,
     finished_plane,
@@ -208,6 +208,14 @@ class NetworkOutputs:
             planes.append((known, plane.shape[1:]))
         return cls(setup, planned, pixels, report, work, tuple(planes))
 
+    def keeping(self) -> NetworkOutputs:
+        """Give the same, which keeps of each setting what the next one may leave as it is.
+
+        The labels are the same, and sooner there; one thread uses it at a time.
+        """
+        planes = tuple((KeptTensors.of_known(known), shape) for known, shape in self.planes)
+        return replace(self, planes=planes)
+
     @cached_property
     def checked(self) -> CheckedHeader:
         """The check of the image, with what was measured on it."""
@@ -293,7 +301,10 @@ class NetworkOutputs:
         )
         counted = self.work.counted.copy()  # the steps after the network depend on the setting
         work = replace(self.work, labelling=labelling, stopwatch=stopwatch, counted=counted)
-        planes = [finished_plane(known, shape, work) for known, shape in self.planes]
+        planes = [
+            finished_plane(known, shape, replace(work, labelling=known.keeping(labelling)))
+            for known, shape in self.planes
+        ]
         image = HeldImage(self.planned.case.image, self.pixels)
         outputs = [PlaneOutput.of(plane) for plane in planes]
         image_result = ImageResult.of(outputs, image, work.plan, work.model.space)

@@ -27,7 +27,7 @@ from bmz.process.object_columns import (
     joined_columns,
     rows_of,
 )
-from bmz.process.relabel import closed_up
+from bmz.process.relabel import closed_up, numbers_present
 
 Core = slice
 """A side of a block, px."""
@@ -68,8 +68,7 @@ class Labels:
         labels : ((z,) y, x) numbers of the objects, or of classes
         columns : (n,) each, what is known of label k at k - 1
         """
-        there = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
-        there[labels.reshape(-1)] = True
+        there = numbers_present(labels)
         there[0] = False
         numbers = np.where(there, np.arange(len(there)), 0)
         # all begin in the one block that there is, wherever that may be

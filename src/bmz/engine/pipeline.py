@@ -13,6 +13,7 @@ from bmz.base.axes import IMAGE_AXES, SPACE, Step
 from bmz.base.errors import CouldNotTell, not_none
 from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
+from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Decoding, Labelling
 from bmz.engine.output_check import StageCounts, Watch
 from bmz.engine.request import GRID
@@ -35,64 +36,11 @@ from bmz.process.adapt import (
 )
 from bmz.process.compiled import NOTE
 from bmz.process.object_columns import Columns
-from bmz.process.ops import Seen, apply_steps, not_seen
+from bmz.process.ops import apply_steps, not_seen
 from bmz.process.ops_scaling import Reference
 from bmz.process.recipe import Labelled
 from bmz.process.relabel import finish_labels
 from bmz.spec.model import ModelSpec, TensorSpec
-
-
-@dataclass(frozen=True)
-class KnownTensors:
-    """The inputs and outputs of one run, with the letters of their dimensions.
-
-    Parameters
-    ----------
-    inputs : id -> input before any preprocessing
-    outputs : id -> output as the network gives it
-    """
-
-    inputs: Mapping[str, Reference]
-    outputs: Mapping[str, Reference]
-
-    @classmethod
-    def of(
-        cls, model: ModelSpec, inputs: Mapping[str, Reference], outputs: Sequence[AnyArray]
-    ) -> KnownTensors:
-        """Name the outputs of a network, which are in the order of the description."""
-        named = zip(model.outputs, outputs, strict=True)
-        return cls(inputs, {tensor.id: (array, tensor.letters) for tensor, array in named})
-
-    @property
-    def references(self) -> dict[str, Reference]:
-        """All tensors by their id, as ``bmz.process.ops.apply_steps`` takes them."""
-        return {**self.inputs, **self.outputs}
-
-    @property
-    def output_arrays(self) -> dict[str, AnyArray]:
-        """The outputs alone, without their letters."""
-        return {name: array for name, (array, _) in self.outputs.items()}
-
-    def stepped(
-        self, output: str, steps: Sequence[Step], look: Seen = not_seen
-    ) -> tuple[AnyArray, str]:
-        """Apply steps to an output.
-
-        Parameters
-        ----------
-        look : is shown what each step gives
-
-        Returns
-        -------
-        ndarray, str
-            the array and the letters of its dimensions
-
-        Raises
-        ------
-        BmzError
-            A step does not go with its tensor.
-        """
-        return apply_steps(steps, *self.outputs[output], references=self.references, look=look)
 
 
 def all_stepped(
@@ -435,8 +383,14 @@ def label_map(
         items = from_layout(mapped, letters)[0] if set(letters) <= {"b", *IMAGE_AXES} else mapped
         others = tensors.output_arrays
         return recipe.apply(items, (), labelling.parameters, shape=size, others=others)
-    declared, _ = apply_steps(labelling.label_steps, mapped, letters, references=tensors.references)
-    maps, _ = from_layout(declared, letters)
+    steps, references = labelling.label_steps, tensors.references
+
+    def declared() -> AnyArray:
+        done, _ = apply_steps(steps, mapped, letters, references=references)
+        laid: AnyArray = from_layout(done, letters)[0]
+        return laid
+
+    maps = tensors.once("map", (mapped, steps), declared)
     grid = grid_of(maps.shape[1:], shape)
     return recipe.apply(maps, grid, labelling.parameters)
 
@@ -463,19 +417,24 @@ def label_resized_map(
         of the shape of the image
     """
     maps, letters = mapped
-    resized = resized_maps(from_layout(maps, letters)[0], network, image, labelling)
+    laid: AnyArray = tensors.once("map", (maps,), lambda: from_layout(maps, letters)[0])
+    resized = resized_maps(laid, network, image, labelling)
     recipe = not_none(labelling.recipe)
     if labelling.label_steps:
-        laid = to_layout(np.asarray(resized), _image_axes(letters), letters)
+        tensor = to_layout(np.asarray(resized), _image_axes(letters), letters)
         declared, _ = apply_steps(
-            labelling.label_steps, laid, letters, references=tensors.references
+            labelling.label_steps, tensor, letters, references=tensors.references
         )
         labels, _ = from_layout(declared, letters)
         sizes = dict(zip(_image_axes(letters)[1:], image, strict=True))
         labelled = recipe.apply(labels, grid_of(labels.shape[1:], sizes), labelling.parameters)
     else:
-        read: Any = resized if recipe.sparse else np.asarray(resized)
-        labelled = recipe.apply(read, resized.grid, labelling.parameters)
+        whole: Any = tensors.once(
+            "resized",
+            (laid, network, image, resized.grid, resized.lengths),
+            lambda: resized if recipe.sparse else np.asarray(resized),
+        )
+        labelled = recipe.apply(whole, resized.grid, labelling.parameters)
     return replace(labelled, labels=labelled.labels[tuple(slice(size) for size in image)])
 
 

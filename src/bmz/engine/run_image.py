@@ -24,6 +24,7 @@ from bmz.engine.earlier_runs import claimed_output, options_of, scratch_folder, 
 from bmz.engine.further_images import further_records
 from bmz.engine.image_header import GivenImage, check_image_header
 from bmz.engine.image_result import ComingPlane, ImageResult, PlaneOutput
+from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Decoding
 from bmz.engine.memory import (
     bytes_in_one_piece,
@@ -34,7 +35,6 @@ from bmz.engine.memory import (
 )
 from bmz.engine.output_check import StageCounts, Watch, seam_score
 from bmz.engine.pipeline import (
-    KnownTensors,
     PlaneContext,
     finished_plane,
     network_outputs,

@@ -116,7 +116,8 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], inputs: Taken) -> li
     BmzError
         A step does not go with its tensor.
     """
-    from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
+    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    from bmz.engine.pipeline import all_stepped
 
     return all_stepped(model, KnownTensors.of(model, inputs, outputs))
 
@@ -226,7 +227,8 @@ def _by_test(
 
 def as_maps(model: ModelSpec, inputs: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
     """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
-    from bmz.engine.pipeline import KnownTensors, all_stepped  # here: samples do without
+    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    from bmz.engine.pipeline import all_stepped
 
     known = KnownTensors.of(model, inputs, outputs)
     return all_stepped(model, known, lambda tensor: parted_steps(tensor.steps)[0])
@@ -252,7 +254,8 @@ def labels_of_first(
     BmzError
         A step or the recipe does not take the output.
     """
-    from bmz.engine.pipeline import KnownTensors, labels_of  # here: samples do without
+    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    from bmz.engine.pipeline import labels_of
 
     array, letters = inputs[model.inputs[0].id]
     sizes = dict(zip(letters, array.shape, strict=True))

@@ -17,6 +17,8 @@ def drift_in_plane(
     room: FloatArray,
     pixels: NDArray[np.intp],
     ends: NDArray[np.intp],
+    limits: FloatArray | None = None,
+    valid: FloatArray | None = None,
 ) -> None:
     """Let each pixel take `steps` steps along a field, with linear interpolation, in float32.
 
@@ -33,6 +35,7 @@ def drift_in_plane(
         while one waits for memory others are computed
     pixels : (n,), of any values
     ends : (2, pixels), becomes y and x at the end, cut off to whole px
+    limits, valid : see `_note_reads`; None where nobody asks how long an end holds
     """
     high = np.float32(field.shape[0] - 2), np.float32(field.shape[1] - 2)
     moves, row, turn = field.reshape(-1, 2), np.uintp(field.shape[1]), room.shape[0] - 1
@@ -48,6 +51,10 @@ def drift_in_plane(
             taken = min(turn, left)
             for step in range(taken):
                 _step(moves, row, high, room[step, :many], room[step + 1])
+            if limits is not None and valid is not None:
+                # a pixel that has not moved yet stands in its own middle, and reads nothing else
+                for step in range(1 if left == steps else 0, taken):
+                    _note_reads(room[step, :many], limits, starts, pixels, valid)
             left -= taken
             many = _still_moving(room, pixels[:many], ends, taken, left)
 
@@ -78,6 +85,30 @@ def _step(
         x += x_here + (x_below - x_here) * part_y
         after[i, 0] = min(max(y, zero), high[0])
         after[i, 1] = min(max(x, zero), high[1])
+
+
+@compiled
+def _note_reads(
+    before: FloatArray,
+    limits: FloatArray,
+    starts: NDArray[np.intp],
+    pixels: NDArray[np.intp],
+    valid: FloatArray,
+) -> None:
+    """Narrow down for which thresholds the ends of pixels hold that take one more step.
+
+    Parameters
+    ----------
+    before : (n, 2) where they are
+    limits : (y, x, 2) between which thresholds a step from each pixel reads the same flow
+    starts, pixels : flat place of each pixel, and which of them are followed
+    valid : (y * x, 2) between which thresholds the end of each pixel holds; is narrowed
+    """
+    for i in range(len(before)):
+        y, x = np.int32(before[i, 0]), np.int32(before[i, 1])
+        own = starts[pixels[i]]
+        valid[own, 0] = max(valid[own, 0], limits[y, x, 0])
+        valid[own, 1] = min(valid[own, 1], limits[y, x, 1])
 
 
 @compiled
@@ -191,25 +222,82 @@ def flows_by_heat(
     flow : (2, y, x) float32 zeros, become the unit vector along which the heat rises
     """
     for k in range(len(boxes)):
+        row = _warmed(labels, k + 1, boxes[k], source, room)
         top, bottom, left, right = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-        height, row = bottom - top + 2, right - left + 2
-        window = height * row
-        heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
-        for place in range(window):
-            heat[place] = inside[place] = 0
-        middle = _fill(labels, k + 1, boxes[k], inside)
-        for _ in range(2 * (height + row)):
-            heat[middle] += source
-            _spread(heat, inside, triple, row)
         for y in range(top, bottom):
             for x in range(left, right):
                 if labels[y, x] == k + 1:
                     place = (y - top + 1) * row + x - left + 1
-                    down = (heat[place + row] - heat[place - row]) / source
-                    across = (heat[place + 1] - heat[place - 1]) / source
-                    length = np.sqrt(np.float64(down) ** 2 + np.float64(across) ** 2)
-                    if length > 0:
-                        flow[0, y, x], flow[1, y, x] = down / length, across / length
+                    flow[0, y, x], flow[1, y, x] = _rise(room[0], place, row, source)
+
+
+@compiled
+def errors_by_heat(
+    labels: LabelArray,
+    numbers: NDArray[np.intp],
+    boxes: NDArray[np.intp],
+    source: np.float32,
+    room: FloatArray,
+    flow: FloatArray,
+    errors: FloatArray,
+) -> None:
+    """Give the mean squared distance of a flow from that of each object towards its middle.
+
+    Parameters
+    ----------
+    labels : (y, x), 0 background
+    numbers : (n,) labels of the objects
+    boxes, source, room : see `flows_by_heat`
+    flow : (2, y, x) float32
+    errors : (n,) float32, of any values
+    """
+    for k in range(len(boxes)):
+        row = _warmed(labels, numbers[k], boxes[k], source, room)
+        top, bottom, left, right = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
+        size, total = 0, 0.0
+        for y in range(top, bottom):
+            for x in range(left, right):
+                if labels[y, x] == numbers[k]:
+                    place = (y - top + 1) * row + x - left + 1
+                    down, across = _rise(room[0], place, row, source)
+                    down -= flow[0, y, x]
+                    across -= flow[1, y, x]
+                    size, total = size + 1, total + (down * down + across * across)
+        errors[k] = total / size
+
+
+@compiled
+def _rise(
+    heat: FloatArray, place: int, row: int, source: np.float32
+) -> tuple[np.float32, np.float32]:
+    # the unit vector along which heat rises; 0 where it does not
+    down = (heat[place + row] - heat[place - row]) / source
+    across = (heat[place + 1] - heat[place - 1]) / source
+    length = np.sqrt(np.float64(down) ** 2 + np.float64(across) ** 2)
+    if length > 0:
+        return np.float32(down / length), np.float32(across / length)
+    return np.float32(0), np.float32(0)
+
+
+@compiled
+def _warmed(
+    labels: LabelArray,
+    number: int,
+    box: NDArray[np.intp],
+    source: np.float32,
+    room: FloatArray,
+) -> int:
+    # spreads heat over an object in `room`; gives the length of a row there
+    height, row = int(box[1] - box[0] + 2), int(box[3] - box[2] + 2)
+    window = height * row
+    heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
+    for place in range(window):
+        heat[place] = inside[place] = 0
+    middle = _fill(labels, number, box, inside)
+    for _ in range(2 * (height + row)):
+        heat[middle] += source
+        _spread(heat, inside, triple, row)
+    return row
 
 
 @compiled

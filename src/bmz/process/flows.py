@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bmz.base import ndimage
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, TensorDecoder
 from bmz.base.values import dataclass
 from bmz.plan.tile_way import Blend, TileWay
+from bmz.process.clusters import Clusters
+from bmz.process.heat import errors_of, flow_errors
 from bmz.process.omnipose import (
     AUTO,
     STEPS,
@@ -24,7 +25,16 @@ from bmz.process.omnipose import (
     skeleton_labels,
     speeds_of_whole_map,
 )
-from bmz.process.recipe import InBlocks, Knob, Labelled, OwnTiles, Place, Recipe, Value
+from bmz.process.recipe import (
+    InBlocks,
+    Knob,
+    LabelFunction,
+    Labelled,
+    OwnTiles,
+    Place,
+    Recipe,
+    Value,
+)
 from bmz.process.relabel import (
     ChannelsDiffer,
     fill_holes,
@@ -78,17 +88,38 @@ def follow_flow(
 
 
 def _in_plane(flow: FloatArray, cell: BoolArray, steps: int) -> NDArray[np.intp]:
-    from bmz.process.flow_loop import drift_in_plane
+    return follow_field(field_of(flow, cell), np.flatnonzero(cell), steps)
+
+
+def field_of(flow: FloatArray, cell: BoolArray) -> FloatArray:
+    """Lay out the flow of a plane for `follow_field`: (y + 1, x + 1, 2), 0 outside of `cell`."""
+    from bmz.process.cluster_loops import fill_field
 
     height, width = cell.shape
     field = np.empty((height + 1, width + 1, 2), np.float32)
-    np.multiply(np.moveaxis(flow, 0, -1), cell[..., None], out=field[:-1, :-1])
-    field[-1] = field[-2]
-    field[:, -1] = field[:, -2]
-    starts = np.flatnonzero(cell)
+    fill_field(flow, cell, field)
+    return field
+
+
+def follow_field(
+    field: FloatArray,
+    starts: NDArray[np.intp],
+    steps: int,
+    limits: FloatArray | None = None,
+    valid: FloatArray | None = None,
+) -> NDArray[np.intp]:
+    """Give y and x at the end of the way of some pixels, (2, pixels).
+
+    Parameters
+    ----------
+    field, starts, steps, limits, valid : see `bmz.process.flow_loop.drift_in_plane`
+    """
+    from bmz.process.flow_loop import drift_in_plane
+
     ends = np.empty((2, len(starts)), np.intp)
     room = np.empty((STEPS_A_ROUND + 1, PIXELS_AT_ONCE, 2), np.float32)
-    drift_in_plane(field, starts, steps, room, np.empty(PIXELS_AT_ONCE, np.intp), ends)
+    pixels = np.empty(PIXELS_AT_ONCE, np.intp)
+    drift_in_plane(field, starts, steps, room, pixels, ends, limits, valid)
     return ends
 
 
@@ -118,57 +149,6 @@ def _positions(voxels: NDArray[np.intp], reach: FloatArray) -> FloatArray:
     positions *= 2
     positions -= reach > 0
     return positions
-
-
-HEAT = np.float32(1e20)
-"""What flows in at the centre a step. Only ratios count; this leaves room for faint far pixels."""
-
-
-def flow_errors(labels: LabelArray, flow: FloatArray) -> FloatArray:
-    """Give for each object the mean squared distance of two unit flows over its pixels.
-
-    Parameters
-    ----------
-    labels : (y, x), 1 to n without gaps
-    flow : (2, y, x) float32, the predicted flow along y and along x, about 1 px a step
-
-    Returns
-    -------
-    (n,) float32, 0 (equal) to about 4 (opposite)
-    """
-    apart, own = flows_of_labels(labels), labels.ravel()
-    np.square(np.subtract(apart, flow, out=apart), out=apart)
-    apart[0] += apart[1]
-    size = np.bincount(own, minlength=1)[1:]
-    errors: FloatArray = np.bincount(own, apart[0].ravel(), len(size) + 1)[1:] / size
-    return errors.astype(np.float32)
-
-
-def flows_of_labels(labels: LabelArray) -> FloatArray:
-    """Give the unit flow from each pixel of an object towards its centre, by diffusion.
-
-    Heat flows in at the pixel nearest to the mean of the object's pixels and spreads over the
-    object by repeated means over 3 x 3 pixels, nothing outside; twice as many steps as the height
-    plus the width of the object (each plus 2). The flow is the direction in which heat rises.
-    Source: Stringer et al. 2021 (doi 10.1038/s41592-020-01018-x), as cellpose 3.1.1.3 does it.
-
-    Parameters
-    ----------
-    labels : (y, x), 1 to n without gaps, 0 background
-
-    Returns
-    -------
-    (2, y, x) float32, flow along y and along x; 0 in the background
-    """
-    flow = np.zeros((2, *labels.shape), np.float32)
-    slices = ndimage.find_objects(labels)
-    if slices:
-        from bmz.process.flow_loop import flows_by_heat
-
-        boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in slices], np.intp)
-        largest = ((boxes[:, 1] - boxes[:, 0] + 2) * (boxes[:, 3] - boxes[:, 2] + 2)).max()
-        flows_by_heat(labels, boxes, HEAT, np.empty((3, largest), np.float32), flow)
-    return flow
 
 
 FLOW_SCALE = 5.0
@@ -299,8 +279,17 @@ def label_flows(
     else:
         cell = output[axes] > least
         clusters = sink_labels(flow, cell, settings.steps, place)
+        if axes != STACK:
+            cells = cells_of_plane(Clusters.of(clusters, partial(errors_of, flow)), settings)
+            return Labelled(on_input_grid(cells, grid))
     errors = partial(flow_errors, flow=flow)
     return Labelled(on_input_grid(finished_flows(clusters, errors, settings, style), grid))
+
+
+def cells_of_plane(clusters: Clusters, settings: FlowSettings) -> LabelArray:
+    """Give the clusters of a plane that are cells by the settings; as `finished_flows`."""
+    most_px = settings.max_size_fraction * clusters.labels.size
+    return clusters.cells(most_px, settings.min_size, settings.flow_threshold)
 
 
 def sink_labels(
@@ -315,9 +304,41 @@ def sink_labels(
     steps : how many
     place : where in a larger map this lies; None where it is the whole
     """
-    ends = follow_flow(flow, cell, steps, place)
-    labels = np.zeros(cell.shape, np.int32)
-    labels[cell] = _sinks(ends, cell.shape)[tuple(ends)]
+    ends = follow_flow(flow, cell, steps, place) + SINK_RADIUS_PX
+    at = np.ravel_multi_index(tuple(ends), with_margin(cell.shape))
+    return labels_of_ends(np.flatnonzero(cell), at, cell.shape)
+
+
+def with_margin(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the sizes of a plane or stack with a margin that no sink can grow beyond."""
+    return tuple(size + 2 * SINK_RADIUS_PX for size in shape)
+
+
+def labels_of_ends(
+    pixels: NDArray[np.intp], ends: NDArray[np.intp], shape: tuple[int, ...]
+) -> LabelArray:
+    """Give pixels that end in one sink the number of it, and 0 to those that end in none.
+
+    A sink is a place where many pixels end, and what is joined to it. Where sinks overlap, the one
+    with more ends at its seed has the place.
+
+    Parameters
+    ----------
+    pixels : (n,) flat places in the plane or stack
+    ends : (n,) flat places in which they end, in the plane or stack with its margin
+    shape : of the plane or stack, without the margin
+    """
+    from bmz.process.cluster_loops import count_ends, grow_sinks, number_ends
+
+    wide = with_margin(shape)
+    count, sinks = np.zeros((2, int(np.prod(wide))), np.int32)
+    count_ends(ends, count)
+    around = cube(1, wide)
+    room = np.empty((2 * SINK_RADIUS_PX + 1) ** len(shape), np.intp)
+    limits = (SINK_RADIUS_PX, MORE_ENDS_THAN_IN_A_SINK)
+    grow_sinks(count, _seeds(count, wide), around, limits, sinks, room)
+    labels = np.zeros(shape, np.int32)
+    number_ends(pixels, ends, sinks, labels.reshape(-1))
     return labels
 
 
@@ -353,32 +374,7 @@ def pixels_a_step(flow: AnyArray) -> FloatArray:
     return a_step
 
 
-def _sinks(ends: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Mark the places where many pixels end, a number for each seed and what is joined to it.
-
-    Where sinks overlap, the one with more ends at its seed has the place.
-
-    Parameters
-    ----------
-    ends : (axes, pixels) whole px
-    shape : of the plane or stack
-    """
-    margin, axes = SINK_RADIUS_PX, len(shape)
-    wide = tuple(size + 2 * margin for size in shape)
-    at = np.ravel_multi_index(tuple(ends + margin), wide)
-    count = np.bincount(at, minlength=int(np.prod(wide)))
-    seeds = _seeds(count, wide)
-    around = cube(margin, wide)
-    crowded = count[seeds[:, None] + around] > MORE_ENDS_THAN_IN_A_SINK
-    joined = _joined(crowded.reshape(len(seeds), *(2 * margin + 1,) * axes))
-    which, place = np.nonzero(joined.reshape(crowded.shape))
-    sinks = np.zeros(count.shape, np.int32)
-    sinks[seeds[which] + around[place]] = which + 1  # of equal places the last one, the best, stays
-    inner = (slice(margin, -margin),) * axes
-    return sinks.reshape(wide)[inner]
-
-
-def _seeds(count: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
+def _seeds(count: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.intp]:
     # those with fewer ends first
     many = np.flatnonzero(count > MORE_ENDS_THAN_AT_A_SEED)
     most = count[many[:, None] + cube(SEED_RADIUS_PX, shape)].max(axis=1, initial=0)
@@ -396,24 +392,6 @@ def cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
     return flat
 
 
-def _joined(crowded: BoolArray) -> BoolArray:
-    # grow from the middle of each window by one px per round, diagonals included
-    axes = crowded.ndim - 1
-    grown = np.zeros(crowded.shape, np.bool_)
-    middle: tuple[Any, ...] = (slice(None), *(SINK_RADIUS_PX,) * axes)
-    grown[middle] = True
-    for _ in range(SINK_RADIUS_PX):
-        for axis in range(1, axes + 1):
-            ahead, behind = grown.copy(), grown
-            low = (slice(None),) * axis + (slice(None, -1),)
-            high = (slice(None),) * axis + (slice(1, None),)
-            ahead[low] |= behind[high]
-            ahead[high] |= behind[low]
-            grown = ahead
-        grown = grown & crowded
-    return grown
-
-
 def cells_without_label(
     maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]
 ) -> BoolArray:
@@ -427,12 +405,20 @@ def cells_without_label(
     return without
 
 
+def kept_flows() -> LabelFunction:
+    """Give what labels one map again and again."""
+    from bmz.process.kept_flows import KeptFlows
+
+    return KeptFlows()
+
+
 FLOWS = Recipe(
     name="flows",
     what="Cellpose flows and cell probability: pixels that drift to the same sink",
     source="Stringer et al. 2021, doi 10.1038/s41592-020-01018-x; cellpose 3.1.1.3; Omnipose, "
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
+    kept=kept_flows,
     placed=True,
     of_whole_map=speeds_of_whole_map,
     in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),

@@ -383,11 +383,10 @@ class Recipe:
         before labels are made of them, or ``labels`` are, after they were made
     rescale_why : the reason for it, a sentence without its end
     lengths : says for each channel of a map whether it holds lengths in px, which grow with it
-    sparse : `label` reads whole channels one by one and single entries, so that a map is resized
-        as it is read
+    sparse : `label` reads whole channels and single entries, so a map is resized as it is read
     polygons : its objects have an outline of their own, `bmz.process.object_columns.OUTLINE`
-    on_tensors : how PyTorch makes the labels of `label` where the network runs on a GPU; None
-        where it cannot
+    kept : makes a function like `label` for calls on one map, which keeps what they share, if any
+    on_tensors : how PyTorch makes the same labels on a GPU; None where it cannot
     """
 
     name: str
@@ -410,6 +409,7 @@ class Recipe:
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
     polygons: bool = False
+    kept: Callable[[], LabelFunction] | None = None
     on_tensors: TensorDecoder | None = None
 
     @cached_property

@@ -100,16 +100,30 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
         numbers, flat = np.unique(labels, return_inverse=True)
         present = numbers[numbers > 0]
         return flat.reshape(labels.shape) + (1 - len(numbers) + len(present)), present
-    there = np.zeros(most + 1, np.bool_)
-    flat = labels.reshape(-1)
-    # of pixels with one label beside each other one is enough
-    there[flat[np.flatnonzero(flat[1:] != flat[:-1])]] = True
-    there[flat[-1:]] = True
+    there = numbers_present(labels)
     if there[1:].all():
         return labels, np.arange(1, most + 1)
     there[0] = False
     ranks = np.where(there, np.cumsum(there), 0)
     return ranks[labels], np.flatnonzero(there)
+
+
+def numbers_present(labels: AnyArray) -> BoolArray:
+    """Say for the numbers 0 to the highest whether a label mask holds them, (highest + 1,).
+
+    Parameters
+    ----------
+    labels : (...) integers, 0 or above
+    """
+    there = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
+    there[_runs(labels)] = True
+    return there
+
+
+def _runs(labels: AnyArray) -> AnyArray:
+    # of pixels with one label beside each other one is enough
+    flat = labels.reshape(-1)
+    return np.append(flat[np.flatnonzero(flat[1:] != flat[:-1])], flat[-1:])
 
 
 def connected(inside: BoolArray) -> tuple[LabelArray, int]:
@@ -277,11 +291,21 @@ def finish_labels(labelled: Labelled, finish: Finish) -> Labelled:
     if labelled.classes or labelled.labels.size == 0:
         return labelled
     labels = labelled.labels
+    if finish == Finish() and _is_in_order(labels):
+        return labelled
     if finish.smooth > 0:
         labels = smoothed(labels, finish.smooth)
     if finish.fill_holes:
         labels = without_holes(labels)
     return in_raster_order(_kept(labels, finish), labelled.columns)
+
+
+def _is_in_order(labels: LabelArray) -> bool:
+    if labels.dtype != np.int32:
+        return False
+    runs = _runs(labels)
+    highest = np.maximum.accumulate(runs)
+    return bool(runs.min() >= 0 and (np.diff(highest, prepend=0) <= 1).all())
 
 
 def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:

@@ -24,7 +24,11 @@ PAIRS_AT_ONCE = 4096
 
 
 def non_maximum_suppression(
-    points: AnyArray, distances: AnyArray, scores: AnyArray, threshold: float
+    points: AnyArray,
+    distances: AnyArray,
+    scores: AnyArray,
+    threshold: float,
+    chosen_before: int = 0,
 ) -> Indices:
     """Keep the best polygons such that no two overlap by more than `threshold`.
 
@@ -39,6 +43,7 @@ def non_maximum_suppression(
     distances : (n, rays), px along the rays that `star_polygons.directions` describes
     scores : (n,)
     threshold : the largest overlap that is allowed, 0 to 1
+    chosen_before : so many of the first ones were kept before, and are better than all others
 
     Returns
     -------
@@ -46,8 +51,12 @@ def non_maximum_suppression(
     """
     order = stable_order(-np.ascontiguousarray(scores))
     crowd = _Crowd.of(Stars.of(np.asarray(points), np.asarray(distances), order))
-    waiting, alive = np.arange(len(order)), np.ones(len(order), np.bool_)
-    chosen, at_once = [np.zeros(0, np.intp)], MOST_AT_ONCE
+    first = np.arange(chosen_before)  # no score is equal to those of the others
+    waiting, alive = np.arange(chosen_before, len(order)), np.ones(len(order), np.bool_)
+    alive[first] = False
+    for start in range(0, chosen_before, MOST_AT_ONCE):
+        alive[crowd.suppressed_by(first[start : start + MOST_AT_ONCE], alive, threshold)] = False
+    waiting, chosen, at_once = waiting[alive[waiting]], [first], MOST_AT_ONCE
     while len(waiting):
         winners = crowd.undisputed(waiting[:at_once], threshold)
         alive[winners] = False

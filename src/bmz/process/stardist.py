@@ -20,7 +20,16 @@ from bmz.plan.tile_way import TileWay
 from bmz.process.blocks import boxes_of_map
 from bmz.process.object_classes import best_classes, class_names
 from bmz.process.object_columns import OUTLINE, Columns, scored
-from bmz.process.recipe import SHARES, InBlocks, Knob, Labelled, Place, Recipe, Value
+from bmz.process.recipe import (
+    SHARES,
+    InBlocks,
+    Knob,
+    LabelFunction,
+    Labelled,
+    Place,
+    Recipe,
+    Value,
+)
 from bmz.process.relabel import in_raster_order, require_plane
 from bmz.process.star_polygons import (
     FEWEST_RAYS,
@@ -243,14 +252,34 @@ def label_stars(
     AnisotropyUnclear, NetworkGridUnclear
         These are no three positive numbers, or not one whole number per axis.
     """
+    if output.ndim < 1 + STACK:
+        return drawn_stars(best_stars(output, grid, settings, place), output, grid, settings, place)
     labels, winners = ranked_stars(output, grid, settings, place)
     columns = winners.columns(class_names(settings.classes))
-    if labels.ndim < STACK:
-        columns = {**columns, **outlines_of(winners.points, winners.distances, grid, place)}
-        return in_raster_order(labels, columns)
     extra = max(int(labels.max(initial=0)) - len(winners.scores), 0)  # up to that of the overlap
     columns = {n: np.append(c, np.zeros(extra, c.dtype)) for n, c in columns.items()}
     return in_raster_order(labels, columns)
+
+
+def drawn_stars(
+    winners: Candidates,
+    output: AnyArray,
+    grid: tuple[int, ...],
+    settings: StarSettings,
+    place: Place | None = None,
+) -> Labelled:
+    """Give the labels of a plane whose objects are known.
+
+    Parameters
+    ----------
+    winners : the objects, best first
+    output, grid, settings, place : as in `label_stars`
+    """
+    shape = (output.shape[1] * grid[0], output.shape[2] * grid[1])
+    labels = render_polygons(winners.points, winners.distances, winners.scores, shape)
+    columns = winners.columns(class_names(settings.classes))
+    outlines = outlines_of(winners.points, winners.distances, grid, place)
+    return in_raster_order(labels, {**columns, **outlines})
 
 
 def outlines_of(
@@ -283,25 +312,32 @@ def ranked_stars(
     ((z,) y, x) int32, Candidates
         labels 1 to n, and the overlap label if there is one; what stands for each
     """
-    shape = tuple(size * step for size, step in zip(output.shape[1:], grid, strict=True))
     if output.ndim == 1 + STACK:
         return _in_stack(output, grid, settings, place)
+    winners = best_stars(output, grid, settings, place)
+    shape = (output.shape[1] * grid[0], output.shape[2] * grid[1])
+    labels = render_polygons(winners.points, winners.distances, winners.scores, shape)
+    return labels, winners
+
+
+def best_stars(
+    output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None = None
+) -> Candidates:
+    """Give the objects of a plane, best first; see `label_stars`."""
     require_plane("stardist", output)
     require_rays(output, FEWEST_RAYS + settings.class_count)
-    candidates = _candidates(output, grid, settings, place)
-    winners = candidates.take(
+    candidates = candidates_of(output, grid, settings, place)
+    return candidates.take(
         non_maximum_suppression(
             candidates.points, candidates.distances, candidates.scores, settings.nms_threshold
         )
     )
-    height, width = shape
-    labels = render_polygons(winners.points, winners.distances, winners.scores, (height, width))
-    return labels, winners
 
 
-def _candidates(
+def candidates_of(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
 ) -> Candidates:
+    """Give the candidates that the settings allow; see `find_candidates`."""
     threshold, border = settings.prob_threshold, settings.border_entries(grid)
     return find_candidates(output, grid, threshold, border, place, settings.class_count)
 
@@ -312,7 +348,7 @@ def _in_stack(
     require_rays(output, FEWEST_RAYS_3D + settings.class_count)
     count = len(output) - 1 - settings.class_count
     rays = golden_spiral(count, anisotropy_of(settings.anisotropy))
-    candidates = _candidates(output, grid, settings, place)
+    candidates = candidates_of(output, grid, settings, place)
     winners = candidates.take(
         suppress_polyhedra(
             candidates.points, candidates.distances, candidates.scores, rays, settings.nms_threshold
@@ -339,12 +375,20 @@ def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence
     return int(np.ceil(longest / min(grid[-2:])))
 
 
+def kept_stars() -> LabelFunction:
+    """Give what labels one map again and again."""
+    from bmz.process.kept_stars import KeptStars
+
+    return KeptStars()
+
+
 STARDIST = Recipe(
     name="stardist",
     what="object probability and distances along rays: the best star-convex objects",
     source="Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; Weigert et al. 2020, doi "
     "10.1109/WACV45572.2020.9093435; stardist 0.9.2",
     label=label_stars,
+    kept=kept_stars,
     placed=True,
     in_blocks=InBlocks(least_overlap=longest_ray),
     settings=StarSettings,

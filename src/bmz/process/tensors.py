@@ -16,7 +16,6 @@ from bmz.base.arrays import AnyArray, FloatArray, LabelArray, LeftToProcessor, T
 from bmz.base.values import dataclass
 from bmz.process.flows import (
     FLOW_SCALE,
-    HEAT,
     MORE_ENDS_THAN_AT_A_SEED,
     MORE_ENDS_THAN_IN_A_SINK,
     SEED_RADIUS_PX,
@@ -27,6 +26,7 @@ from bmz.process.flows import (
     cube,
     finished_flows,
 )
+from bmz.process.heat import HEAT
 from bmz.process.omnipose import is_omnipose
 from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import on_input_grid, sizes
@@ -162,7 +162,7 @@ def _joined(there: TensorPlace, crowded: Tensor) -> Tensor:
 
 
 def _flow_errors(there: TensorPlace, flow: Tensor, labels: LabelArray) -> FloatArray:
-    """Give the error of each object; see `bmz.process.flows.flow_errors`."""
+    """Give the error of each object; see `bmz.process.heat.flow_errors`."""
     apart = flows_of_labels_there(there, labels) - flow
     apart = apart * apart
     total = there.get(apart[0] + apart[1]).ravel()
@@ -213,7 +213,7 @@ def flows_of_labels_there(there: TensorPlace, labels: LabelArray) -> Tensor:
     Returns
     -------
     (2, y, x) float32
-        see `bmz.process.flows.flows_of_labels`
+        see `bmz.process.heat.flows_of_labels`
     """
     torch = there.torch
     plane = there.put(np.pad(labels, 1).astype(np.int64))

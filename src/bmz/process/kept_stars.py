@@ -1,0 +1,87 @@
+"""The label recipe ``stardist`` for one map again and again, as a slider moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bmz.base.arrays import AnyArray
+from bmz.process.recipe import Labelled, Place
+from bmz.process.star_suppression import non_maximum_suppression
+from bmz.process.stardist import (
+    STACK,
+    Candidates,
+    StarSettings,
+    best_stars,
+    candidates_of,
+    drawn_stars,
+    label_stars,
+)
+
+
+class KeptStars:
+    """Labels a map as `label_stars` does, and keeps the objects of planes.
+
+    An object is dropped for a better one alone. So with a higher threshold of the probability the
+    objects are those above it; with a lower one they stay, and others may come.
+
+    One thread calls it at a time.
+    """
+
+    def __init__(self) -> None:
+        self._output: AnyArray | None = None
+        self._settings = StarSettings()
+        self._grid: tuple[int, ...] = ()
+        self._stars: Candidates | None = None
+
+    def __call__(
+        self,
+        output: AnyArray,
+        grid: tuple[int, ...],
+        settings: StarSettings,
+        *,
+        place: Place | None = None,
+    ) -> Labelled:
+        """Give the labels; see `label_stars`, which is asked for stacks."""
+        scores_cut = isinstance(output, np.ndarray) and output.dtype != np.float32
+        if output.ndim == 1 + STACK or place is not None or scores_cut:
+            return label_stars(output, grid, settings, place=place)
+        stars = self._best(output, grid, settings)
+        above = stars.take(stars.scores > settings.prob_threshold)
+        return drawn_stars(above, output, grid, settings)
+
+    def _best(self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings) -> Candidates:
+        """Give the objects above the threshold, and maybe others below it; best first."""
+        least, known = settings.prob_threshold, self._settings.prob_threshold
+        alike = replace(settings, prob_threshold=known) == self._settings and grid == self._grid
+        if self._stars is None or output is not self._output or not alike:
+            self._stars = best_stars(output, grid, settings)
+        elif least < known:
+            self._stars = self._with_fainter(self._stars, output, grid, settings)
+        else:
+            return self._stars
+        self._output, self._grid, self._settings = output, grid, settings
+        return self._stars
+
+    def _with_fainter(
+        self,
+        stars: Candidates,
+        output: AnyArray,
+        grid: tuple[int, ...],
+        settings: StarSettings,
+    ) -> Candidates:
+        candidates = candidates_of(output, grid, settings, None)
+        # as `find_candidates` compares them
+        old = candidates.scores > self._settings.prob_threshold
+        fainter = candidates.take(~old)
+        both = Candidates(
+            *(
+                np.concatenate([one, other])
+                for one, other in zip(vars(stars).values(), vars(fainter).values(), strict=True)
+            )
+        )
+        kept = non_maximum_suppression(
+            both.points, both.distances, both.scores, settings.nms_threshold, len(stars.scores)
+        )
+        return both.take(kept)
