@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from importlib.resources import files
 
 import numpy as np
@@ -12,7 +15,14 @@ import pytest
 
 from bmz.base.errors import CouldNotTell
 from bmz.base.progress import Listener, Note, Progress
-from bmz.page.server import Calls, PageServer, Words, document, pixels, serving
+from bmz.page.server import (
+    Calls,
+    PageServer,
+    Words,
+    document,
+    pixels,
+    serving,
+)
 
 
 def refused(_words: Words) -> object:
@@ -175,3 +185,126 @@ def test_work_tells_how_far_it_is_before_its_answer(server: PageServer) -> None:
 def test_the_server_is_not_reached_from_other_computers(server: PageServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
     assert len(server.token) >= 32
+
+
+def sent(server: PageServer, content: bytes) -> bytes:
+    """Send bytes as they are, and give what comes until the server hangs up."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", server.server_port), 30) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(1 << 16):
+            answer += part
+    return answer
+
+
+def head(server: PageServer, first: str, *more: str) -> bytes:
+    host = f"Host: 127.0.0.1:{server.server_port}"
+    kind = "Content-Type: application/json"
+    return "\r\n".join([first.format(server.token), host, kind, *more, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "status"),
+    [
+        ("GET http://[/{}/api/echo HTTP/1.1", (), 400),
+        ("GET /{}/api/echo?" + "&".join(f"a{n}=1" for n in range(200)) + " HTTP/1.1", (), 400),
+        ("POST /{}/api/set HTTP/1.1", (), 411),
+        ("POST /{}/api/set HTTP/1.1", ("Content-Length: many",), 411),
+        ("POST /{}/api/set HTTP/1.1", ("Content-Length: -1",), 411),
+        ("POST /{}/api/set HTTP/1.1", ("Content-Length: 2", "Transfer-Encoding: chunked"), 411),
+        ("POST /{}/api/set HTTP/1.1", ("Content-Length: 99999999999",), 413),
+        ("DELETE /{}/api/set HTTP/1.1", (), 501),
+        ("GET /{}/../../../etc/passwd HTTP/1.1", (), 404),
+        ("GET /{}/%2e%2e%2fserver.py HTTP/1.1", (), 404),
+        ("GET /{}/__pycache__ HTTP/1.1", (), 404),
+        ("GET /{}/api/echo\x00 HTTP/1.1", (), 404),
+    ],
+)
+def test_a_request_that_no_browser_sends_is_refused_in_a_word(
+    server: PageServer,
+    capfd: pytest.CaptureFixture[str],
+    first: str,
+    more: tuple[str, ...],
+    status: int,
+) -> None:
+    answer = sent(server, head(server, first, *more))
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Python" not in answer
+    assert capfd.readouterr().err == ""  # no traceback
+    assert asked(server, f"/{server.token}/api/echo")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "1", "null", '{"value": NaN}', '{"value": Infinity}', "[" * 200_000, "\x00"]
+)
+def test_json_that_is_no_object_or_no_json_is_refused(server: PageServer, body: str) -> None:
+    response, _ = asked(
+        server, f"/{server.token}/api/set", {"Content-Type": "application/json"}, body
+    )
+
+    assert response.status == 400
+
+
+def test_who_sends_a_request_too_slowly_is_hung_up_on(
+    server: PageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmz.page.server.WAIT_S", 0.3)
+
+    with socket.create_connection(("127.0.0.1", server.server_port), 30) as connection:
+        connection.sendall(f"GET /{server.token}/api/echo HTTP/1.1\r\n".encode())
+        answer = connection.recv(1 << 16)
+
+    assert answer == b"" or b" 403 " in answer  # it did not say whom it asks
+
+
+def test_more_connections_than_a_browser_opens_are_closed_and_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bmz.page.server.MOST_CONNECTIONS", 3)
+    calls = Calls(read={"echo": lambda words: document(dict(words))}, change={}, work={})
+    with serving(calls) as server:
+        address = ("127.0.0.1", server.server_port)
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(socket.create_connection(address, 30))
+            one_more = stack.enter_context(socket.create_connection(address, 30))
+
+            assert one_more.recv(1) == b""
+
+        deadline = time.monotonic() + 30
+        while not answers(server):  # the others are let go by and by
+            assert time.monotonic() < deadline
+
+
+def answers(server: PageServer) -> bool:
+    try:
+        return asked(server, f"/{server.token}/api/echo")[0].status == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def test_a_fault_of_ours_is_told_to_the_page_and_the_server_goes_on(
+    server: PageServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = {"Content-Type": "application/json"}
+
+    response, content = asked(server, f"/{server.token}/api/slow", kind, '{"steps": "many"}')
+
+    assert response.status == 200
+    assert json.loads(content.splitlines()[-1])["code"] == "page.bug"
+    assert "Traceback" in capfd.readouterr().err
+    assert asked(server, f"/{server.token}/api/echo")[0].status == 200
+
+
+def test_a_page_gets_its_port_again_at_once() -> None:
+    nothing = Calls(read={"echo": lambda words: document(dict(words))}, change={}, work={})
+    with serving(nothing) as first:
+        port = first.server_port
+        asked(first, f"/{first.token}/api/echo")
+
+    with serving(nothing, port) as second:
+        assert asked(second, f"/{second.token}/api/echo")[0].status == 200
+        with pytest.raises(OSError, match="in use"):
+            PageServer(nothing, port)

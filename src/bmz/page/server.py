@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import select
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from email.message import Message
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from socketserver import TCPServer
-from threading import Thread
-from typing import Any, Final
+from threading import BoundedSemaphore, Thread, Timer
+from typing import Any, Final, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from bmz.base.arrays import AnyArray
@@ -44,6 +46,15 @@ _FOLDERS = (("bmz.page", "assets"), ("bmz.report", "viewer"))
 
 _MOST_BYTES = 2**20
 """Of what a page sends."""
+
+_MOST_FIELDS = 100
+"""Of the query of an address."""
+
+MOST_CONNECTIONS = 64
+"""So many are open at a time; a browser opens six."""
+
+WAIT_S = 30.0
+"""A request must be there so soon, however slowly it comes."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,17 @@ class Calls:
     work: Mapping[str, Work]
 
 
-_ODD = (KeyError, ValueError, TypeError, IndexError)
+_ODD = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What comes of words that the page does not send, or of a fault of ours."""
 
 
@@ -113,6 +134,10 @@ def _bug(why: Exception) -> dict[str, str]:
     """Tell the page, and whoever looks at the terminal, of what should not happen."""
     traceback.print_exception(why)
     return {"error": f"This should not happen, and is our fault: {why!r}.", "code": "page.bug"}
+
+
+Connection = socket.socket | tuple[bytes, socket.socket]
+"""As `socketserver` has it."""
 
 
 class PageServer(ThreadingHTTPServer):
@@ -125,12 +150,14 @@ class PageServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    # on Windows another program could otherwise take over the port
-    allow_reuse_address = False
+    # on Windows another program could otherwise take over the port; elsewhere a page that is
+    # started again gets it back at once
+    allow_reuse_address = sys.platform != "win32"
 
     def __init__(self, calls: Calls, port: int = 0) -> None:
         self.calls = calls
         self.token = secrets.token_urlsafe(24)
+        self._room = BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
@@ -157,6 +184,20 @@ class PageServer(ThreadingHTTPServer):
             and headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
         )
 
+    def process_request(self, request: Connection, client_address: object) -> None:
+        """Answer a connection in a thread of its own; close it where too many are open."""
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Connection, client_address: object) -> None:
+        """Answer a connection until it is closed."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of a browser that has closed a connection; tell of all else."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -167,6 +208,26 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = WAIT_S
+    server_version, sys_version = "bmz", ""
+
+    def handle_one_request(self) -> None:
+        """Take a request, and hang up on one that has not come after a while."""
+        self._deadline = Timer(WAIT_S, self._hang_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+        try:
+            super().handle_one_request()
+        finally:
+            self._deadline.cancel()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):  # it was closed already
+            self.connection.shutdown(socket.SHUT_RD)
+
+    def send_error(self, code: int, *_: object, **__: object) -> None:
+        """Refuse what is no request of HTTP, or one of another method."""
+        self._refuse(HTTPStatus(code))
 
     def log_message(self, *_: object, **__: object) -> None:
         """Print nothing."""
@@ -186,33 +247,51 @@ class _Handler(BaseHTTPRequestHandler):
         name, _ = self._asked()
         if name is None:
             return
-        length = int(self.headers.get("Content-Length") or 0)
-        if self.headers.get_content_type() != "application/json" or length > _MOST_BYTES:
-            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        words = self._sent()
+        if words is None:
             return
-        content = self.rfile.read(length) or b"{}"
-        try:
-            words = json.loads(content)
-        except ValueError:
-            self._refuse(HTTPStatus.BAD_REQUEST)
-            return
+        self._deadline.cancel()
         name = name.removeprefix("api/")
         if name in self.server.calls.work:
             self._stream(partial(self.server.calls.work[name], words))
         else:
             self._answer(self.server.calls.change, name, words)
 
+    def _sent(self) -> Words | None:
+        """Read the JSON of a request; None where the request is refused."""
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get_content_type() != "application/json":
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        elif not _DIGITS.fullmatch(length) or "Transfer-Encoding" in self.headers:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED)
+        elif int(length) > _MOST_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            try:
+                words = json.loads(self.rfile.read(int(length)), parse_constant=_no_number)
+            except (ValueError, RecursionError):
+                words = None
+            if isinstance(words, dict):
+                return words
+            self._refuse(HTTPStatus.BAD_REQUEST)
+        return None
+
     def _asked(self) -> tuple[str | None, Words]:
         """Give what is asked for; None where the request is refused."""
         if not self.server.is_own(self.headers):
             self._refuse(HTTPStatus.FORBIDDEN)
             return None, {}
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+            words = parse_qs(parts.query, max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return None, {}
         _, token, *rest = [*parts.path.split("/", 2), ""]
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
             self._refuse(HTTPStatus.NOT_FOUND)
             return None, {}
-        return rest[0], {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        return rest[0], {key: values[-1] for key, values in words.items()}
 
     def _answer(self, calls: Mapping[str, Call], name: str, words: Words) -> None:
         if name not in calls:
@@ -224,7 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
             failed = document(error_document(why))
             answer = Answer(failed.content, status=HTTPStatus.UNPROCESSABLE_ENTITY)
         except _ODD as why:
-            answer = Answer(document(_bug(why)).content, status=HTTPStatus.BAD_REQUEST)
+            answer = replace(document(_bug(why)), status=HTTPStatus.BAD_REQUEST)
         more = {} if answer.facts is None else {"X-Facts": json.dumps(answer.facts)}
         self._send(answer.status, answer.kind, answer.content, more)
 
@@ -239,10 +318,10 @@ class _Handler(BaseHTTPRequestHandler):
             last: object = {"answer": work(self._tell)}
         except BmzError as why:
             last = error_document(why)
+        except (Stopped, ConnectionError):
+            return
         except _ODD as why:
             last = _bug(why)
-        except Stopped:
-            return
         self._line(last)
 
     def _tell(self, event: Event) -> None:
@@ -260,17 +339,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _line(self, value: object) -> None:
         try:
             self.wfile.write(json.dumps(value, allow_nan=False).encode() + b"\n")
-        except ConnectionError as why:
+        except (ConnectionError, TimeoutError) as why:
             raise Stopped from why
 
     def _send_file(self, name: str) -> None:
         # only files of the page are sent: no name can lead elsewhere
         folders = (files(package) / name for package, name in _FOLDERS)
         known = {entry.name: entry for folder in folders for entry in folder.iterdir()}
-        if name not in known:
+        kind = _KINDS.get(name.rpartition(".")[2])
+        if name not in known or kind is None:
             self._refuse(HTTPStatus.NOT_FOUND)
             return
-        kind = _KINDS[name.rpartition(".")[2]]
         self._send(HTTPStatus.OK, kind, known[name].read_bytes())
 
     def _refuse(self, status: HTTPStatus) -> None:
@@ -292,9 +371,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Security-Policy", _POLICY)
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-store")
+
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(word)
 
 
 def error_document(error: BmzError) -> dict[str, str]:
@@ -313,7 +400,7 @@ def serving(calls: Calls, port: int = 0) -> Iterator[PageServer]:
         The port is taken.
     """
     with PageServer(calls, port) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield server

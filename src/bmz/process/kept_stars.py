@@ -44,8 +44,9 @@ class KeptStars:
         place: Place | None = None,
     ) -> Labelled:
         """Give the labels; see `label_stars`, which is asked for stacks."""
-        scores_cut = isinstance(output, np.ndarray) and output.dtype != np.float32
-        if output.ndim == 1 + STACK or place is not None or scores_cut:
+        # of maps that are resized as they are read the numbers are of this kind
+        kind = getattr(output, "dtype", np.dtype(np.float32))
+        if output.ndim == 1 + STACK or place is not None or kind != np.float32:
             return label_stars(output, grid, settings, place=place)
         stars = self._best(output, grid, settings)
         above = stars.take(stars.scores > settings.prob_threshold)
