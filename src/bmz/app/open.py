@@ -26,7 +26,7 @@ from bmz.engine.attempts import Attempt, Choice, Networks, NoAttempt
 from bmz.engine.corrections import corrected, write_corrected
 from bmz.engine.fit_image import FitRequest
 from bmz.engine.image_view import ImageView, Window
-from bmz.engine.kept_outputs import MadeLabels, Setting, command_of
+from bmz.engine.kept_outputs import MadeLabels, Setting, command_of, of_model
 from bmz.engine.request import RunRequest
 from bmz.image.given_names import given_name
 from bmz.image.pixels import Pixels
@@ -47,7 +47,7 @@ class OpenRequest:
     Parameters
     ----------
     images : each is one of its own
-    models : offered first
+    models : offered first; each may have options of its own, see `bmz.engine.kept_outputs.of_model`
     options : all else, as for ``bmz run``; its folder is where results are saved
     """
 
@@ -64,17 +64,24 @@ class Workbench:
     Parameters
     ----------
     request : of the call
+
+    Raises
+    ------
+    ModelOptionRefused, SweepRefused
+        An option behind a model is not one that ``bmz run`` would take.
     """
 
     def __init__(self, request: OpenRequest) -> None:
         self.request = request
+        for model in request.models:
+            of_model(model, request.options)  # or refuse it now
         self._stack = ExitStack()
         self._views: dict[int, ImageView] = {}
         self._networks = Networks(request.options)
         self._attempts: OrderedDict[int, Attempt] = OrderedDict()
         self._masks: dict[int, tuple[MadeLabels, Pixels]] = {}
         self._numbers = count(1)
-        self._opening, self._labelling = threading.Lock(), threading.Lock()
+        self._opening, self._labelling, self._saving = (threading.Lock() for _ in range(3))
 
     def __enter__(self) -> Self:
         return self
@@ -128,10 +135,11 @@ class Workbench:
         view = self.view(choice.image)
         outputs, box = self._networks.outputs(choice, view, listener)
         attempt = Attempt(next(self._numbers), choice, outputs, box)
-        self._attempts[attempt.number] = attempt
-        if len(self._attempts) > MOST_ATTEMPTS:
-            dropped, _ = self._attempts.popitem(last=False)
-            self._masks.pop(dropped, None)
+        with self._labelling:
+            self._attempts[attempt.number] = attempt
+            if len(self._attempts) > MOST_ATTEMPTS:
+                dropped, _ = self._attempts.popitem(last=False)
+                self._masks.pop(dropped, None)
         return attempt
 
     def relabel(self, number: int, setting: Setting, edits: Sequence[Edit] = ()) -> int:
@@ -155,13 +163,13 @@ class Workbench:
         BmzError
             The recipe does not take a value, or there are no labels.
         """
-        attempt = self.attempt_of(number)
-        self._attempts.move_to_end(number)
         with self._labelling:
+            attempt = self.attempt_of(number)
+            self._attempts.move_to_end(number)
             made = attempt.outputs.relabelled(setting)
-        labels = not_none(made.result.labels)
-        shown = corrected(labels, edits, attempt.box) if edits else labels
-        self._masks[number] = (made, shown)
+            labels = not_none(made.result.labels)
+            shown = corrected(labels, edits, attempt.box) if edits else labels
+            self._masks[number] = (made, shown)
         return len(np.unique(shown.array)) - 1 if edits else made.result.objects or 0
 
     def objects(self, number: int) -> SettingResult:
@@ -172,8 +180,7 @@ class Workbench:
         NoAttempt
             It is not there, or no longer.
         """
-        self.attempt_of(number)
-        made, _ = self._masks[number]
+        made, _ = self._mask_of(number)
         return made.with_table()
 
     def attempt_of(self, number: int) -> Attempt:
@@ -187,6 +194,11 @@ class Workbench:
         if number not in self._attempts:
             raise NoAttempt(number)
         return self._attempts[number]
+
+    def _mask_of(self, number: int) -> tuple[MadeLabels, Pixels]:
+        if number not in self._masks:
+            raise NoAttempt(number)
+        return self._masks[number]
 
     def mask(self, number: int, at: Mapping[str, int], window: Window) -> tuple[AnyArray, Window]:
         """Give a part of the mask that was made last of an attempt.
@@ -202,7 +214,7 @@ class Workbench:
             (y, x) uint16 or uint32, every so many px one, and where it lies in the image
         """
         attempt = self.attempt_of(number)
-        _, labels = self._masks[number]
+        _, labels = self._mask_of(number)
         place = {
             axis: min(
                 max(at.get(axis, 0) - (attempt.box[axis].start if axis in attempt.box else 0), 0),
@@ -243,7 +255,12 @@ class Workbench:
         Corrections of the image that is shown are written beside it: the label mask in the folder
         ``corrected``, under the same name, and what was done as JSON.
         """
-        choice = self.attempt_of(number).choice
+        with self._saving:  # two at a time would write the same files
+            return self._saved(self.attempt_of(number).choice, setting, edits, listener)
+
+    def _saved(
+        self, choice: Choice, setting: Setting, edits: Sequence[Edit], listener: Listener
+    ) -> RunSummary:
         request = self._networks.request(choice)
         asked = replace(
             request,

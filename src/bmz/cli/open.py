@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     "models",
     shell_complete=offered_models,
     multiple=True,
-    help="A model that the page offers first; may be given again.",
+    help="A model that the page offers first; may be given again, and have options of its own: "
+    "MODEL:channels=0,1:scale=auto:flow_threshold=0.2.",
 )
 @click.option(
     "-o", "--output", default="results", show_default=True, metavar="DIR",

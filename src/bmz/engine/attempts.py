@@ -17,7 +17,7 @@ from bmz.check.values import model_diameter
 from bmz.engine.file_trial import crop_of
 from bmz.engine.image_header import check_file_header, check_image_header
 from bmz.engine.image_view import ImageView, Window
-from bmz.engine.kept_outputs import NetworkOutputs
+from bmz.engine.kept_outputs import NetworkOutputs, of_model
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, planned_image, prepare, with_options
 from bmz.predict.backend import Backend
@@ -39,10 +39,11 @@ class Choice:
     Parameters
     ----------
     image : its number
-    model : as the user names it
+    model : as the user names it, maybe with options of its own behind colons, see
+        `bmz.engine.kept_outputs.of_model`
     channels : image channel for each of the model; None for those of the call
-    scale : factor, ``auto`` or None, as for ``bmz run``
-    invert : intensities are turned round
+    scale : factor or ``auto``, as for ``bmz run``; None for that of the call
+    invert : whether intensities are turned round; None for what the call says
     at : position along t and z of the plane that is shown
     window : what of the image is in view, of which a part is run where the image is large
     """
@@ -51,7 +52,7 @@ class Choice:
     model: str
     channels: tuple[ChannelKey, ...] | None = None
     scale: Any = None
-    invert: bool = False
+    invert: bool | None = None
     at: Mapping[str, int] = field(default_factory=dict)
     window: Window | None = None
 
@@ -103,7 +104,7 @@ class Networks:
 
     def __init__(self, options: RunRequest) -> None:
         self.options = options
-        self._loaded: OrderedDict[str, tuple[RunSetup, Backend]] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str | None], tuple[RunSetup, Backend]] = OrderedDict()
         self._running = threading.Lock()
 
     def close(self) -> None:
@@ -112,14 +113,19 @@ class Networks:
             backend.close()
 
     def request(self, choice: Choice) -> RunRequest:
-        """Give the options of ``bmz run`` for what is chosen."""
-        options = self.options
+        """Give the options of ``bmz run`` for what is chosen.
+
+        Raises
+        ------
+        ModelOptionRefused, SweepRefused
+            An option behind the model is not one that ``bmz run`` would take.
+        """
+        own = of_model(choice.model, self.options)
         return replace(
-            options,
-            model=choice.model,
-            channels=options.channels if choice.channels is None else choice.channels,
-            scale=choice.scale,
-            invert=choice.invert or options.invert,
+            own,
+            channels=own.channels if choice.channels is None else choice.channels,
+            scale=own.scale if choice.scale is None else choice.scale,
+            invert=own.invert if choice.invert is None else choice.invert,
         )
 
     def outputs(
@@ -146,15 +152,16 @@ class Networks:
 
     def _network(self, choice: Choice, listener: Listener) -> tuple[RunSetup, Backend]:
         request = self.request(choice)
-        if choice.model not in self._loaded:
-            listener(Stage(f"loading {choice.model}"))
+        key = request.model, request.recipe
+        if key not in self._loaded:
+            listener(Stage(f"loading {request.model}"))
             setup = prepare(request, listener)
-            self._loaded[choice.model] = (setup, opened(setup))
+            self._loaded[key] = (setup, opened(setup))
             if len(self._loaded) > MOST_NETWORKS:
                 _, (_, old) = self._loaded.popitem(last=False)
                 old.close()
-        self._loaded.move_to_end(choice.model)
-        setup, backend = self._loaded[choice.model]
+        self._loaded.move_to_end(key)
+        setup, backend = self._loaded[key]
         return with_options(setup, request), backend
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bmz.app.open import Workbench, objects_of
+from bmz.base.axes import ChannelKey, channel_text, channel_words
+from bmz.base.errors import WrongUsage
 from bmz.base.files import write_whole_text
 from bmz.base.progress import Listener
 from bmz.engine.attempts import Attempt, Choice, parameters_of
@@ -41,7 +43,7 @@ def page_calls(bench: Workbench, state: Path) -> Calls:
             "state": lambda _: _kept(state),
         },
         change={
-            "relabel": lambda words: document(_relabelled(bench, words)),
+            "relabel": lambda words: _relabelled_part(bench, words),
             "command": lambda words: document(
                 {"command": bench.command(int(words["attempt"]), _setting(words))}
             ),
@@ -70,17 +72,35 @@ def choice_of(words: Words) -> Choice:
         It is not what the page sends.
     """
     scale = words.get("scale")
-    channels = words.get("channels")
+    channels, invert = words.get("channels"), words.get("invert")
     window = words.get("window")
     return Choice(
         int(words["image"]),
         str(words["model"]),
-        None if channels is None else tuple(int(channel) for channel in channels),
+        None if channels is None else _channels(str(channels)),
         scale if scale in (None, "auto") else float(scale),
-        bool(words.get("invert", False)),
+        None if invert is None else bool(invert),
         {axis: int(at) for axis, at in (words.get("at") or {}).items() if axis in ("t", "z")},
         None if window is None else _window(window),
     )
+
+
+class ChannelsRefused(WrongUsage):
+    """What is typed into the field of the channels names none."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(
+            f"the channels '{text}': {why}",
+            hint="numbers from 0 or names, one for each channel of the model, such as 1,0",
+            code="open.channels",
+        )
+
+
+def _channels(text: str) -> tuple[ChannelKey, ...]:
+    try:
+        return channel_words(text)
+    except ValueError as why:
+        raise ChannelsRefused(text, str(why)) from why
 
 
 def _window(words: Words) -> Window:
@@ -139,9 +159,13 @@ def _attempt(bench: Workbench, words: Words, listener: Listener) -> dict[str, An
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
-    plan = attempt.outputs.work.plan
+    plan, request = attempt.outputs.work.plan, attempt.outputs.setup.request
     made = attempt.made_px
     return {
+        "model": request.model,
+        "channels": None if request.channels is None else channel_text(request.channels),
+        "fed": ",".join(channel_text(channels) for channels in plan.channels),
+        "invert": request.invert,
         "recipe": attempt.outputs.setup.labelling.choice.name,
         "scale": plan.scale,
         "made_px": made,
@@ -151,6 +175,14 @@ def _told(attempt: Attempt) -> dict[str, Any]:
             for f in attempt.outputs.report.findings
         ],
     }
+
+
+def _relabelled_part(bench: Workbench, words: Words) -> Answer:
+    """Make a mask with other settings, and send at once what of it is in view."""
+    told = _relabelled(bench, words)
+    at = {axis: int(n) for axis, n in words["at"].items() if axis in ("t", "z")}
+    array, window = bench.mask(int(words["attempt"]), at, _window(words["window"]))
+    return pixels(array, {**told, **_place(window)})
 
 
 def _relabelled(bench: Workbench, words: Words) -> dict[str, Any]:
@@ -187,7 +219,7 @@ def _judged(bench: Workbench, words: Words) -> dict[str, Any]:
     named = {"label": "label", "y": "y_px", "x": "x_px", "area_px": "area_px"}
     judgement = Judgement(
         bench.request.images[int(words["image"])].name,
-        bench.attempt_of(int(words["attempt"])).choice.model,
+        bench.attempt_of(int(words["attempt"])).outputs.setup.request.model,
         _setting(words),
         {axis: int(n) for axis, n in words["at"].items() if axis in view.info.axes},
         str(words["verdict"]),
