@@ -15,6 +15,6 @@ export function advised(hint) {
   return {
     ...(invert && { invert }),
     ...(scale && { scale: scale[1] === "auto" ? "auto" : Number(scale[1]) }),
-    ...(channels && { channels: channels[1].split(",").map(Number) }),
+    ...(channels && { channels: channels[1] }),
   };
 }

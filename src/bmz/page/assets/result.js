@@ -1,6 +1,6 @@
 // A model on the image with settings: its network is run once, its masks are made again and again.
 
-import { ask, askPart, change, work } from "./server.js";
+import { ask, askPart, changePart, work } from "./server.js";
 import { Mask } from "./mask.js";
 
 /** @typedef {import("./controls.js").Parameter} Parameter */
@@ -12,9 +12,11 @@ import { Mask } from "./mask.js";
  * @typedef {{kind: "delete" | "merge" | "split" | "draw", points: [number, number][], at: At}} Edit
  */
 /**
- * What is chosen before the network is run.
- * @typedef {{model: string, channels: number[] | null, scale: number | "auto" | null, invert: boolean}} Choice
+ * What is chosen before the network is run; null for what the call says.
+ * @typedef {{model: string, channels: string | null, scale: number | "auto" | null, invert: boolean | null}} Choice
  */
+
+const MEASURED_AFTER_MS = 150;
 
 export class Result {
   /**
@@ -22,12 +24,14 @@ export class Result {
    * @param {Record<string, string>} settings
    * @param {Edit[]} edits
    * @param {() => void} changed
+   * @param {() => {at: At, needed: Span, wide: Span}} inView
    */
-  constructor(choice, settings, edits, changed) {
+  constructor(choice, settings, edits, changed, inView) {
     this.choice = choice;
     this.settings = settings;
     this.edits = edits;
     this.changed = changed;
+    this.inView = inView;
     /** @type {Mask | null} */
     this.mask = null;
     /** @type {Parameter[]} */
@@ -45,8 +49,15 @@ export class Result {
     this.box = {};
     this.error = "";
     this.ranAt = "";
+    /** @type {string | null} the channels of the call */
+    this.channels = null;
+    /** those that the network saw */
+    this.fed = "";
+    this.inverted = false;
     this.relabelling = false;
     this.again = false;
+    /** @type {AbortController | null} */
+    this.measuring = null;
   }
 
   /** The model in a word: of a folder its name. */
@@ -63,33 +74,37 @@ export class Result {
   /**
    * Run the network on what is shown.
    * @param {number} image
-   * @param {At} at
-   * @param {Span} window
    * @param {(event: any) => void} told
    * @param {AbortSignal} signal
    */
-  async run(image, at, window, told, signal) {
-    const words = { ...this.choice, image, at, window, settings: this.settings, edits: this.edits };
+  async run(image, told, signal) {
+    const { at, needed } = this.inView();
+    const words = { ...this.choice, image, at, window: needed, settings: this.settings, edits: this.edits };
     const answer = await work("attempt", words, told, signal);
-    const { attempt, parameters, recipe, scale, made_px, box, findings } = answer;
-    Object.assign(this, { parameters, recipe, scale, madePx: made_px, box, findings, error: "" });
+    const { attempt, parameters, recipe, scale, made_px, box, findings, channels, fed, invert, count } = answer;
+    Object.assign(this, { parameters, recipe, scale, madePx: made_px, box, findings, channels, fed, inverted: invert, count, error: "" });
     this.mask = new Mask(attempt, this.changed, (at, span) => askPart("mask", { attempt, ...at, ...span }));
     this.ranAt = JSON.stringify(at);
-    this.take(answer);
-    await this.measure();
+    this.changed();
+    await this.measure(signal);
   }
 
-  /** @param {any} answer */
-  take(answer) {
-    this.count = answer.count;
-    this.mask?.renew();
+  /**
+   * Measure the objects.
+   * @param {AbortSignal} signal
+   */
+  async measure(signal) {
+    if (this.mask) this.table = (await ask("objects", { attempt: this.mask.id }, signal)).table;
     this.changed();
   }
 
-  /** Measure the objects, once the mask is on its way. */
-  async measure() {
-    if (this.mask) this.table = (await ask("objects", { attempt: this.mask.id })).table;
-    this.changed();
+  /**
+   * Measure the objects once the settings rest, so that no move of a slider waits for it.
+   * @param {(why: unknown) => void} failed
+   */
+  measureSoon(failed) {
+    const { signal } = (this.measuring = new AbortController());
+    window.setTimeout(() => { if (!signal.aborted) this.measure(signal).catch(failed); }, MEASURED_AFTER_MS);
   }
 
   /**
@@ -98,6 +113,7 @@ export class Result {
    */
   async relabel(failed) {
     if (!this.mask) return;
+    this.measuring?.abort();
     if (this.relabelling) {
       this.again = true;
       return;
@@ -106,14 +122,25 @@ export class Result {
     try {
       do {
         this.again = false;
-        this.take(await change("relabel", { attempt: this.mask.id, settings: this.settings, edits: this.edits }));
-        if (!this.again) await this.measure();
+        await this.remake(this.mask);
       } while (this.again);
     } catch (why) {
       failed(why);
     } finally {
       this.relabelling = false;
     }
+    this.measureSoon(failed);
+  }
+
+  /** @param {Mask} mask */
+  async remake(mask) {
+    const { at, wide } = this.inView();
+    const words = { attempt: mask.id, settings: this.settings, edits: this.edits, at, window: wide };
+    const { part, facts } = await changePart("relabel", words);
+    if (mask !== this.mask) return; // the network has run again
+    this.count = facts.count;
+    mask.put(part, at);
+    this.changed();
   }
 
   /**

@@ -38,10 +38,11 @@ const query = (words) =>
 /**
  * @param {string} name
  * @param {Record<string, unknown>} [words]
+ * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-export async function ask(name, words = {}) {
-  return (await sound(await fetch(`api/${name}?${query(words)}`))).json();
+export async function ask(name, words = {}, signal = undefined) {
+  return (await sound(await fetch(`api/${name}?${query(words)}`, { signal }))).json();
 }
 
 /**
@@ -51,12 +52,20 @@ export async function ask(name, words = {}) {
  * @returns {Promise<Part>}
  */
 export async function askPart(name, words, signal) {
-  const response = await sound(await fetch(`api/${name}?${query(words)}`, { signal }));
-  const facts = JSON.parse(response.headers.get("X-Facts") || "{}");
+  return (await partOf(await fetch(`api/${name}?${query(words)}`, { signal }))).part;
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<{part: Part, facts: any}>} and what else is told of it
+ */
+async function partOf(response) {
+  const { headers } = await sound(response);
+  const facts = JSON.parse(headers.get("X-Facts") || "{}");
   const kind = ARRAYS[/** @type {keyof typeof ARRAYS} */ (facts.dtype)];
   const [height, width] = facts.shape;
   const data = new kind(await response.arrayBuffer());
-  return { top: facts.top, left: facts.left, step: facts.step, height, width, data };
+  return { part: { top: facts.top, left: facts.left, step: facts.step, height, width, data }, facts };
 }
 
 /**
@@ -80,6 +89,13 @@ const post = (name, words, signal) =>
 export async function change(name, words) {
   return (await sound(await post(name, words))).json();
 }
+
+/**
+ * Change something, and get a part for it.
+ * @param {string} name
+ * @param {unknown} words
+ */
+export const changePart = async (name, words) => partOf(await post(name, words));
 
 /**
  * Start work that takes long; `told` hears how far it is.

@@ -47,6 +47,18 @@ export class Mask {
   }
 
   /**
+   * Take a part of the mask that has changed.
+   * @param {Part} part
+   * @param {At} at
+   */
+  put(part, at) {
+    this.renew();
+    this.part = part;
+    this.partAs = `${this.version} ${at.t} ${at.z}`;
+    this.shownAs = this.waitingFor = ""; // what was asked for before is out of date
+  }
+
+  /**
    * Bring a part of the mask.
    * @param {Span} needed
    * @param {Span} wide
