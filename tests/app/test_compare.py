@@ -17,14 +17,17 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
 from bmz.base.progress import Event, Note, Progress
+from bmz.engine.judged import JudgedElsewhere
 from bmz.engine.kept_outputs import SweepRefused, of_model
 from bmz.engine.label_masks import NoTruthFor, write_masks
 from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
+from bmz.process.judged import Judged, Place, object_of
 from bmz.report import compare_text
 from bmz.report.html import comparison_page, packed
 from bmz.results.compare import Comparison
 from bmz.testing.package import description, write_package
+from bmz.write.judgements import Judgement, JudgementsUnreadable, keep_judgement
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -152,6 +155,117 @@ def test_without_truth_the_order_has_reasons(place: Path) -> None:
     assert best.consensus > 0.9
     assert image.consensus is not None
     assert "is predicted" in compare_text.why_first(image)
+
+
+def judged(
+    folder: Path, verdicts: dict[str, list[int]], *, corner: tuple[int, int] = (0, 0)
+) -> Path:
+    """Judge true objects, by their numbers; 0 stands for the whole mask."""
+    _, truth = spots()
+    for verdict, labels in verdicts.items():
+        for label in labels:
+            place = object_of(truth, label, corner) if label else Place(*corner, truth)
+            values = {"label": label, "y_px": 0, "x_px": 0, "area_px": 0} if label else {}
+            one = Judgement("a.tif", "m", {}, {}, verdict, place, values)
+            file, _ = keep_judgement(folder, one)
+    return file
+
+
+def test_what_was_judged_stands_before_the_guess(place: Path) -> None:
+    table = judged(place / "out", {"right": list(range(2, 21)), "wrong": [1]})
+    sweeps = {"threshold": ("0.2", "0.7")}
+
+    guessed = compare(asked(place, sweeps=sweeps, truth=None))
+    known = compare(asked(place, sweeps=sweeps, truth=None, judgements=table))
+
+    image = known.images[0]
+    best, other = image.done
+    assert guessed.images[0].done[0].settings == {"threshold": "0.7"}
+    assert best.settings == {"threshold": "0.2"}
+    assert best.quality.judged == Judged(19, 19, 1, 1)
+    assert best.quality.judged_f1 == pytest.approx(38 / 39)
+    assert (other.quality.judged_f1 or 0.0) < 0.9
+    assert "judged" in compare_text.headings(image)
+    assert "it has 19 of 19 judged right and repeats 1 of 1" in compare_text.why_first(image)
+    (told,) = json.loads(compare_text.as_json(known))["images"]
+    assert told["results"][0]["judged"]["repeated"] == 1
+
+
+def test_where_nothing_was_judged_right_the_order_stays(place: Path) -> None:
+    image, truth = spots()
+    bright, dim = (int(truth[image == light][0]) for light in (image.max(), image[truth > 0].min()))
+    table = judged(place / "out", {"wrong": [0, bright, dim]})
+
+    plain, known = (compare(asked(place, truth=None, judgements=file)) for file in (None, table))
+
+    (judgement,) = known.images
+    assert [r.settings for r in judgement.done] == [r.settings for r in plain.images[0].done]
+    by_threshold = {one.settings["threshold"]: one.quality for one in judgement.done}
+    assert by_threshold["0.2"].judged == Judged(0, 0, 3, 3)
+    assert by_threshold["0.5"].judged == Judged(0, 0, 3, 1)
+    assert by_threshold["0.2"].judged_f1 is None
+
+
+def test_a_later_judgement_of_the_same_object_takes_the_place_of_the_first(place: Path) -> None:
+    judged(place / "out", {"wrong": [1]})
+
+    comparison = compare(asked(place, judgements=judged(place / "out", {"right": [1]})))
+
+    assert comparison.images[0].done[0].quality.judged == Judged(1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: text.replace("a.tif", "b.tif"), "none of its judgements"),
+        (lambda text: text.replace("right", "perhaps"), "'perhaps' in line 2"),
+        (lambda text: text.replace("12 12: 0", "12 13: 0"), "line 2: the runs"),
+        (lambda text: text.replace("3 3 12 12: 0 144", ""), "does not say which pixels"),
+        (lambda _: "image,model\n", "it has no judgements"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_before_anything_is_run(
+    change: Any, why: str, place: Path
+) -> None:
+    table = judged(place, {"right": [1]})
+    table.write_text(change(table.read_text()))
+    told: list[Event] = []
+
+    with pytest.raises(JudgementsUnreadable, match=why):
+        compare(asked(place, judgements=table), told.append)
+
+    assert not told
+
+
+def test_what_was_judged_beyond_the_image_is_refused(place: Path) -> None:
+    table = judged(place, {"right": [1]}, corner=(500, 0))
+
+    with pytest.raises(JudgedElsewhere):
+        compare(asked(place, judgements=table))
+
+
+def test_settings_are_put_in_order_over_all_images(place: Path) -> None:
+    image, truth = spots()
+    tifffile.imwrite(place / "b.tif", image * 0.8, metadata={"axes": "YX"})
+    (place / "truth").mkdir()
+    for name in "ab":
+        tifffile.imwrite(place / f"truth/{name}_mask.tif", truth, metadata={"axes": "YX"})
+
+    comparison = compare(
+        asked(place, images=(place / "a.tif", place / "b.tif"), truth=place / "truth")
+    )
+
+    first, second, third = comparison.over_images
+    assert [s.settings["threshold"] for s in (first, second, third)] == ["0.2", "0.5", "0.9"]
+    assert (first.first, second.first, len(third.results)) == (2, 0, 2)
+    assert first.means[0] == 1
+    assert third.least[1] == place / "b.tif"
+    names, lines = compare_text.table_over_images(comparison)
+    assert names == ("over all images", "images", "first in", "AP", "least", "in")
+    assert lines[0][1:4] == ("2", "2", "1.000")
+    told = json.loads(compare_text.as_json(comparison))["over_images"]
+    assert [one["first"] for one in told] == [2, 0, 0]
+    assert told[0]["guess"] is None
 
 
 def test_truth_is_found_by_name_in_a_folder(place: Path) -> None:

@@ -22,8 +22,9 @@ from bmz.engine.attempts import Choice, NoAttempt
 from bmz.engine.image_view import ImageView, Plane, Window, halved
 from bmz.engine.request import RunRequest
 from bmz.process.edits import Edit
+from bmz.process.judged import Place, object_of
 from bmz.testing.package import description, write_package
-from bmz.write.judgements import Judgement, VerdictUnknown, keep_judgement
+from bmz.write.judgements import Judgement, VerdictUnknown, keep_judgement, read_judgements
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -290,9 +291,10 @@ def test_corrections_are_a_layer_of_their_own(place: Path, bench: Workbench) -> 
 
 
 def test_judgements_are_kept_row_by_row(tmp_path: Path) -> None:
-    whole = Judgement("a.tif", "m", {"threshold": "0.5"}, {}, "wrong", {})
-    place = {"label": 7, "y_px": 3.5, "x_px": 9.0, "area_px": 40}
-    one = Judgement("a.tif", "m", {}, {"z": 2}, "right", place)
+    labels = np.array([[0, 3, 3], [7, 0, 7]], np.uint8)
+    whole = Judgement("a.tif", "m", {"threshold": "0.5"}, {}, "wrong", Place(10, 20, labels), {})
+    values = {"label": 7, "y_px": 3.5, "x_px": 9.0, "area_px": 40}
+    one = Judgement("a.tif", "m", {}, {"z": 2}, "right", object_of(labels, 7, (10, 20)), values)
 
     keep_judgement(tmp_path, whole)
     path, rows = keep_judgement(tmp_path, one)
@@ -303,5 +305,14 @@ def test_judgements_are_kept_row_by_row(tmp_path: Path) -> None:
     assert (second["z"], second["label"], second["y_px"], second["verdict"]) == (
         "2", "7", "3.5", "right",
     )  # fmt: skip
+    mask, single = read_judgements(path)
+    assert (mask.at, mask.values, mask.right, single.at, single.right) == (
+        {}, {}, False, {"z": 2}, True,
+    )  # fmt: skip
+    assert (mask.place.top, mask.place.left, single.place.top, single.place.left) == (
+        10, 20, 11, 20,
+    )  # fmt: skip
+    assert mask.place.labels.tolist() == labels.tolist()
+    assert single.place.labels.tolist() == [[1, 0, 1]]
     with pytest.raises(VerdictUnknown):
         keep_judgement(tmp_path, replace(one, verdict="perhaps"))

@@ -17,6 +17,7 @@ from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
 from bmz.engine.comparison import Sweep, sorted_results
+from bmz.engine.judged import judgements_of
 from bmz.engine.kept_outputs import NoLabels, command_of, of_model, with_network_settings
 from bmz.engine.label_masks import true_masks
 from bmz.engine.request import RunRequest
@@ -45,6 +46,8 @@ class CompareRequest:
     command : the call, for the report
     components : of true masks that do not number their objects, see
         `bmz.engine.label_masks.read_mask`
+    judgements : ``judgements.csv`` of ``bmz open``, a truth of a kind: results are measured by how
+        far they agree with it, see `bmz.engine.judged`; None for none
     """
 
     images: tuple[Path, ...]
@@ -55,6 +58,7 @@ class CompareRequest:
     options: RunRequest
     command: str = ""
     components: bool | None = None
+    judgements: Path | None = None
 
 
 def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
@@ -70,12 +74,13 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
 
     Raises
     ------
-    SweepRefused, NoTruthFor, NoMask
+    SweepRefused, NoTruthFor, NoMask, JudgementsUnreadable, JudgedElsewhere
         An option of the call is wrong.
     """
     # a wrong option is reported before the networks are run
     there = [image for image in request.images if image not in request.options.absent]
     truths = true_masks(request.truth, there, components=request.components)
+    judged = judgements_of(request.judgements, there)
     settings = [
         dict(zip(request.sweeps, values, strict=True))
         for values in product(*request.sweeps.values())
@@ -94,7 +99,9 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
             done = sum(map(len, results.values()))
             listener(Progress("results", done, total, result.name))
     images = [
-        sorted_results(image, of_image, truths.get(image), sweep.pixels.get(image))
+        sorted_results(
+            image, of_image, truths.get(image), sweep.pixels.get(image), judged.get(image, ())
+        )
         for image, of_image in results.items()
     ]
     return Comparison(request.command, tuple(images), sweep.models)

@@ -77,6 +77,11 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     "take its values as numbers of objects. [default: refuse such a mask]",
 )
 @click.option(
+    "--judgements",
+    metavar="FILE.csv",
+    help="What was judged right and wrong in bmz open: results that agree with it come first.",
+)
+@click.option(
     "--csv", "csv_file", metavar="FILE", help="Write a table with one row for each result."
 )
 @click.option("--labels", "labels_folder", metavar="DIR", help="Write the label masks.")
@@ -130,6 +135,7 @@ def compare(
     dataset: str | None,
     series: str,
     components: bool | None,
+    judgements: str | None,
     csv_file: str | None,
     labels_folder: str | None,
     stability: bool,
@@ -166,6 +172,7 @@ def compare(
         ),
         shlex.join(["bmz", *sys.argv[1:]]),
         components=components,
+        judgements=None if judgements is None else as_path(judgements),
     )  # fmt: skip
     for file in (output, csv_file):
         if file:
@@ -195,6 +202,9 @@ def _print(comparison: Comparison, *, as_json: bool) -> None:
             click.echo(click.style(given_name(image.path), bold=True))
             print_table(compare_text.headings(image), compare_text.table(image))
         say(compare_text.lines(image), answers=not as_json)
+    if not as_json and sum(bool(image.done) for image in comparison.images) > 1:
+        click.echo()
+        print_table(*compare_text.table_over_images(comparison))
 
 
 SCORE_EPILOG = """\b

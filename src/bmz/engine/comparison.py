@@ -15,6 +15,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.base.progress import Listener, Note, nobody
 from bmz.base.values import dataclass
+from bmz.engine.judged import with_judgements
 from bmz.engine.kept_outputs import (
     OF_NETWORK,
     RECIPE,
@@ -39,6 +40,7 @@ from bmz.process.consensus import (
 from bmz.process.matching import Overlap, ShapesDiffer, mask_errors
 from bmz.process.quality import predictor
 from bmz.results.compare import IOUS, ImageComparison, SettingResult
+from bmz.write.judgements import Judgement
 
 if TYPE_CHECKING:
     from bmz.results.model_documents import ComparedModel
@@ -169,13 +171,17 @@ def sorted_results(
     results: Sequence[SettingResult],
     truth: AnyArray | None,
     pixels: Pixels | None,
+    judgements: Sequence[Judgement] = (),
 ) -> ImageComparison:
     """Compare the results for an image with the truth or with each other, the best first.
+
+    What was judged stands before the guess, and after the truth.
 
     Parameters
     ----------
     truth : mask on the grid of the labels; None where it is not known
     pixels : of the image; None where it cannot be read
+    judgements : of the image
     """
     labelled = [result for result in results if result.labels is not None]
     majority: AnyArray | None = None
@@ -190,8 +196,9 @@ def sorted_results(
         ]
     else:
         rated = [_with_truth(result, truth) for result in labelled]
+    rated = [with_judgements(result, judgements) for result in rated]
     # equal ones stay in the order of the call
-    rated.sort(key=lambda result: (-(result.quality.mean_ap or 0.0), -result.guess))
+    rated.sort(key=lambda result: tuple(-(worth or 0.0) for worth in result.ranks))
     failed = [result for result in results if result.labels is None]
     return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
 

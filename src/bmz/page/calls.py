@@ -17,6 +17,7 @@ from bmz.engine.attempts import Attempt, Choice, parameters_of
 from bmz.engine.image_view import Plane, Window
 from bmz.page.server import Answer, Calls, Words, document, pixels
 from bmz.process.edits import Edit
+from bmz.process.judged import Place, object_of
 from bmz.report.check_text import check_json
 from bmz.report.zoo_text import fit_json
 from bmz.write.judgements import Judgement, keep_judgement
@@ -215,15 +216,21 @@ def _saved(bench: Workbench, words: Words, listener: Listener) -> dict[str, Any]
 
 
 def _judged(bench: Workbench, words: Words) -> dict[str, Any]:
-    place, view = words.get("object"), bench.view(int(words["image"]))
+    told, view = words.get("object"), bench.view(int(words["image"]))
     named = {"label": "label", "y": "y_px", "x": "x_px", "area_px": "area_px"}
+    height, width = (view.info.sizes[axis] for axis in "yx")
+    everything = Window(0, 0, height, width)
+    plane, shown = bench.mask(int(words["attempt"]), words["at"], everything)
+    corner = shown.top, shown.left
+    place = Place(*corner, plane) if told is None else object_of(plane, told["label"], corner)
     judgement = Judgement(
         bench.request.images[int(words["image"])].name,
         bench.attempt_of(int(words["attempt"])).outputs.setup.request.model,
         _setting(words),
         {axis: int(n) for axis, n in words["at"].items() if axis in view.info.axes},
         str(words["verdict"]),
-        {} if place is None else {heading: place.get(key) for key, heading in named.items()},
+        place,
+        {} if told is None else {heading: told.get(key) for key, heading in named.items()},
     )
     path, rows = keep_judgement(bench.request.options.folder, judgement)
     return {"file": str(path), "rows": rows}

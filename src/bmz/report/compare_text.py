@@ -8,7 +8,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bmz.image.formats import name_of
 from bmz.image.given_names import given_name, with_given_names
+from bmz.process.judged import Judged
 from bmz.process.matching import Fault, Kind, MaskError, Matching, WorstObject
 from bmz.process.quality import f1_words
 from bmz.report.run_text import finding_lines
@@ -16,6 +18,7 @@ from bmz.report.text import Line, document_text, encodable, failure_of, within
 from bmz.results.compare import (
     Comparison,
     ImageComparison,
+    OverImages,
     PairFailed,
     PairScore,
     ScoreSummary,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
         ComparedImage,
         CompareDocument,
         ComparedResult,
+        ComparedSetting,
+        JudgedAgreement,
         MeanAgreement,
         ScoreDocument,
         ScoredPair,
@@ -37,8 +42,9 @@ if TYPE_CHECKING:
 WITH_TRUTH = (
     "result",
     "objects",
-    "F1",
     "AP",
+    "judged",
+    "F1",
     "split",
     "merged",
     "missed",
@@ -49,42 +55,91 @@ WITH_TRUTH = (
 WITHOUT = (
     "result",
     "objects",
-    "warnings",
+    "judged",
+    "guess",
     "predicted",
+    "warnings",
     "agrees",
     "consensus",
     "stable",
-    "guess",
     "network",
     "labels",
 )
+"""What results are sorted by stands first."""
+
+_WHERE_KNOWN = frozenset({"judged", "warnings", "agrees", "consensus", "stable"})
+"""Columns that are left out where no result has an entry."""
+
+SORTED_BY = ("AP", "judged", "guess")
+"""Columns of the figures by which results are sorted; those in front count first."""
 
 
 def headings(image: ImageComparison) -> tuple[str, ...]:
     """Give the headings of the table of an image."""
-    return WITHOUT if image.truth is None else WITH_TRUTH
+    return tuple(_columns(image))
 
 
 def table(image: ImageComparison) -> list[tuple[str, ...]]:
     """Give one line per result that has labels, the best first."""
-    return [_cells(result, known=image.truth is not None) for result in image.done]
+    return list(zip(*_columns(image).values(), strict=True))
 
 
-def _cells(result: SettingResult, *, known: bool) -> tuple[str, ...]:
-    quality, seconds = result.quality, (f"{result.network_s:.2f} s", f"{result.labels_s:.2f} s")
-    if known:
-        counts = [str(sum(e.kind == kind for e in quality.errors)) for kind in _KINDS]
-        near = (_share(quality.f1), _share(quality.mean_ap))
-        return (result.name, _count(result), *near, *counts, *seconds)
-    known_of = (
-        quality.predicted_f1,
-        quality.agreement,
-        quality.consensus,
-        quality.stability,
-        result.guess,
-    )
-    warned = str(result.warnings or "")
-    return (result.name, _count(result), warned, *map(_share, known_of), *seconds)
+def _columns(image: ImageComparison) -> dict[str, list[str]]:
+    names = WITHOUT if image.truth is None else WITH_TRUTH
+    lines_ = [_cells(result) for result in image.done]
+    columns = {name: [cells[name] for cells in lines_] for name in names}
+    return {n: cells for n, cells in columns.items() if n not in _WHERE_KNOWN or any(cells)}
+
+
+def _cells(result: SettingResult) -> dict[str, str]:
+    quality = result.quality
+    kinds = [error.kind for error in quality.errors]
+    return {
+        "result": result.name,
+        "objects": _count(result),
+        "AP": _share(quality.mean_ap),
+        "judged": _share(quality.judged_f1),
+        "F1": _share(quality.f1),
+        **{name: str(kinds.count(k)) for name, k in zip(WITH_TRUTH[5:9], _KINDS, strict=True)},
+        "guess": _share(result.guess),
+        "predicted": _share(quality.predicted_f1),
+        "warnings": str(result.warnings or ""),
+        "agrees": _share(quality.agreement),
+        "consensus": _share(quality.consensus),
+        "stable": _share(quality.stability),
+        "network": f"{result.network_s:.2f} s",
+        "labels": f"{result.labels_s:.2f} s",
+    }
+
+
+OVER_IMAGES = ("over all images", "images", "first in", "AP", "judged", "guess", "least", "in")
+"""Headings of the table of settings over all images."""
+
+
+def table_over_images(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Give headings, and one line per setting over all images, the best first.
+
+    Of the three figures by which results are sorted those that are known are told; ``least`` is
+    the first of them in the image named beside it, where it is lowest.
+    """
+    lines_ = [_cells_over_images(setting) for setting in comparison.over_images]
+    known = [n for n in OVER_IMAGES if n not in SORTED_BY or any(cells[n] for cells in lines_)]
+    if "AP" in known and "guess" in known:
+        known.remove("guess")  # it is none beside the truth
+    return tuple(known), [tuple(cells[name] for name in known) for cells in lines_]
+
+
+def _cells_over_images(setting: OverImages) -> dict[str, str]:
+    least, where = setting.least
+    figures = (_share(mean) for mean in setting.means)
+    return {
+        "over all images": setting.name,
+        "images": str(len(setting.results)),
+        "first in": str(setting.first),
+        **dict(zip(SORTED_BY, figures, strict=True)),
+        "least": _share(least),
+        "in": "" if where is None else name_of(where),
+    }
 
 
 def _count(result: SettingResult) -> str:
@@ -120,10 +175,12 @@ def why_first(image: ImageComparison) -> str:
     quality = best.quality
     if image.truth is not None:
         return (
-            f"closest to the ground truth, F1 {_share(quality.f1)} at IoU 0.5 and "
-            f"mean AP {_share(quality.mean_ap)}"
+            f"closest to the ground truth, mean AP {_share(quality.mean_ap)} "
+            f"(F1 {_share(quality.f1)} at IoU 0.5)"
         )
     reasons = []
+    if quality.judged is not None:
+        reasons.append(judged_words(quality.judged))
     if quality.predicted is not None:
         reasons.append(f"{f1_words(quality.predicted)} is predicted")
     if quality.agreement is not None:
@@ -143,7 +200,22 @@ def tied(image: ImageComparison) -> tuple[str, ...]:
     first, *others = image.done
     if image.truth is not None:
         return ()
-    return tuple(other.name for other in others if other.quality.ties_with(first.quality))
+    return tuple(
+        other.name
+        for other in others
+        if other.quality.judged_f1 == first.quality.judged_f1
+        and other.quality.ties_with(first.quality)
+    )
+
+
+def judged_words(judged: Judged) -> str:
+    """Say how far a result agrees with what was judged."""
+    told = []
+    if judged.right:
+        told.append(f"has {judged.found:.3g} of {judged.right} judged right")
+    if judged.wrong:
+        told.append(f"repeats {judged.repeated:.3g} of {judged.wrong} judged wrong")
+    return f"it {' and '.join(told)}"
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
@@ -169,6 +241,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "f1": quality.f1,
                 "mean_ap": quality.mean_ap,
                 **{f"f1_iou_{iou:g}": m.f1 for iou, m in (quality.matchings or {}).items()},
+                **_judged_row(quality.judged),
                 "agreement": quality.agreement,
                 "consensus": quality.consensus,
                 "stability": quality.stability,
@@ -179,6 +252,13 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 "error": "" if result.error is None else with_given_names(str(result.error)),
                 "command": result.command,
             }
+
+
+def _judged_row(judged: Judged | None) -> dict[str, Any]:
+    if judged is None:
+        return {}
+    names = ("right", "found", "wrong", "repeated")
+    return {"judged_f1": judged.f1, **{f"judged_{n}": getattr(judged, n) for n in names}}
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -208,8 +288,34 @@ def as_json(comparison: Comparison) -> str:
         "versions": comparison.versions,
         "models": comparison.models,
         "images": images,
+        "over_images": [_described_setting(setting) for setting in comparison.over_images],
     }
     return document_text(document)
+
+
+def _described_setting(setting: OverImages) -> ComparedSetting:
+    mean_ap, judged, guess = setting.means
+    return {
+        "model": setting.model,
+        "settings": setting.settings,
+        "images": len(setting.results),
+        "first": setting.first,
+        "mean_ap": mean_ap,
+        "judged": judged,
+        "guess": None if mean_ap is not None else guess,
+    }
+
+
+def _described_judged(judged: Judged | None) -> JudgedAgreement | None:
+    if judged is None:
+        return None
+    return {
+        "f1": judged.f1,
+        "right": judged.right,
+        "found": judged.found,
+        "wrong": judged.wrong,
+        "repeated": judged.repeated,
+    }
 
 
 def _described(result: SettingResult) -> ComparedResult:
@@ -225,6 +331,7 @@ def _described(result: SettingResult) -> ComparedResult:
         "command": result.command,
         "matchings": {f"{iou:g}": m for iou, m in quality.matchings.items()},
         "errors": quality.errors,
+        "judged": _described_judged(quality.judged),
         "agreement": quality.agreement,
         "consensus": quality.consensus,
         "stability": quality.stability,

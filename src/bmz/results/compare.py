@@ -15,6 +15,7 @@ from bmz.base.values import dataclass
 from bmz.check.finding import Finding
 from bmz.image.pixels import Pixels
 from bmz.process.consensus import Plausibility
+from bmz.process.judged import Judged
 from bmz.process.matching import MaskError, Matching, WorstObject, pooled
 from bmz.process.quality import Quality
 
@@ -38,6 +39,7 @@ class ResultQuality:
     predicted : how good it is likely to be, without the truth; where there are other results of the
         image, by what it has in common with them, too
     plausible : sizes and shapes of the objects
+    judged : how far it agrees with what a user said of masks of the image; None where nothing was
     """
 
     matchings: Mapping[float, Matching] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class ResultQuality:
     stability: float | None = None
     plausible: Plausibility | None = None
     predicted: Quality | None = None
+    judged: Judged | None = None
 
     @property
     def f1(self) -> float | None:
@@ -60,6 +63,11 @@ class ResultQuality:
         if not self.matchings:
             return None
         return sum(m.ap for m in self.matchings.values()) / len(self.matchings)
+
+    @property
+    def judged_f1(self) -> float | None:
+        """Give the F1 over what was judged; None where nothing was judged right."""
+        return None if self.judged is None else self.judged.f1
 
     @property
     def predicted_f1(self) -> float | None:
@@ -134,6 +142,11 @@ class SettingResult:
         return max(self.quality.guess - WARNED * self.warnings, 0.0)
 
     @property
+    def ranks(self) -> tuple[float | None, ...]:
+        """Give what results are sorted by: the mean AP, the F1 over what was judged, the guess."""
+        return self.quality.mean_ap, self.quality.judged_f1, self.guess
+
+    @property
     def name(self) -> str:
         """Give the model and the settings in a few words."""
         words = " ".join(f"{key}={value}" for key, value in self.settings.items())
@@ -153,7 +166,7 @@ class ImageComparison:
     pixels : as read; None where it cannot be
     truth : of the grid of the labels; None where it is not known
     consensus : the objects that most results have; None with the truth, or fewer than three
-    results : sorted by the truth where it is known, else by what agrees, stays and is plausible
+    results : sorted by the truth where it is known, else by what was judged, then by the guess
     """
 
     path: Path
@@ -166,6 +179,48 @@ class ImageComparison:
     def done(self) -> tuple[SettingResult, ...]:
         """Give the results that have labels."""
         return tuple(result for result in self.results if result.labels is not None)
+
+
+@dataclass(frozen=True)
+class OverImages:
+    """One model with one setting over the images of a comparison.
+
+    Parameters
+    ----------
+    model, settings, name : as of its results
+    results : image -> its result; those that have labels
+    of : how many images there are
+    first : in how many of them it is the first
+    """
+
+    model: str
+    settings: Mapping[str, str]
+    name: str
+    results: Mapping[Path, SettingResult]
+    of: int
+    first: int
+
+    @property
+    def means(self) -> tuple[float | None, float | None, float]:
+        """Give the mean AP, the F1 over all that was judged, and the mean guess.
+
+        An image in which it failed counts 0; None is what no image has.
+        """
+        qualities = [result.quality for result in self.results.values()]
+        aps = [quality.mean_ap for quality in qualities if quality.mean_ap is not None]
+        judged = [quality.judged for quality in qualities if quality.judged is not None]
+        guess = sum(result.guess for result in self.results.values()) / self.of
+        whole = sum(judged[1:], start=judged[0]).f1 if judged else None
+        return (sum(aps) / self.of if aps else None), whole, guess
+
+    @property
+    def least(self) -> tuple[float | None, Path | None]:
+        """Give the image in which the figure that sorts results is lowest, and that figure."""
+        worths = [
+            (next(worth for worth in result.ranks if worth is not None), image)
+            for image, result in self.results.items()
+        ]
+        return min(worths, key=lambda worth: worth[0], default=(None, None))
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,6 +269,24 @@ class Comparison:
             for image in self.images
             for place, result in enumerate(image.results, start=1)
         ]
+
+    @cached_property
+    def over_images(self) -> tuple[OverImages, ...]:
+        """Give each model with each setting over all images, the best first."""
+        alike: dict[tuple[object, ...], dict[Path, SettingResult]] = {}
+        for image in self.images:
+            for result in image.results:
+                key = (result.model, *sorted(result.settings.items()))
+                alike.setdefault(key, {})[image.path] = result
+        settings = [self._over_images(results) for results in alike.values()]
+        return tuple(sorted(settings, key=lambda s: tuple(-(mean or 0.0) for mean in s.means)))
+
+    def _over_images(self, results: Mapping[Path, SettingResult]) -> OverImages:
+        one = next(iter(results.values()))
+        done = {image: result for image, result in results.items() if result.labels is not None}
+        bests = {image.path: best for image in self.images for best in image.done[:1]}
+        first = sum(best is done.get(image) for image, best in bests.items())
+        return OverImages(one.model, one.settings, one.name, done, len(self.images), first)
 
     @property
     def exit_status(self) -> int:

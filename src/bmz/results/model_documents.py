@@ -354,6 +354,16 @@ class ComparedModel(TypedDict):
     sha256: Annotated[str, Doc("of the manifest")]
 
 
+class JudgedAgreement(TypedDict):
+    """How far a mask agrees with what a user judged right and wrong."""
+
+    f1: Annotated[float | None, Doc("over what was judged; null where nothing was judged right")]
+    right: Annotated[int, Doc("how many were judged right")]
+    found: Annotated[float, Doc("how many of them the mask has")]
+    wrong: Annotated[int, Doc("how many were judged wrong")]
+    repeated: Annotated[float, Doc("how many of them the mask repeats")]
+
+
 class ComparedResult(TypedDict):
     """One model with one setting on one image."""
 
@@ -372,6 +382,7 @@ class ComparedResult(TypedDict):
     command: Annotated[str, Doc("that repeats it")]
     matchings: Annotated[Mapping[str, Matching], Doc("with the truth, by IoU")]
     errors: Annotated[Sequence[MaskError], Doc("against the truth")]
+    judged: Annotated[JudgedAgreement | None, Doc("null where nothing of the image was judged")]
     agreement: Annotated[float | None, Doc("mean F1 with the other results")]
     consensus: Annotated[float | None, Doc("F1 with the objects that most results have")]
     stability: Annotated[float | None, Doc("mean F1 with results of changed images")]
@@ -392,6 +403,18 @@ class ComparedImage(TypedDict):
     results: Annotated[Sequence[ComparedResult], Doc("the best first")]
 
 
+class ComparedSetting(TypedDict):
+    """One model with one setting over all images; means count 0 where it failed."""
+
+    model: str
+    settings: Annotated[Mapping[str, str], Doc("of the sweep")]
+    images: Annotated[int, Doc("of which there are labels")]
+    first: Annotated[int, Doc("in how many images it is the first")]
+    mean_ap: Annotated[float | None, Doc("mean AP, with the truth")]
+    judged: Annotated[float | None, Doc("F1 over what was judged in all images")]
+    guess: Annotated[float | None, Doc("mean guess, without the truth")]
+
+
 class CompareDocument(TypedDict):
     """`bmz compare`."""
 
@@ -400,3 +423,4 @@ class CompareDocument(TypedDict):
     versions: Mapping[str, str]
     models: Sequence[ComparedModel]
     images: Sequence[ComparedImage]
+    over_images: Annotated[Sequence[ComparedSetting], Doc("each setting, the best first")]

@@ -1,4 +1,4 @@
-"""What a user thinks of masks and objects, kept as a table beside the results."""
+"""What a user thinks of masks and objects, kept as a table beside the results, and read again."""
 
 from __future__ import annotations
 
@@ -8,16 +8,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from bmz.base.errors import WrongUsage
 from bmz.base.files import write_whole_text
 from bmz.base.values import dataclass
+from bmz.image.inspect import inspect_image
+from bmz.image.pixels import Pixels
+from bmz.image.region import read_image
+from bmz.process.judged import Place, read_object, written
+from bmz.write.tiff import write_labels
 
 Verdict = Literal["right", "wrong"]
 
 FILE = "judgements.csv"
 
-COLUMNS = ("image", "model", "settings", "t", "z", "label", "y_px", "x_px", "area_px", "verdict")
-"""An empty ``label`` stands for the mask of the whole image."""
+MASKS = "judged"
+"""The folder of masks that were judged as a whole."""
+
+COLUMNS = (
+    "image", "model", "settings", "t", "z", "label", "y_px", "x_px", "area_px", "verdict",
+    "pixels", "mask",
+)  # fmt: skip
+"""An empty ``label`` stands for a whole mask, of which ``mask`` names the file, relative to the
+table, and ``y_px`` and ``x_px`` the pixel of the image at which it begins. ``pixels`` are those of
+an object in the plane, as `bmz.process.judged.written` writes them."""
 
 
 class VerdictUnknown(WrongUsage):
@@ -27,6 +42,15 @@ class VerdictUnknown(WrongUsage):
         super().__init__(
             f"'{word}' is not a judgement", hint="it is right, or wrong", code="open.verdict"
         )
+
+
+class JudgementsUnreadable(WrongUsage):
+    """A table of judgements cannot be used."""
+
+    def __init__(
+        self, path: Path, why: str, hint: str = "give the judgements.csv of bmz open"
+    ) -> None:
+        super().__init__(f"'{path}': {why}", hint=hint, code="compare.judgements")
 
 
 @dataclass(frozen=True)
@@ -40,7 +64,8 @@ class Judgement:
     settings : of its recipe
     at : position along t and z
     verdict : ``right`` or ``wrong``
-    place : label, y and x (px of the image) and area (px) of an object; empty for the whole mask
+    place : what was judged
+    values : label, y and x (px of the image) and area (px) of an object; empty for a whole mask
     """
 
     image: str
@@ -48,10 +73,20 @@ class Judgement:
     settings: Mapping[str, str]
     at: Mapping[str, int]
     verdict: str
-    place: Mapping[str, float | None]
+    place: Place
+    values: Mapping[str, float | None]
 
-    def row(self) -> dict[str, object]:
+    @property
+    def right(self) -> bool:
+        """Say whether it was judged right."""
+        return self.verdict == "right"
+
+    def row(self, mask: str) -> dict[str, object]:
         """Give it as a row of the table.
+
+        Parameters
+        ----------
+        mask : name of the file of a whole mask
 
         Raises
         ------
@@ -60,19 +95,22 @@ class Judgement:
         """
         if self.verdict not in get_args(Verdict):
             raise VerdictUnknown(self.verdict)
-        values = {name: self.place.get(name) for name in ("label", "y_px", "x_px", "area_px")}
+        corner = {"y_px": self.place.top, "x_px": self.place.left, "mask": mask}
+        own = {**self.values, "pixels": written(self.place)} if self.values else corner
         return {
             "image": self.image,
             "model": self.model,
             "settings": " ".join(f"{key}={value}" for key, value in self.settings.items()),
             **{axis: self.at.get(axis) for axis in "tz"},
-            **values,
+            **own,
             "verdict": self.verdict,
         }
 
 
 def keep_judgement(folder: Path, judgement: Judgement) -> tuple[Path, int]:
     """Add a row to the table of a folder, which is made where it is not there.
+
+    A mask that is judged as a whole is written into the folder `MASKS` beside the table.
 
     Returns
     -------
@@ -81,13 +119,72 @@ def keep_judgement(folder: Path, judgement: Judgement) -> tuple[Path, int]:
     """
     path = folder / FILE
     rows = list(csv.DictReader(io.StringIO(_text(path))))
+    name = "" if judgement.values else f"{MASKS}/{len(rows) + 1:04}.tif"
+    row = judgement.row(name)
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows([*rows, judgement.row()])
+    writer.writerows([*rows, row])
+    if name:
+        (folder / MASKS).mkdir(parents=True, exist_ok=True)
+        write_labels(folder / name, Pixels(judgement.place.labels, ("y", "x")))
     write_whole_text(path, file.getvalue())
     return path, len(rows) + 1
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def read_judgements(path: Path) -> list[Judgement]:
+    """Read a table of judgements; of several of the same pixels the last one counts.
+
+    Raises
+    ------
+    JudgementsUnreadable
+        It is no such table, or a row lacks the pixels of what was judged.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as why:
+        raise JudgementsUnreadable(path, f"it cannot be read: {why}") from why
+    if not rows or not set(COLUMNS) - {"pixels", "mask"} <= set(rows[0]):
+        raise JudgementsUnreadable(path, "it has no judgements")
+    judgements: dict[tuple[object, ...], Judgement] = {}
+    for number, row in enumerate(rows, start=2):
+        judgement = _judgement(path, number, row)
+        at, place = judgement.at, judgement.place
+        key = (judgement.image, at.get("t"), at.get("z"), place.top, place.left)
+        same = (*key, place.labels.shape, place.labels.tobytes())
+        judgements.pop(same, None)
+        judgements[same] = judgement
+    return list(judgements.values())
+
+
+def _judgement(path: Path, number: int, row: Mapping[str, str]) -> Judgement:
+    if row["verdict"] not in get_args(Verdict):
+        raise JudgementsUnreadable(path, f"'{row['verdict']}' in line {number} is not a judgement")
+    if not (row.get("pixels") or row.get("mask")):
+        raise JudgementsUnreadable(
+            path, f"line {number} does not say which pixels were judged",
+            "judge it again in bmz open: older versions kept its place alone",
+        )  # fmt: skip
+    names = ("label", "y_px", "x_px", "area_px") if row.get("pixels") else ()
+    try:
+        return Judgement(
+            row["image"],
+            row["model"],
+            dict(word.split("=", 1) for word in row["settings"].split() if "=" in word),
+            {axis: int(row[axis]) for axis in "tz" if row[axis]},
+            row["verdict"],
+            read_object(row["pixels"]) if row.get("pixels") else _mask(path, row),
+            {name: float(row[name]) if row[name] else None for name in names},
+        )
+    except (ValueError, OSError) as why:
+        raise JudgementsUnreadable(path, f"line {number}: {why}") from why
+
+
+def _mask(path: Path, row: Mapping[str, str]) -> Place:
+    # the table may come from elsewhere: it names nothing but files of the folder beside it
+    labels = read_image(inspect_image(path.parent / MASKS / Path(row["mask"]).name))
+    return Place(int(row["y_px"]), int(row["x_px"]), np.asarray(labels.transposed("yx").array))

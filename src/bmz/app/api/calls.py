@@ -102,6 +102,7 @@ def compare(  # noqa: PLR0913  (each is a keyword with a default)
     *,
     sweeps: Mapping[str, Sequence[Setting]] | None = None,
     truth: str | Path | None = None,
+    judgements: str | Path | None = None,
     stability: bool = True,
     device: str = "auto",
     axes: str | None = None,
@@ -123,6 +124,8 @@ def compare(  # noqa: PLR0913  (each is a keyword with a default)
         Parameter -> values that are tried, in every combination
     truth
         A true mask, or a folder of them with the names of the images
+    judgements
+        The ``judgements.csv`` of ``bmz open``: results that agree with it come first
     stability
         Run the models on changed copies, too, where there is no truth
     device
@@ -147,5 +150,6 @@ def compare(  # noqa: PLR0913  (each is a keyword with a default)
         stability,
         replace(options.request(), device=device),
         "bmz.compare",
+        judgements=None if judgements is None else Path(judgements),
     )
     return comparing.compare(request, listener)
