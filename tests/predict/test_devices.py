@@ -130,7 +130,7 @@ def test_a_format_without_a_backend_is_told_with_those_that_have_one() -> None:
 
 
 def test_both_builds_of_onnxruntime_at_once_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_version", lambda _name: "1.31.1")
+    monkeypatch.setattr(devices, "version_of", lambda _name: "1.31.1")
 
     trouble = {state.weights_format: state.trouble for state in available_backends()}
 
@@ -194,7 +194,7 @@ def test_auto_takes_the_first_of_the_best_kind_in_whatever_order_they_are_told(
 def test_a_framework_is_named_with_the_version_of_what_is_installed(
     monkeypatch: pytest.MonkeyPatch, installed: dict[str, str], words: str
 ) -> None:
-    monkeypatch.setattr(devices, "_version", installed.get)
+    monkeypatch.setattr(devices, "version_of", installed.get)
 
     assert framework_version(runnable("onnx")) == words
 
@@ -207,7 +207,7 @@ def test_a_framework_that_is_there_and_does_not_import_says_why_and_has_no_devic
 
     entry = replace(FORMATS["onnx"], module="sys", devices=broken)
     monkeypatch.setattr(devices, "FORMATS", {"onnx": entry})
-    monkeypatch.setattr(devices, "_version", {"onnxruntime-gpu": "1.2"}.get)
+    monkeypatch.setattr(devices, "version_of", {"onnxruntime-gpu": "1.2"}.get)
 
     (state,) = available_backends()
 

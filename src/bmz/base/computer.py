@@ -88,6 +88,7 @@ def _versions() -> Mapping[str, str]:
     return entries | {name: number for name in NOTED_LIBRARIES if (number := version_of(name))}
 
 
+@cache
 def version_of(library: str) -> str | None:
     """Read the version in the metadata of a library; None where it is not installed.
 

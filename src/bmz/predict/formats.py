@@ -8,11 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from bmz.base.computer import available_cpus
+from bmz.base.computer import available_cpus, version_of
 from bmz.base.errors import CouldNotTell, WrongUsage
 from bmz.base.values import dataclass
 from bmz.check.kind_network import LayersRunner
@@ -412,7 +411,7 @@ def resolve_device(name: str, weights_format: str, backend: str = AUTO) -> Devic
 
 def framework_version(entry: WeightsFormat) -> str:
     """Name the framework of an entry with its version, such as ``torch 2.13.0``."""
-    versions = (number for name in entry.distributions if (number := _version(name)))
+    versions = (number for name in entry.distributions if (number := version_of(name)))
     return f"{entry.module} {next(versions, 'of unknown version')}"
 
 
@@ -427,7 +426,7 @@ def other_backends() -> tuple[BackendState, ...]:
 
 
 def _state(entry: WeightsFormat) -> BackendState:
-    installed = {name: number for name in entry.distributions if (number := _version(name))}
+    installed = {name: number for name in entry.distributions if (number := version_of(name))}
     number = next(iter(installed.values()), None)
     if find_spec(entry.module) is None:
         return BackendState(entry.name, entry.module, None, entry.install)
@@ -444,10 +443,3 @@ def _clash(installed: dict[str, str]) -> str:
         return ""
     both = " and ".join(installed)
     return f"{both} are both installed into one folder; remove both, then install one of them"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
