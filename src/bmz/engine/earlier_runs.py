@@ -485,7 +485,7 @@ def remove_replaced(before: frozenset[Path], record: Path) -> None:
     before : `files_of_mask` of the earlier run
     record : of the run that replaces it; where it wrote nothing about a mask, nothing is removed
     """
-    now = files_of_mask(record)
+    now = files_of_mask(record) if before else before
     for path in before - now if now else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -44,7 +44,7 @@ def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     rows = picture.reshape(height, -1)
     repeats = bool(2 * np.count_nonzero(rows[1:] == rows[:-1]) > rows.size)
     pack, level = (imagecodecs.zlibng_encode, 2) if repeats else (imagecodecs.deflate_encode, 1)
-    lines = bytes(pack(_filtered(rows, repeats=repeats).tobytes(), level))
+    lines = bytes(pack(_filtered(rows, repeats=repeats), level))
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
 
 

@@ -55,15 +55,19 @@ def as_json(value: object) -> Json:
     TypeError
         JSON cannot express it.
     """
-    if type(value) in _OF_JSON:  # most are, and need not be asked for what else they might be
+    kind = type(value)
+    if kind in _OF_JSON:  # most are, and need not be asked for what else they might be
         return cast("Json", value)
-    plain = _simple(value)
+    plain = value if kind is dict else _simple(value)
     if isinstance(plain, float) and not math.isfinite(plain):
         return None
     if plain is None or isinstance(plain, str | bool | int | float):
         return plain
     if isinstance(plain, Mapping):
-        return {str(_simple(key)): as_json(entry) for key, entry in plain.items()}
+        return {
+            key if type(key) is str else str(_simple(key)): as_json(entry)
+            for key, entry in plain.items()
+        }
     if isinstance(plain, AbstractSet):
         return [as_json(entry) for entry in sorted(plain, key=str)]
     if isinstance(plain, Sequence) and not isinstance(plain, bytes | bytearray):
