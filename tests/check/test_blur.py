@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from bmz.check.blobs import BLOCK, REACH, blurred, doubled, laplacian
+from bmz.check.blurs import BLOCK, REACH, blurred, doubled, laplacian
 
 Plane = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""Blobs in a plane, found over scales, and the blurs that they are found in."""
+"""Blobs in a plane, found over scales."""
 
 from __future__ import annotations
 
@@ -9,171 +9,17 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.values import dataclass
-from bmz.check.kind_levels import halved
+from bmz.check.blurs import (
+    BLOCK,
+    blurred,
+    gaussian,
+    laplacian,
+    rows_at_a_time,
+    rows_between,
+    weighted,
+)
+from bmz.check.kind_levels import block_means, halved, window_sums
 from bmz.check.pixel_values import percentiles, sorted_finite
-
-REACH, LINE_REACH = 2.6, 4.0
-"""A Gaussian, of a plane or a line of numbers, is cut off at this many times its sigma."""
-
-BLOCK = 65_536
-"""About so many pixels are reckoned at a time: more do not fit into the cache."""
-
-
-def blurred(image: FloatArray, sigma_px: float, out: FloatArray | None = None) -> FloatArray:
-    """Blur with a Gaussian, the edge repeated, as `scipy.ndimage.gaussian_filter` does.
-
-    The sums are of float32 and are made for a row at a time instead of for a pixel.
-
-    Parameters
-    ----------
-    image : (y, x) float32
-    sigma_px : its sigma
-    out : where the result is written, (y, x) float32 in one piece; a new array without it
-
-    Returns
-    -------
-    (y, x) float32
-    """
-    weights = gaussian(sigma_px).astype(np.float32)
-    reach = len(weights) - 1
-    result = np.empty_like(image) if out is None else out
-    for top in range(0, len(image), count := _rows_at_a_time(image)):
-        part = result[top : top + count]
-        down = _weighted(_rows(image, top - reach, top + len(part) + reach), weights)
-        wide = _widened(down, reach)
-        flat = np.empty(wide.size, np.float32)
-        # one row behind the other: NumPy takes three times as long for parts of rows
-        flat[: flat.size - 2 * reach] = _weighted(wide.ravel(), weights)
-        part[...] = flat.reshape(wide.shape)[:, : part.shape[1]]
-    return result
-
-
-def _rows(image: FloatArray, start: int, stop: int) -> FloatArray:
-    """Give rows of (..., y, x) from `start` to `stop`; beyond it the first and the last one."""
-    if start >= 0 and stop <= image.shape[-2]:
-        return image[..., start:stop, :]
-    return image.take(np.arange(start, stop), axis=-2, mode="clip")
-
-
-def _rows_at_a_time(image: FloatArray) -> int:
-    width: int = image.shape[1]
-    return max(1, BLOCK // width)
-
-
-def blurred_line(values: FloatArray, sigma: float) -> FloatArray:
-    """Blur numbers with a Gaussian, 0 beyond them, as ``scipy.ndimage.gaussian_filter1d`` does.
-
-    Parameters
-    ----------
-    values : (n,) float64
-    sigma : in entries
-    """
-    weights = gaussian(sigma, LINE_REACH)
-    return _weighted(np.pad(values, len(weights) - 1), weights)
-
-
-def gaussian(sigma_px: float, cut_at: float = REACH) -> FloatArray:
-    """Give the weights of a Gaussian from its middle outwards; the sum of both halves is 1.
-
-    Parameters
-    ----------
-    cut_at : so many times sigma from its middle
-    """
-    reach = int(cut_at * sigma_px + 0.5)
-    steps = np.arange(-reach, reach + 1)
-    heights = np.exp(-0.5 / sigma_px**2 * steps**2)
-    weights: FloatArray = (heights / heights.sum())[reach:]
-    return weights
-
-
-def _widened(rows: FloatArray, reach: int) -> FloatArray:
-    """Repeat the first and the last column `reach` times."""
-    height, width = rows.shape
-    wide = np.empty((height, width + 2 * reach), rows.dtype)
-    wide[:, :reach] = rows[:, :1]
-    wide[:, reach : reach + width] = rows
-    wide[:, reach + width :] = rows[:, -1:]
-    return wide
-
-
-def _weighted(lines: FloatArray, weights: FloatArray) -> FloatArray:
-    reach = len(weights) - 1
-    count = len(lines) - 2 * reach
-    total: FloatArray = lines[reach : reach + count] * weights[0]
-    pair = np.empty_like(total)
-    # from the ends to the middle, as SciPy does: the smallest numbers first
-    for step in range(reach, 0, -1):
-        near, far = reach - step, reach + step
-        np.add(lines[near : near + count], lines[far : far + count], out=pair)
-        pair *= weights[step]
-        total += pair
-    return total
-
-
-def laplacian(
-    image: FloatArray, factor: FloatArray | float, out: FloatArray | None = None
-) -> FloatArray:
-    """Give the five-point Laplacian times a factor, the edge repeated.
-
-    Parameters
-    ----------
-    image : (y, x) float32, two pixels a side or more; or several, (k, y, x)
-    factor : such as minus the square of sigma; or (k,), one for each
-    out : where the result is written, in one piece; a new array without it
-
-    Returns
-    -------
-    float32, of the shape of `image`
-    """
-    factors = np.asarray(factor, np.float32)[..., np.newaxis, np.newaxis]
-    response, rows_px = np.empty_like(image) if out is None else out, image.shape[-2]
-    # of several images all rows at once: they are small
-    count = rows_px if image.ndim > 2 else _rows_at_a_time(image)  # noqa: PLR2004  (y and x)
-    for top in range(0, rows_px, count):
-        rows = _rows(image, top - 1, min(top + count, rows_px) + 1)
-        here, sides = rows[..., 1:-1, :], response[..., top : top + count, :]
-        np.add(rows[..., 2:, :], rows[..., :-2, :], out=sides)
-        first, last = (sides[..., at] + here[..., at] for at in (0, -1))
-        first, last = first + here[..., 1], last + here[..., -2]
-        flat, pixels = sides.reshape(-1), here.reshape(-1)
-        flat[:-1] += pixels[1:]
-        flat[1:] += pixels[:-1]
-        # where a row ends, the next one has been added
-        sides[..., 0], sides[..., -1] = first, last
-        sides -= 4 * here
-        sides *= factors
-    return response
-
-
-def doubled(image: FloatArray) -> FloatArray:
-    """Enlarge to twice the size by linear interpolation between the middles of pixels.
-
-    Parameters
-    ----------
-    image : (y, x) float32
-
-    Returns
-    -------
-    (2 y, 2 x) float32
-    """
-    height, width = image.shape
-    padded = np.pad(image, 1, mode="edge")
-    result = np.empty((2 * height, 2 * width), np.float32)
-    count = _rows_at_a_time(result)
-    for top in range(0, height, count):
-        part = result[2 * top : 2 * (top + count)]
-        rows = padded[top : top + count + 2]
-        for i, halves in enumerate(_halves(rows)):
-            for j, quarters in enumerate(_halves(halves.T)):
-                part[i::2, j::2] = quarters.T
-    return result
-
-
-def _halves(lines: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give the first and the second half of each line between the first and the last."""
-    most, least = lines[1:-1] * np.float32(0.75), lines * np.float32(0.25)
-    return most + least[:-2], most + least[2:]
-
 
 LEVELS = 4
 """Blurs an octave; one more on each side lets a maximum over scale be told at every one."""
@@ -352,7 +198,7 @@ def _blurring(side: int, blur: float, count: int) -> FloatArray:
         if step > blur:
             weights, blur = gaussian(float(np.sqrt(step**2 - blur**2))), step
             reach = len(weights) - 1
-            parts[-1] = _weighted(_rows(parts[-1], -reach, side + reach), weights)
+            parts[-1] = weighted(rows_between(parts[-1], -reach, side + reach), weights)
     return np.asarray(parts[1:], np.float32)
 
 
@@ -378,15 +224,10 @@ def _window(image: FloatArray) -> tuple[FloatArray, float]:
     if image.size <= MOST_SIDE**2 * 1.2:
         return image, 1.0
     block = 32
-    rows, columns = (side // block for side in image.shape)
-    blocks = image[: rows * block, : columns * block].reshape(rows, block, columns, block)
-    means = blocks.mean((1, 3), dtype=np.float64)
-    contrast = (means - np.median(means)) ** 2
+    means = block_means(image, block)
+    contrast = (means - np.median(means)).astype(np.float64) ** 2
     tall, wide = (min(MOST_SIDE // block, n) for n in contrast.shape)
-    total = np.pad(contrast.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = (
-        total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
-    )
+    inside = window_sums(contrast, tall, wide)
     row, column = divmod(int(inside.argmax()), inside.shape[1])
     top, left = row * block, column * block
     weight = float(contrast.sum() / inside.max()) if inside.max() > 0 else 1.0
@@ -403,24 +244,40 @@ FLAT_TOP = 1e-12
 """A top bends at least this much."""
 
 
-def blobs_of(octave: Octave) -> FloatArray:
-    """Find the maxima over y, x and scale of both signs.
+def tops_of(octave: Octave) -> FloatArray:
+    """Give what lies at the maxima over y, x and scale of both signs.
+
+    Returns
+    -------
+    (14, n) float64: the response one level below, at and one level above each; its sigma in px;
+    the weight of the octave; and the 3 x 3 pixels of the blurred plane around it
+    """
+    k, y, x = _tops(octave.responses)
+    near = [octave.responses[k + step, y, x] for step in (-1, 0, 1)]
+    weights = np.full(len(k), octave.weight)
+    around = _around(octave.blurred, k, y, x).reshape(9, -1)
+    return np.vstack([*near, octave.sigmas[k], weights, around], dtype=np.float64)
+
+
+def blobs_of(tops: FloatArray) -> FloatArray:
+    """Give size and energy of blobs.
 
     The energy of a blob is its response squared, times sigma (between one vote a blob and one
     vote a pixel), times its roundness, which is 0 for a line (from the Hessian, as Lowe 2004).
+
+    Parameters
+    ----------
+    tops : (14, n) as `tops_of` gives them, of one octave or of several
 
     Returns
     -------
     (n, 2) float64: diameter in px; energy, negative for a dark blob
     """
-    k, y, x = _tops(octave.responses)
-    below, here, above = (octave.responses[k + step, y, x].astype(float) for step in (-1, 0, 1))
+    below, here, above, sigma, weight = tops[:5]
     sign = np.sign(here)
-    sigma = octave.sigmas[k]
-    sigma *= 2.0 ** (_offset(sign * below, sign * here, sign * above) / LEVELS)
-    energy = here**2 * sigma * _roundness(_around(octave.blurred, k, y, x)) * octave.weight
-    blobs: FloatArray = np.column_stack([DIAMETER_OF_SIGMA * sigma, sign * energy])
-    return blobs
+    shifts = 2.0 ** (_offset(sign * below, sign * here, sign * above) / LEVELS)
+    energy = here**2 * sigma * shifts * _roundness(tops[5:].reshape(3, 3, -1)) * weight
+    return np.column_stack([DIAMETER_OF_SIGMA * sigma * shifts, sign * energy])
 
 
 def _tops(responses: FloatArray) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -432,12 +289,12 @@ def _tops(responses: FloatArray) -> tuple[AnyArray, AnyArray, AnyArray]:
     """
     count, height, width = responses.shape
     together = count if responses.size <= TOGETHER else 1
-    rows_px = height if together > 1 else _rows_at_a_time(responses[0])
+    rows_px = height if together > 1 else rows_at_a_time(responses[0])
     places = []
     for first in range(0, count - 2, together):
         near = [responses[first + k : min(first + together, count - 2) + k] for k in range(3)]
         for top in range(0, height, rows_px):
-            parts = [_rows(r, top - 1, min(top + rows_px, height) + 1) for r in near]
+            parts = [rows_between(r, top - 1, min(top + rows_px, height) + 1) for r in near]
             places.append(np.flatnonzero(_marked(parts)) + (first * height + top) * width)
     level, place = np.divmod(np.concatenate(places), height * width)
     return level + 1, *np.divmod(place, width)
@@ -490,9 +347,9 @@ def _roundness(around: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    around : (3, 3, places)
+    around : (3, 3, places) float64
     """
-    p = around.astype(np.float64)
+    p = around
     yy = p[2, 1] + p[0, 1] - 2 * p[1, 1]
     xx = p[1, 2] + p[1, 0] - 2 * p[1, 1]
     yx = (p[2, 2] + p[0, 0] - p[2, 0] - p[0, 2]) / 4

@@ -43,15 +43,12 @@ class Parts:
 
         Parameters
         ----------
-        image : (y, x) of the shape of the mask
+        image : (y, x) of the shape of the mask, 0 where that is not
         """
-        before = self.row * image.shape[1]
-        ends = np.stack([before + self.first, before + self.stop], axis=1).ravel()
-        if ends.size == 0:
-            return np.zeros(self.count)
-        # what lies between two runs is added up, too; a run that ends with the image has no end
-        ends = ends[:-1] if ends[-1] == image.size else ends
-        runs = np.add.reduceat(image.ravel(), ends)[::2]
+        if self.count == 0:
+            return np.zeros(0)
+        # what lies behind a run is added up, too
+        runs = np.add.reduceat(image.ravel(), self.row * image.shape[1] + self.first)
         return np.bincount(self.part, runs, minlength=self.count)
 
 

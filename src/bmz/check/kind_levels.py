@@ -71,13 +71,25 @@ def fullest_window(image: AnyArray, side: int = SIDE_PX) -> AnyArray:
     means = block_means(image if image.ndim == 2 else image.mean(-1), block)  # noqa: PLR2004
     contrast = np.abs(means - np.median(means))
     tall, wide = (min(side // block, n) for n in means.shape)
-    total = np.pad(contrast.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = (
-        total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
-    )
+    inside = window_sums(contrast, tall, wide)
     row, column = divmod(int(inside.argmax()), inside.shape[1])
     top, left = row * block, column * block
     return image[top : top + min(side, image.shape[0]), left : left + min(side, image.shape[1])]
+
+
+def window_sums(values: FloatArray, tall: int, wide: int) -> FloatArray:
+    """Add up the values in each window of some rows and columns, by their first row and column.
+
+    Parameters
+    ----------
+    values : (y, x)
+    tall, wide : of a window, at most those of `values`
+    """
+    total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums: FloatArray = (
+        total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
+    )
+    return sums
 
 
 def block_means(image: AnyArray, block: int) -> FloatArray:

@@ -212,10 +212,17 @@ def network_features(image: FloatArray) -> FloatArray:
     colours = image if image.ndim == 3 else image[..., np.newaxis]  # noqa: PLR2004
     values = 2 * _resized(np.clip(colours, 0, 1)) - 1
     told = _runner(values.shape[-1])(values)
-    joined = np.concatenate(
-        [part for seen in told for part in (seen.mean((1, 2)), seen.std((1, 2), ddof=1))]
-    )
+    joined = np.concatenate([part for seen in told for part in _mean_and_spread(seen)])
     return np.asarray(np.sign(joined) * np.log1p(np.abs(joined)), np.float32)
+
+
+def _mean_and_spread(seen: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give the mean and the standard deviation of each channel of (c, y, x)."""
+    channels = seen.reshape(len(seen), -1)
+    count = channels.shape[1]
+    mean = channels @ np.full(count, 1 / count, np.float32)
+    apart = channels - mean[:, np.newaxis]
+    return mean, np.sqrt(np.einsum("cp,cp->c", apart, apart) / np.float32(count - 1))
 
 
 def _cut(values: FloatArray, offsets: FloatArray, out: FloatArray | None = None) -> FloatArray:

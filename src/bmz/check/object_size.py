@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
@@ -18,13 +18,14 @@ from bmz.check.blobs import (
     LEAST_SIDE,
     Level,
     blobs_of,
-    blurred_line,
-    doubled,
     levels_of_enlarged,
     octaves,
     stretched,
+    tops_of,
 )
+from bmz.check.blurs import blurred_line, doubled
 from bmz.check.connected import parts_of
+from bmz.check.kind_texture import product
 
 DIAMETER_TO_SIGMA = 6.0
 """Objects are measured at the blur that is this many times smaller than they are: wide enough to
@@ -64,14 +65,16 @@ class BlobPeak:
     share: float
 
 
-def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
+def blob_peak(blobs: FloatArray) -> BlobPeak | None:
     """Find the size at which blobs of one sign outweigh those of the other most.
 
     Noise makes as many bright blobs as dark ones, so it drops out of the difference.
+
+    Parameters
+    ----------
+    blobs : (n, 2) as `blobs_of` gives them
     """
-    table = np.concatenate([np.zeros((0, 2)), *blobs])
-    table = table[table[:, 0] >= LEAST_PX]
-    bright, dark = (_spectrum(table[sign * table[:, 1] > 0]) for sign in (1, -1))
+    bright, dark = _spectra(blobs[blobs[:, 0] >= LEAST_PX])
     difference, both = bright - dark, bright + dark
     at = int(np.abs(difference).argmax())
     if not both[at] > 0:
@@ -84,11 +87,15 @@ def blob_peak(blobs: Iterable[FloatArray]) -> BlobPeak | None:
     )
 
 
-def _spectrum(blobs: FloatArray) -> FloatArray:
+def _spectra(blobs: FloatArray) -> Iterator[FloatArray]:
+    """Yield the energy of bright and of dark blobs in each bin."""
     bins = np.floor((np.log2(blobs[:, 0]) - SIZES[0]) / BIN + 0.5).astype(np.intp)
-    inside = bins < len(SIZES)  # none is smaller than the first: it is below `LEAST_PX`
-    energy = np.bincount(bins[inside], np.abs(blobs[inside, 1]), minlength=len(SIZES))
-    return blurred_line(np.asarray(energy, np.float64), SMOOTHING / BIN)
+    # none is smaller than the first: it is below `LEAST_PX`
+    bins = np.minimum(bins, len(SIZES))
+    for sign in (1, -1):
+        energies = np.maximum(sign * blobs[:, 1], 0)
+        energy: FloatArray = np.bincount(bins, energies, len(SIZES) + 1).astype(np.float64)
+        yield blurred_line(energy[: len(SIZES)], SMOOTHING / BIN)
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,12 @@ class PartSize:
 
 def cut_of(level: Level, sign: int) -> Cut:
     """Measure the parts that are brighter (1) or darker (-1) than around."""
-    response = level.response
-    positive = response > 0 if sign > 0 else response < 0
-    parts = parts_of(positive)
+    height = np.maximum(level.response if sign > 0 else -level.response, 0)
+    parts = parts_of(height > 0)
     if parts.count == 0:
         return Cut(level.sigma, 0.0, 0)
     areas = parts.areas()
-    energies = parts.sums_of(response * response)
+    energies = parts.sums_of(np.square(height, out=height))
     order = np.argsort(areas)
     halfway = np.searchsorted(np.cumsum(energies[order]), energies.sum() / 2)
     median = float(areas[order][min(int(halfway), parts.count - 1)])
@@ -171,12 +177,10 @@ def response_skew(level: Level, least_samples: int = 100) -> float | None:
     samples = response.size * (level.pixel / (2 * level.sigma)) ** 2
     if samples < least_samples:
         return None
-    squares = response * response
-    square = float(squares.mean())  # NumPy adds up in pairs
+    square = product(response, response) / response.size
     if square <= FAINT**2:
         return None
-    squares *= response
-    cube = float(squares.mean())
+    cube = product(response * response, response) / response.size
     return cube / float(square**1.5)
 
 
@@ -304,15 +308,15 @@ def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
     image = stretched(plane, order) if min(plane.shape) >= LEAST_SIDE else None
     if image is None:
         return None
-    blobs, levels, skews = list[FloatArray](), list[Level](), list[tuple[float, float]]()
+    tops, levels, skews = list[FloatArray](), list[Level](), list[tuple[float, float]]()
     for octave in octaves(image):
-        blobs.append(blobs_of(octave))
+        tops.append(tops_of(octave))
         for level in map(octave.level, CUT_LEVELS):
             levels.append(level)
             # now, for it is still in the cache
             skew = response_skew(level)
             skews += [] if skew is None else [(level.sigma, skew)]
-    peak = blob_peak(blobs)
+    peak = blob_peak(blobs_of(np.concatenate(tops, axis=1)))
     return None if peak is None else Survey(image, peak, tuple(levels), tuple(skews))
 
 
