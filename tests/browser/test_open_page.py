@@ -364,7 +364,9 @@ def test_what_the_user_thinks_is_kept(page: Any, place: Path) -> None:
     page.keyboard.press("Escape")
 
     table = (place / "out" / "judgements.csv").read_text()
-    assert re.search(r"a\.tif,.*,10,103\.5,131\.5,320,right,94 124 20 16: 0 320,$", table, re.MULTILINE)
+    assert re.search(
+        r"a\.tif,.*,10,103\.5,131\.5,320,right,94 124 20 16: 0 320,$", table, re.MULTILINE
+    )
 
 
 def test_the_picture_in_the_docs_is_of_such_a_page(browser: Any, tmp_path: Path) -> None:
