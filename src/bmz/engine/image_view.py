@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray
+from bmz.base.arrays import AnyArray, ToldAhead
 from bmz.base.values import dataclass
 from bmz.engine.image_header import with_pixel_size
 from bmz.engine.request import RunRequest
-from bmz.image.formats import format_of
 from bmz.image.info import ImageInfo
 from bmz.image.inspect import inspect_image
-from bmz.image.known_formats import OME_ZARR
-from bmz.image.ome_zarr import chosen_array
-from bmz.image.region import FileSource, ImageSource, open_image, read_sample
+from bmz.image.pyramids import open_coarser
+from bmz.image.region import FileSource, ImageSource, OpenImage, open_image, read_sample
 from bmz.write.shown import FEW_BYTES, PERCENTS
 
 WHOLE_PX = 2**24
@@ -100,9 +99,13 @@ class ImageView:
         self.place = place
         self.info = with_pixel_size(info, request.pixel_um)
         self.source: FileSource = stack.enter_context(open_image(self.info))
-        self._coarser = [
-            stack.enter_context(open_image(one)) for one in _coarser(self.info, request.axes)
-        ]
+        self._coarser: list[OpenImage] = []
+        if isinstance(self.source, OpenImage) and prod(self.sides) > WHOLE_PX:
+            self._coarser = stack.enter_context(open_coarser(self.source))
+        # chunks of a server may come for several parts at a time; the place in a file is one
+        self._at_once = isinstance(self.source, OpenImage) and isinstance(
+            self.source.stored, ToldAhead
+        )
         self._planes: OrderedDict[Plane, list[AnyArray]] = OrderedDict()
         self._lock = Lock()
 
@@ -166,6 +169,7 @@ class ImageView:
                 levels = self._levels(plane)
                 level = min(window.step.bit_length() - 1, len(levels) - 1)
                 return window.cut(levels[level], 1 << level), window
+        with nullcontext() if self._at_once else self._lock:
             return self._of_source(plane, window), window
 
     def _levels(self, plane: Plane) -> list[AnyArray]:
@@ -192,31 +196,38 @@ class ImageView:
 
     def _reduced(self, source: ImageSource, step: int, plane: Plane, window: Window) -> AnyArray:
         sizes = source.info.sizes
+        height, width = (
+            -(-(stop - start) // window.step)
+            for start, stop in ((window.top, window.bottom), (window.left, window.right))
+        )
         # bands of rows, so that an image without coarser arrays does not fill the memory
         rows = max(WHOLE_PX // max(sizes["x"], 1) * step // window.step, 1) * window.step
         bands = []
         for top in range(window.top, window.bottom, rows):
             bottom = min(top + rows, window.bottom)
             box = plane.box(source.info) | {
-                "y": slice(top // step, min(-(-bottom // step), sizes["y"])),
-                "x": slice(window.left // step, min(-(-window.right // step), sizes["x"])),
+                "y": _side(top, bottom, step, sizes["y"]),
+                "x": _side(window.left, window.right, step, sizes["x"]),
             }
             band = _sendable(_flat(source, box))
             for _ in range((window.step // step).bit_length() - 1):
                 band = halved(band)
             bands.append(band)
-        return np.concatenate(bands)
+        part = np.concatenate(bands)
+        # the sides of a coarser copy may be rounded down
+        down, across = (n - has for n, has in zip((height, width), part.shape, strict=True))
+        return np.pad(part, [(0, max(down, 0)), (0, max(across, 0))], mode="edge")
 
 
-def _coarser(info: ImageInfo, axes: str | None) -> list[ImageInfo]:
-    """Give the coarser arrays of an image that has its axes as stored; of others none."""
-    if info.stack is not None or info.further or format_of(info.path) != OME_ZARR:
-        return []
-    folders = chosen_array(info.path, info.series).coarser
-    return [inspect_image(folder, axes=axes) for folder in folders]
+def _side(start: int, stop: int, step: int, size: int) -> slice:
+    """Give what of an axis of a coarser copy stands for a part of the image; at least one entry."""
+    first = min(start // step, size - 1)
+    return slice(first, max(min(-(-stop // step), size), first + 1))
 
 
 def _flat(source: ImageSource, box: dict[str, slice]) -> AnyArray:
+    if isinstance(source, OpenImage):
+        source.expect(box)  # of a server all of its pieces come at a time
     pixels = source.region(box)
     return pixels.part({axis: 0 for axis in pixels.axes if axis not in "yx"}).transposed("yx").array
 

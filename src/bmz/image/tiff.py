@@ -351,6 +351,16 @@ def tiff_opened(path: Path, series: int) -> Iterator[Stored]:
             yield as_shown(stored, opened.tif, opened.series)
 
 
+@contextmanager
+def tiff_coarser(path: Path, series: int) -> Iterator[list[Stored]]:
+    """Open the coarser copies of an image: in sub-IFDs, or marked as reduced; the finest first."""
+    with _opened(path, series) as opened:
+        levels = [] if _has_alpha(opened.series) else opened.series.levels[1:]
+        for level in levels:
+            look_at_segments(level)
+        yield [as_shown(stored_series(level), opened.tif, level) for level in levels]
+
+
 class _Opened(NamedTuple):
     """An image of a TIFF file that is open.
 

@@ -3,6 +3,7 @@
 import { canvas, current, other, state, view } from "./state.js";
 import { cross } from "./correcting.js";
 import { DIAMETER } from "./outcome.js";
+import { holds } from "./parts.js";
 import { $ } from "./controls.js";
 
 /** @typedef {import("./result.js").Result} Result */
@@ -35,6 +36,7 @@ function drawNow() {
   if (view.panes > 1) line(context, view.paneWidth);
   if (state.mode === "swipe" && other()) line(context, state.split * canvas.width);
   canvas.dataset.shown = current()?.mask?.shownAs || "";
+  canvas.dataset.view = picture.part && holds(picture.part, view.span(0)) ? "there" : "coming";
   drawPicked(context);
   drawLine(context);
   cross.paint(context);
