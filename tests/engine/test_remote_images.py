@@ -10,7 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ import zarr
 from bmz.app.run import run
 from bmz.base.errors import BmzError
 from bmz.base.progress import Event, Progress
+from bmz.engine.image_view import ImageView, Plane, Window
 from bmz.engine.remote_images import HOSTS_VARIABLE, follow_addresses, local_image
 from bmz.engine.request import RunRequest
 from bmz.image.inspect import inspect_image
@@ -479,3 +480,25 @@ def test_tiles_that_were_predicted_before_a_server_died_are_not_predicted_again(
     assert len(tiles[0]) > 12
     assert [*tiles[0], *tiles[1]] == 3 * list(range(1, 13))
     assert not list((tmp_path / "out").glob(".scratch-*"))
+
+
+def test_a_coarse_view_of_an_ome_zarr_brings_chunks_of_a_coarser_array_alone(
+    server: Server, settings: ZooSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmz.engine.image_view.WHOLE_PX", 100)
+    group = zarr.open_group(str(tmp_path / "served" / "cells.zarr"), zarr_format=2)
+    array = group.create_array("1", shape=(32, 48), dtype=PIXELS.dtype, chunks=(16, 16))
+    array[...] = PIXELS[::2, ::2]
+    images: Any = group.attrs["multiscales"]
+    scale = [{"type": "scale", "scale": [1.0, 1.0]}]
+    images[0]["datasets"].append({"path": "1", "coordinateTransformations": scale})
+    group.attrs["multiscales"] = images
+
+    path = local_image(f"{server.url}/cells.zarr", settings)
+    with ExitStack() as stack:
+        view = ImageView(path, RunRequest("", (), tmp_path), stack)
+        part, _ = view.part(Plane(), Window(0, 0, 64, 96, 2))
+
+    assert np.array_equal(part, PIXELS[::2, ::2])
+    assert server.chunks == []  # those of the finest array
+    assert len([name for name in server.asked if re.search(r"/1/\d", name)]) == 6
