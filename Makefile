@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	test-spatialdata reference page-types page-access pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows vale pre-commit newcomer dist sbom audit ages ages-update clean
+	test-spatialdata reference page-types page-access by-eye pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows vale pre-commit newcomer dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -85,10 +85,14 @@ first-hour: $(VENV)/.test
 page-types:
 	npx --yes --package typescript@5.9.3 tsc --project tests/page/tsconfig.json
 
-# Look for faults of accessibility in the pages, by axe-core in Chromium; needs npm.
+# Look for faults of accessibility in the pages by axe-core, and do the lesson by eye in Chromium and Firefox; needs npm.
 page-access: $(VENV)/.test
-	npm install --silent --no-save --prefix build/page axe-core@4.14.1
-	$(BIN)/python -m pytest -m 'slow or not slow' tests/browser/test_accessibility.py
+	npm install --silent --no-save --prefix build/page axe-core@4.14.1 puppeteer-core@24.43.1
+	$(BIN)/python -m pytest -rP -m 'slow or not slow' tests/browser/test_accessibility.py tests/browser/test_by_eye.py
+
+# Do the lesson by eye in Chromium, and write its chapter with its pictures.
+by-eye: $(VENV)/.test
+	$(BIN)/python -m docs.by_eye ../shared
 
 # Run the notebook of the docs, and write its page.
 notebook: $(VENV)/.test

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bmz.base.axes import Step
+from bmz.engine.attempts import parameters_of
 from bmz.engine.labelling import RecipeUnknown, SettingRefused, decide_labelling, network_way
 from bmz.plan.tile_way import TileWay
 from bmz.process.flows import OMNIPOSE_TILES, TILES
@@ -27,6 +30,17 @@ MASK = Step("binarize", {"threshold": 0.5})
 def model(*steps: Step) -> ModelSpec:
     output = TensorSpec("out", AXES, "float32", steps)
     return ModelSpec("m", "M", Path(), "0" * 64, "0.5.4", (), (output,), (), tags=("segmentation",))
+
+
+def test_a_page_offers_the_arguments_that_a_declared_step_states_before_those_of_all() -> None:
+    labelling = decide_labelling(model(STARDIST, CAST), recipe=None, settings={})
+
+    controls = parameters_of(cast("Any", SimpleNamespace(labelling=labelling)))
+
+    own = {control["name"]: control["value"] for control in controls if control["own"]}
+    assert own == {"prob_threshold": 0.4, "nms_threshold": 0.5}  # and no grid: it is of the network
+    assert [control["name"] for control in controls[:2]] == list(own)
+    assert {"min_size", "max_size"} < {control["name"] for control in controls}
 
 
 def test_a_word_for_a_declared_step_changes_its_argument() -> None:

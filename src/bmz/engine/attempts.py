@@ -20,7 +20,10 @@ from bmz.engine.image_view import ImageView, Window
 from bmz.engine.kept_outputs import NetworkOutputs, of_model
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import RunSetup, opened, planned_image, prepare, with_options
+from bmz.plan.recipe_choice import LABEL_OPS
 from bmz.predict.backend import Backend
+from bmz.process.recipe import Parameter
+from bmz.process.recipes import RECIPES
 
 MOST_PX = 2**24
 """A larger plane is run only where it is looked at."""
@@ -213,20 +216,33 @@ def _outputs(
 
 
 def parameters_of(setup: RunSetup) -> Sequence[Mapping[str, Any]]:
-    """Give the parameters of the recipe with their values, for controls of a page."""
-    labelling = setup.labelling
-    if labelling.recipe is None:
+    """Give the parameters of the recipe with their values, for controls of a page.
+
+    Where a declared step makes the labels, the arguments that its description states come first.
+    """
+    recipe, values = setup.labelling.recipe, setup.labelling.parameters
+    if recipe is None:
         return []
-    return [
-        {
-            "name": parameter.name,
-            "what": parameter.what,
-            "value": labelling.parameters[parameter.name],
-            "kind": type(parameter.default).__name__,
-            "low": parameter.low,
-            "high": parameter.high,
-            "choices": parameter.choices,
-            "own": parameter.name in labelling.recipe.own,
-        }
-        for parameter in labelling.recipe.every
+    every = {parameter.name: parameter for parameter in recipe.every}
+    stated = [
+        _as_control(parameter, step.kwargs[parameter.name], own=True)
+        for step in setup.labelling.label_steps
+        if step.name in LABEL_OPS
+        for parameter in RECIPES[LABEL_OPS[step.name]].parameters
+        if parameter.name in step.kwargs and parameter.name not in every
     ]
+    own = [_as_control(p, values[name], own=name in recipe.own) for name, p in every.items()]
+    return [*stated, *own]
+
+
+def _as_control(parameter: Parameter, value: object, *, own: bool) -> Mapping[str, Any]:
+    return {
+        "name": parameter.name,
+        "what": parameter.what,
+        "value": value,
+        "kind": type(parameter.default).__name__,
+        "low": parameter.low,
+        "high": parameter.high,
+        "choices": parameter.choices,
+        "own": own,
+    }

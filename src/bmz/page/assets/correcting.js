@@ -5,6 +5,7 @@ import { say, tell } from "./telling.js";
 import { draw } from "./drawing.js";
 import { keepSoon } from "./keeping.js";
 import { drawOutcome } from "./outcome.js";
+import { relabel } from "./results.js";
 import { Cross } from "./cross.js";
 import { $ } from "./controls.js";
 
@@ -44,7 +45,7 @@ export function undo() {
   const result = current();
   if (!result?.edits.length) return;
   result.edits = result.edits.slice(0, -1);
-  void result.relabel(tell);
+  relabel(result);
   keepSoon();
 }
 

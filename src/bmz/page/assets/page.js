@@ -6,7 +6,7 @@ import { tell } from "./telling.js";
 import { bringSoon, draw, renewed } from "./drawing.js";
 import { keepSoon } from "./keeping.js";
 import { drawChannels, drawPlanes, showValue, stepPlane } from "./planes.js";
-import { MOST_RESULTS, add, drawResults, plain, select, setMode, setSplit, tryModel } from "./results.js";
+import { MOST_RESULTS, add, drawResults, plain, relabel, select, setMode, setSplit, tryModel } from "./results.js";
 import { fitModels } from "./offers.js";
 import { drawPanels, judge, save, useSettings } from "./outcome.js";
 import { pick, setTool, undo } from "./correcting.js";
@@ -35,7 +35,7 @@ function listen() {
     const result = current();
     if (!result) return;
     result.settings = {};
-    void result.relabel(tell);
+    relabel(result);
     drawPanels();
   };
   $("add").onsubmit = (/** @type {Event} */ event) => {

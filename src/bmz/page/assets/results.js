@@ -1,7 +1,7 @@
 // The results that are compared: models that were tried, and which of them is shown.
 
 import { current, other, state, view } from "./state.js";
-import { busy, tellProgress } from "./telling.js";
+import { busy, tell, tellProgress } from "./telling.js";
 import { draw, inView, renewed } from "./drawing.js";
 import { keepSoon } from "./keeping.js";
 import { drawPanels, outcomeChanged } from "./outcome.js";
@@ -95,6 +95,12 @@ export function add(choice, settings = {}, edits = []) {
     state.other -= 1;
   }
   return result;
+}
+
+/** Make the mask of a result with its settings of now. @param {Result} result */
+export function relabel(result) {
+  $("outcome").ariaBusy = "true";
+  void result.relabel(tell).finally(() => { $("outcome").ariaBusy = String(result.relabelling); });
 }
 
 /** @param {Result} result */

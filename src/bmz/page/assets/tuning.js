@@ -1,9 +1,8 @@
 // The settings of a result: what its network sees, and the parameters of its recipe.
 
 import { current, state } from "./state.js";
-import { tell } from "./telling.js";
 import { keepSoon } from "./keeping.js";
-import { drawResults, run } from "./results.js";
+import { drawResults, relabel, run } from "./results.js";
 import { advised } from "./advice.js";
 import { $, control, make, slider } from "./controls.js";
 
@@ -29,7 +28,8 @@ export function drawTuning() {
     const some = result.parameters.filter((parameter) => parameter.own === own);
     $(id).replaceChildren(...some.map((parameter) => control(parameter, result.settings[parameter.name] ?? parameter.value, (value) => {
       result.settings = { ...result.settings, [parameter.name]: value };
-      void result.relabel(tell);
+      if (value === String(parameter.value)) delete result.settings[parameter.name]; // that of the model
+      relabel(result);
       drawResults();
       keepSoon();
     })));
