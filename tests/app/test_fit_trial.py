@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tifffile
 from tests.engine.test_trial import nuclei
 
-from bmz.app.fit import fit
+from bmz.app.fit import fit, trial
+from bmz.app.fit.trial import Attempt, Contest
 from bmz.base.arrays import AnyArray
-from bmz.base.progress import Event, Note
-from bmz.engine.fit_image import FitRequest
+from bmz.base.progress import Event, Note, nobody
+from bmz.engine.file_trial import Trial, TrialExtent
+from bmz.engine.fit_image import FitRequest, MeasuredImage
+from bmz.process.quality import predictor
 from bmz.report.zoo_text import NONE_WORKS, fit_json, fit_summary, fit_table
-from bmz.results.fit import Ranking
+from bmz.results.fit import ModelFit, Ranking
 from bmz.testing.package import SmallZoo, small_zoo, write_package
 from bmz.zoo.settings import ZooSettings
 
@@ -76,6 +79,28 @@ def test_the_best_two_are_tried_on_more_crops_of_a_large_image(
     assert all(count == 1 for count in sorted(crops, reverse=True)[2:])
     sides = {stop - start for crop in tried[0].trials[0].crops for start, stop in crop.box.values()}
     assert sides == {192}
+
+
+def test_the_best_two_stay_first_though_further_crops_are_harder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = tuple(ModelFit(name, "1") for name in "abc")
+
+    def attempts(
+        _: Contest, models: Sequence[ModelFit], extent: TrialExtent
+    ) -> tuple[dict[str, Attempt], dict[str, ModelFit]]:
+        f1 = {"a": 0.9, "b": 0.8, "c": 0.7} if extent.most == 1 else {"a": 0.3, "b": 0.4}
+        told = {model: predictor("tried").at_f1(f1[model.id]) for model in models}
+        return {m.id: Attempt(m, (Trial((), told[m]),), 0.0) for m in models}, {}
+
+    monkeypatch.setattr(Contest, "attempts", attempts)
+    monkeypatch.setattr(trial, "_usable", lambda *_: models)
+    monkeypatch.setattr(trial, "_larger_than_crop", lambda _: True)
+    image = cast("MeasuredImage", None)
+
+    tried = trial.with_trials(Ranking((), models), [image], FitRequest((), tries=3), nobody).tried
+
+    assert [model.id for model in tried] == ["b", "a", "c"]
 
 
 def test_models_that_hardly_differ_are_told_to_be_a_tie(

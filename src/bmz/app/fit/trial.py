@@ -75,7 +75,8 @@ def with_trials(
     """Try the best models that run here, and put those with the better masks first.
 
     All are tried on one crop of each image, and the best then on further crops, where time is left.
-    Models that were not tried, or failed, keep their order below.
+    These stay before the others, whatever is predicted of their masks there: another crop may be
+    harder for any model. Models that were not tried, or failed, keep their order below.
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ def with_trials(
     best = [attempts[model.id] for model in tried[:FINALISTS]]
     if len(best) > 1 and contest.has_time_for(best) and any(map(_larger_than_crop, images)):
         final, _ = contest.attempts([attempt.model for attempt in best], TrialExtent())
-        tried = _ordered(attempts | final)
+        if len(final) == len(best):  # else one was tried on fewer crops than the other
+            tried = sorted(_ordered(attempts | final), key=lambda model: model.id not in final)
     rest = [failed.get(model.id, model) for model in ranking.models if model.id not in attempts]
     return replace(ranking, models=(*tried, *rest))
 
