@@ -64,7 +64,7 @@ def ends_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (["--watch", "--preview"], "--preview draws at the end"),
         (["--watch", "--from", "a.run.json"], "--from repeats the run of one image"),
         (["--settle", "3"], "--settle says when --watch takes a file"),
-        (["--watch", "more"], "2 words were given [watch.no-folder]"),
+        (["--watch", "more"], "2 paths were given [watch.no-folder]"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_in_a_sentence(

@@ -179,7 +179,7 @@ def test_words_of_the_user_are_no_shell(lab: Path, commands: Path) -> None:
         commands,
         model="./net",
         images="images/a.tif",
-        words="$(touch hacked) ; touch hacked",
+        options="$(touch hacked) ; touch hacked",
         test="false",
     )
 

@@ -82,7 +82,7 @@ class ChainWithoutMasks(WrongUsage):
 
 def _word(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a word is wanted")
+        raise ValueError("a text is wanted")
     return value.strip()
 
 

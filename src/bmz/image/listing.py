@@ -235,7 +235,7 @@ class NoFolderToWatch(WrongUsage):
     """What shall be watched is not a folder."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        named = f"'{words[0]}' is none" if len(words) == 1 else f"{len(words)} words were given"
+        named = f"'{words[0]}' is none" if len(words) == 1 else f"{len(words)} paths were given"
         super().__init__(
             f"--watch takes one folder, or one pattern below a folder, and {named}",
             hint="make the folder first, put a pattern in quotes, and watch several folders by "
