@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -45,6 +47,31 @@ def test_bytes_are_told_in_megabytes_and_begin_anew_with_a_file(drawing: _Drawin
 
     assert first["bytes"] == (40_000_000, 55_200_000, "40.0/55.2 MB")
     assert shown(drawing)["bytes"] == (100_000, 2_000_000, "0.1/2.0 MB")
+
+
+QUIET = """
+from bmz.base.progress import Progress
+from bmz.cli.output import _Drawing
+from bmz.predict.frameworks import quiet
+
+drawing = _Drawing()
+drawing(Progress("tiles", 1, 4, "a"))
+with quiet():
+    drawing(Progress("tiles", 3, 4, "a"))
+    drawing._bars.refresh()
+    drawing(Progress("tiles", 4, 4, "a"))
+drawing.close()
+"""
+
+
+def test_bars_go_on_while_a_framework_is_kept_quiet() -> None:
+    variables = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET], check=True, capture_output=True, text=True, env=variables
+    )
+
+    assert "3/4" in done.stderr
 
 
 def test_notes_are_printed_with_and_without_bars(

@@ -7,9 +7,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -228,6 +228,7 @@ class _Drawing:
     def __init__(self, telling: _Telling | None = None, begins: str = "reading") -> None:
         self._telling = telling or _Telling()
         self._bars: Bars | None = None
+        self._files = ExitStack()
         self._tasks: dict[str, TaskID] = {}
         self._file = ""
         self._tiles = 0
@@ -254,6 +255,7 @@ class _Drawing:
             if self._bars is not None:
                 self._bars.stop()
                 self._bars = None
+        self._files.close()
         self._telling.close()
 
     def _print(self, kind: str, text: str) -> None:
@@ -267,7 +269,7 @@ class _Drawing:
     def _show_work(self) -> None:
         with self._lock:
             if not self._patience.finished.is_set():
-                self._bars = self._bars or _started()
+                self._bars = self._bars or _started(self._files)
                 self._begin(self._work)
 
     def _begin(self, work: str) -> None:
@@ -281,7 +283,7 @@ class _Drawing:
 
     def _draw(self, event: Progress) -> None:
         if self._bars is None:
-            self._bars = _started()
+            self._bars = _started(self._files)
             self._begin(self._work)
         bars = self._bars
         if event.stage not in self._tasks:
@@ -306,7 +308,7 @@ class _Drawing:
         return event.done < done
 
 
-def _started() -> Bars:
+def _started(files: ExitStack) -> Bars:
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -327,11 +329,21 @@ def _started() -> Bars:
         TextColumn("{task.fields[count]}"),
         TimeColumn(compact=True),
         TextColumn("{task.fields[what]}"),
-        console=Console(stderr=True),
+        console=Console(file=_copy_of_stderr(files)),
         transient=True,
     )
     bars.start()
     return bars
+
+
+def _copy_of_stderr(files: ExitStack) -> TextIO:
+    """Open stderr once more: where a framework is imported without its messages, bars go on."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # it is no file, as in a test
+        return sys.stderr
+    file = os.fdopen(copy, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+    return files.enter_context(file)
 
 
 def _count(event: Progress) -> str:
