@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -44,7 +45,8 @@ def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     rows = picture.reshape(height, -1)
     repeats = bool(2 * np.count_nonzero(rows[1:] == rows[:-1]) > rows.size)
     pack, level = (imagecodecs.zlibng_encode, 2) if repeats else (imagecodecs.deflate_encode, 1)
-    lines = bytes(pack(_filtered(rows, repeats=repeats), level))
+    filtered: Any = _filtered(rows, repeats=repeats)  # its stubs know of no arrays
+    lines = bytes(pack(filtered, level))
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
 
 
