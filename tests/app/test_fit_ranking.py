@@ -601,6 +601,8 @@ def test_python_ranks_a_file_an_array_and_several_alike(image: Path) -> None:
     assert [model.score for model in file.ranked] == [model.score for model in array.ranked]
     assert {len(model.images) for model in both.ranked} == {2}
     assert isinstance(both.ranked[0], bmz.ModelFit)
+    assert str(file).startswith(f"<bmz.Ranking of {len(file.models)} models for 1 image: ")
+    assert str(both).endswith(f"; the first is {both.models[0].id}>")
     with pytest.raises(bmz.WrongUsage):
         bmz.fit(image, kind="fluo")
 

@@ -229,7 +229,7 @@ class SeenImage:
         return None if self.whole is None else self.whole.family
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking:
     """The models of the zoo by how well they fit images, the best first.
 
@@ -259,6 +259,12 @@ class Ranking:
     stale: bool = False
     words: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, BmzError] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        first = f"; the first is {self.models[0].id}" if self.models else ""
+        many = "s" * (len(self.images) != 1)
+        counted = f"{len(self.models)} models for {len(self.images)} image{many}"
+        return f"<bmz.Ranking of {counted}: {len(self.fitting)} fit{first}>"
 
     @property
     def ranked(self) -> tuple[ModelFit, ...]:
