@@ -11,9 +11,12 @@ best over all images.
 ``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
 that did not see the source, and writes the regret of each source, and their mean with its standard
-error (``--write docs/explanation/trial.md``). ``--time`` says how long ``bmz fit --try 10`` takes
-on an image of 1024 px with the models of ``../shared/models`` and those of bmz that are made for
-it, two of them twice; give more ``--seconds`` where the processor is busy, and read its time.
+error (``--write docs/explanation/trial.md``); below it those of other orders, of an order that
+nobody has (always the network that is best over all images of the source), and what is lost on the
+other images of a source by the network that is put first on one of them. ``--time`` says how long
+``bmz fit --try 10`` takes on an image of 1024 px with the models of ``../shared/models`` and those
+of bmz that are made for it, two of them twice; give more ``--seconds`` where the processor is busy,
+and read its time.
 """
 
 from __future__ import annotations
@@ -22,14 +25,19 @@ import argparse
 import csv
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "model_cards/quality"))
 
 import numpy as np
 import tifffile
+from gather import read_pairs
 from pages import write_between
 from scipy.stats import kendalltau
 
@@ -37,7 +45,7 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.fit import fit
 from bmz.engine.fit_image import FitRequest
 from bmz.engine.request import RunRequest
-from bmz.process.consensus import ranks
+from bmz.process.consensus import MaskPairs, ranks
 from bmz.results.compare import ResultQuality
 from bmz.testing.package import small_zoo
 from bmz.zoo.settings import ZooSettings
@@ -49,6 +57,8 @@ LEFT_OUT = "without source, beside masks of other models"
 """The networks of a zoo are known to who ranks them; the image is not."""
 
 BOTH_LEFT_OUT = "without source and network, beside masks of other models"
+
+BY_ITSELF = "without source"
 
 WORKS = 0.5
 """F1 that the best network must reach, for an image to be counted."""
@@ -65,6 +75,9 @@ FITTING = (
 TWICE = 2
 """So many of them are there twice, so that there are ten with those of bmz."""
 
+Figures = tuple[float, float, float]
+"""Kendall's tau, the regret, and that at random."""
+
 MARKS = ("<!-- benchmarks/ranking.py -->\n", "<!-- end of ranking -->\n")
 
 MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
@@ -78,21 +91,64 @@ MEASURES: dict[str, Callable[[ResultQuality], float]] = {
 }
 
 
-def ranked_images(left_out: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield the source of an image, the true F1 of each network, and the guess that ranks it.
+@dataclass(frozen=True, eq=False)
+class RankedImage:
+    """All networks that were run on an image.
 
     Parameters
     ----------
-    left_out : column of ``left_out.csv``
+    source : of the image
+    networks : (n) their names
+    known : (n,) true F1 of their masks
+    guesses : column of ``left_out.csv`` -> (n,) what is predicted
+    pairs : what their masks have in common
     """
-    images = defaultdict[tuple[str, str], list[tuple[float, float]]](list)
-    for row in _rows("left_out.csv"):
-        if row["fault"] == "none" and row[left_out]:
-            images[row["source"], row["image"]].append((float(row["f1"]), float(row[left_out])))
-    for (source, _), told in images.items():
-        known, guess = np.array(told).T
-        if len(known) >= LEAST and known.max() >= WORKS:
-            yield source, known, guess
+
+    source: str
+    networks: tuple[str, ...]
+    known: np.ndarray
+    guesses: Mapping[str, np.ndarray]
+    pairs: MaskPairs
+
+    @property
+    def counts(self) -> bool:
+        """Say whether enough networks were run, one of which makes a good mask."""
+        return len(self.networks) >= LEAST and self.known.max() >= WORKS
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """How far each mask agrees with the others, of which good ones count more."""
+        return self.pairs.agreements(self.guesses[BY_ITSELF].tolist())
+
+    def of(self, networks: Sequence[str], values: np.ndarray) -> list[float]:
+        """Give the values of some networks, in their order."""
+        return [float(values[self.networks.index(network)]) for network in networks]
+
+    def among(self, networks: Sequence[str]) -> RankedImage:
+        """Give the same for some of the networks; predictions stay those beside all."""
+        kept = [i for i, network in enumerate(self.networks) if network in networks]
+        guesses = {name: values[kept] for name, values in self.guesses.items()}
+        names = tuple(self.networks[i] for i in kept)
+        return RankedImage(self.source, names, self.known[kept], guesses, self.pairs.among(kept))
+
+
+def ranked_images() -> list[RankedImage]:
+    """Read the images without a fault on which several networks were run."""
+    rows = {
+        (row["source"], row["image"], row["network"]): row
+        for row in _rows("left_out.csv")
+        if row["fault"] == "none"
+    }
+    images = []
+    for image, (networks, pairs) in read_pairs().items():
+        mine = [rows[*image, network] for network in networks]
+        guesses = {
+            name: np.array([float(row[name]) for row in mine])
+            for name in (LEFT_OUT, BOTH_LEFT_OUT, BY_ITSELF)
+        }
+        known = np.array([float(row["f1"]) for row in mine])
+        images.append(RankedImage(image[0], tuple(networks), known, guesses, pairs))
+    return images
 
 
 def order_tau(guess: np.ndarray, known: np.ndarray) -> float:
@@ -106,42 +162,116 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+Order = Callable[[RankedImage], np.ndarray]
+"""Gives a number for each network of an image, the highest for the one that is put first."""
+
+OTHER_ORDERS: Mapping[str, Order] = {
+    "the same, each network left out, too": lambda image: image.guesses[BOTH_LEFT_OUT],
+    "by what is predicted of each mask by itself": lambda image: image.guesses[BY_ITSELF],
+    "by agreement alone": lambda image: image.agreement,
+}
+
+OF_SIX: Mapping[str, Order] = {
+    "as above": lambda image: image.guesses[LEFT_OUT],
+    "by agreement alone": lambda image: image.agreement,
+}
+"""Orders of the networks that ``bmz compare`` is measured with."""
+
+
 def source_lines() -> Iterator[str]:
-    """Yield the table of sources, and how well networks are ranked that were left out, too."""
-    columns = defaultdict[str, list[tuple[float, ...]]](list)
-    for source, known, guess in ranked_images(LEFT_OUT):
-        columns[source].append(_order_figures(known, guess))
+    """Yield the table of sources, and below it other orders of the same networks."""
+    images = ranked_images()
+    figures = _by_source(images, lambda image: image.guesses[LEFT_OUT])
     yield "| source | images | Kendall's tau | regret | regret at random |"
     yield "|---|---|---|---|---|"
-    for source, values in sorted(columns.items()):
+    for source, values in sorted(figures.items()):
         yield _order_line(source, len(values), np.mean(values, 0))
-    count = sum(map(len, columns.values()))
-    yield _mean_line(f"mean of {len(columns)} sources", count, columns)
-    both = defaultdict[str, list[tuple[float, ...]]](list)
-    for source, known, guess in ranked_images(BOTH_LEFT_OUT):
-        both[source].append(_order_figures(known, guess))
-    yield _mean_line("the same, each network left out, too", count, both)
+    yield _mean_line(f"mean of {len(figures)} sources", figures)
+    for name, order in OTHER_ORDERS.items():
+        yield _mean_line(name, _by_source(images, order))
+    hindsight = _by_source(images, _best_of_source(images))
+    yield _mean_line("always the network that is best for the source", hindsight, tau=False)
+    six = [image.among(MODELS) for image in images if set(MODELS) <= {*image.networks}]
+    for name, order in OF_SIX.items():
+        yield _mean_line(f"six networks of nuclei, {name}", _by_source(six, order))
+    further = further_images(images, lambda image: image.guesses[LEFT_OUT])
+    yield _mean_line(f"other images of {len(further)} sources", further, tau=False)
 
 
-def _order_figures(known: np.ndarray, guess: np.ndarray) -> tuple[float, float, float]:
+def _best_of_source(images: Sequence[RankedImage]) -> Order:
+    """Give the order that puts the network first whose mean F1 is the best for the source."""
+    best = {}
+    for source in sorted({image.source for image in images}):
+        mine = [image for image in images if image.source == source and image.counts]
+        if mine:
+            names = _everywhere(mine)
+            means = np.mean([image.of(names, image.known) for image in mine], 0)
+            best[source] = names[int(np.argmax(means))]
+    return lambda image: np.array([float(name == best[image.source]) for name in image.networks])
+
+
+def _by_source(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
+    figures = defaultdict[str, list[Figures]](list)
+    for image in images:
+        if image.counts:
+            figures[image.source].append(_order_figures(image.known, order(image)))
+    return figures
+
+
+def _order_figures(known: np.ndarray, guess: np.ndarray) -> Figures:
     first = known[int(np.argmax(guess))]
     return order_tau(guess, known), known.max() - first, known.max() - known.mean()
 
 
-def _mean_line(name: str, count: int, columns: Mapping[str, list[tuple[float, ...]]]) -> str:
-    """Give the mean of the sources, with its standard error."""
-    means = np.array([np.mean(values, 0) for values in columns.values()])
-    errors = means.std(0, ddof=1) / len(means) ** 0.5
-    tau, regret, chance = (
-        f"{mean:.{digits}f} ± {error:.{digits}f}"
-        for mean, error, digits in zip(means.mean(0), errors, (2, 3, 3), strict=True)
-    )
-    return f"| {name} | {count} | {tau} | {regret} | {chance} |"
+def further_images(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
+    """Tell what the network that is put first on an image loses on the others of its source.
+
+    Its mean F1 over them is compared with that of the network that is the best over them.
+
+    Returns
+    -------
+    dict
+        source of two images or more -> for each image without a tau, the regret, that at random
+    """
+    figures = defaultdict[str, list[Figures]](list)
+    for source in sorted({image.source for image in images}):
+        mine = [image for image in images if image.source == source and image.counts]
+        for image in mine if len(mine) > 1 else ():
+            others = [other for other in mine if other is not image]
+            names = _everywhere(mine)
+            means = np.mean([other.of(names, other.known) for other in others], 0)
+            first = means[int(np.argmax(image.of(names, order(image))))]
+            figures[source].append((np.nan, means.max() - first, means.max() - means.mean()))
+    return figures
 
 
-def _order_line(name: str, count: int, values: np.ndarray) -> str:
+def _everywhere(images: Sequence[RankedImage]) -> list[str]:
+    """Name the networks that were run on all of some images."""
+    return sorted(set.intersection(*(set(image.networks) for image in images)))
+
+
+def _mean_line(name: str, figures: Mapping[str, list[Figures]], *, tau: bool = True) -> str:
+    """Give the mean of the sources, with its standard error.
+
+    Parameters
+    ----------
+    tau : whether all networks were put in order, and not only one of them before the others
+    """
+    count = sum(map(len, figures.values()))
+    means = [np.mean(values, 0) for values in figures.values()]
+    order, regret, chance = map(with_error, np.transpose(means), (2, 3, 3))
+    return f"| {name} | {count} | {order if tau else ''} | {regret} | {chance} |"
+
+
+def with_error(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Give the mean of some values, with its standard error."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+
+
+def _order_line(source: str, count: int, values: np.ndarray) -> str:
     tau, regret, chance = values
-    return f"| {name} | {count} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
+    return f"| {source} | {count} | {tau:.2f} | {regret:.3f} | {chance:.3f} |"
 
 
 def time_line(shared: Path, seconds: float) -> str:
