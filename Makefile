@@ -10,7 +10,7 @@ EVERYTHING := $(addprefix --extra ,onnx openvino gpu torch tensorflow keras dask
 	$(addprefix --group ,test lint oracles docs window)
 
 .PHONY: help demo test lint test-slow coverage test-wheel test-lowest test-newest fuzz conformance cards test-napari docs \
-	test-spatialdata reference page-types page-access by-eye pictures first-hour notebook format constraints constraints-lowest conda workflows test-workflows vale pre-commit newcomer dist sbom audit ages ages-update clean
+	test-spatialdata reference page-types page-access by-eye pictures first-hour notebook format constraints constraints-lowest conda conda-package workflows test-workflows vale pre-commit newcomer dist sbom audit ages ages-update clean
 
 # List what can be made.
 help:
@@ -146,6 +146,10 @@ constraints-lowest: $(VENV)/.release
 # Check the recipe of conda: that it renders, and asks for what pyproject.toml asks for.
 conda: $(VENV)/.test $(VENV)/.release
 	$(BIN)/python -m pytest tests/ship/test_install.py
+
+# Build the conda package of this tree by that recipe, with Python and pip of CHANNEL: conda-forge, or a folder.
+conda-package: dist $(VENV)/.release
+	$(BIN)/python .ci/conda.py "$$(ls -t dist/bmz-*.tar.gz | head -n 1)" $(CHANNEL)
 
 # Check the workflows and the action for what could be abused, offline.
 workflows: $(VENV)/.test $(VENV)/.release
