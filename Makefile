@@ -81,7 +81,7 @@ pictures: $(VENV)/.test
 first-hour: $(VENV)/.test
 	$(BIN)/python -m docs.first_hour ../shared
 
-# Check the types of the scripts of bmz open's page; needs npm.
+# Check the types of the scripts of both pages; needs npm.
 page-types:
 	npx --yes --package typescript@5.9.3 tsc --project tests/page/tsconfig.json
 

@@ -24,7 +24,7 @@ from bmz.engine.request import RunRequest
 from bmz.predict.onnx import OnnxBackend
 from bmz.process.judged import Judged, Place, object_of
 from bmz.report import compare_text
-from bmz.report.html import comparison_page, packed
+from bmz.report.comparison_page import comparison_page, kept_of, packed
 from bmz.results.compare import Comparison
 from bmz.testing.package import description, write_package
 from bmz.write.judgements import Judgement, JudgementsUnreadable, keep_judgement
@@ -324,15 +324,52 @@ def test_the_page_holds_everything_and_asks_for_nothing(comparison: Comparison) 
     assert "@DATA@" not in text
 
 
-def test_of_many_results_the_best_have_outlines_and_all_a_command(place: Path) -> None:
+def test_of_many_results_all_have_outlines_up_to_a_bound_and_all_a_command(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = tuple(str(number / 20) for number in range(1, 12))
-    text = comparison_page(compare(asked(place, sweeps={"threshold": values})))
+    comparison = compare(asked(place, sweeps={"threshold": values}))
+    pages = [comparison_page(comparison)]
+    monkeypatch.setattr("bmz.report.comparison_page.MOST_LAYERS", 8)
 
-    (told,) = re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)
-    (image,) = json.loads(told)["images"]
-    assert [one["packed"] is not None for one in image["results"]] == [True] * 8 + [False] * 3
-    assert image["left_out"] == 3
-    assert len({one["command"] for one in image["results"]}) == 11
+    pages.append(comparison_page(comparison))
+
+    told = [re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0] for text in pages]
+    whole, cut = (json.loads(text)["images"][0] for text in told)
+    assert [one["masks"] is not None for one in whole["results"]] == [True] * 11
+    assert [one["masks"] is not None for one in cut["results"]] == [True] * 8 + [False] * 3
+    assert (whole["left_out"], cut["left_out"]) == (0, 3)
+    assert len({one["command"] for one in cut["results"]}) == 11
+    assert whole["sweep"] == {"threshold": sorted(values, key=float)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "sizes", "budget", "kept"),
+    [
+        (3, {"y": 300, "x": 400}, 2**26, (3, {}, (300, 400))),
+        (60, {"y": 300, "x": 400}, 2**26, (48, {}, (300, 400))),
+        (16, {"y": 4096, "x": 4096}, 2**26, (16, {}, (2048, 2048))),
+        (32, {"y": 4096, "x": 2048}, 2**26, (32, {}, (2048, 1024))),
+        (64, {"y": 4096, "x": 4096}, 2**24, (48, {}, (591, 591))),
+        (4, {"z": 3, "y": 100, "x": 100}, 2**26, (4, {"z": (0, 1, 2)}, (100, 100))),
+        (1, {"z": 500, "y": 1024, "x": 1024}, 2**24, (1, {"z": 64}, (512, 512))),
+        (8, {"z": 500, "y": 512, "x": 512}, 2**24, (8, {"z": 8}, (512, 512))),
+        (8, {"t": 40, "z": 40, "y": 64, "x": 64}, 2**26, (8, {"t": 8, "z": 8}, (64, 64))),
+        (8, {"t": 4, "z": 40, "y": 64, "x": 64}, 2**26, (8, {"t": 4, "z": 16}, (64, 64))),
+        (40, {"y": 4096, "x": 4096}, 2**20, (4, {}, (512, 512))),
+    ],
+)
+def test_what_is_in_the_page_is_bounded(
+    layers: int, sizes: dict[str, int], budget: int, kept: tuple[int, dict[str, Any], Any]
+) -> None:
+    start = {axis: n // 3 for axis, n in sizes.items() if axis in "tz"}
+
+    chosen = kept_of(layers, sizes, start, budget)
+
+    counts = {a: len(at) if isinstance(kept[1][a], int) else at for a, at in chosen.at.items()}
+    assert (chosen.layers, counts, chosen.sides) == kept
+    assert chosen.layers * len(chosen.planes) * chosen.sides[0] * chosen.sides[1] <= budget
+    assert start in chosen.planes
 
 
 def test_names_cannot_end_the_data_of_the_page(place: Path) -> None:

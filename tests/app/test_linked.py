@@ -24,7 +24,7 @@ from bmz.engine.earlier_runs import files_of_mask, replayed
 from bmz.engine.request import RunRequest
 from bmz.engine.setup import NothingToJoin
 from bmz.report import compare_text
-from bmz.report.html import comparison_page
+from bmz.report.comparison_page import comparison_page
 from bmz.report.run_text import plan_lines, run_lines
 from bmz.results.compare import PairScore
 from bmz.results.images import ImagePlan, ImageRun, RunSummary

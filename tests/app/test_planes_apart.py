@@ -23,7 +23,7 @@ from bmz.engine.request import RunRequest
 from bmz.image.pixels import Pixels
 from bmz.image.region import HeldImage
 from bmz.report import compare_text
-from bmz.report.html import comparison_page
+from bmz.report.comparison_page import comparison_page
 from bmz.report.run_text import run_lines
 from bmz.results.images import ImageRun, RunSummary
 from bmz.testing.package import description, write_package

@@ -19,7 +19,7 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.run import run
 from bmz.base.files import write_whole_text
 from bmz.engine.request import RunRequest
-from bmz.report.html import comparison_page
+from bmz.report.comparison_page import comparison_page
 from bmz.testing.package import description, write_package
 
 pytest.importorskip("onnx")
@@ -153,7 +153,7 @@ def test_axe_finds_no_fault_in_the_page_of_compare(
 
     with opened(browser, (tmp_path / "r.html").as_uri(), SCREENS[screen]) as page:
         found = faults(page, axe, "first view")
-        for key in "swd":
+        for key in "owfd":
             page.keyboard.press(key)
             found += faults(page, axe, f"after {key}")
         for summary in page.locator("summary").all():

@@ -30,7 +30,7 @@ from bmz.report.compare_text import (
     tied,
     why_first,
 )
-from bmz.report.html import comparison_page
+from bmz.report.comparison_page import comparison_page
 from bmz.results.compare import Comparison, ImageComparison, ResultQuality, SettingResult
 
 LABELS = Pixels(np.array([[1, 1, 0, 0], [1, 1, 0, 2]], np.uint8), ("y", "x"))
@@ -248,7 +248,7 @@ def test_the_page_shows_the_name_of_an_image_as_it_is(name: str, title: str) -> 
 def test_the_title_of_the_page_names_three_images() -> None:
     html = comparison_page(comparison(*(compared(MADE, name=f"{letter}.tif") for letter in "abcd")))
 
-    assert "<title>bmz compare: a.tif, b.tif, c.tif</title>" in html
+    assert "<title>bmz compare: a.tif, b.tif, c.tif and 1 more</title>" in html
 
 
 def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
@@ -261,8 +261,11 @@ def test_an_image_without_any_result_is_told_in_the_page_as_failed() -> None:
     assert image["warnings"] == ["n: almost no contrast [range.flat] stain again"]
     assert image["results"][1] == {
         "name": "n",
+        "model": "n",
+        "title": "n",
+        "settings": {},
         "command": "bmz run n",
-        "packed": None,
+        "masks": None,
         "error": "'c.tif' is empty [image.empty]",
     }
 
@@ -273,14 +276,22 @@ def test_the_page_tells_places_and_measures_and_null_for_what_is_not_finite() ->
     (image,) = data["images"]
     (result,) = image["results"]
     assert (image["width"], image["height"], image["unit"]) == (4, 2, "px")
-    assert (result["verdict"], result["objects"]) == ("2 objects", 2)
+    assert (result["figure"], result["counted"], result["objects"]) == (
+        "guess 0.00",
+        "2 objects",
+        2,
+    )
     assert result["places"] == [[0.5, 3.0], [0.5, 1.0], [1.1284, 0.56419]]
     assert result["sizes"] == [2.2568, 1.1284]
     assert result["table"] == {
         "names": ["label", "area_px", "equivalent_diameter_area_px", "solidity"],
         "columns": [[1, 2], [4, 1], [2.2568, 1.1284], [1.0, None]],
     }
-    assert (image["known"], image["truth"], result["worst"]) == (False, None, [])
+    assert (image["known"], image["truth"], result["errors"]) == (False, None, [])
+    (channel,) = image["channels"]
+    assert (channel["colour"], channel["limits"], len(channel["uris"])) == (
+        "#ffffff", [0.007, 6.993], 1,
+    )  # fmt: skip
 
 
 def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
@@ -301,7 +312,7 @@ def test_with_lengths_in_um_the_page_leaves_out_those_in_px() -> None:
     ]
 
 
-def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
+def test_the_page_tells_how_many_other_results_share_an_object() -> None:
     alone = {name: column[:1] for name, column in TABLE.items()}
     other = replace(
         MADE, labels=replace(LABELS, array=(LABELS.array == 1).astype(np.uint8)), table=alone
@@ -311,11 +322,9 @@ def test_an_object_that_no_other_result_has_is_the_first_to_look_at() -> None:
         "results"
     ]
 
+    assert first["table"]["names"][-1] == "shared_by"
     assert first["table"]["columns"][-1] == [1.0, 0.0]
-    assert first["worst"] == [
-        {"what": "object 2: in 0% of the others", "y": 1.0, "x": 3.0, "r": 0.6}
-    ]
-    assert second["worst"] == []
+    assert second["table"]["columns"][-1] == [1.0]
 
 
 def test_errors_against_the_truth_are_places_in_the_page() -> None:
@@ -325,8 +334,47 @@ def test_errors_against_the_truth_are_places_in_the_page() -> None:
 
     (result,) = told["results"]
     # a circle of 9 px has a radius of sqrt(9 / pi) = 1.69 px
-    assert result["worst"] == [{"what": "missed, 9 px", "y": 1.0, "x": 2.0, "r": 1.7}] * 2
-    assert (result["verdict"], told["known"]) == ("F1 0.50", True)
+    missed = {"what": "missed, 9 px", "label": 3, "true": True, "y": 1.0, "x": 2.0, "r": 1.7}
+    assert result["errors"] == [missed] * 2
+    assert (result["figure"], told["sorted_by"], told["known"]) == ("AP 0.17", "AP", True)
+
+
+def test_the_page_of_a_stack_has_each_plane_and_its_place() -> None:
+    stack = np.zeros((3, 2, 4), np.uint8)
+    stack[1] = LABELS.array
+    made = replace(MADE, labels=Pixels(stack, ("z", "y", "x")))
+    pixels = Pixels(np.arange(24, dtype=np.float32).reshape(3, 2, 4), ("z", "y", "x"), {"x": 0.5})
+
+    (image,) = data_of(comparison_page(comparison(compared(made, pixels=pixels))))["images"]
+
+    assert (image["at"], image["sizes"], image["start"]) == ({"z": [0, 1, 2]}, {"z": 3}, {"z": 1})
+    assert [len(set(image["results"][0]["masks"])), len(image["channels"][0]["uris"])] == [2, 3]
+    assert (image["um"], image["factor"]) == (0.5, 1)
+
+
+def test_the_largest_objects_have_a_row_where_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bmz.report.comparison_page.MOST_ROWS", 1)
+
+    (image,) = data_of(comparison_page(comparison(compared(MADE))))["images"]
+
+    (result,) = image["results"]
+    assert result["table"]["columns"][0] == [1]
+    assert result["without_row"] == 1
+
+
+def test_several_images_are_told_together_with_the_worst_of_them() -> None:
+    quality = ResultQuality(predicted=replace(PREDICTED, f1=0.4))
+    bad = compared(replace(MADE, quality=quality), name="b.tif")
+    good = compared(replace(MADE, quality=ResultQuality(predicted=PREDICTED)))
+
+    over = data_of(comparison_page(comparison(good, bad)))["over"]
+
+    assert over["headings"] == ["result", "images", "first in", "guess", "least", "in"]
+    assert over["rows"] == [["m scale=2", "2", "2", "0.550", "0.400", "b.tif"]]
+    assert over["worst"] == [1]
+    assert data_of(comparison_page(comparison(good)))["over"] is None
 
 
 def test_results_that_hardly_differ_from_the_first_are_a_tie() -> None:

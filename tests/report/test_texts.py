@@ -15,7 +15,7 @@ from bmz.base.errors import CouldNotTell
 from bmz.image.pixels import Pixels
 from bmz.plan.plan import Estimate
 from bmz.process.matching import Matching
-from bmz.report import html, tested_text
+from bmz.report import comparison_page, tested_text
 from bmz.report.compare_text import score_json
 from bmz.report.computer_text import doctor_rows
 from bmz.report.reference import schema_of
@@ -152,17 +152,17 @@ def test_a_photograph_keeps_its_colours_in_the_page_of_a_comparison() -> None:
     pixels[..., 0] = 200
     photo = Pixels(pixels, ("y", "x", "c"), colour=True)
 
-    channels = html._channels(photo, (4, 5))
+    channels = comparison_page._channels(photo, comparison_page.Kept(1, {}, (4, 5)))
 
     assert [one["name"] for one in channels] == ["red", "green", "blue"]
 
 
 def test_a_channel_of_one_value_is_drawn_black_and_not_divided_by_zero() -> None:
-    flat, dot = np.full((1, 8, 8), 7.0), np.zeros((1, 40, 40))
-    dot[0, 3, 3] = 5
+    flat, dot = np.full((1, 1, 8, 8), 7.0), np.zeros((1, 1, 40, 40))
+    dot[0, 0, 3, 3] = 5
 
-    (black,) = html._as_bytes(flat, together=False)
-    (one,) = html._as_bytes(dot, together=False)
+    ((black, level),) = comparison_page._as_bytes(flat, together=False)
+    ((one, _),) = comparison_page._as_bytes(dot, together=False)
 
-    assert black.max() == 0
+    assert (black.max(), level) == (0, (7, 7))
     assert one.max() == 255

@@ -157,7 +157,7 @@ def compare(
     from bmz.engine.label_masks import write_masks
     from bmz.image.series import with_fields
     from bmz.report.compare_text import as_csv
-    from bmz.report.html import comparison_page
+    from bmz.report.comparison_page import comparison_page
 
     listing = image_list(images, include, dataset)
     request = CompareRequest(

@@ -138,7 +138,7 @@ def limits_of(image: Pixels) -> list[Limits]:
     ----------
     image : axes y, x and perhaps c
     """
-    return [_percentile_limits(pixels) for pixels in _stretched_together(image)]
+    return [percentile_limits(pixels) for pixels in _stretched_together(image)]
 
 
 def limits_of_all(images: Iterable[Pixels]) -> list[Limits]:
@@ -191,7 +191,8 @@ def _shown(
     return way(_between(real, *(limits or _sorted_limits(real, percents))))
 
 
-def _percentile_limits(pixels: AnyArray, percents: tuple[float, float] = PERCENTS) -> Limits:
+def percentile_limits(pixels: AnyArray, percents: tuple[float, float] = PERCENTS) -> Limits:
+    """Give the intensities that `stretched` brings to 0 and 1."""
     if _are_few(pixels):
         return _counted_limits(*_tabled(pixels)[1:], percents)
     return _sorted_limits(_in_float32(pixels), percents)

@@ -11,7 +11,7 @@ import { holds } from "./parts.js";
  */
 
 // Okabe and Ito 2008, "Color Universal Design": what people without red or green cones tell apart
-const COLOURS = [0xf0e442, 0x56b4e9, 0xe69f00, 0x009e73, 0xcc79a7, 0xd55e00];
+export const COLOURS = [0xf0e442, 0x56b4e9, 0xe69f00, 0x009e73, 0xcc79a7, 0xd55e00];
 const ALIKE = 0x9a9a9a, ONLY_HERE = 0xe69f00, ONLY_THERE = 0x56b4e9;
 const FILL = 0x66;
 const SAME = 0.5; // overlap from which two objects are the same
@@ -98,13 +98,14 @@ export class Mask {
 
   /**
    * Draw the objects of the part.
-   * @param {{filled: boolean, picked: number, other: Mask | null, thick: number}} style
-   *   `other` to show how it differs from another mask
+   * @param {{filled: boolean, picked: number, other: Mask | null, thick: number, one?: number}} style
+   *   `other` to show how it differs from another mask, `one` colour for all objects, as 0xrrggbb,
+   *   `thick` px of the part, 0 for no outlines
    */
-  paint({ filled, picked, other, thick }) {
+  paint({ filled, picked, other, thick, one }) {
     const { part, canvas } = this;
     if (!part) return null;
-    const as = JSON.stringify([this.partAs, filled, picked, thick, other ? [other.id, other.partAs, other.part?.top, other.part?.left] : 0]);
+    const as = JSON.stringify([this.partAs, filled, picked, thick, one, other ? [other.id, other.partAs, other.part?.top, other.part?.left] : 0]);
     if (as === this.shownAs) return canvas;
     this.shownAs = as;
     canvas.width = part.width;
@@ -115,7 +116,7 @@ export class Mask {
     const told = other && other.part ? differences(part, other.part) : null;
     if (told && other?.part) outlines(words, other.part, part, (label) => (told.there.has(label) ? 0 : ONLY_THERE), 0, thick);
     const colour = (/** @type {number} */ label) =>
-      told ? (told.here.has(label) ? ALIKE : ONLY_HERE) : COLOURS[(label * 5 + (label >> 3)) % COLOURS.length];
+      told ? (told.here.has(label) ? ALIKE : ONLY_HERE) : one ?? COLOURS[(label * 5 + (label >> 3)) % COLOURS.length];
     outlines(words, part, part, (label) => (label === picked ? 0xffffff : colour(label)), filled ? FILL : 0, thick);
     context.putImageData(picture, 0, 0);
     return canvas;
@@ -147,11 +148,11 @@ function outlines(words, part, onto, colour, fill, thick) {
       const column = x + right;
       if (column < 0 || column >= onto.width) continue;
       const i = y * width + x, label = data[i];
-      const edge =
+      const edge = thick > 0 && (
         (x > 0 && data[i - 1] !== label) || (x + 1 < width && data[i + 1] !== label) ||
         (y > 0 && data[i - width] !== label) || (y + 1 < height && data[i + width] !== label) ||
         (thick > 1 && ((x > 1 && data[i - 2] !== label) || (x + 2 < width && data[i + 2] !== label) ||
-          (y > 1 && data[i - 2 * width] !== label) || (y + 2 < height && data[i + 2 * width] !== label)));
+          (y > 1 && data[i - 2 * width] !== label) || (y + 2 < height && data[i + 2 * width] !== label))));
       if (!label) {
         if (edge && !words[row * onto.width + column]) words[row * onto.width + column] = dark;
         continue;

@@ -19,28 +19,35 @@ export class Viewport {
     /** the px of the image in the middle of the canvas */
     this.x = 0;
     this.y = 0;
+    /** panes that show the same part lie side by side, in rows */
     this.panes = 1;
-    /** @type {(x: number, y: number) => void} */
+    this.rows = 1;
+    /** @type {(x: number, y: number, pane?: number) => void} */
     this.picked = () => {};
-    /** @type {(x: number, y: number) => void} */
+    /** @type {(x: number, y: number, pane?: number) => void} */
     this.hovered = () => {};
     /** While this is set, dragging draws a line and does not move the image. @type {((line: [number, number][], done: boolean) => void) | null} */
     this.drawn = null;
     this.listen();
   }
 
-  /** The width of one pane: two results can lie side by side. */
+  /** The width of one of the panes of a row. */
   get paneWidth() {
     return this.canvas.width / this.panes;
   }
 
-  get leastZoom() {
-    return Math.min(this.paneWidth / this.width, this.canvas.height / this.height) / 2;
+  get paneHeight() {
+    return this.canvas.height / this.rows;
+  }
+
+  /** The zoom at which the whole image fills a pane. */
+  get wholeZoom() {
+    return Math.min(this.paneWidth / this.width, this.paneHeight / this.height);
   }
 
   /** Show the whole image. */
   fit() {
-    this.zoom = Math.min(this.paneWidth / this.width, this.canvas.height / this.height);
+    this.zoom = this.wholeZoom;
     this.x = this.width / 2;
     this.y = this.height / 2;
     this.changed();
@@ -61,7 +68,7 @@ export class Viewport {
 
   /** Where the first pixel of the image lies in a pane, px of the canvas. */
   get origin() {
-    return [this.paneWidth / 2 - this.x * this.zoom, this.canvas.height / 2 - this.y * this.zoom];
+    return [this.paneWidth / 2 - this.x * this.zoom, this.paneHeight / 2 - this.y * this.zoom];
   }
 
   /**
@@ -71,7 +78,7 @@ export class Viewport {
    */
   span(margin) {
     const step = 2 ** Math.max(Math.floor(Math.log2(1 / this.zoom)), 0);
-    const [dx, dy] = [this.paneWidth / this.zoom / 2, this.canvas.height / this.zoom / 2];
+    const [dx, dy] = [this.paneWidth / this.zoom / 2, this.paneHeight / this.zoom / 2];
     const grown = 1 + margin;
     return {
       top: Math.max(Math.floor(this.y - dy * grown), 0),
@@ -88,12 +95,12 @@ export class Viewport {
    * @param {number} [px]
    * @param {number} [py]
    */
-  zoomAt(factor, px = this.paneWidth / 2, py = this.canvas.height / 2) {
+  zoomAt(factor, px = this.paneWidth / 2, py = this.paneHeight / 2) {
     const [left, top] = this.origin;
     const [x, y] = [(px - left) / this.zoom, (py - top) / this.zoom];
-    this.zoom = Math.min(Math.max(this.zoom * factor, this.leastZoom), MOST_ZOOM);
+    this.zoom = Math.min(Math.max(this.zoom * factor, this.wholeZoom / 2), MOST_ZOOM);
     this.x = x - (px - this.paneWidth / 2) / this.zoom;
-    this.y = y - (py - this.canvas.height / 2) / this.zoom;
+    this.y = y - (py - this.paneHeight / 2) / this.zoom;
     this.keepInside();
   }
 
@@ -121,8 +128,18 @@ export class Viewport {
   show(x, y, across) {
     this.x = x;
     this.y = y;
-    this.zoom = Math.max(this.zoom, Math.min(this.canvas.height / across, MOST_ZOOM));
+    this.zoom = Math.max(this.zoom, Math.min(Math.min(this.paneWidth, this.paneHeight) / across, MOST_ZOOM));
     this.changed();
+  }
+
+  /**
+   * @param {MouseEvent} event
+   * @returns {[number, number]} px of the canvas
+   */
+  onCanvas(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const ratio = this.canvas.width / box.width;
+    return [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio];
   }
 
   /**
@@ -130,9 +147,25 @@ export class Viewport {
    * @returns {[number, number]} px of the first pane
    */
   place(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const ratio = this.canvas.width / box.width;
-    return [((event.clientX - box.left) * ratio) % this.paneWidth, (event.clientY - box.top) * ratio];
+    const [px, py] = this.onCanvas(event);
+    return [px % this.paneWidth, py % this.paneHeight];
+  }
+
+  /**
+   * @param {MouseEvent} event
+   * @returns {number} which pane lies there, counted row by row
+   */
+  paneAt(event) {
+    const [px, py] = this.onCanvas(event);
+    return Math.floor(py / this.paneHeight) * this.panes + Math.floor(px / this.paneWidth);
+  }
+
+  /**
+   * @param {number} pane
+   * @returns {[number, number]} where it begins, px of the canvas
+   */
+  corner(pane) {
+    return [(pane % this.panes) * this.paneWidth, Math.floor(pane / this.panes) * this.paneHeight];
   }
 
   /**
@@ -177,7 +210,7 @@ export class Viewport {
       line = [this.exactly(event)];
     });
     canvas.addEventListener("pointermove", (event) => {
-      this.hovered(...this.pixel(event));
+      this.hovered(...this.pixel(event), this.paneAt(event));
       const before = held.get(event.pointerId);
       if (!before) return;
       const now = this.place(event);
@@ -186,7 +219,7 @@ export class Viewport {
         this.drawn(line, false);
       } else if (held.size === 2) {
         const other = [...held.entries()].find(([id]) => id !== event.pointerId);
-        if (other) {
+        if (other) { // a pinch
           const middle = [(now[0] + other[1][0]) / 2, (now[1] + other[1][1]) / 2];
           this.zoomAt(far(now, other[1]) / Math.max(far(before, other[1]), 1), middle[0], middle[1]);
         }
@@ -198,7 +231,7 @@ export class Viewport {
     });
     const up = (/** @type {PointerEvent} */ event) => {
       if (!held.delete(event.pointerId) || event.type !== "pointerup") return;
-      if (moved < 6) this.picked(...this.pixel(event));
+      if (moved < 6) this.picked(...this.pixel(event), this.paneAt(event));
       else if (this.drawn) this.drawn(line, true);
     };
     canvas.addEventListener("pointerup", up);
