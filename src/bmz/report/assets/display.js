@@ -17,6 +17,7 @@ import { make } from "./controls.js";
  */
 
 export const MOST_PANES = 6;
+const AS_LARGE = 0.85; // so much smaller may images be that lie beside each other
 const ENLARGED = 1.5; // px of the canvas for one of a part, from which on lines lie between pixels
 
 /**
@@ -36,17 +37,16 @@ export function panesOf({ mode, entries, current }) {
 }
 
 /**
- * Lay the panes out in the grid in which the image is largest.
+ * Lay the panes out in the grid in which the image is largest, beside each other if there is a choice.
  * @param {Viewport} view
  * @param {number} count
  */
 export function layOut(view, count) {
   const { clientWidth, clientHeight } = view.canvas;
-  let across = 1, most = 0;
-  for (let columns = 1; columns <= count; columns++) {
-    const zoom = Math.min(clientWidth / columns / view.width, clientHeight / Math.ceil(count / columns) / view.height);
-    if (zoom > most) [across, most] = [columns, zoom];
-  }
+  const zooms = [...Array(count).keys()].map((i) =>
+    Math.min(clientWidth / (i + 1) / view.width, clientHeight / Math.ceil(count / (i + 1)) / view.height));
+  const most = Math.max(...zooms);
+  const across = count - zooms.reverse().findIndex((zoom) => zoom >= AS_LARGE * most);
   const whole = view.zoom / view.wholeZoom; // which stays as it is
   view.resize();
   view.panes = across;
