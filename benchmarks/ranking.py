@@ -2,11 +2,12 @@
 
 ``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for
 nuclei on test images of DSB 2018 (default 20 of 80, evenly spread). Printed for each measure, and
-for the guess: Kendall's tau (b) with the order by F1 at IoU 0.5 (1 the same order, 0 none), where
-results that `bmz.process.consensus.ranks` calls a tie have one place,
-the share of images whose best result is first, and the regret: F1 of the best result less F1 of the
-one that was put first. Beside it the regret of a choice at random, and of the model that is the
-best over all images.
+for the guess, by which ``bmz compare`` orders results (warnings of the check lower it): Kendall's
+tau (b) with the order by F1 at IoU 0.5 (1 the same order, 0 none), where results that
+`bmz.process.consensus.ranks` calls a tie have one place, the share of images whose best result is
+first, and the regret: F1 of the best result less F1 of the one that was put first; with standard
+errors over the images. Beside it the regret of a choice at random, and of the model that is the
+best over all images, and by how much more the guess loses than agreement alone.
 
 ``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
@@ -46,7 +47,7 @@ from bmz.app.fit import fit
 from bmz.engine.fit_image import FitRequest
 from bmz.engine.request import RunRequest
 from bmz.process.consensus import MaskPairs, ranks
-from bmz.results.compare import ResultQuality
+from bmz.results.compare import SettingResult
 from bmz.testing.package import small_zoo
 from bmz.zoo.settings import ZooSettings
 
@@ -83,11 +84,13 @@ MARKS = ("<!-- benchmarks/ranking.py -->\n", "<!-- end of ranking -->\n")
 MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
           "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018")  # fmt: skip
 
-MEASURES: dict[str, Callable[[ResultQuality], float]] = {
-    "agreement": lambda quality: quality.agreement or 0.0,
-    "stability": lambda quality: quality.stability or 0.0,
-    "plausible": lambda quality: quality.plausible.share if quality.plausible else 0.0,
-    "guess": lambda quality: quality.guess,
+Measure = Callable[[SettingResult], float]
+
+MEASURES: Mapping[str, Measure] = {
+    "agreement": lambda result: result.quality.agreement or 0.0,
+    "stability": lambda result: result.quality.stability or 0.0,
+    "plausible": lambda result: result.quality.plausible.share if result.quality.plausible else 0.0,
+    "guess": lambda result: result.guess,
 }
 
 
@@ -293,6 +296,39 @@ def time_line(shared: Path, seconds: float) -> str:
     return f"{len(tried)} models in {took:.0f} s, {processor:.0f} s of processor: {words}"
 
 
+Rated = tuple[Mapping[str, SettingResult], Mapping[str, float]]
+"""Of an image: model -> its result without the truth, and model -> true F1."""
+
+
+def measure_lines(rows: Sequence[Rated], models: Sequence[str]) -> Iterator[str]:
+    """Yield the table of how well each measure puts models in order, with standard errors."""
+    yield "| order by | Kendall's tau | the best is first | regret |"
+    yield "|---|---|---|---|"
+    regrets = {}
+    for name, measure in MEASURES.items():
+        taus, lost = zip(*(_measured(image, measure) for image in rows), strict=True)
+        regrets[name], firsts = np.array(lost), np.mean(np.array(lost) == 0)
+        yield f"| {name} | {with_error(taus, 2)} | {firsts:.0%} | {with_error(lost, 3)} |"
+    best = [max(f1.values()) for _, f1 in rows]
+    chance = [top - np.mean(list(f1.values())) for top, (_, f1) in zip(best, rows, strict=True)]
+    yield f"| at random | 0 | {1 / len(models):.0%} | {with_error(chance, 3)} |"
+    mean = {model: np.mean([f1[model] for _, f1 in rows if model in f1]) for model in models}
+    always = max(mean, key=lambda model: mean[model])
+    one = [top - f1[always] for top, (_, f1) in zip(best, rows, strict=True)]
+    yield f"| always {Path(always).name} | | | {with_error(one, 3)} |"
+    apart = with_error(regrets["guess"] - regrets["agreement"], 3)
+    yield f"| guess less agreement, image by image | | | {apart} |"
+
+
+def _measured(image: Rated, measure: Measure) -> tuple[float, float]:
+    """Give Kendall's tau of the order by a measure, and its regret."""
+    results, f1 = image
+    models = sorted(f1)
+    values = np.array([measure(results[model]) for model in models])
+    known = np.array([f1[model] for model in models])
+    return order_tau(values, known), float(known.max() - known[int(np.argmax(values))])
+
+
 def main() -> None:
     """Compare the orders."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -327,25 +363,8 @@ def main() -> None:
     rows = []
     for blind, seen in zip(guessed.images, known.images, strict=True):
         f1 = {one.model: one.quality.f1 or 0.0 for one in seen.done}
-        rows.append(({one.model: one.quality for one in blind.done}, f1))
-    mean = {model: np.mean([f1[model] for _, f1 in rows if model in f1]) for model in models}
-    always = max(mean, key=lambda model: mean[model])
-    lines = ["| order by | Kendall's tau | the best is first | regret |", "|---|---|---|---|"]
-    for name, measure in MEASURES.items():
-        taus, firsts, regrets = [], [], []
-        for quality, f1 in rows:
-            order = sorted(f1)
-            values = [measure(quality[model]) for model in order]
-            taus.append(order_tau(np.array(values), np.array([f1[model] for model in order])))
-            first = max(order, key=lambda model: measure(quality[model]))
-            regrets.append(max(f1.values()) - f1[first])
-            firsts.append(f1[first] == max(f1.values()))
-        means = f"{np.mean(taus):.2f} | {np.mean(firsts):.0%} | {np.mean(regrets):.3f}"
-        lines.append(f"| {name} | {means} |")
-    chance = np.mean([max(f1.values()) - np.mean(list(f1.values())) for _, f1 in rows])
-    one = np.mean([max(f1.values()) - f1[always] for _, f1 in rows])
-    lines.append(f"| at random | 0 | {1 / len(models):.0%} | {chance:.3f} |")
-    lines.append(f"| always {Path(always).name} | | | {one:.3f} |")
+        rows.append(({one.model: one for one in blind.done}, f1))
+    lines = list(measure_lines(rows, models))
     print("\n".join(lines))
     if words.write is not None:
         write_between(words.write, MARKS, "\n".join(lines))
