@@ -201,6 +201,12 @@ def test_a_pixel_counts_once_however_many_channels_are_bad(
     assert total == x.size // (x.shape[axes.index("c")] if "c" in axes else 1)
 
 
+def test_numbers_whose_sum_is_too_large_are_finite_ones() -> None:
+    large = np.full((2, 4), 3e38, np.float32)
+
+    assert nonfinite_pixels(large, "cx") == (0, 4)
+
+
 def stepped(folder: Path, *, before: Sequence[Step] = (), after: Sequence[Step] = ()) -> str:
     """Write a model that gives back its input, with declared steps before and after it."""
     content = description()

@@ -132,6 +132,9 @@ def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
     total = int(np.prod(channels.shape[1:], dtype=np.int64))
     if x.dtype.kind != "f" or not x.size:
         return 0, total
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.add.reduce(x, axis=None)):  # it is not where one of them is not
+            return 0, total
     bad = np.zeros(channels.shape[1:], bool)
     for channel in channels:  # one after the other: a map may fill half of the memory
         bad |= ~np.isfinite(channel)

@@ -61,6 +61,7 @@ class GatedBackend:
     def __init__(self, opened: Callable[[Way], Backend], choice: PrecisionChoice) -> None:
         self._opened, self._first = opened, choice
         self._loaded: dict[Way, Backend] = {}
+        self._known: dict[str, PrecisionChoice] = {}
         self._case: TileCase | None = None
         self._left = 0
         self.choice = choice
@@ -78,7 +79,9 @@ class GatedBackend:
 
     def expect(self, case: TileCase) -> None:
         """Say which image comes next; where images of its kind were judged, so is it."""
-        known = TILES.find(case.network.notes, case.key)
+        known = self._known.get(case.key) or TILES.find(case.network.notes, case.key)
+        if known is not None:
+            self._known[case.key] = known
         self._use(self._first if known is None else known)
         self._case, self._left = (case, MOST_TILES) if known is None else (None, 0)
 
