@@ -19,7 +19,7 @@ from bmz.check.blurs import (
     weighted,
 )
 from bmz.check.kind_levels import block_means, halved, window_sums
-from bmz.check.pixel_values import percentiles, sorted_finite
+from bmz.check.pixel_values import BEFORE_TO_BEHIND, percentiles, sorted_finite
 
 LEVELS = 4
 """Blurs an octave; one more on each side lets a maximum over scale be told at every one."""
@@ -253,10 +253,11 @@ def tops_of(octave: Octave) -> FloatArray:
     the weight of the octave; and the 3 x 3 pixels of the blurred plane around it
     """
     k, y, x = _tops(octave.responses)
-    near = [octave.responses[k + step, y, x] for step in (-1, 0, 1)]
-    weights = np.full(len(k), octave.weight)
-    around = _around(octave.blurred, k, y, x).reshape(9, -1)
-    return np.vstack([*near, octave.sigmas[k], weights, around], dtype=np.float64)
+    tops = np.empty((14, len(k)))
+    tops[:3] = octave.responses[k + BEFORE_TO_BEHIND, y, x]
+    tops[3], tops[4] = octave.sigmas[k], octave.weight
+    tops[5:] = _around(octave.blurred, k, y, x).reshape(9, -1)
+    return tops
 
 
 def blobs_of(tops: FloatArray) -> FloatArray:
@@ -328,7 +329,7 @@ def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
 def _around(images: FloatArray, k: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
     """Give the 3 x 3 pixels around each place in its image, the edge repeated, (3, 3, places)."""
     rows, columns = (
-        np.stack([np.maximum(at - 1, 0), at, np.minimum(at + 1, size - 1)])
+        np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), size - 1)
         for at, size in zip((y, x), images.shape[1:], strict=True)
     )
     around: FloatArray = images[k, rows[:, None], columns[None]]

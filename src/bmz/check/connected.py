@@ -111,7 +111,7 @@ def _roots(begin: Indices, end: Indices) -> Indices:
 def _led(root: Indices) -> Indices:
     """Lead each to the last on its way."""
     further = root[root]
-    while not np.array_equal(further, root):
+    while (further != root).any():
         root, further = further, further[further]
     return root
 

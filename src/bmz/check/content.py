@@ -166,8 +166,10 @@ def structure_probability(kind: ImageKind, purpose: MadeFor) -> float:
 
 def _order(case: FitCase) -> Iterator[Finding]:
     """Yield that two channels show, each, what the model expects of the other one."""
+    if case.channels_wanted == 1 or likely_channels(case):
+        return
     taken, better = case.channels_taken, seen_channels(case)
-    if case.channels_wanted == 1 or better is None or likely_channels(case):
+    if better is None:
         return
     if set(better.channels) != set(taken) or better.channels == taken:
         return

@@ -288,8 +288,8 @@ def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind
 def mean_kind(kinds: Iterable[ImageKind]) -> ImageKind | None:
     """Give the mean of what several channels show; None of none."""
     several = tuple(kinds)
-    if not several:
-        return None
+    if not several[1:]:
+        return several[0] if several else None
     return ImageKind(
         _mean([kind.families for kind in several]), _mean([kind.structures for kind in several])
     )

@@ -182,12 +182,20 @@ def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
     return median_filled(sorted_finite(plane) if order is None else order, plane.size)
 
 
+BEFORE_TO_BEHIND = np.array([[-1], [0], [1]])
+"""Added to places along an axis it gives those before them, themselves, and those behind."""
+
+_BUT_THE_MIDDLE = np.array([0, 1, 2, 3, 5, 6, 7, 8])
+
+
 def _neighbours(values: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
     """Give (8, n) the pixels around each place, those at the border again beyond it."""
-    tall, wide = (side - 1 for side in values.shape)
-    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
-    around = [values[np.clip(y + dy, 0, tall), np.clip(x + dx, 0, wide)] for dy, dx in steps]
-    return np.stack(around).astype(np.float64)
+    rows, columns = (
+        np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), side - 1)
+        for at, side in zip((y, x), values.shape, strict=True)
+    )
+    around = values[rows[:, np.newaxis], columns].reshape(9, -1).astype(np.float64)
+    return around[_BUT_THE_MIDDLE]
 
 
 @dataclass(frozen=True)
