@@ -2,11 +2,12 @@
 
 Factor: estimate of a resized image over that of the image itself, over the true factor. Repeat:
 ``python benchmarks/object_size.py ../shared`` (some minutes), or with ``--train`` for tuning.
+``--window 768`` walks through windows of that side in large planes (`bmz.check.blobs.MOST_SIDE`).
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
 
+from bmz.check import blobs
 from bmz.check.measured import PlaneMeasures, measure_plane
 from bmz.check.object_size import object_diameter_px
 from bmz.image.inspect import inspect_image
@@ -169,5 +171,10 @@ def main(shared: Path, split: str) -> None:
 
 
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    main(Path(words[0] if words else "../shared"), "train" if "--train" in sys.argv else "test")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("shared", type=Path, nargs="?", default=Path("../shared"))
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--window", type=int, default=blobs.MOST_SIDE, metavar="PX")
+    words = parser.parse_args()
+    blobs.MOST_SIDE = words.window
+    main(words.shared, "train" if words.train else "test")

@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 from skimage.transform import resize
 
 from bmz.check import object_size as object_size_module
-from bmz.check.blobs import Level, octaves, stretched
+from bmz.check.blobs import MOST_SIDE, Level, octaves, stretched
 from bmz.check.object_size import STEEP, Cut, ObjectSize, object_diameter_px, survey
 
 Plane = NDArray[Any]
@@ -143,7 +143,7 @@ def test_of_a_large_plane_a_window_is_looked_at() -> None:
 
     first = next(octaves(plane))
 
-    assert first.responses[0].shape == (768, 768)
+    assert first.responses[0].shape == (MOST_SIDE, MOST_SIDE)
     assert diameter(plane) == pytest.approx(16, rel=0.2)
 
 

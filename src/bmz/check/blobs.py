@@ -37,7 +37,7 @@ FINEST = 1
 SMALL_SIDE = 96
 """Levels of up to this side are blurred by products of matrices, which takes fewer calls."""
 
-MOST_SIDE = 768
+MOST_SIDE = 640
 """Of a larger image an octave looks at the window of this side with most in it."""
 
 CAMERA_BLUR = 0.5
