@@ -12,7 +12,7 @@ from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
 from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas, render_polygons
-from bmz.process.star_suppression import ROUNDING, _Crowd, non_maximum_suppression
+from bmz.process.star_suppression import ROUNDING, Crowd, non_maximum_suppression
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -86,7 +86,7 @@ def test_pairs_that_are_not_looked_at_share_no_more_than_is_allowed(
     a, b = np.arange(30), np.arange(30) + 30
     areas = stars.areas()
 
-    near = _Crowd.of(stars)._near_enough(a, b, np.float32(threshold))
+    near = Crowd.of(stars, np.arange(len(stars)))._near_enough(a, b, np.float32(threshold))
 
     far = np.setdiff1d(np.arange(30), near)
     allowed = threshold * np.minimum(areas[a], areas[b])
@@ -105,16 +105,18 @@ def slanted(count: int, apart: float) -> Stars:
 def test_slanted_neighbours_whose_upright_boxes_overlap_are_not_looked_at() -> None:
     stars = slanted(2, apart=13)
 
-    near = _Crowd.of(stars)._near_enough(np.array([0]), np.array([1]), np.float32(0.4))
+    near = Crowd.of(stars, np.arange(len(stars)))._near_enough(
+        np.array([0]), np.array([1]), np.float32(0.4)
+    )
 
     assert near.size == 0
 
 
 def test_those_that_no_better_one_can_suppress_are_kept_in_one_round() -> None:
-    crowd = _Crowd.of(slanted(5, apart=13))
+    crowd = Crowd.of(slanted(5, apart=13), np.arange(5))
 
     assert crowd.undisputed(np.arange(5), 0.4).tolist() == [0, 1, 2, 3, 4]
-    assert _Crowd.of(slanted(5, apart=3)).undisputed(np.arange(5), 0.4).tolist() == [0]
+    assert Crowd.of(slanted(5, apart=3), np.arange(5)).undisputed(np.arange(5), 0.4).tolist() == [0]
 
 
 @given(SEEDS)

@@ -8,12 +8,11 @@ import numpy as np
 
 from bmz.base.arrays import AnyArray
 from bmz.process.recipe import Labelled, Place
-from bmz.process.star_suppression import non_maximum_suppression
+from bmz.process.star_suppression import Crowd, non_maximum_suppression
 from bmz.process.stardist import (
     STACK,
     Candidates,
     StarSettings,
-    best_stars,
     candidates_of,
     drawn_stars,
     label_stars,
@@ -34,6 +33,7 @@ class KeptStars:
         self._settings = StarSettings()
         self._grid: tuple[int, ...] = ()
         self._stars: Candidates | None = None
+        self._crowd: tuple[StarSettings, Candidates, Crowd] | None = None
 
     def __call__(
         self,
@@ -46,7 +46,7 @@ class KeptStars:
         """Give the labels; see `label_stars`, which is asked for stacks."""
         # of maps that are resized as they are read the numbers are of this kind
         kind = getattr(output, "dtype", np.dtype(np.float32))
-        if output.ndim == 1 + STACK or place is not None or kind != np.float32:
+        if output.ndim != STACK or place is not None or kind != np.float32:
             return label_stars(output, grid, settings, place=place)
         stars = self._best(output, grid, settings)
         above = stars.take(stars.scores > settings.prob_threshold)
@@ -55,15 +55,28 @@ class KeptStars:
     def _best(self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings) -> Candidates:
         """Give the objects above the threshold, and maybe others below it; best first."""
         least, known = settings.prob_threshold, self._settings.prob_threshold
-        alike = replace(settings, prob_threshold=known) == self._settings and grid == self._grid
-        if self._stars is None or output is not self._output or not alike:
-            self._stars = best_stars(output, grid, settings)
+        if output is not self._output or grid != self._grid:
+            self._stars = self._crowd = None
+        alike = replace(settings, prob_threshold=known) == self._settings
+        if self._stars is None or not alike:
+            self._stars = self._chosen(output, grid, settings)
         elif least < known:
             self._stars = self._with_fainter(self._stars, output, grid, settings)
         else:
             return self._stars
         self._output, self._grid, self._settings = output, grid, settings
         return self._stars
+
+    def _chosen(
+        self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings
+    ) -> Candidates:
+        """Choose among the candidates, which are there where but the allowed overlap is another."""
+        overlap = settings.nms_threshold
+        if self._crowd is None or replace(self._crowd[0], nms_threshold=overlap) != settings:
+            candidates = candidates_of(output, grid, settings, None)
+            self._crowd = settings, candidates, candidates.ranked()
+        _, candidates, crowd = self._crowd
+        return candidates.take(crowd.chosen(overlap))
 
     def _with_fainter(
         self,

@@ -49,30 +49,16 @@ def non_maximum_suppression(
     -------
     (kept,) indices into `points`, best first
     """
-    order = stable_order(-np.ascontiguousarray(scores))
-    crowd = _Crowd.of(Stars.of(np.asarray(points), np.asarray(distances), order))
-    first = np.arange(chosen_before)  # no score is equal to those of the others
-    waiting, alive = np.arange(chosen_before, len(order)), np.ones(len(order), np.bool_)
-    alive[first] = False
-    for start in range(0, chosen_before, MOST_AT_ONCE):
-        alive[crowd.suppressed_by(first[start : start + MOST_AT_ONCE], alive, threshold)] = False
-    waiting, chosen, at_once = waiting[alive[waiting]], [first], MOST_AT_ONCE
-    while len(waiting):
-        winners = crowd.undisputed(waiting[:at_once], threshold)
-        alive[winners] = False
-        alive[crowd.suppressed_by(winners, alive, threshold)] = False
-        chosen.append(winners)
-        waiting = waiting[alive[waiting]]
-        at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
-    return order[np.sort(np.concatenate(chosen))]
+    return Crowd.ranked(points, distances, scores).chosen(threshold, chosen_before)
 
 
 @dataclass(frozen=True)
-class _Crowd:
+class Crowd:
     """Polygons in the order of falling score, with what the quick tests need of them.
 
     Parameters
     ----------
+    order : (n,) the place that each had before
     stars, areas, reach : the polygons, px, px squared and px
     centres : (n,) float32, y and x, px
     boxes : of both sides of each of the `BOXES` its direction, and (n,) how far each polygon
@@ -80,6 +66,7 @@ class _Crowd:
     shelves : to find neighbours
     """
 
+    order: Indices
     stars: Stars
     areas: FloatArray
     reach: FloatArray
@@ -88,12 +75,37 @@ class _Crowd:
     shelves: Sequence[_Shelf]
 
     @classmethod
-    def of(cls, stars: Stars) -> _Crowd:
+    def ranked(cls, points: AnyArray, distances: AnyArray, scores: AnyArray) -> Crowd:
+        """Put polygons into their order; see `non_maximum_suppression`."""
+        order = stable_order(-np.ascontiguousarray(scores))
+        return cls.of(Stars.of(np.asarray(points), np.asarray(distances), order), order)
+
+    @classmethod
+    def of(cls, stars: Stars, order: Indices) -> Crowd:
+        """Measure polygons that are in their order."""
         reach, (low, high) = stars.reach(), stars.extents(BOXES.reshape(-1, 2))
         sides = list(zip(BOXES.reshape(-1, 2).tolist(), low, high, strict=True))
         y, x = stars.points.T.astype(np.float32)
         shelves = _shelves(stars.points, reach)
-        return cls(stars, stars.areas(), reach, (y, x), (sides[:2], sides[2:]), shelves)
+        return cls(order, stars, stars.areas(), reach, (y, x), (sides[:2], sides[2:]), shelves)
+
+    def chosen(self, threshold: float, chosen_before: int = 0) -> Indices:
+        """Keep the best polygons that hardly overlap; see `non_maximum_suppression`."""
+        order = self.order
+        first = np.arange(chosen_before)  # no score is equal to those of the others
+        waiting, alive = np.arange(chosen_before, len(order)), np.ones(len(order), np.bool_)
+        alive[first] = False
+        for start in range(0, chosen_before, MOST_AT_ONCE):
+            alive[self.suppressed_by(first[start : start + MOST_AT_ONCE], alive, threshold)] = False
+        waiting, chosen, at_once = waiting[alive[waiting]], [first], MOST_AT_ONCE
+        while len(waiting):
+            winners = self.undisputed(waiting[:at_once], threshold)
+            alive[winners] = False
+            alive[self.suppressed_by(winners, alive, threshold)] = False
+            chosen.append(winners)
+            waiting = waiting[alive[waiting]]
+            at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
+        return order[np.sort(np.concatenate(chosen))]
 
     def undisputed(self, front: Indices, threshold: float) -> Indices:
         """Give those of the best candidates `front` that no better one can suppress: they stay."""

@@ -44,7 +44,7 @@ from bmz.process.star_stacks import (
     render_polyhedra,
     suppress_polyhedra,
 )
-from bmz.process.star_suppression import PAIRS_AT_ONCE, non_maximum_suppression
+from bmz.process.star_suppression import PAIRS_AT_ONCE, Crowd
 
 ANY_PLACE = 0
 """Overlaps have no label of their own."""
@@ -79,6 +79,10 @@ class Candidates:
         return Candidates(
             self.points[which], self.distances[which], self.scores[which], self.classes[which]
         )
+
+    def ranked(self) -> Crowd:
+        """Put them into the order of falling score."""
+        return Crowd.ranked(self.points, self.distances, self.scores)
 
     def columns(self, names: Sequence[str]) -> Columns:
         """Give the score of each, and its best class where there are classes of these names."""
@@ -325,19 +329,16 @@ def best_stars(
 ) -> Candidates:
     """Give the objects of a plane, best first; see `label_stars`."""
     require_plane("stardist", output)
-    require_rays(output, FEWEST_RAYS + settings.class_count)
     candidates = candidates_of(output, grid, settings, place)
-    return candidates.take(
-        non_maximum_suppression(
-            candidates.points, candidates.distances, candidates.scores, settings.nms_threshold
-        )
-    )
+    return candidates.take(candidates.ranked().chosen(settings.nms_threshold))
 
 
 def candidates_of(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
 ) -> Candidates:
     """Give the candidates that the settings allow; see `find_candidates`."""
+    if output.ndim == STACK:
+        require_rays(output, FEWEST_RAYS + settings.class_count)
     threshold, border = settings.prob_threshold, settings.border_entries(grid)
     return find_candidates(output, grid, threshold, border, place, settings.class_count)
 

@@ -15,10 +15,10 @@ export function drawOutcome() {
   const result = current();
   $("outcome").hidden = !result?.mask;
   if (!result?.mask) return;
-  $("count").textContent = `${result.count} objects`;
+  $("count").textContent = result.counted;
   drawCharts(result.table);
   $("undo").disabled = !result.edits.length;
-  if (result.edits.length) $("count").textContent += `, ${result.edits.length} corrections`;
+  if (result.edits.length) $("count").textContent += `, ${result.edits.length} correction${result.edits.length === 1 ? "" : "s"}`;
   $("judged").textContent = state.picked ? `Object ${state.picked}` : "This mask";
   const row = state.picked ? result.row(state.picked) : [];
   $("object").replaceChildren(...row.flatMap(([heading, value]) => [make("dt", {}, heading), make("dd", {}, String(value ?? ""))]));

@@ -17,6 +17,7 @@ import { Mask } from "./mask.js";
  */
 
 const MEASURED_AFTER_MS = 150;
+const OPTION = /:(?=[a-z_]+=)/; // of one model, as `bmz open -m MODEL:channels=0,1` has it
 
 export class Result {
   /**
@@ -60,15 +61,17 @@ export class Result {
     this.measuring = null;
   }
 
-  /** The model in a word: of a folder its name. */
+  /** The model in a word: of a folder its name; its own options are left out. */
   get model() {
-    return /^[./~]|^[A-Za-z]:/.test(this.choice.model) ? this.choice.model.split(/[\\/]/).filter(Boolean).pop() : this.choice.model;
+    const [word] = this.choice.model.split(OPTION);
+    return /^[./~]|^[A-Za-z]:/.test(word) ? word.split(/[\\/]/).filter(Boolean).pop() || word : word;
   }
 
   get name() {
     const more = Object.entries(this.settings).map(([key, value]) => ` ${key}=${value}`);
     const scale = typeof this.choice.scale === "number" ? ` scale=${this.choice.scale}` : "";
-    return this.model + scale + more.join("");
+    const own = this.choice.model.split(OPTION).slice(1).map((option) => ` ${option}`);
+    return this.model + own.join("") + scale + more.join("");
   }
 
   /**
@@ -154,6 +157,11 @@ export class Result {
       this.edits = this.edits.filter((other) => other !== edit);
       failed(why);
     });
+  }
+
+  /** How many objects there are, in words. */
+  get counted() {
+    return `${this.count} object${this.count === 1 ? "" : "s"}`;
   }
 
   /**

@@ -18,7 +18,7 @@ export function drawResults() {
     const choose = make("button", { type: "button", id: `result-${i}`, className: "name", onclick: () => select(i) }, `${i + 1} ${result.name}`);
     choose.setAttribute("aria-pressed", String(i === state.current));
     const swipe = make("button", { type: "button", id: `swipe-${i}`, className: "small", title: "Swipe between this result and the one that is chosen", ariaLabel: `Swipe against ${i + 1} ${result.name}`, hidden: i === state.current || !result.mask || !current()?.mask, onclick: () => swipeAgainst(i) }, "Swipe");
-    return make("div", { className: "result" }, choose, make("span", {}, result.error ? "failed" : result.mask ? `${result.count} objects` : ""), swipe, remove);
+    return make("div", { className: "result" }, choose, make("span", {}, result.error ? "failed" : result.mask ? result.counted : ""), swipe, remove);
   }));
   const names = state.results.map((result, i) => make("option", { value: i, selected: i === state.other }, `${i + 1} ${result.name}`));
   $("other").replaceChildren(...names);
