@@ -194,8 +194,9 @@ def _neighbours(values: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
         np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), side - 1)
         for at, side in zip((y, x), values.shape, strict=True)
     )
-    around = values[rows[:, np.newaxis], columns].reshape(9, -1).astype(np.float64)
-    return around[_BUT_THE_MIDDLE]
+    around = values[rows[:, np.newaxis], columns].reshape(9, -1)
+    beside: FloatArray = around[_BUT_THE_MIDDLE].astype(np.float64)
+    return beside
 
 
 @dataclass(frozen=True)
