@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from bmz.app.open import MOST_ATTEMPTS, OpenRequest, Workbench, objects_of
-from bmz.app.run import run
+from bmz.app.run import demo_image, run
 from bmz.base.arrays import AnyArray
 from bmz.base.errors import WrongUsage
 from bmz.engine import image_view as viewing
@@ -316,3 +316,71 @@ def test_judgements_are_kept_row_by_row(tmp_path: Path) -> None:
     assert single.place.labels.tolist() == [[1, 0, 1]]
     with pytest.raises(VerdictUnknown):
         keep_judgement(tmp_path, replace(one, verdict="perhaps"))
+
+
+def test_options_behind_a_model_hold_until_others_are_chosen(place: Path) -> None:
+    planes = np.stack([np.zeros((90, 100), np.float32), squares()])
+    tifffile.imwrite(place / "c.tif", planes, metadata={"axes": "CYX"})
+    word = f"{place / 'model'}:channels=1:threshold=0.5:scale=0.5"
+    with opened(place, "c.tif") as bench:
+        own = bench.attempt(Choice(0, word))
+        other = bench.attempt(Choice(0, word, channels=(0,), scale=1.0))
+
+        counts = [bench.relabel(one.number, {}) for one in (own, other)]
+
+        plans = [one.outputs.work.plan for one in (own, other)]
+        assert [plan.channels for plan in plans] == [((1,),), ((0,),)]
+        assert [plan.scale for plan in plans] == [0.5, 1.0]
+        assert (counts[0] > 0, counts[1]) == (True, 0)
+        assert "--channels 1 --scale 0.5" in bench.command(own.number, {})
+        assert "--set threshold=0.5" in bench.command(own.number, {})
+
+
+def test_options_of_the_call_hold_where_a_model_has_none(place: Path) -> None:
+    with opened(place, "a.tif", scale=0.5) as bench:
+        attempt = bench.attempt(chosen(place))
+
+        assert attempt.outputs.work.plan.scale == 0.5
+
+
+@pytest.mark.parametrize("option", ["scale=large", "channels=none", "invert=perhaps"])
+def test_an_option_that_run_would_not_take_is_refused_before_a_page_opens(
+    place: Path, option: str
+) -> None:
+    request = OpenRequest(
+        (place / "a.tif",), (f"starter/nuclei:{option}",), RunRequest("", (), place)
+    )
+
+    with pytest.raises(WrongUsage, match=option.split("=", maxsplit=1)[0]):
+        Workbench(request)
+
+
+MOVES = {
+    "starter/nuclei": (
+        {}, {"prob_threshold": "0.7"}, {"prob_threshold": "0.2"}, {"nms_threshold": "0.1"}, {},
+    ),
+    "starter/nuclei-flows": (
+        {}, {"cellprob_threshold": "2"}, {"cellprob_threshold": "-2", "flow_threshold": "0.1"},
+        {"min_size": "90"}, {"niter": "20"}, {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+@pytest.mark.parametrize("model", MOVES)
+def test_after_every_move_of_a_slider_the_mask_is_that_of_run(
+    place: Path, model: str, scale: float
+) -> None:
+    tifffile.imwrite(place / "a.tif", tifffile.imread(demo_image()))
+    with opened(place, "a.tif") as bench:
+        attempt = bench.attempt(Choice(0, model, scale=scale))
+        for number, setting in enumerate(MOVES[model]):
+            bench.relabel(attempt.number, setting)
+            mask, _ = bench.mask(attempt.number, {}, EVERYTHING)
+
+            request = RunRequest(
+                model, (place / "a.tif",), place / f"run{number}", settings=setting, device="cpu",
+                scale=scale,
+            )  # fmt: skip
+            assert np.array_equal(mask, labels_of_run(request)), setting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -247,6 +248,49 @@ def test_the_page_goes_on_where_it_was(place: Path, browser: Any, tmp_path: Path
         settled(page)
 
         assert count(page) == 4
+
+
+def test_a_state_that_cannot_be_read_does_not_keep_the_page_shut(
+    place: Path, browser: Any, tmp_path: Path
+) -> None:
+    kept = {"image": 0, "results": [{"choice": None}, 7], "channels": 3, "mode": "no such"}
+    (tmp_path / "s.json").write_text(json.dumps(kept))
+
+    with (
+        served(place, "a.tif", state=tmp_path / "s.json") as server,
+        page_of(browser, server.address) as page,
+    ):
+        settled(page)
+
+        assert count(page) == 10
+        assert "begins anew" in page.inner_text("#message")
+        assert page.faults == []
+
+
+def test_the_page_shows_which_channels_and_options_hold(
+    place: Path, browser: Any, tmp_path: Path
+) -> None:
+    model = str(place / "model")
+    with (
+        served(
+            place, "a.tif", models=(model, f"{model}:channels=0:threshold=0.7"),
+            state=tmp_path / "s.json",
+        ) as server,
+        page_of(browser, server.address) as page,
+    ):  # fmt: skip
+        settled(page)
+        plain = (
+            page.input_value("#net-channels"),
+            page.get_attribute("#net-channels", "placeholder"),
+        )
+        page.click("#results .name >> nth=1")
+        page.wait_for_selector("#count:text-is('4 objects')")
+        settled(page)
+
+        assert plain == ("", "0")
+        assert page.input_value("#net-channels") == "0"
+        assert page.inner_text("#tuned") == "model"
+        assert "2 model channels=0 threshold=0.7" in page.inner_text("#results")
 
 
 def test_a_phone_shows_everything_in_one_column(place: Path, browser: Any, tmp_path: Path) -> None:

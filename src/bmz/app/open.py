@@ -166,6 +166,9 @@ class Workbench:
         with self._labelling:
             attempt = self.attempt_of(number)
             self._attempts.move_to_end(number)
+            for other in self._attempts.values():
+                if other is not attempt:  # sliders of one at a time move
+                    other.outputs.forget()
             made = attempt.outputs.relabelled(setting)
             labels = not_none(made.result.labels)
             shown = corrected(labels, edits, attempt.box) if edits else labels

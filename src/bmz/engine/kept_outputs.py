@@ -216,6 +216,11 @@ class NetworkOutputs:
         planes = tuple((KeptTensors.of_known(known), shape) for known, shape in self.planes)
         return replace(self, planes=planes)
 
+    def forget(self) -> None:
+        """Let go of what is kept from one setting to the next."""
+        for known, _ in self.planes:
+            known.forget()
+
     @cached_property
     def checked(self) -> CheckedHeader:
         """The check of the image, with what was measured on it."""

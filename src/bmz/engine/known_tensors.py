@@ -78,6 +78,9 @@ class KnownTensors:
         """Let a recipe keep what other settings leave as it is; see `KeptTensors`."""
         return labelling
 
+    def forget(self) -> None:
+        """Let go of what is kept; see `KeptTensors`."""
+
 
 @dataclass(frozen=True)
 class KeptTensors(KnownTensors):
@@ -103,6 +106,10 @@ class KeptTensors(KnownTensors):
             kept = self.made[stage] = (of, make())
         made: Made = kept[1]
         return made
+
+    def forget(self) -> None:
+        """Let go of what is kept: up to some ten times as much memory as a channel of a map."""
+        self.made.clear()
 
     def stepped(
         self, output: str, steps: Sequence[Step], look: Seen = not_seen

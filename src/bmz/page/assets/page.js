@@ -106,13 +106,14 @@ async function start() {
   const { images, models } = await ask("images");
   $("image").replaceChildren(...images.map((/** @type {string} */ name, /** @type {number} */ i) => make("option", { value: i }, name)));
   $("known").replaceChildren(...models.map((/** @type {string} */ value) => make("option", { value })));
-  let kept = await ask("state");
+  let kept = await ask("state"), anew = "";
   const image = kept.image < images.length ? kept.image : 0;
   $("image").value = String(image);
   try {
     await openImage(image, kept);
-  } catch {
-    kept = {}; // another version may have kept something else: the page begins anew
+  } catch (why) {
+    anew = `What was kept of this page cannot be used, so it begins anew (${why}).`; // of another version, maybe
+    kept = {};
     state.results = [];
     await openImage(image);
   }
@@ -122,6 +123,7 @@ async function start() {
   state.ready = true;
   if (!state.results.length) models.slice(0, MOST_RESULTS).forEach((/** @type {string} */ model) => add(plain(model)));
   if (state.current < 0 && state.results.length) select(0);
+  if (anew) tell(anew);
   document.body.dataset.ready = "yes";
 }
 
