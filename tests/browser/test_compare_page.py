@@ -316,18 +316,14 @@ def test_a_stack_has_a_slider_and_tables_of_the_plane_that_is_shown(
     one.goto(stack.as_uri())
     one.wait_for_selector("body[data-ready=yes]")
     assert one.input_value("#plane-z") == "1"  # the fullest one
-    counts = {}
-    for place in (0, 1, 2, 3):
+    rows = "n => document.querySelectorAll('#objects tbody tr').length === n"
+    for place, count in {0: 2, 1: 3, 2: 1, 3: 0}.items():
         one.fill("#plane-z", str(place))
-        one.wait_for_timeout(100)
-        counts[place] = (
-            one.locator("#objects tbody tr").count(), one.locator("#worst tbody tr").count(),
-        )  # fmt: skip
+        one.wait_for_function(rows, arg=count)
+        assert one.locator("#worst tbody tr").count() <= count
     one.keyboard.press("[")
     assert one.input_value("#plane-z") == "2"
 
-    assert {place: rows for place, (rows, _) in counts.items()} == {0: 2, 1: 3, 2: 1, 3: 0}
-    assert all(worst <= rows for rows, worst in counts.values())
     assert one.locator("#over tbody tr").count() == 2
     row = one.locator("#over tbody tr").nth(1)
     name = row.locator("td").first.inner_text()
@@ -336,6 +332,10 @@ def test_a_stack_has_a_slider_and_tables_of_the_plane_that_is_shown(
     one.wait_for_selector(f"#objects-of:has-text('{name}')")
     one.keyboard.press("n")
     one.wait_for_function("document.getElementById('image').value === '1'")
+    one.keyboard.press("k")
+    assert one.locator("#results .head").count() == 3
+    one.keyboard.press("p")
+    assert one.locator("#results .head").count() == 2  # the list is that of the image
     one.close()
 
 

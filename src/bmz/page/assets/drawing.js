@@ -4,6 +4,7 @@ import { canvas, current, other, state, view } from "./state.js";
 import { cross } from "./correcting.js";
 import { DIAMETER } from "./outcome.js";
 import { holds } from "./parts.js";
+import { drawGrid, drawRing, drawScaleBar, place, within } from "./stage.js";
 import { $ } from "./controls.js";
 
 /** @typedef {import("./result.js").Result} Result */
@@ -25,38 +26,19 @@ function drawNow() {
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!picture) return;
   for (let pane = 0; pane < view.panes; pane++) {
-    context.save();
-    context.beginPath();
-    context.rect(pane * view.paneWidth, 0, view.paneWidth, canvas.height);
-    context.clip();
-    place(context, picture.canvas, picture.part, pane);
-    drawMasks(context, pane);
-    context.restore();
+    within(context, [...view.corner(pane), view.paneWidth, view.paneHeight], () => {
+      place(context, view, pane, picture.canvas, picture.part);
+      drawMasks(context, pane);
+    });
   }
-  if (view.panes > 1) line(context, view.paneWidth);
+  drawGrid(context, view);
   if (state.mode === "swipe" && other()) line(context, state.split * canvas.width);
   canvas.dataset.shown = current()?.mask?.shownAs || "";
   canvas.dataset.view = picture.part && holds(picture.part, view.span(0)) ? "there" : "coming";
   drawPicked(context);
   drawLine(context);
   cross.paint(context);
-  drawScaleBar();
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {HTMLCanvasElement | null} picture
- * @param {import("./parts.js").Part | null} part
- * @param {number} pane
- */
-function place(context, picture, part, pane) {
-  if (!picture || !part) return;
-  const [x, y] = view.origin, { zoom } = view;
-  context.imageSmoothingEnabled = zoom * part.step < 2;
-  context.drawImage(
-    picture, x + pane * view.paneWidth + part.left * zoom, y + part.top * zoom,
-    part.width * part.step * zoom, part.height * part.step * zoom,
-  );
+  drawScaleBar($("scalebar"), view, state.facts?.pixel_um, BAR_PX);
 }
 
 /**
@@ -74,19 +56,14 @@ function drawMasks(context, pane) {
       other: beside?.mask || null,
       thick: view.zoom < 1.5 ? 2 : 1,
     };
-    place(context, result.mask.paint(style), result.mask.part, pane);
+    place(context, view, pane, result.mask.paint(style), result.mask.part);
   };
   if (state.mode === "side") show(pane ? second : first);
   else if (state.mode === "difference") show(first, second);
   else if (state.mode === "swipe" && second) {
     const at = state.split * canvas.width;
     for (const [result, from, width] of /** @type {[Result | null, number, number][]} */ ([[first, 0, at], [second, at, canvas.width - at]])) {
-      context.save();
-      context.beginPath();
-      context.rect(from, 0, width, canvas.height);
-      context.clip();
-      show(result);
-      context.restore();
+      within(context, [from, 0, width, canvas.height], () => show(result));
     }
   } else show(first);
 }
@@ -101,12 +78,7 @@ function line(context, x) {
 function drawPicked(context) {
   const row = Object.fromEntries(current()?.row(state.picked) || []);
   if (!state.picked || row.centroid_x_px === undefined) return;
-  const [x, y] = view.origin, radius = Math.max((row[`${DIAMETER}_px`] || 10) * 0.75 * view.zoom, 12);
-  context.strokeStyle = "#fff";
-  context.lineWidth = 2;
-  context.beginPath();
-  context.arc(x + (row.centroid_x_px + 0.5) * view.zoom, y + (row.centroid_y_px + 0.5) * view.zoom, radius, 0, 2 * Math.PI);
-  context.stroke();
+  drawRing(context, view, 0, { x: row.centroid_x_px, y: row.centroid_y_px, r: (row[`${DIAMETER}_px`] || 10) / 2 });
 }
 
 /** @param {CanvasRenderingContext2D} context */
@@ -119,17 +91,6 @@ function drawLine(context) {
   for (const [px, py] of state.line) context.lineTo(x + px * view.zoom, y + py * view.zoom);
   if (state.line.length === 1) context.arc(x + state.line[0][0] * view.zoom, y + state.line[0][1] * view.zoom, 6, 0, 2 * Math.PI);
   context.stroke();
-}
-
-/** Show a length that is round: 1, 2 or 5 and zeros. */
-function drawScaleBar() {
-  const um = state.facts?.pixel_um, ratio = window.devicePixelRatio || 1;
-  $("scalebar").hidden = !um;
-  if (!um) return;
-  const most = (BAR_PX * um * ratio) / view.zoom, power = 10 ** Math.floor(Math.log10(most));
-  const length = power * ([5, 2].find((n) => n * power <= most) || 1);
-  $("scalebar").lastElementChild.style.width = `${(length / um) * (view.zoom / ratio)}px`;
-  $("scalebar").firstElementChild.textContent = `${Number(length.toPrecision(3))} um`;
 }
 
 let bringing = false;

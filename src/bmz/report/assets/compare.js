@@ -66,7 +66,7 @@ async function openImage(wanted) {
   const channels = image.channels.map(({ name, colour }) => ({ name, colour, on: true, low: 0, high: 255, least: 0, most: 255 }));
   const truth = image.truth ? new Mask(0, renewed, pixels.maskSource("truth", image.truth)) : null;
   shown = {
-    image, pixels, entries, current: entries[0], other: entries[1] || null, mode, split: 0.5, at: { t: 0, z: 0, ...image.start },
+    image, pixels, entries, current: entries[0], other: entries[1] || null, mode: entries.length > 1 || mode !== "side" ? mode : "over", split: 0.5, at: { t: 0, z: 0, ...image.start },
     picture: new Picture(channels, renewed, pixels.channelSource), truth, truthOn: false, trueThere: new Set(), picked: null,
   };
   $("image").value = String(number);
@@ -78,7 +78,7 @@ async function openImage(wanted) {
   $("reason").textContent = `${image.results[0].name} is first: ${image.reason}.`;
   layOut(view, panesOf(shown).length);
   view.fit();
-  setMode(entries.length > 1 || mode !== "side" ? mode : "over");
+  changed();
   await look();
 }
 
@@ -104,9 +104,14 @@ async function look() {
 /** @param {string} wanted */
 function setMode(wanted) {
   if (!shown) return;
-  mode = shown.mode = wanted;
-  for (const name of Object.keys(MODES)) $(`mode-${name}`).setAttribute("aria-pressed", String(name === wanted));
-  $("split").hidden = wanted !== "swipe" || !shown.other;
+  mode = shown.mode = wanted; // other images are shown so, too
+  drawMode(shown);
+}
+
+/** @param {NonNullable<typeof shown>} now */
+function drawMode(now) {
+  for (const name of Object.keys(MODES)) $(`mode-${name}`).setAttribute("aria-pressed", String(name === now.mode));
+  $("split").hidden = now.mode !== "swipe" || !now.other;
   resize();
 }
 
@@ -115,7 +120,7 @@ function changed() {
   if (!shown) return;
   drawResults($("results"), shown.image, shown, acts);
   drawSizes($("sizes"), shown.entries, shown.image.unit);
-  setMode(shown.mode);
+  drawMode(shown);
   void look();
 }
 
@@ -330,8 +335,6 @@ async function start() {
   new ResizeObserver(resize).observe($("stage"));
   if (data.images.length) {
     await openImage(0);
-    changed();
-    await look();
   } else $("work").hidden = $("tables").hidden = true;
   document.body.dataset.ready = "yes";
 }

@@ -83,7 +83,8 @@ export class Entry {
     this.last = null;
     /** labels in the plane that is shown @type {Set<number>} */
     this.there = new Set();
-    this.wantedAs = "";
+    this.lookingAs = "";
+    this.looking = Promise.resolve();
   }
 
   get image() {
@@ -149,16 +150,16 @@ export class Entry {
   /**
    * Find out which objects lie in the plane that is shown.
    * @param {At} at
-   * @returns {Promise<boolean>} whether that is news
    */
-  async look(at) {
-    const { masks } = this.result, as = `${this.index} ${this.pixels.plane(at)}`;
-    if (as === this.wantedAs) return false;
-    this.wantedAs = as;
-    const there = masks ? new Set(await this.pixels.labels(`result ${this.index}`, masks, at)) : new Set();
-    if (as !== this.wantedAs) return false; // another one was asked for since
-    this.there = there;
-    return true;
+  look(at) {
+    const { masks } = this.result, { index } = this, as = `${index} ${this.pixels.plane(at)}`;
+    if (as === this.lookingAs) return this.looking;
+    this.lookingAs = as;
+    this.looking = (async () => {
+      const there = masks ? new Set(await this.pixels.labels(`result ${index}`, masks, at)) : new Set();
+      if (as === this.lookingAs) this.there = there; // no other one was asked for since
+    })();
+    return this.looking;
   }
 }
 
