@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from skimage.draw import polygon
 
 from bmz.base.arrays import FloatArray
+from bmz.process import star_suppression
 from bmz.process.star_polygons import Stars, least_overlap_areas, overlap_areas, render_polygons
-from bmz.process.star_suppression import ROUNDING, Crowd, non_maximum_suppression
+from bmz.process.star_suppression import (
+    ROUNDING,
+    Crowd,
+    most_covered,
+    most_in_common,
+    non_maximum_suppression,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -112,11 +119,50 @@ def test_slanted_neighbours_whose_upright_boxes_overlap_are_not_looked_at() -> N
     assert near.size == 0
 
 
-def test_those_that_no_better_one_can_suppress_are_kept_in_one_round() -> None:
-    crowd = Crowd.of(slanted(5, apart=13), np.arange(5))
+def test_only_pairs_that_can_share_too_much_are_disputes() -> None:
+    apart, close = (Crowd.of(slanted(5, apart=px), np.arange(5)) for px in (13, 3))
 
-    assert crowd.undisputed(np.arange(5), 0.4).tolist() == [0, 1, 2, 3, 4]
-    assert Crowd.of(slanted(5, apart=3), np.arange(5)).undisputed(np.arange(5), 0.4).tolist() == [0]
+    assert apart.disputes(np.arange(5), 0.4)[1].size == 0
+    better, worse = close.disputes(np.arange(5), 0.4)
+    assert set(worse) == {1, 2, 3, 4}
+    assert np.all(better < worse)
+
+
+@given(SEEDS)
+def test_boxes_bound_what_two_polygons_share_and_what_they_cover(seed: int) -> None:
+    stars = random_stars(seed, 60)
+    a, b = np.arange(30), np.arange(30) + 30
+    areas, crowd = stars.areas(), Crowd.of(stars, np.arange(len(stars)))
+
+    shared = most_in_common(*crowd._both(a, b, np.maximum, np.minimum))
+    covered = most_covered(*crowd._both(a, b, np.minimum, np.maximum))
+
+    exact, slack = overlap_areas(stars, a, b), 1e-4 * areas.max()
+    assert np.all(exact <= np.maximum(shared, 0) + slack)
+    assert np.all(areas[a] + areas[b] - exact <= covered + slack)
+
+
+def test_boxes_tell_that_two_discs_share_most_of_their_area() -> None:
+    discs = Stars.of(np.array([[50.0, 50], [50, 51]]), np.full((2, 32), 10))
+
+    a, b, crowd = np.array([0]), np.array([1]), Crowd.of(discs, np.arange(2))
+
+    covered = most_covered(*crowd._both(a, b, np.minimum, np.maximum))
+    assert discs.areas().sum() - covered[0] > 0.8 * discs.areas()[0]
+
+
+def test_candidates_that_are_decided_at_once_are_those_that_rounds_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(20):
+        stars = random_stars(seed, 60)
+        scores = np.random.default_rng(seed).random(60)
+        at_once = non_maximum_suppression(stars.points, stars.distances, scores, 0.3)
+        with monkeypatch.context() as patch:
+            patch.setattr(star_suppression, "FEW", 0)
+            in_rounds = non_maximum_suppression(stars.points, stars.distances, scores, 0.3)
+
+        assert at_once.tolist() == in_rounds.tolist()
 
 
 @given(SEEDS)

@@ -226,12 +226,13 @@ def overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
 
 
 def _overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
-    shift = (stars.points[first] - stars.points[second]).astype(np.float32)
+    points = stars.points
+    shift = (points.take(first, axis=0) - points.take(second, axis=0)).astype(np.float32)
     y, x = directions(stars.rays)
-    near = stars.distances[first]
+    near = stars.distances.take(first, axis=0)
     outline = _Outline.of(near * y, near * x, shift)
     pieces = _cut_at_rays(outline, _Apexes.of(stars, second))
-    cut = np.repeat(outline.cross.ravel(), pieces.count)
+    cut = outline.cross.take(pieces.edge)
     cut *= pieces.span
     cut *= _inside(pieces.start, pieces.end)
     areas: FloatArray = np.add.reduceat(cut, pieces.polygon) / 2
@@ -285,47 +286,52 @@ class _Pieces:
     Parameters
     ----------
     polygon : (pairs,) where the pieces of each pair begin
-    count : (edges,) the pieces of each edge
+    edge : (pieces,) of which each is a part
     span : (pieces,) part of the edge, 0 to 1
     start, end : (pieces,) share of the way from the apex to the outline of the second polygon
     """
 
     polygon: Indices
-    count: Indices
+    edge: Indices
     span: FloatArray
     start: FloatArray
     end: FloatArray
 
 
 def _cut_at_rays(outline: _Outline, apexes: _Apexes) -> _Pieces:
-    pairs, rays = outline.y.shape
+    rays = outline.y.shape[1]
     turn = np.arctan2(outline.y, outline.x) * np.float32(rays / (2 * np.pi))
     wedge = np.floor(turn)
     step = following(turn) - turn
     step -= rays * np.rint(step / rays)  # the shorter way round
-    steps = (np.floor(turn + step) - wedge).astype(np.intp).ravel()
+    steps = (np.floor(turn + step) - wedge).astype(np.intp)
     wedge_of_corner = wedge.astype(np.intp)
     wedge_of_corner += rays * (wedge_of_corner < 0)
     wedge_of_corner -= rays * (wedge_of_corner >= rays)
 
-    crossed = np.abs(steps)
-    count = crossed + 1
-    corner = np.cumsum(count) - count
-    cut = np.repeat(np.arange(pairs * rays), crossed)
-    behind = np.ones(len(cut) + pairs * rays, np.bool_)
-    behind[corner] = False
-    crossing = np.flatnonzero(behind)
-    nth = crossing - corner.take(cut)
-    onward = np.where(steps.take(cut) > 0, nth, 1 - nth)
-    ray = wedge_of_corner.take(cut) + onward + rays
-    share, t = np.empty(len(behind), np.float32), np.zeros(len(behind), np.float32)
+    count = np.abs(steps).ravel() + 1
+    last = np.cumsum(count)
+    corner = last - count
+    begins = np.zeros(last[-1], np.bool_)
+    begins[corner] = True
+    edge = np.cumsum(begins) - 1
+    crossing = (~begins).nonzero()[0]
+    share, t = np.empty(len(begins), np.float32), np.zeros(len(begins), np.float32)
     share[corner] = _corner_shares(outline, apexes, wedge_of_corner).ravel()
+    # upwards the nth ray behind the corner's wedge is crossed, downwards the nth before the next
+    way = np.sign(steps).ravel()
+    before = wedge_of_corner.ravel() + (way < 0) - way * corner
+    cut = edge.take(crossing)
+    ray = way.take(cut)
+    ray *= crossing
+    ray += before.take(cut)
+    ray += rays
     share[crossing], t[crossing] = _meet(outline, apexes, cut, ray)
-    return _between(share, t, corner, count, rays)
+    return _between(share, t, corner, edge, rays)
 
 
 def _between(
-    share: FloatArray, t: FloatArray, corner: Indices, count: Indices, rays: int
+    share: FloatArray, t: FloatArray, corner: Indices, edge: Indices, rays: int
 ) -> _Pieces:
     # every piece ends where the next begins; the last one of an outline ends at its first corner
     t_end, end = np.append(t[1:], np.float32(1)), np.append(share[1:], share[:1])
@@ -333,7 +339,7 @@ def _between(
     polygon = corner[::rays]
     end[np.append(polygon[1:], len(share)) - 1] = share[polygon]
     t_end -= t
-    return _Pieces(polygon, count, t_end, share, end)
+    return _Pieces(polygon, edge, t_end, share, end)
 
 
 def _corner_shares(outline: _Outline, apexes: _Apexes, wedge: Indices) -> FloatArray:
@@ -356,7 +362,7 @@ def _meet(
     gap[gap == 0] = 1  # an edge along the ray spans no area
     t = _clipped((x * uy - y * ux) / gap)
     along = (y + t * edge_y) * uy + (x + t * edge_x) * ux
-    first_ray = np.repeat(apexes.which * (3 * rays), rays)
+    first_ray = np.broadcast_to(apexes.which[:, None] * (3 * rays), outline.y.shape)
     radius = apexes.radii.take(first_ray.take(edge) + ray)
     return along / radius, t
 
@@ -370,12 +376,16 @@ def _clipped(share: FloatArray) -> FloatArray:
 def _inside(start: FloatArray, end: FloatArray) -> FloatArray:
     # part of the triangle (apex, start, end) within share 1, where shares run linearly
     low, high = np.minimum(start, end), np.maximum(start, end)
-    out = np.maximum(high, 1)
     run = high - low
     run[run == 0] = 1
-    t = _clipped((1 - low) / run)
-    across: FloatArray = t + (1 - t) / (out * np.maximum(low, 1))
-    return across
+    within = 1 - low
+    within /= run
+    within = _clipped(within)
+    high *= np.maximum(low, 1, out=low)
+    beyond = np.subtract(1, within, out=low)
+    beyond /= np.maximum(high, 1, out=high)
+    within += beyond
+    return within
 
 
 PIXELS_AT_ONCE = 1 << 17

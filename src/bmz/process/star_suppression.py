@@ -16,8 +16,16 @@ MOST_AT_ONCE = 256
 ROUNDING = 1e-4
 """A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""
 
-BOXES = np.array([[[1, 0], [0, 1]], [[0.5**0.5, 0.5**0.5], [0.5**0.5, -(0.5**0.5)]]], np.float32)
+DIAGONAL = np.float32(0.5**0.5)
+
+SIDES = np.array([[1, 0], [0, 1], [DIAGONAL, DIAGONAL], [DIAGONAL, -DIAGONAL]], np.float32)
 """Directions (y, x) of the sides of two boxes around each polygon: upright, and on a corner."""
+
+SLACK = np.float32(1e-4)
+"""Share of a box that its area may be wrong by, which is the difference of large numbers."""
+
+FEW = 512
+"""Pairs of the last candidates that are decided at once: another round costs more than these."""
 
 PAIRS_AT_ONCE = 4096
 """Pairs whose overlap is bounded together, so that their distances stay in the cache."""
@@ -61,8 +69,8 @@ class Crowd:
     order : (n,) the place that each had before
     stars, areas, reach : the polygons, px, px squared and px
     centres : (n,) float32, y and x, px
-    boxes : of both sides of each of the `BOXES` its direction, and (n,) how far each polygon
-        reaches from its centre, backwards and forwards, px
+    low, high : (4, n) float32, how far each polygon reaches from its centre backwards and forwards
+        along the `SIDES`, px
     shelves : to find neighbours
     """
 
@@ -71,7 +79,8 @@ class Crowd:
     areas: FloatArray
     reach: FloatArray
     centres: tuple[FloatArray, FloatArray]
-    boxes: Sequence[Sequence[tuple[Sequence[float], FloatArray, FloatArray]]]
+    low: FloatArray
+    high: FloatArray
     shelves: Sequence[_Shelf]
 
     @classmethod
@@ -83,11 +92,10 @@ class Crowd:
     @classmethod
     def of(cls, stars: Stars, order: Indices) -> Crowd:
         """Measure polygons that are in their order."""
-        reach, (low, high) = stars.reach(), stars.extents(BOXES.reshape(-1, 2))
-        sides = list(zip(BOXES.reshape(-1, 2).tolist(), low, high, strict=True))
+        reach, (low, high) = stars.reach(), stars.extents(SIDES)
         y, x = stars.points.T.astype(np.float32)
         shelves = _shelves(stars.points, reach)
-        return cls(order, stars, stars.areas(), reach, (y, x), (sides[:2], sides[2:]), shelves)
+        return cls(order, stars, stars.areas(), reach, (y, x), low, high, shelves)
 
     def chosen(self, threshold: float, chosen_before: int = 0) -> Indices:
         """Keep the best polygons that hardly overlap; see `non_maximum_suppression`."""
@@ -99,7 +107,14 @@ class Crowd:
             alive[self.suppressed_by(first[start : start + MOST_AT_ONCE], alive, threshold)] = False
         waiting, chosen, at_once = waiting[alive[waiting]], [first], MOST_AT_ONCE
         while len(waiting):
-            winners = self.undisputed(waiting[:at_once], threshold)
+            front = waiting[:at_once]
+            better, worse = self.disputes(front, threshold)
+            if len(front) == len(waiting) and len(better) <= FEW:
+                chosen.append(front[self.decided(front, better, worse, threshold)])
+                break
+            disputed = np.zeros(len(front), np.bool_)
+            disputed[worse] = True
+            winners = front[~disputed]
             alive[winners] = False
             alive[self.suppressed_by(winners, alive, threshold)] = False
             chosen.append(winners)
@@ -107,78 +122,168 @@ class Crowd:
             at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
         return order[np.sort(np.concatenate(chosen))]
 
-    def undisputed(self, front: Indices, threshold: float) -> Indices:
-        """Give those of the best candidates `front` that no better one can suppress: they stay."""
+    def disputes(self, front: Indices, threshold: float) -> tuple[Indices, Indices]:
+        """Give pairs (better, worse) of the candidates `front` that may overlap too much.
+
+        Returns
+        -------
+        (pairs,) and (pairs,), positions in `front`
+        """
         y, x, reach = (of_each[front] for of_each in (*self.centres, self.reach))
         apart = np.square(y[:, None] - y)
         apart += np.square(x[:, None] - x)
-        worse, better = np.divmod(np.flatnonzero(apart < np.square(reach[:, None] + reach)), len(y))
-        ordered = better < worse
-        worse, better = worse[ordered], better[ordered]
-        disputed = np.zeros(len(front), np.bool_)
-        disputed[worse[self._near_enough(front[better], front[worse], _least(threshold))]] = True
-        winners: Indices = front[~disputed]
-        return winners
+        pair = np.flatnonzero(apart < np.square(reach[:, None] + reach))
+        worse = pair // len(front)
+        better = pair - worse * len(front)
+        ordered = (better < worse).nonzero()[0]
+        better, worse = better.take(ordered), worse.take(ordered)
+        near = self._near_enough(front.take(better), front.take(worse), _least(threshold))
+        return better.take(near), worse.take(near)
+
+    def decided(
+        self, front: Indices, better: Indices, worse: Indices, threshold: float
+    ) -> BoolArray:
+        """Say which of the candidates `front` stay, of which these are all `disputes`."""
+        beyond = self._overlapping(front.take(better), front.take(worse), threshold)
+        better, worse = better[beyond], worse[beyond]
+        stays = [True] * len(front)
+        for pair in np.argsort(better, kind="stable").tolist():
+            if stays[better[pair]]:
+                stays[worse[pair]] = False
+        return np.array(stays)
 
     def suppressed_by(self, winners: Indices, alive: BoolArray, threshold: float) -> Indices:
         """Give the living candidates that overlap one of `winners` by more than `threshold`."""
         pairs = [shelf.near(winners, self.stars.points, self.reach) for shelf in self.shelves]
         winner, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        here = alive[other]
-        winner, other = winner[here], other[here]
+        here = alive.take(other).nonzero()[0]
+        winner, other = winner.take(here), other.take(here)
+        near = self._near_enough(winner, other, _least(threshold))
+        winner, other = winner.take(near), other.take(near)
         losers: Indices = other[self._overlapping(winner, other, threshold)]
         return losers
 
-    def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> Indices:
-        least = _least(threshold)
-        near = self._near_enough(winner, other, least)
-        winner, other = winner[near], other[near]
-        offset = (self.stars.points[other] - self.stars.points[winner]).astype(np.float32)
-        allowed = least * np.minimum(self.areas[winner], self.areas[other])
-        overlapping = [np.zeros(0, np.intp)]
-        for start in range(0, len(near), PAIRS_AT_ONCE):
+    def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> BoolArray:
+        """Say which pairs overlap by more than `threshold`."""
+        points = self.stars.points
+        offset = (points.take(other, axis=0) - points.take(winner, axis=0)).astype(np.float32)
+        allowed = self._allowed(winner, other, _least(threshold))
+        beyond = np.empty(len(winner), np.bool_)
+        for start in range(0, len(winner), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
-            beyond = self._beyond(winner[part], other[part], offset[part], allowed[part])
-            overlapping.append(near[part][beyond])
-        return np.concatenate(overlapping)
+            beyond[part] = self._beyond(winner[part], other[part], offset[part], allowed[part])
+        return beyond
 
     def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
         """Give the pairs whose boxes share more than is allowed, side by side, as most do not."""
-        left = np.arange(len(winner))
-        for box in self.boxes:
-            shared = np.ones(len(left), np.float32)
-            for towards, low, high in box:
-                away = self._away(winner, other, towards)
-                side = np.minimum(high[winner], high[other] + away)
-                side -= np.maximum(low[winner], low[other] + away)
-                meets = side > 0
-                shared = shared[meets] * side[meets]
-                left, winner, other = left[meets], winner[meets], other[meets]
-            allowed = least * np.minimum(self.areas[winner], self.areas[other])
-            near = shared > allowed
-            left, winner, other = left[near], winner[near], other[near]
-        return left
+        left, shared = np.arange(len(winner)), np.ones(len(winner), np.float32)
+        for along, low, high in zip(self.centres, self.low, self.high, strict=False):
+            away = along.take(other) - along.take(winner)
+            side = np.minimum(high.take(winner), high.take(other) + away)
+            side -= np.maximum(low.take(winner), low.take(other) + away)
+            meets = (side > 0).nonzero()[0]
+            shared = shared.take(meets) * side.take(meets)
+            left, winner, other = left.take(meets), winner.take(meets), other.take(meets)
+        near = (shared > self._allowed(winner, other, least)).nonzero()[0]
+        left, winner, other = left.take(near), winner.take(near), other.take(near)
+        low, high = self._both(winner, other, np.maximum, np.minimum)
+        room = most_in_common(low, high) > self._allowed(winner, other, least)
+        near_enough: Indices = left[room]
+        return near_enough
 
-    def _away(self, winner: Indices, other: Indices, towards: Sequence[float]) -> FloatArray:
-        """Give how far the second of each pair lies from the first along a direction (y, x)."""
-        parts = [
-            (along[other] - along[winner]) * np.float32(share)
-            for along, share in zip(self.centres, towards, strict=True)
-            if share
-        ]
-        away: FloatArray = sum(parts[1:], start=parts[0])
-        return away
+    def _allowed(self, winner: Indices, other: Indices, least: np.float32) -> FloatArray:
+        allowed: FloatArray = least * np.minimum(self.areas.take(winner), self.areas.take(other))
+        return allowed
+
+    def _both(
+        self, winner: Indices, other: Indices, of_low: np.ufunc, of_high: np.ufunc
+    ) -> tuple[FloatArray, FloatArray]:
+        """Give the sides of both of each pair in one, (4, pairs), seen from the winner's centre."""
+        away = np.empty((len(SIDES), len(winner)), np.float32)
+        for towards, along in zip(away, self.centres, strict=False):
+            np.subtract(along.take(other), along.take(winner), out=towards)
+        np.add(away[0], away[1], out=away[2])
+        np.subtract(away[0], away[1], out=away[3])
+        away[2:] *= DIAGONAL
+        low, high = (of_each.take(other, axis=1) for of_each in (self.low, self.high))
+        low += away
+        high += away
+        of_low(self.low.take(winner, axis=1), low, out=low)
+        of_high(self.high.take(winner, axis=1), high, out=high)
+        return low, high
 
     def _beyond(
         self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
     ) -> BoolArray:
-        distances = self.stars.distances
-        beyond: BoolArray = (
-            least_overlap_areas(distances[winner], distances[other], offset) > allowed
-        )
-        rest = np.flatnonzero(~beyond)
-        beyond[rest] = overlap_areas(self.stars, other[rest], winner[rest]) > allowed[rest]
+        # what costs least comes first: what two have together and do not cover they share
+        whole = most_covered(*self._both(winner, other, np.minimum, np.maximum))
+        beyond: BoolArray = self.areas.take(winner) + self.areas.take(other) - whole > allowed
+        for areas in (self._least_shared, self._shared):
+            rest = (~beyond).nonzero()[0]
+            beyond[rest] = areas(
+                winner.take(rest), other.take(rest), offset.take(rest, axis=0)
+            ) > allowed.take(rest)
         return beyond
+
+    def _least_shared(self, winner: Indices, other: Indices, offset: FloatArray) -> FloatArray:
+        distances = self.stars.distances
+        return least_overlap_areas(
+            distances.take(winner, axis=0), distances.take(other, axis=0), offset
+        )
+
+    def _shared(self, winner: Indices, other: Indices, _offset: FloatArray) -> FloatArray:
+        return overlap_areas(self.stars, other, winner)
+
+
+def most_in_common(low: FloatArray, high: FloatArray) -> FloatArray:
+    """Bound the area of what lies within two boxes, of which one stands on its corner.
+
+    The box on its corner cuts a triangle off each corner of the upright one. Those of opposite
+    corners have nothing in common, and so the larger two are taken away.
+
+    Parameters
+    ----------
+    low, high : (4, boxes) float32, where both boxes begin and end along the `SIDES`, px
+
+    Returns
+    -------
+    (boxes,) float32, px squared; a little too much; any number where upright boxes do not meet
+    """
+    upright, deep = high[:2] - low[:2], _depths(low, high)
+    deepest = upright.min(axis=0) * DIAGONAL
+    cut = np.square(np.minimum(np.maximum(deep, 0), deepest))
+    area: FloatArray = (1 + SLACK) * upright[0] * upright[1]
+    area -= np.maximum(cut[0] + cut[1], cut[2] + cut[3])
+    return area
+
+
+def most_covered(low: FloatArray, high: FloatArray) -> FloatArray:
+    """Bound the area of what touches all sides of two boxes, of which one stands on its corner.
+
+    Parameters
+    ----------
+    low, high : (4, boxes) float32, as in `most_in_common`
+
+    Returns
+    -------
+    (boxes,) float32, px squared; a little too much
+    """
+    height, width = high[:2] - low[:2]
+    area: FloatArray = (1 + SLACK) * height * width - np.square(_depths(low, high)).sum(axis=0)
+    return area
+
+
+def _depths(low: FloatArray, high: FloatArray) -> FloatArray:
+    # how far the corners of the upright box stand out of the other one; two opposite ones first
+    deep = np.empty_like(low)
+    np.add(high[0], high[1], out=deep[0])
+    np.add(low[0], low[1], out=deep[1])
+    np.subtract(high[0], low[1], out=deep[2])
+    np.subtract(low[0], high[1], out=deep[3])
+    deep *= DIAGONAL
+    deep[::2] -= high[2:]
+    np.subtract(low[2:], deep[1::2], out=deep[1::2])
+    return deep
 
 
 def _least(threshold: float) -> np.float32:
@@ -224,6 +329,8 @@ class _Shelf:
         self, winners: Indices, points: FloatArray, reach: FloatArray
     ) -> tuple[Indices, Indices]:
         """Give pairs (winner, member) of all that can touch, and some that cannot."""
+        if len(winners) * len(self.members) <= FEW:
+            return winners.repeat(len(self.members)), np.tile(self.members, len(winners))
         centre, wide = (points[winners] - self.origin).T, reach[winners] + self.side
         low, high = ((centre + way) // self.side for way in (-wide, wide))
         (top, left), (bottom, right) = (
@@ -232,6 +339,7 @@ class _Shelf:
         )
         which, row = ranges(top, bottom)
         first = row * self.shape[1]
-        start, stop = first + left[which], first + right[which]
-        strip, place = ranges(self.starts[start], self.starts[np.maximum(stop, start)])
-        return winners[which[strip]], self.members[place]
+        start, stop = first + left.take(which), first + right.take(which)
+        begin = self.starts.take(start)
+        strip, place = ranges(begin, self.starts.take(np.maximum(stop, start)))
+        return winners.take(which.take(strip)), self.members.take(place)
