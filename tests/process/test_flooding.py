@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import watershed
 
@@ -144,6 +144,23 @@ def test_of_equal_heights_what_came_first_is_flooded_first(
         labels = by_height(surface, seeds, mask)
 
     np.testing.assert_array_equal(labels, flooded_pixel_by_pixel(surface, seeds, mask))
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 6, 1000]))
+def test_levels_are_flooded_window_by_window_as_in_one_piece(seed: int, heights: int) -> None:
+    rng = np.random.default_rng(seed)
+    surface = (rng.integers(0, heights + 1, (23, 31)) / heights).astype(np.float32)
+    seeds = np.where(rng.random(surface.shape) < 0.05, rng.integers(1, 9, surface.shape), 0)
+    mask = rng.random(surface.shape) < 0.9
+    whole = flooded(surface, seeds, mask)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distance_watershed, "WINDOW", 8)
+        patch.setattr(distance_watershed, "FLOOD_MARGIN", 1)
+        labels = flooded(surface, seeds, mask)
+
+    np.testing.assert_array_equal(labels, whole)
 
 
 def test_zeros_of_both_signs_are_equally_high() -> None:

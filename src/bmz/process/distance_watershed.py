@@ -40,8 +40,13 @@ WINDOW, MARGIN = 512, 32
 """Sides of what is flooded at once, so that it stays in the processor, and what it sees at least
 around it, entries along y and x."""
 
-STRANGER = 1 << 29
+STRANGER = (1 << 29) - 1
 """Stands for all that lies beyond a window."""
+
+FLOOD_MARGIN = 48
+"""What a window of levels sees at least around it, entries along y and x."""
+
+PLANE = 2
 
 A_LEVEL = 16
 """Pixels for each level of a queue."""
@@ -68,7 +73,7 @@ def flooded(
     Parameters
     ----------
     surface : ((z,) y, x), any unit; NaN is as high as the highest
-    seeds : of the same shape, 1 to 2**29 - 1, 0 where there is none
+    seeds : of the same shape, 1 to 2**29 - 2, 0 where there is none
     mask : of the same shape, pixels that may be flooded; None for all. A seed outside is none
     least : seeds that reach fewer pixels go, and theirs are flooded from the others, which keep
         what they have
@@ -84,7 +89,11 @@ def flooded(
     wide, rows = _rows(surface.shape)
     levels, state = np.zeros(math.prod(wide), np.uint16), np.zeros(math.prod(wide), np.int32)
     _fill(state, levels, rows, (surface, seeds, mask))
-    _flood(state, levels, _faces(wide))
+    most = surface.size > (2 * WINDOW) ** 2 and 2 * np.count_nonzero(state < 0) > surface.size
+    if most and surface.ndim == PLANE:
+        _flood_windows(state.reshape(wide)[1:-1, 1:-1], levels.reshape(wide)[1:-1, 1:-1])
+    else:
+        _flood(state, levels, _faces(wide))
     if least > 1 and _reopened(state, levels, int(seeds.max(initial=0)), (least, leave_some)):
         _flood(state, levels, _faces(wide))
     close_rows(state, rows, surface.shape[-1])
@@ -143,8 +152,32 @@ def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp
     rim = np.empty(state.size, _index(state))  # of which little is ever touched
     room = np.zeros(int(levels.max(initial=0)) + 2, np.intp)
     rim = rim[: take_rim(state, levels, steps, rim, room)]
+    strange = state[rim] == STRANGER
+    strangers, rim = rim[strange], rim[~strange]
     queue, first, last = _begun(room, rim, levels[rim])
-    spread(state, steps, queue, first, last, np.empty_like(queue))
+    below = np.empty_like(queue)
+    below[: strangers.size] = strangers
+    spread(state, steps, queue, first, last, below, strangers.size)
+
+
+def _flood_windows(state: LabelArray, levels: NDArray[np.uint16]) -> None:
+    # level by level all of a map is walked over, and a large one does not stay in the processor;
+    # what lies beyond a window is flooded before all else, as in `watershed`
+    labels = np.empty_like(state)
+    for box in _cores(state.shape):
+        margin, known = FLOOD_MARGIN, False
+        while not known:
+            window, inner = _window(box, margin, state.shape)
+            part, heights = np.pad(state[window], 1), np.pad(levels[window], 1)
+            for axis, edge in enumerate(window):
+                for place, is_cut in ((1, edge.start > 0), (-2, edge.stop < state.shape[axis])):
+                    side = (slice(None),) * axis + (place,)
+                    strange = (part[side] < 0) & is_cut
+                    part[side][strange], heights[side][strange] = STRANGER, 0
+            _flood(part.reshape(-1), heights.reshape(-1), _faces(part.shape))
+            labels[box] = part[1:-1, 1:-1][inner]
+            margin, known = 2 * margin, not (labels[box] == STRANGER).any()
+    state[:] = labels
 
 
 def _begun(

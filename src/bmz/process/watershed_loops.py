@@ -47,8 +47,10 @@ def take_rim(
         how many pixels are in `rim`
     """
     for place in range(state.size):
-        if state[place] < 0:
-            _take(state, levels, steps, place)
+        if 0 < state[place] < RIM:
+            for step in steps:
+                if state[place + step] < 0:
+                    _take(state, levels, steps, place + step)
     count = 0
     for place in range(state.size):
         if state[place] < 0:
@@ -87,6 +89,7 @@ def spread(
     first: Indices,
     last: Indices,
     below: LabelArray,
+    came: int,
 ) -> None:
     """Flood what is open, level by level, the first that came first.
 
@@ -99,8 +102,9 @@ def spread(
     queue : (pixels,) room for all pixels of all levels, with those to begin with
     first, last : (levels,) where in `queue` the pixels of each level begin, and end so far
     below : (pixels,) room for pixels that are reached from above
+    came : how many are in `below` already, and are first of all
     """
-    done = came = 0
+    done = 0
     for level in range(first.size):
         turn = first[level]
         while done < came or turn < last[level]:
