@@ -189,6 +189,7 @@ def environment(index_url: str, cache: Path) -> dict[str, str]:
         "BMZ_INDEX_URL": index_url,
         "BMZ_CACHE_DIR": str(cache),
         "BMZ_OFFLINE": "0",
+        "BMZ_BACKEND": "native",  # the same numbers on processors with and without bfloat16
         "COLUMNS": str(COLUMNS),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
     }
