@@ -30,7 +30,7 @@ ENVIRONMENT = {
 }
 
 STATUS = {
-    "0": "yes", "1": "no", "2": "wrong usage", "3": "could not tell", "70": "a bug of bmz",
+    "0": "yes", "1": "no", "2": "wrong usage", "3": "could not tell", "70": "a bug in bmz",
     "130": "interrupted",
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 `fit` ranks models for an image; `load` one, then `Model.check` and `Model.run` the image: a path,
 or an array with named axes. `images` are those of a file that holds several. A `Chain` runs several
-models on files, one after the other; `search`, `compare` and `score` are the commands of that name.
+models on files, one after another; `search`, `compare` and `score` are the commands of that name.
 """
 
 from __future__ import annotations

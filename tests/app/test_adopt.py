@@ -99,7 +99,7 @@ def test_what_the_author_says_stands_in_the_description(adopted: Adopted) -> Non
         "10.1038/s41592-020-01018-x",
         "10.1000/x",
     ]
-    assert "note:" not in adopted.words.replace("note: no object is found", "")
+    assert "note:" not in adopted.words.replace("note: no object was found", "")
 
 
 def test_the_zip_holds_the_files_of_the_folder_and_is_a_package(adopted: Adopted) -> None:
@@ -236,13 +236,13 @@ def _script(path: Path) -> None:
         (_text, "begins with b'epoch,lo'"),
         (lambda path: path.touch(), "it is empty"),
         (lambda _: None, "No such file"),
-        (_cut, "cut short or damaged"),
+        (_cut, "truncated or damaged"),
         (_other, "holds 2 tensors (weight, bias)"),
-        (_version_4, "of Cellpose 4"),
-        (_with_code, "holds more than tensors"),
+        (_version_4, "from Cellpose 4"),
+        (_with_code, "contains more than tensors"),
         (_lacking, "it lacks upsample.up.res_up_0.conv.conv_1.full.weight"),
         (_five_maps, "2 spatial axes and 6 maps"),
-        (_script, "without 'pixel_size'"),
+        (_script, "without the attributes 'pixel_size'"),
         (lambda path: path.mkdir(), "config.json' cannot be read"),
     ],
 )
@@ -508,10 +508,10 @@ def _wider(folder: Path) -> None:
     ("damage", "words"),
     [
         (_no_config, "No such file"),
-        (_other_config, "its backbone is 'vgg', and unet and resnet are known"),
+        (_other_config, "its backbone is 'vgg', but only unet and resnet are supported"),
         (_no_json, "it is not JSON"),
         (_no_weights, "it has no weights, such as weights_best.h5"),
-        (_cut_weights, "holds no weights as Keras writes them"),
+        (_cut_weights, "no weights in the form that Keras writes"),
         (_deeper, "they lack the layer 'down_level_2_no_0'"),
         (_wider, "other shapes: layers.dist.conv.weight (8, 6, 1, 1), not (32, 6, 1, 1)"),
     ],

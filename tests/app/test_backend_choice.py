@@ -157,7 +157,7 @@ def test_a_framework_that_does_not_import_is_left_out_with_a_word(
     network: NetworkChoice, opened: list[Way], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> tuple[()]:
-        raise NoBackend("onnx", "openvino does not import", "pip install")
+        raise NoBackend("onnx", "openvino cannot be imported", "pip install")
 
     entry = replace(formats.OTHERS["onnx"]["openvino"], weighed=broken)
     monkeypatch.setattr(formats, "OTHERS", {"onnx": {"openvino": entry}})
@@ -355,7 +355,7 @@ def test_a_network_that_fails_in_one_framework_runs_in_the_other(
     choice = decide_precision("auto", network)
 
     assert (choice.name, choice.backend) == ("float32", "")
-    assert choice.why.endswith("no other ran")
+    assert choice.why.endswith("nothing else could run")
     assert opened == []
 
 
@@ -393,7 +393,7 @@ def test_a_translation_that_does_not_give_the_test_output_is_refused_once_for_al
     np.save(network.model.folder / "test_outputs_0.npy", squares() * 0.9)
 
     for _ in range(2):
-        with pytest.raises(Mistranslated, match="does not give the test output") as raised:
+        with pytest.raises(Mistranslated, match="does not reproduce the test output") as raised:
             decide_precision(word, one)
 
     assert translating == [WHOLE]
@@ -406,7 +406,7 @@ def test_a_translation_without_test_tensors_is_refused(
 ) -> None:
     (network.model.folder / tensor).unlink()
 
-    with pytest.raises(Mistranslated, match="none to compare by"):
+    with pytest.raises(Mistranslated, match="none to compare with"):
         decide_precision("float32", replace(network, backend="openvino"))
 
     assert translating == []

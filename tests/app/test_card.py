@@ -54,8 +54,8 @@ def test_a_card_has_every_part(folder: Path) -> None:
     text = card_text(make_card(str(folder)))
 
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    assert headings[:4] == ["Model card: net", "What it wants", "What it gives", "What it needs"]
-    assert {"Whose it is", "Which one it is", "Measured"} <= set(headings)
+    assert headings[:4] == ["Model card: net", "Inputs", "Outputs", "Requirements"]
+    assert {"Licence and citation", "Identity", "Measured"} <= set(headings)
     assert "`bmz test`: **passed**." in text
     assert "2, with diameters of" in text
     assert str(folder) not in text
@@ -75,7 +75,7 @@ def test_a_model_that_fails_has_a_card_that_says_so(folder: Path) -> None:
 
 def test_what_a_model_says_is_no_html_and_breaks_no_table(folder: Path) -> None:
     path = folder / "bioimageio.yaml"
-    before = "Gives back what it is given."
+    before = "Returns its input."
     path.write_text(path.read_text().replace(before, "a <b>bold</b> | claim"))
 
     text = card_text(make_card(str(folder)))

@@ -25,7 +25,7 @@ CASES: dict[str, tuple[tuple[int, str], ...]] = {
     "14_plate_with_missing_wells": ((1, r"A/2/1, A/3, B/2, B/3 are listed but not there"),),
     "15_stack_of_one_plane": ((0, r"objects?\b"),),
     "18_words_that_mislead": (
-        (3, r"is a link to '/nowhere/x\.tif', which is not there"),
+        (3, r"is a link to '/nowhere/x\.tif', which does not exist"),
         (1, r"NaN or infinite"),
         (3, r"format 1\.0"),
     ),

@@ -214,11 +214,11 @@ def test_the_mask_of_a_step_may_be_an_input_of_the_next(model: str, tmp_path: Pa
     [
         ([], "no \\[\\[step\\]\\]"),
         ([{"name": "a"}], "has no model"),
-        ([{"model": "m", "prompt": "x"}], "says prompt"),
+        ([{"model": "m", "prompt": "x"}], "has prompt"),
         ([{"model": "m", "pair": "from:1"}], "no earlier step has that name"),
         ([{"model": "m"}, {"model": "m", "pair": "from:2"}], "no earlier step has that name"),
-        ([{"model": "m", "name": "a/b"}], "no folder can be called"),
-        ([{"model": "m", "name": "a"}, {"model": "m", "name": "a"}], "or another is"),
+        ([{"model": "m", "name": "a/b"}], "not a valid folder name"),
+        ([{"model": "m", "name": "a"}, {"model": "m", "name": "a"}], "or is used twice"),
         ([{"model": "m", "scale": "big"}], "a factor"),
         ([{"model": "m", "channels": [""]}], "channel"),
         ([{"model": "m", "set": 3}], "a table"),
@@ -424,10 +424,10 @@ def test_a_step_whose_input_is_still_to_be_made_is_left_out_of_the_check(
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [
-        ("check CHAIN IMAGE --contract c.toml", 2, "a contract is of one model"),
+        ("check CHAIN IMAGE --contract c.toml", 2, "a contract covers one model"),
         ("check no.toml IMAGE", 3, "chain.not-found"),
-        ("run CHAIN IMAGE -o out --from out/a.run.json", 2, "a record for each step"),
-        ("run -o out --from RECORD", 3, "it is of a chain"),
+        ("run CHAIN IMAGE -o out --from out/a.run.json", 2, "one record per step"),
+        ("run -o out --from RECORD", 3, "it describes a chain"),
     ],
 )
 def test_what_does_not_go_with_a_chain_is_told_with_the_reason(

@@ -158,7 +158,7 @@ def test_a_run_by_names_is_repeated_by_its_record(
     [
         (SWAPPED, "asks for 'actin' (the image has 0 nuclei, 1 membrane)"),
         (("actin", "Actin"), "asks for 'actin' (the image has 0 actin, 1 Actin)"),
-        (("", ""), "asks for 'actin' (the file names no channels: give numbers, the first is 0)"),
+        (("", ""), "asks for 'actin' (the file names no channels: use numbers, the first is 0)"),
     ],
 )
 def test_a_name_that_is_not_that_of_one_channel_is_an_error_that_lists_the_names(

@@ -183,7 +183,7 @@ def test_of_many_images_the_pixels_of_a_sample_are_read(model: str, tmp_path: Pa
 
     assert [image.verdict for image in sampled.images].count("mismatch") == 32
     assert [image.verdict for image in every.images].count("mismatch") == 40
-    assert Note("pixels are read of 32 of 40 images, headers of all") in events
+    assert Note("reading the pixels of 32 of 40 images, and the headers of all") in events
 
 
 @pytest.mark.parametrize("words", [{}, {"tile": 128}, {"engine": "core"}])

@@ -64,7 +64,7 @@ def test_a_value_that_run_would_refuse_is_no_value_of_a_sweep(
         with_network_settings(WORDS, {key: value})
 
     assert caught.value.message == f"--sweep {key}={value}: '{value}' is not {meant}"
-    assert caught.value.hint == f"such as --sweep {key}={EXAMPLES[key]}"
+    assert caught.value.hint == f"for example --sweep {key}={EXAMPLES[key]}"
     assert (caught.value.code, caught.value.exit_status) == ("compare.sweep", 2)
 
 

@@ -66,7 +66,7 @@ def test_lock_tells_the_file_and_its_limits(capsys: pytest.CaptureFixture[str]) 
     document = capsys.readouterr()
 
     line = plain.splitlines()[-1]
-    assert line.startswith("lab.toml is written: axes yx; float32; channels 1;")
+    assert line.startswith("wrote lab.toml: axes yx; float32; channels 1;")
     assert "objects 6 to 12;" in line
     assert line in document.err
     assert json.loads(document.out)["schema"] == "bmz.check/1"

@@ -64,4 +64,4 @@ def test_a_tensor_that_is_wrong_is_told_and_nothing_else_fails(
     told = capsys.readouterr()
     assert set(others) <= {0, 1}
     assert status in {1, 3}
-    assert "bug of bmz" not in told.err
+    assert "bug in bmz" not in told.err

@@ -206,7 +206,7 @@ def test_test_artefacts_and_models_of_predictions_are_left_out_unless_asked_for(
     assert not out & by_id(plain).keys()
     assert out <= by_id(everything).keys()
     assert everything.left_out == {}
-    assert "left out are 2" in " ".join(text for _, text in fit_summary(plain))
+    assert "2 models are left out" in " ".join(text for _, text in fit_summary(plain))
 
 
 def test_a_model_of_ones_own_is_ranked_beside_those_of_the_zoo(
@@ -250,7 +250,7 @@ def test_a_model_that_only_restores_stands_below_all_others_and_that_is_said(
 
     assert [model.id for model in plain.ranked][-1] == "clear-ant"
     assert wished.ranked[0].id == "clear-ant"
-    assert any("1 make no label mask and stand last" in text for _, text in fit_summary(plain))
+    assert any("1 make no label mask and are ranked last" in text for _, text in fit_summary(plain))
 
 
 def test_an_image_of_another_kind_fits_no_model_and_that_is_said(
@@ -263,7 +263,7 @@ def test_an_image_of_another_kind_fits_no_model_and_that_is_said(
     assert not view.any_fits
     assert all(model.verdict == "mismatch" for model in view.ranked)
     assert json.loads(fit_json(view))["none_made_for_this"] is True
-    assert ("note", "none of the zoo's models is made for this") in fit_summary(view)
+    assert ("note", "no model in the zoo is made for this") in fit_summary(view)
 
 
 def test_of_packages_manifests_alone_are_fetched_and_the_second_time_nothing(
@@ -319,7 +319,7 @@ def test_a_sample_that_cannot_be_fetched_is_told_and_stops_nothing(
     view = fit(request(image, measure=True), settings, told.append)
 
     notes = [event.text for event in told if isinstance(event, Note)]
-    assert any("flat-cat is not compared" in text for text in notes)
+    assert any("flat-cat was not compared" in text for text in notes)
     assert by_id(view)["tiled-cow"].about.sampled
 
 

@@ -184,5 +184,5 @@ def test_groups_of_labels_are_scored_name_by_name(tmp_path: Path) -> None:
     assert f1["nuclei"] == 1
     assert f1["cells"] < 1
     assert score(third / "labels", second / "labels" / "nuclei").scored[0].matchings[0].f1
-    with pytest.raises(BmzError, match="holds several masks"):
+    with pytest.raises(BmzError, match="has several masks"):
         score(first / "labels", third / "labels")

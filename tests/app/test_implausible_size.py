@@ -1,4 +1,4 @@
-"""A pixel size that cannot be meant is told, also where the network does not need it."""
+"""A pixel size that is impossible is told, also where the network does not need it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_nm_that_are_stated_as_um_are_told_in_24_of_24_files(
     assert [[f.severity for f in found] for found in findings] == [["warning"]] * 8
     assert all("nm and um were mixed up" in found[0].message for found in findings)
     assert "x: 500 um" in findings[5][0].message
-    assert findings[5][0].hint == "say the true one: --pixel-size 0.5um"
+    assert findings[5][0].hint == "give the true pixel size: --pixel-size 0.5um"
 
 
 def with_objective(path: Path, um: float, times: str, side: int = 48) -> Path:
@@ -104,7 +104,7 @@ def test_a_few_dozen_nm_that_are_stated_as_um_are_told_by_extent_and_by_objectiv
 
     assert by_extent.severity == by_objective.severity == "warning"
     assert f"the image would be {nm * 1.024:.3g} mm long along x" in by_extent.message
-    assert f"a pixel of the camera would be {nm * 63:.4g} um" in by_objective.message
+    assert f"a camera pixel would be {nm * 63:.4g} um" in by_objective.message
     assert "nm and um were mixed up" in by_extent.message
 
 

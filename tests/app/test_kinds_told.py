@@ -116,6 +116,6 @@ def test_nuclei_are_found_in_the_second_channel_of_the_teaching_image(
     status = status_of(["check", "starter/nuclei", image, "--channels", "1"])
     given = capsys.readouterr().out
 
-    assert "say which channel goes where: --channels 1, where nuclei were seen" in without
+    assert "say which channel goes where: --channels 1, where nuclei were detected" in without
     assert status == 0
     assert not {"content.", "sample."} & {word[:8] for word in given.split("[")}

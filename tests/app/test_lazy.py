@@ -89,7 +89,7 @@ def test_an_array_in_memory_is_refused_with_what_takes_it(model: bmz.Model, tmp_
     with pytest.raises(NotLazy, match="ndarray in memory") as told:
         model.run_lazily(image(), tmp_path / "out")  # type: ignore[arg-type]
 
-    assert "model.run takes it" in told.value.hint
+    assert "use model.run" in told.value.hint
     assert not (tmp_path / "out").exists()
 
 

@@ -337,7 +337,7 @@ def test_the_command_line_joins(
     assert (good, alone, wrong) == (0, 2, 2)
     assert "2 objects joined over 4 planes" in said
     refused = capsys.readouterr().err
-    assert "give --link, too" in refused
+    assert "needs --link" in refused
     assert "'2' is not an overlap above 0 and up to 1" in refused
 
 

@@ -77,7 +77,7 @@ def test_half_the_tile_is_tried_until_it_fits_and_the_image_is_the_same(
     assert max(sides) <= 64
     assert record["plan"]["tiles"] >= 16
     said = [note.text for note in notes if isinstance(note, Note) and "memory" in note.text]
-    assert said[0].startswith("a tile of 200 x 200 px does not fit into memory; now ")
+    assert said[0].startswith("a tile of 200 x 200 px does not fit into memory; continuing with ")
     assert said[-1].endswith(" x ".join(map(str, sides)) + " px")
 
 

@@ -139,10 +139,30 @@ def with_halo(halo: int) -> ModelSpec:
 @pytest.mark.parametrize(
     ("halo", "radius", "status", "told"),
     [
-        (0, 3, "passed", "none is declared; a pixel is seen 3 px away, an edge 3 px"),
-        (4, 3, "passed", "declared y 4, x 4 px; a pixel is seen 3 px away, an edge 3 px"),
-        (3, 3, "passed", "declared y 3, x 3 px; a pixel is seen 3 px away, an edge 3 px"),
-        (2, 3, "warning", "declared y 2, x 2 px; a pixel is seen 3 px away, an edge 3 px"),
+        (
+            0,
+            3,
+            "passed",
+            "none is declared; the influence of a pixel reaches 3 px, that of an edge 3 px",
+        ),
+        (
+            4,
+            3,
+            "passed",
+            "declared y 4, x 4 px; the influence of a pixel reaches 3 px, that of an edge 3 px",
+        ),
+        (
+            3,
+            3,
+            "passed",
+            "declared y 3, x 3 px; the influence of a pixel reaches 3 px, that of an edge 3 px",
+        ),
+        (
+            2,
+            3,
+            "warning",
+            "declared y 2, x 2 px; the influence of a pixel reaches 3 px, that of an edge 3 px",
+        ),
     ],
 )
 def test_a_halo_must_be_as_wide_as_a_pixel_is_seen(
@@ -181,7 +201,7 @@ def test_no_halo_is_wide_enough_for_a_network_that_sees_the_whole() -> None:
     assert reach is not None
     assert reach.sees_whole
     assert check.status == "skipped"
-    assert check.detail.startswith("the network sees the whole input (a pixel is seen ")
+    assert check.detail.startswith("the network sees the whole input (a pixel has influence ")
 
 
 def test_an_output_without_the_axes_of_space_has_neither_halo_nor_seams() -> None:
@@ -192,8 +212,8 @@ def test_an_output_without_the_axes_of_space_has_neither_halo_nor_seams() -> Non
     seams = seam_check(net, tensors, backend, reach)
 
     assert [(one.name, one.status, one.detail) for one in (halo, seams)] == [
-        ("halo", "skipped", "an output lies on no grid of the input"),
-        ("seams", "skipped", "an output lies on no grid of the input"),
+        ("halo", "skipped", "an output is not on a grid of the input"),
+        ("seams", "skipped", "an output is not on a grid of the input"),
     ]
     assert backend.seen == []
 
@@ -222,7 +242,9 @@ def test_tiles_change_nothing_where_the_halo_is_wide_enough(
     assert ("the network sees the whole image" in check.detail) == (status == "skipped")
     assert "4 tiles of y " in check.detail
     if network is pointwise:
-        assert check.detail.endswith(": at most 0 of the range apart, 0 ppm by > 1 %")
+        assert check.detail.endswith(
+            ": they differ by at most 0 of the range, 0 ppm of the values by > 1 %"
+        )
 
 
 NEAR = Reach(pixel_px=3, edge_px=3, seen_px=32, sees_whole=False)
@@ -288,7 +310,9 @@ def test_one_output_that_tiles_change_is_enough(monkeypatch: pytest.MonkeyPatch)
     check = seam_check(net, own(net, noise(1, 1, 64, 64)), FakeBackend(pointwise), NEAR)
 
     assert check.status == "warning"
-    assert check.detail.endswith("at most 0.5 of the range apart, 2000 ppm by > 1 %")
+    assert check.detail.endswith(
+        "they differ by at most 0.5 of the range, 2000 ppm of the values by > 1 %"
+    )
 
 
 def of_fixed_size() -> ModelSpec:

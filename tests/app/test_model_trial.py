@@ -189,7 +189,7 @@ def test_a_halo_that_is_too_small_is_a_warning_with_the_figure_and_no_failure(
     assert lines[-1] == "./net: passed, with 2 warnings"
     (halo,) = [line for line in lines if " halo " in line]
     assert halo.startswith("warning halo")
-    assert "declared y 2, x 2 px; a pixel is seen 6 px away" in halo
+    assert "declared y 2, x 2 px; a pixel has influence 6 px away" in halo
 
 
 def test_a_strict_test_fails_for_a_halo_that_is_too_small(
@@ -379,7 +379,7 @@ def test_a_departure_of_the_reference_is_told_with_its_reason() -> None:
 
     assert found["onnx.reproduces"][0] == "passed"
     assert found["onnx.reference"][0] == "skipped"
-    assert "core drops eps" in found["onnx.reference"][1]
+    assert "core omits eps" in found["onnx.reference"][1]
 
 
 REAL = {

@@ -93,7 +93,7 @@ def written(path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("flat", "3 axes, described are yx"),
+        ("flat", "3 axes, but the description says yx"),
         ("pickled", "Python objects in dtype"),
         ("text", "pickle"),
         ("empty", "No data left in file"),

@@ -106,7 +106,7 @@ def test_weights_without_an_architecture_are_named_as_such(shared: Path) -> None
     model = load_model(str(shared / "models" / "psc-keras"))
     weights = next(w for w in model.weights if w.format == "keras_hdf5")
 
-    with pytest.raises(NoArchitecture, match="this file holds weights without an architecture"):
+    with pytest.raises(NoArchitecture, match="this file contains weights without an architecture"):
         open_network(model, weights)
 
 
@@ -239,7 +239,7 @@ def test_a_model_of_two_outputs_says_which_to_take(shared: Path, tmp_path: Path)
     settings = {"output": "output1"}
     summary = run(RunRequest(model, (image,), tmp_path, settings=settings, recipe="components"))
 
-    assert caught.value.hint == "say it: --set output=output0"
+    assert caught.value.hint == "choose one: --set output=output0"
     assert summary.done[0].objects
 
 

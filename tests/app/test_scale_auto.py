@@ -130,7 +130,7 @@ def test_a_hot_pixel_is_found_and_the_hint_brings_the_cells_back(
     (done,) = run(replace(request, clip=99.99)).done
 
     hints = {finding.code: finding.hint for finding in checked.report.findings}
-    assert hints["range.outlier"] == "cut them off: --clip 99.99"
+    assert hints["range.outlier"] == "clip them: --clip 99.99"
     assert done.objects is not None
     assert 39 <= done.objects <= 43
 

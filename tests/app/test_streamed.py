@@ -537,7 +537,7 @@ def test_the_plan_says_that_an_image_is_run_in_parts(tmp_path: Path) -> None:
     (large,) = plan_run(request)
 
     told = ["\n".join(text for _, text in plan_lines(one)) for one in (small, large)]
-    assert "beside the network" in told[0]
+    assert "in addition to the network" in told[0]
     assert "in parts" in told[1]
 
 

@@ -72,7 +72,7 @@ def test_the_plan_tells_of_time_and_memory(request_: RunRequest) -> None:
     assert first.estimate is not None
     assert first.estimate == second.estimate  # images of one size are tried once
     text = "\n".join(words for _, words in plan_lines(first))
-    assert re.search(r"time +about [\d.e-]+ s of network, [\d.e-]+ s a tile", text)
+    assert re.search(r"time +about [\d.e-]+ s for the network, [\d.e-]+ s a tile", text)
     assert re.search(r"peak +about [\d.]+ GB of [\d.]+ GB free: program", text)
     (told, _) = json.loads(plan_json("m", [first, second]))["plans"]
     assert told["estimate"]["network_s"] == first.estimate.network_s

@@ -305,7 +305,7 @@ def test_the_memory_of_an_image_in_parts_is_that_of_a_block_with_its_overlap() -
         ({"settings": {"remove_border": "true"}}, 0.5, ""),
         ({"recipe": "argmax"}, None, ""),
         ({"recipe": "argmax", "settings": {"instances": "false"}}, None, "classes"),
-        ({"recipe": "labels"}, None, "recipe 'labels' labels whole images alone"),
+        ({"recipe": "labels"}, None, "recipe 'labels' labels only whole images"),
     ],
     ids=str,
 )
@@ -339,7 +339,7 @@ def test_an_input_that_is_no_image_or_steps_that_make_labels_need_one_piece() ->
 
     assert found == [
         "",
-        "the model takes an input that is not an image",
+        "the model has an input that is not an image",
         "",
         "the declared step cellpose_flow_dynamics makes the labels",
     ]
@@ -352,7 +352,7 @@ def test_a_step_whose_statistics_blocks_do_not_give_needs_one_piece() -> None:
     why = why_in_one_piece(planned_image(setup, (64, 64)), setup)
 
     assert why == (
-        "the declared step zero_mean_unit_variance takes statistics that blocks do not give"
+        "the declared step zero_mean_unit_variance needs statistics that blocks cannot provide"
     )
 
 

@@ -264,7 +264,7 @@ def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> Non
     ("why", "words", "cure"),
     [
         (OSError(28, "No space left on device"), "No space left on device", "free space"),
-        (OSError(13, "Permission denied"), "Permission denied", "ask for the right to write"),
+        (OSError(13, "Permission denied"), "Permission denied", "get permission to write"),
         (OSError(), "OSError", "choose another folder with -o"),
     ],
     ids=["full", "denied", "unnamed"],
@@ -274,7 +274,7 @@ def test_a_folder_that_cannot_be_written_says_why_and_what_to_do(
 ) -> None:
     refused = FolderNotWritable(Path("out"), why)
 
-    assert str(refused) == f"cannot write into folder 'out': {words} [output.unwritable]"
+    assert str(refused) == f"cannot write to the folder 'out': {words} [output.unwritable]"
     assert cure in refused.hint
 
 
@@ -348,7 +348,7 @@ class Held:
 @pytest.mark.parametrize(
     ("number", "path", "words"),
     [
-        (errno.ENOENT, "C/" + "d" * 300, "characters, and Windows takes 259"),
+        (errno.ENOENT, "C/" + "d" * 300, "characters, but Windows allows 259"),
         (errno.EINVAL, "C/a:b", "Windows does not allow a file named 'a:b'"),
     ],
 )

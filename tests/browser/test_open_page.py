@@ -361,7 +361,7 @@ def test_a_mask_is_corrected_by_hand(page: Any) -> None:
 
     page.keyboard.press("x")
     page.mouse.click(*on_canvas(page, 2, 2))  # there is nothing
-    page.wait_for_selector("#message:has-text('there is no object')")
+    page.wait_for_selector("#message:has-text('there is no object here')")
     counted(page, before, 2)
 
 

@@ -56,7 +56,7 @@ def test_axes_without_a_name_are_listed_with_their_sizes_and_an_example(
 def test_so_many_axes_as_no_image_has_are_to_be_cut_or_reshaped(count: int) -> None:
     (finding,) = of_axes(model(), "q" * count, (2,) * count)
 
-    assert finding.hint == "an image has y and x, and c, z and t at most; cut or reshape it"
+    assert finding.hint == "an image has y and x, and at most c, z and t; crop or reshape it"
 
 
 def test_a_plane_for_a_model_of_stacks_lacks_its_z() -> None:
@@ -65,10 +65,10 @@ def test_a_plane_for_a_model_of_stacks_lacks_its_z() -> None:
             "axes.missing",
             "error",
             "raw.z",
-            "the model works on zyx, but the image has no axis z",
+            "the model works on zyx, but the image has no z axis",
             wanted="zyx",
             found="yx",
-            hint="take a 2-D model, or a stack; of a stack of one plane say --axes zyx",
+            hint="use a 2-D model or a stack; for a stack of a single plane, give --axes zyx",
         )
     ]
 
@@ -145,7 +145,7 @@ def test_too_many_channels_are_told_with_their_names_and_an_example() -> None:
             "(the image has 0 DAPI, 1 GFP, 2 WGA)",
             wanted="2",
             found="3",
-            hint="say which channel goes where: --channels 2,0, by the names of the channels",
+            hint="say which channel goes where: --channels 2,0, from the names of the channels",
         )
     ]
 
@@ -157,9 +157,9 @@ def test_where_nothing_tells_the_channels_the_hint_says_to_look(wanted: int, fou
     (finding,) = of_channels(FitCase(stains, image("cyx", (found, 8, 9))))
 
     assert finding.hint.startswith(
-        "look which channel shows stain 0, and name it, from 0: --channels N"
+        "find out which channel shows stain 0, and name it, from 0: --channels N"
         if wanted == 1
-        else "look which channels show stain 0 and stain 1"
+        else "find out which channels show stain 0 and stain 1"
     )
     assert not re.search("--channels [0-9]", finding.hint)
 
@@ -190,7 +190,7 @@ def test_channels_that_the_image_or_the_model_lacks_are_told_by_their_number(
 def test_no_channels_are_proposed_where_neither_names_nor_pixels_tell_them() -> None:
     (finding,) = of_channels(FitCase(TWO, image("cyx", (2, 8, 9)), (0,)))
 
-    assert finding.hint.startswith("look which channels show membrane and nuclei, ")
+    assert finding.hint.startswith("find out which channels show membrane and nuclei, ")
 
 
 @pytest.mark.parametrize("given", [(0, 2), (2, 2), (EMPTY_CHANNEL, 0), (EMPTY_CHANNEL,) * 2])
@@ -239,7 +239,7 @@ def test_a_photograph_for_a_model_of_one_stain_is_told_with_the_colours() -> Non
             "the image is an RGB image, but the model expects one channel per stain",
             wanted="1 channel (nuclei)",
             found="red, green, blue",
-            hint="look which channel shows nuclei, and name it, from 0: --channels N "
+            hint="find out which channel shows nuclei, and name it, from 0: --channels N "
             "(0 is red, 1 green, 2 blue)",
         )
     ]
@@ -284,7 +284,7 @@ def test_stains_for_a_model_of_photographs_are_told_by_their_names() -> None:
             "the channels of the image are stains, but the model expects an RGB image",
             wanted="3 channels (red, green, blue)",
             found="DAPI, GFP, WGA",
-            hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
+            hint="use a model for stains; if the channels represent colours, give --channels 0,1,2",
         )
     ]
     assert of_channels(FitCase(RGB, NAMED, (0, 1, 2))) == []
@@ -346,7 +346,7 @@ def test_the_order_of_the_hint_puts_the_names_in_the_order_of_the_model(
 
     assert len(found) == (names != ("ACTIN", "NUCLEI", "WALLS"))
     for finding in found:
-        words = finding.hint.removeprefix("the same as --channels ").split(";")[0]
+        words = finding.hint.removeprefix("same as --channels ").split(";")[0]
         numbers = tuple(map(int, words.split(",")))
         assert tuple(names[n].lower() for n in numbers) == wanted
         assert of_channels(FitCase(model(channels=wanted), info, numbers)) == []
@@ -360,11 +360,11 @@ def test_another_order_of_names_is_told_once_with_both_orders() -> None:
             "channel.order",
             "note",
             "raw.c",
-            "the channels are in another order than the model's and are taken by their names: "
+            "the channels are in a different order than the model's, and are matched by name: "
             "1 Membrane, 0 Nuclei",
             wanted="membrane, nuclei",
             found="Nuclei, Membrane",
-            hint="the same as --channels 1,0; --channels 0,1 takes them as they lie",
+            hint="same as --channels 1,0; --channels 0,1 takes them in the order of the file",
         )
     ]
     assert FitCase(TWO, info).channels_taken == (1, 0)

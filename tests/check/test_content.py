@@ -70,14 +70,14 @@ def test_an_electron_micrograph_for_a_model_of_nuclei_is_told_with_all_that_is_k
             "content.modality",
             "warning",
             "raw",
-            "the image shows electron microscopy (97 %), the model is made for nuclei in "
+            "the image shows electron microscopy (97 %), but the model is made for nuclei in "
             "fluorescence (tags: fluorescence; tags: nuclei)",
             wanted="nuclei in fluorescence",
             found="seen: electron microscopy (97 %)",
             hint="models made for such images are "
             + "{}, {} and {}; ".format(*models_for(EM))
-            + "bmz fit a.tif ranks all models for it; if it is what the model is made for, say "
-            "--kind fluorescence,nuclei",
+            + "bmz fit a.tif ranks all models for the image; if the image is what the model is "
+            "made for, give --kind fluorescence,nuclei",
             evidence="measured",
         )
     ]
@@ -198,8 +198,8 @@ def test_names_count_more_than_what_the_pixels_show() -> None:
 @pytest.mark.parametrize(
     ("kinds", "proposed"),
     [
-        ((MEMBRANES, FLUORESCENT), "--channels 1, where nuclei were seen"),
-        ((FLUORESCENT, EM, MEMBRANES), "--channels 0, where nuclei were seen"),
+        ((MEMBRANES, FLUORESCENT), "--channels 1, where nuclei were detected"),
+        ((FLUORESCENT, EM, MEMBRANES), "--channels 0, where nuclei were detected"),
         ((FLUORESCENT, FLUORESCENT), None),
         ((MEMBRANES, EM), None),
     ],
@@ -213,7 +213,9 @@ def test_the_channel_in_which_nuclei_are_seen_is_proposed_or_none(
     (finding,) = [f for f in channel_findings(case) if f.code == "channel.count"]
 
     if proposed is None:
-        assert finding.hint == "look which channel shows nuclei, and name it, from 0: --channels N"
+        assert (
+            finding.hint == "find out which channel shows nuclei, and name it, from 0: --channels N"
+        )
     else:
         assert finding.hint == f"say which channel goes where: {proposed}"
 
@@ -227,7 +229,7 @@ def test_of_a_channel_that_shows_another_structure_the_right_one_is_named() -> N
     )
 
     assert finding.code == "content.structure"
-    assert finding.hint == "give the other channel: --channels 0, where nuclei were seen"
+    assert finding.hint == "use the other channel: --channels 0, where nuclei were detected"
 
 
 def test_the_word_of_the_user_overrules_what_is_seen() -> None:
@@ -303,7 +305,7 @@ def test_a_kind_in_words_tells_what_is_likely() -> None:
     assert [kind_words(kind) for kind in (EM, PHOTO, unclear)] == [
         "electron microscopy (97 %) of neurites (80 %)",
         "no microscopy (90 %)",
-        "an unknown kind of image, at best electron microscopy (40 %)",
+        "an unknown kind of image, most likely electron microscopy (40 %)",
     ]
     assert [kind_title(kind) for kind in (EM, PHOTO, unclear, None)] == [
         "electron microscopy of neurites", "no microscopy", "unknown", "unknown"

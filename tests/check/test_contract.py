@@ -181,43 +181,43 @@ def test_a_contract_without_objects_needs_no_run() -> None:
         (
             {"dtype": "uint8"},
             "image",
-            "the image has dtype uint8, the contract says uint16",
+            "the image has dtype uint8, but the contract says uint16",
             ("uint16", "uint8"),
         ),
         (
             {"channels": 2},
             "image",
-            "the image has channels 2, the contract says 1",
+            "the image has channels 2, but the contract says 1",
             ("1", "2"),
         ),
         (
             {"pixel_um": {"y": 0.5, "x": 0.65}},
             "image.x",
-            "a pixel is 0.65 um long along x, the contract says 0.5 um",
+            "a pixel is 0.65 um long along x, but the contract says 0.5 um",
             ("0.5", "0.65"),
         ),
         (
             {"pixel_um": {"x": 0.5}},
             "image.y",
-            "a pixel is unknown long along y, the contract says 0.5 um",
+            "a pixel is unknown long along y, but the contract says 0.5 um",
             ("0.5", "None"),
         ),
         (
             {"signal": 31.0},
             "image",
-            "the signal (percentile 99.9) is 31, the contract allows 675 to 1125",
+            "the signal (percentile 99.9) is 31, but the contract allows 675 to 1125",
             ("675 to 1125", "31"),
         ),
         (
             {"objects": 12},
             "labels",
-            "the number of objects is 12, the contract allows 30 to 50",
+            "the number of objects is 12, but the contract allows 30 to 50",
             ("30 to 50", "12"),
         ),
         (
             {"diameter_px": 8.13},
             "labels",
-            "the median diameter of objects (px) is 8.13, the contract allows 12.75 to 21.25",
+            "the median diameter of objects (px) is 8.13, but the contract allows 12.75 to 21.25",
             ("12.75 to 21.25", "8.13"),
         ),
     ],
@@ -236,7 +236,8 @@ def test_what_is_broken_is_told_with_both_sides(
             where,
             message,
             *sides,
-            hint="find out what changed; if the new state is right, lock it again with --lock",
+            hint="find out what changed; if the new state is right, write the contract again "
+            "with --lock",
             evidence="measured",
         )
     ]

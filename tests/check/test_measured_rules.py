@@ -166,13 +166,13 @@ def test_hot_pixels_are_told_with_their_value_and_that_of_the_rest() -> None:
         "range.outlier",
         "warning",
         "raw.c0",
-        "1 hot pixel up to 60000 in channel 0, the rest stays below 900",
+        "1 hot pixel up to 60000 in channel 0; the rest is below 900",
         wanted="a range without hot pixels",
         found="66.7 x the range",
-        hint="cut them off: --clip 99.95",
+        hint="clip them: --clip 99.95",
         evidence="measured",
     )
-    assert more.message.startswith("2 hot pixels up to 60000 in channel 0, ")
+    assert more.message.startswith("2 hot pixels up to 60000 in channel 0; ")
 
 
 def test_what_is_cut_off_is_told_with_its_value_and_how_many_pixels_have_it() -> None:
@@ -181,10 +181,10 @@ def test_what_is_cut_off_is_told_with_its_value_and_how_many_pixels_have_it() ->
             "range.saturated",
             "warning",
             "raw.c0",
-            "bright parts of channel 0 are cut off at 4095",
+            "bright parts of channel 0 are saturated at 4095",
             wanted="objects below the top value",
-            found="50 pixels at the top",
-            hint="a shorter exposure; what is cut off cannot be brought back",
+            found="50 pixels at the top value",
+            hint="use a shorter exposure; saturated values cannot be recovered",
             evidence="measured",
         )
     ]
@@ -240,14 +240,14 @@ def test_an_inverted_image_is_told_by_the_model_s_own_sample_or_else_by_what_is_
         "range.inverted",
         "warning",
         "raw.c0",
-        "structures are dark here and bright in the model's own sample",
+        "structures are dark in the image and bright in the model's own sample",
         wanted="bright",
         found="dark",
-        hint="give bmz run --invert, or take a model for this kind of image",
+        hint="use bmz run --invert, or a model for this kind of image",
         evidence="measured",
     )
     assert curated.evidence == "curated"
-    assert curated.message.startswith("structures are dark here and bright for the model (")
+    assert curated.message.startswith("structures are dark in the image and bright for the model (")
     assert said(DARK, known, PLAIN) == said(BRIGHT, known) == said(DARK) == []
 
 
@@ -309,7 +309,7 @@ def test_objects_of_another_size_are_told_with_the_factor_that_mends_it() -> Non
         "object.size",
         "warning",
         "raw.x",
-        "objects are about 50 px across, the model is made for about 20 px",
+        "objects are about 50 px across, but the model is made for about 20 px",
         wanted="16 to 30 px",
         found="50 px",
         hint="--scale 0.49 (or --scale auto)",

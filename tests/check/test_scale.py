@@ -71,10 +71,10 @@ def test_a_size_that_is_off_is_a_warning_with_both_sizes_and_the_factor() -> Non
             "scale.off",
             "warning",
             "raw.x",
-            "a pixel of the image is 1.3 x as long as one of the model",
+            "a pixel of the image is 1.3 x as long as a pixel of the model",
             wanted="y 0.5 um, x 0.5 um",
             found="y 0.65 um, x 0.65 um",
-            hint="let the image be resized: --scale 1.3 (or --scale auto)",
+            hint="resize the image: --scale 1.3 (or --scale auto)",
         )
     ]
 
@@ -83,8 +83,8 @@ def test_a_size_that_is_far_off_is_an_error() -> None:
     (finding,) = said(declaring(square(0.5)), square(0.125))
 
     assert (finding.code, finding.severity) == ("scale.far", "error")
-    assert finding.message == "a pixel of the image is 0.25 x as long as one of the model"
-    assert finding.hint == "let the image be resized: --scale 0.25 (or --scale auto)"
+    assert finding.message == "a pixel of the image is 0.25 x as long as a pixel of the model"
+    assert finding.hint == "resize the image: --scale 0.25 (or --scale auto)"
 
 
 @given(wanted=st.floats(0.01, 10), ratio=st.floats(1.3, 90), finer=st.booleans())
@@ -124,9 +124,12 @@ def test_an_absurd_size_is_told_in_plain_digits_and_a_thousand_as_a_mixed_up_uni
     assert finding.code == "scale.implausible"
     assert finding.severity == "error"
     assert finding.message == (
-        f"a pixel of the image would be {told} x as long as one of the model{more}"
+        f"a pixel of the image would be {told} x as long as a pixel of the model{more}"
     )
-    assert finding.hint == "say the true one: --pixel-size 0.5um, or --scale off to run without"
+    assert (
+        finding.hint
+        == "give the true pixel size: --pixel-size 0.5um, or run without it: --scale off"
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,10 +181,10 @@ def test_nobody_knows_the_pixel_size() -> None:
             "scale.unknown",
             "note",
             "raw.x",
-            "no pixel size is known, neither of the model nor of the image",
+            "neither the pixel size of the model nor that of the image is known",
             wanted="unknown",
             found="unknown",
-            hint="compare the object size by eye, and give --scale FACTOR when they differ",
+            hint="compare the object sizes by eye, and give --scale FACTOR if they differ",
         )
     ]
 
@@ -193,8 +196,8 @@ def test_nobody_knows_the_pixel_size() -> None:
         ({}, square(0.5), "the pixel size of the model is not known"),
         ({"z": 2.0}, square(0.5), "the pixel size of the model is not known"),
         (square(0.5), {"z": 2.0}, "the pixel size of the image is not known"),
-        ({"z": 2.0}, {}, "no pixel size is known, neither of the model nor of the image"),
-        ({}, {"z": 2.0}, "no pixel size is known, neither of the model nor of the image"),
+        ({"z": 2.0}, {}, "neither the pixel size of the model nor that of the image is known"),
+        ({}, {"z": 2.0}, "neither the pixel size of the model nor that of the image is known"),
     ],
     ids=str,
 )
@@ -212,8 +215,8 @@ def test_where_no_size_is_known_the_size_of_the_objects_helps() -> None:
     (finding,) = said(of, {})
 
     assert finding.message == (
-        "no pixel size is known, neither of the model nor of the image; the model was made for "
-        "objects about 17 px wide"
+        "neither the pixel size of the model nor that of the image is known; the model was made "
+        "for objects about 17 px wide"
     )
     assert finding.evidence == "declared"
 
@@ -232,7 +235,7 @@ def test_who_tells_the_size_of_the_objects_is_named_too(monkeypatch: pytest.Monk
 def test_a_diameter_that_is_none_is_not_told(config: object) -> None:
     (finding,) = said(replace(model(), config={"bmz": config}), {})
 
-    assert finding.message == "no pixel size is known, neither of the model nor of the image"
+    assert finding.message == "neither the pixel size of the model nor that of the image is known"
 
 
 def test_who_tells_a_curated_size_is_named_with_its_evidence() -> None:
@@ -247,8 +250,10 @@ def test_who_tells_a_curated_size_is_named_with_its_evidence() -> None:
     ]
     assert {f.evidence for f in (off, absurd, unknown)} == {"curated"}
     assert {f.wanted for f in (off, absurd, unknown)} == {"z 0.235 um, y 0.15 um, x 0.15 um"}
-    assert off.message.startswith("a pixel of the image is 1.33 x as long as one of the model, ")
-    assert off.message.endswith(" tells")
+    assert off.message.startswith(
+        "a pixel of the image is 1.33 x as long as a pixel of the model, "
+    )
+    assert ", according to " in off.message
 
 
 SCREEN = ("x: 0.0139 inch (72 dpi)", "y: 0 um")
@@ -263,10 +268,10 @@ def test_a_number_that_cannot_be_meant_is_an_error_where_it_would_be_used() -> N
         "scale.implausible",
         "error",
         "raw.x",
-        "the file's pixel size cannot be meant: x: 0.0139 inch (72 dpi); y: 0 um",
+        "the pixel size in the file is impossible: x: 0.0139 inch (72 dpi); y: 0 um",
         wanted="y 0.5 um, x 0.5 um",
         found="x: 0.0139 inch (72 dpi); y: 0 um",
-        hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+        hint="give the true pixel size: --pixel-size 0.5um, or run without it: --scale off",
     )
 
 
@@ -308,7 +313,7 @@ def test_another_shape_of_voxel_is_told_in_depths_of_its_width() -> None:
         "scale.anisotropy",
         "warning",
         "raw.z",
-        "a voxel of the image is 1 x as deep as wide, of the model 4 x",
+        "a voxel of the image is 1 x as deep as wide, one of the model 4 x",
         wanted="z 2 um, y 0.5 um, x 0.5 um",
         found="z 0.7 um, y 0.7 um, x 0.7 um",
         hint="resample the image along z first, to 2.8 um",
@@ -356,7 +361,7 @@ def test_an_oblong_pixel_is_told_in_heights_of_its_width() -> None:
     # half as wide and half as high again: on the average just what the model expects
     finding = said(declaring(square(0.5)), {"y": 0.75, "x": 0.25})[0]
 
-    assert finding.message == "a pixel of the image is 3 x as high as wide, of the model 1 x"
+    assert finding.message == "a pixel of the image is 3 x as high as wide, one of the model 1 x"
     assert finding.hint == "resample the image along y first, to 0.25 um"
 
 

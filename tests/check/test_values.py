@@ -95,7 +95,7 @@ def test_a_narrowed_image_is_told_with_its_values() -> None:
             "dtype.narrowed",
             "warning",
             "raw",
-            "int16 becomes uint8: values are rounded and cut to its range",
+            "int16 becomes uint8: values are rounded and clipped to its range",
             wanted="uint8",
             found="int16, -2 to 300",
             hint="scale the intensities to the range of uint8 yourself, then run again",
@@ -166,7 +166,7 @@ def test_a_few_bright_pixels_do_not_hide_that_the_rest_is_flat() -> None:
         "channel 0 has almost no contrast: a range of 2 grey levels",
         wanted="8 grey levels or more",
         found="10 to 12",
-        hint="an empty field of view, or too short an exposure: expect false objects",
+        hint="the field of view is empty, or the exposure too short: expect false objects",
         evidence="measured",
     )
 
@@ -183,7 +183,7 @@ def test_an_empty_channel_is_told_by_its_number_in_the_image_and_once() -> None:
             "every pixel of channel 1 is 2.5",
             wanted="an image",
             found="one value",
-            hint="look whether this is the right file and channel (--channels)",
+            hint="check that this is the right file and channel (--channels)",
             evidence="measured",
         )
     ]
@@ -245,7 +245,7 @@ def test_numbers_that_are_none_are_counted_and_nothing_else_is_said(bad: float) 
             "3 of 4096 pixels are NaN or infinite",
             wanted="finite numbers",
             found="3 others",
-            hint="fill or crop them; every pixel near them would come out wrong",
+            hint="fill in or crop these pixels; every pixel near them would be wrong",
             evidence="measured",
         )
     ]
@@ -350,10 +350,10 @@ def test_the_limits_of_a_model_are_told_as_people_write_them(
         "range.outside",
         "warning",
         "raw",
-        "pixels lie outside the declared range of the model",
+        "some pixels are outside the range that the model declares",
         wanted=wanted,
         found="-7 to 100000" if limits[1] else "-7 to 3",
-        hint="bring the intensities into the range yourself, or look twice at the result",
+        hint="scale the intensities to the range yourself, or inspect the result carefully",
         evidence="measured",
     )
 
@@ -364,10 +364,10 @@ def test_an_image_of_0_to_1_is_to_be_multiplied_by_the_top_of_the_range() -> Non
             "range.unit",
             "warning",
             "raw",
-            "the pixels lie in 0 to 1, the model takes a wider range",
+            "the pixels are between 0 and 1, but the model expects a wider range",
             wanted="0 to 65535",
             found="0 to 0.5",
-            hint="multiply the image by 65535, or give the raw one",
+            hint="multiply the image by 65535, or use the raw image",
             evidence="measured",
         )
     ]

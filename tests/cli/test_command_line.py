@@ -303,7 +303,7 @@ def test_a_bug_of_ours_is_never_taken_for_an_answer(
     captured = capsys.readouterr()
     assert status == 70
     assert "RuntimeError: oops" in captured.err
-    assert "bug of bmz" in captured.err
+    assert "bug in bmz" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_one_interrupt_is_answered_by_python_itself(monkeypatch: pytest.MonkeyPa
 
 def test_an_interrupt_without_effect_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _watched(monkeypatch, INT, grace_s=0.01) == [
-        "the program did not answer to the signal to end"
+        "the program did not respond to the signal to end"
     ]
 
 

@@ -232,7 +232,7 @@ def test_a_bug_is_told_as_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     answer = called(data, "show", model="starter/nuclei")
 
     assert answer.is_error is True
-    assert text_of(answer) == ("exit status 70: a bug of bmz\nerror: ZeroDivisionError: by nought")
+    assert text_of(answer) == ("exit status 70: a bug in bmz\nerror: ZeroDivisionError: by nought")
 
 
 def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(data: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_warning_of_many_images_is_told_once_and_the_others_are_counted(
         "warning: a: dark",
         "  hint: light it",
         "warning: b: large",
-        "warning: the same of 6 other images, b, c, d, e and 2 more [range.dark]",
+        "warning: the same applies to 6 other images: b, c, d, e and 2 more [range.dark]",
     ]
 
 

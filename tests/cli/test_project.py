@@ -81,12 +81,15 @@ def test_pyproject_holds_the_same_and_a_contract_is_found_beside_it(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[run]\ntrust = true", "--trust is given by hand alone"),
-        ("[options]\nscheduler = 'tcp://evil'", "--scheduler is given by hand alone"),
-        ("[options]\noverwrite = true", "--overwrite is given by hand alone"),
+        ("[run]\ntrust = true", "--trust may be given only on the command line"),
+        (
+            "[options]\nscheduler = 'tcp://evil'",
+            "--scheduler may be given only on the command line",
+        ),
+        ("[options]\noverwrite = true", "--overwrite may be given only on the command line"),
         ("[rum]\ntile = 3", "there is no command 'rum'"),
         ("modell = 'x'", "'modell' is unknown"),
-        ("model = 3", "'model' is unknown, or has another type"),
+        ("model = 3", "'model' is unknown or has the wrong type"),
         ("model = ", "Invalid value"),
     ],
 )
@@ -149,7 +152,7 @@ def test_an_image_in_the_place_of_the_model_is_told_what_to_do(
     assert status_of(["check", "day1/a.tif"]) == 2
 
     told = capsys.readouterr().err
-    assert "no model is named: 'day1/a.tif' is an image [project.no-model]" in told
+    assert "no model is given: 'day1/a.tif' is an image [project.no-model]" in told
     assert "bmz init MODEL" in told
 
 

@@ -159,7 +159,7 @@ def test_whole_numbers_stored_as_floats_are_a_mask(capsys: Capture) -> None:
     ("words", "message"),
     [
         (["nothing/*.tif", "truth"], "there is no mask at"),
-        (["predicted", "elsewhere"], "no mask of 'predicted' has the name"),
+        (["predicted", "elsewhere"], "no mask in 'predicted' has the same name"),
         (["predicted", "twice"], "have the same name 'a'"),
     ],
 )

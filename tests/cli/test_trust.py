@@ -152,7 +152,7 @@ def test_what_is_trusted_is_listed_and_can_be_taken_back(folder: Path, capsys: C
     assert entry["weights_format"] == "pytorch_state_dict"
     assert entry["sha256"][:12] in table
     assert (listed, removed, empty) == (0, [0, 1], 0)
-    assert "no code of any model is trusted" in capsys.readouterr().err
+    assert "no model's code is trusted" in capsys.readouterr().err
     assert not (folder / "marker").exists()
 
 
@@ -254,8 +254,11 @@ def twice_listed(path: Path) -> None:
     [
         (saved(Plain()), "no: weights and numbers only"),
         (saved(Saving()), "weights torchscript: the torchscript weights call torch.save"),
-        (twice_listed, "weights torchscript: not known, as they are not loaded: "),
-        (lambda path: path.write_bytes(b"PK"), "weights torchscript: not known, as they are not"),
+        (twice_listed, "weights torchscript: unknown, because they are not loaded: "),
+        (
+            lambda path: path.write_bytes(b"PK"),
+            "weights torchscript: unknown, because they are not",
+        ),
     ],
 )
 def test_show_says_no_to_code_of_those_weights_alone_that_it_has_read(
@@ -280,4 +283,4 @@ def test_show_does_not_know_of_weights_that_are_not_fetched(
 
     status_of(["show", str(tmp_path / "net")])
 
-    assert "weights torchscript: not known before they are fetched" in capsys.readouterr().out
+    assert "weights torchscript: unknown until they are fetched" in capsys.readouterr().out

@@ -57,13 +57,13 @@ def ends_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--watch", "--plan"], "--plan tells what would be done, and stops"),
+        (["--watch", "--plan"], "--plan prints what would be done, and stops"),
         (["--watch", "--workers", "2"], "leave out --workers"),
         (["--watch", "--scheduler", "tcp://h:1"], "one network"),
-        (["--watch", "--resume"], "--watch continues what an earlier call has left"),
+        (["--watch", "--resume"], "--watch already continues what an earlier call left unfinished"),
         (["--watch", "--preview"], "--preview draws at the end"),
         (["--watch", "--from", "a.run.json"], "--from repeats the run of one image"),
-        (["--settle", "3"], "--settle says when --watch takes a file"),
+        (["--settle", "3"], "--settle needs --watch"),
         (["--watch", "more"], "2 paths were given [watch.no-folder]"),
     ],
 )
@@ -92,7 +92,7 @@ def test_the_document_at_the_end_is_whole_and_the_status_that_of_a_run(
     assert document["schema"] == "bmz.runs/1"
     assert [Path(run["image"]).name for run in document["runs"]] == ["a.tif"]
     assert [row["code"] for row in document["failed"]] == ["image.empty"]
-    assert "not whole yet, and taken when it changes: " in told.err
+    assert "not complete yet, will be run when it changes: " in told.err
 
 
 @pytest.mark.parametrize("by", [KeyboardInterrupt(), Terminated(signal.SIGTERM)])
@@ -126,7 +126,7 @@ def test_what_had_no_turn_is_named_at_the_end(
 
     told = capsys.readouterr()
     assert (status, told.out) == (0, "0 images done\n")
-    assert "not run yet, and taken by the next call: a.tif" in told.err
+    assert "not run yet, left for the next call: a.tif" in told.err
 
 
 def comes_true(condition: Callable[[], bool], within_s: float = 120) -> bool:

@@ -70,7 +70,7 @@ def test_a_finding_is_explained_and_an_unknown_one_is_wrong_usage(
     strange = status_of(["check", "--explain", "colour.odd"])
 
     assert (known, unknown, strange) == (0, 2, 2)
-    assert "Take a 2-D model" in told
+    assert "Use a 2-D model" in told
     assert "axes.missing" in near
     assert "scale.far" in capsys.readouterr().err
 
@@ -108,10 +108,18 @@ def test_spaces_and_limits_of_words_are_taken(
         ),
         (CHANNELS, "none,none", "at least one channel must come from the image"),
         (listed(("raw", "labels")), "b,raw,a", "a, b cannot be saved; choose from raw,labels"),
-        (SWEEP, "t=,", "'t=,' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
-        (SWEEP, " =1", "' =1' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"),
-        (SETTING, "=1", "'=1' is not of the form key=value"),
-        (SETTING, "t= ", "'t= ' is not of the form key=value"),
+        (
+            SWEEP,
+            "t=,",
+            "'t=,' does not have the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8",
+        ),
+        (
+            SWEEP,
+            " =1",
+            "' =1' does not have the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8",
+        ),
+        (SETTING, "=1", "'=1' does not have the form key=value"),
+        (SETTING, "t= ", "'t= ' does not have the form key=value"),
     ],
 )
 def test_a_refusal_names_the_word_and_what_would_do(

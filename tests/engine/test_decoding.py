@@ -181,7 +181,7 @@ def with_step(name: str) -> dict[str, Any]:
     ("recipe", "more", "left", "copied"),
     [
         ("distance_watershed", {}, "'distance_watershed' works on arrays", "works on arrays"),
-        ("components", {"save": frozenset({"labels", "raw"})}, "", "they are asked for"),
+        ("components", {"save": frozenset({"labels", "raw"})}, "", "they are requested as output"),
         ("components", {"scale": 0.5}, "", "they are resized to the image"),
         ("components", {"described": with_step("sigmoid")}, "", "declared steps"),
     ],
@@ -199,7 +199,7 @@ def test_what_is_not_done_there_is_told_and_recorded_with_its_reason(
     notes = (tmp_path / "notes").read_text()
     if left:
         assert left in record["left_to_processor"][0]
-        assert f"labels are made by the processor: the recipe {left}" in notes
+        assert f"the CPU makes the labels: the recipe {left}" in notes
     else:
         assert record["left_to_processor"] == []
         assert "processor" not in notes
@@ -215,10 +215,10 @@ def test_maps_that_the_memory_there_does_not_hold_are_kept_by_the_host(
     done = ran(tmp_path, maps, "argmax")
 
     record = made(done)
-    assert "does not hold" in record["maps_copied"][0]
-    assert "does not hold their work" in record["left_to_processor"][0]
+    assert "does not have enough memory" in record["maps_copied"][0]
+    assert "does not have enough memory" in record["left_to_processor"][0]
     assert record["copied_bytes"] >= maps.nbytes
-    assert "labels are made by the processor: the memory" in (tmp_path / "notes").read_text()
+    assert "the CPU makes the labels: the memory" in (tmp_path / "notes").read_text()
     assert done.objects is not None
     assert done.objects > 10
 
@@ -234,7 +234,7 @@ def test_memory_that_runs_out_on_the_way_leaves_labels_to_the_processor(
 
     done = ran(tmp_path, maps_of("components"), "components")
 
-    assert "does not hold their work" in made(done)["left_to_processor"][0]
+    assert "does not have enough memory" in made(done)["left_to_processor"][0]
     assert done.objects is not None
     assert done.objects > 10
 
@@ -245,12 +245,12 @@ def test_each_reason_is_told_once_and_bytes_are_added_up() -> None:
     decoding = Decoding(there, told.append)
 
     for _ in range(3):
-        decoding.note_copied("they are asked for", 100)
+        decoding.note_copied("they are requested as output", 100)
         there.get(torch.zeros(5))
 
     record = decoding.as_record()
     assert record is not None
-    assert record["maps_copied"] == ["they are asked for"]
+    assert record["maps_copied"] == ["they are requested as output"]
     assert record["copied_bytes"] == 3 * (100 + 20)
     assert Decoding().as_record() is None
 
@@ -267,7 +267,7 @@ def test_free_memory_is_also_what_pytorch_holds_and_does_not_use() -> None:
 
     assert there.free_bytes() == 100
     assert there.lacks(50) == ""
-    assert "the memory of cuda:0 does not hold their work" in there.lacks(51)
+    assert "does not have enough memory for them" in there.lacks(51)
 
 
 def test_pytorch_is_not_looked_for_beside_a_network_on_a_processor() -> None:

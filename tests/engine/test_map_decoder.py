@@ -148,9 +148,9 @@ def with_two_maps(state: dict[str, Any]) -> dict[str, Any]:
     [
         (without("base.block.1.weight"), "it lacks base.block.1.weight"),
         (without("deconv_out.conv.bias"), "it lacks deconv_out.conv.bias"),
-        (with_more, "it has beside them skip.weight"),
+        (with_more, "it also has skip.weight"),
         (with_wider, "deconv2.block.1.block.weight (3, 3, 1, 1), not (16, 16, 3, 3)"),
-        (with_two_maps, "where 3 maps are wanted"),
+        (with_two_maps, "but 3 maps are expected"),
         (lambda _: {"base.block.1.weight": torch.zeros(4)}, "it lacks out_conv.weight"),
     ],
 )

@@ -231,7 +231,7 @@ def test_what_an_earlier_call_has_done_stands_and_counts(start: Start) -> None:
     other = start(settings={"min_size": "3"})
 
     assert ran == {"b.tif": 2}
-    assert "1 image of before: the results are there" in second.notes
+    assert "1 image already done: the results exist" in second.notes
     assert [done.image.name for done in second.watch.summary.done] == ["a.tif", "b.tif"]
     assert len(second.rows()) == 3
     assert set(other.settled().values()) == {"output.outdated"}

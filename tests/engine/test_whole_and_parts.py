@@ -213,4 +213,4 @@ def test_a_recipe_that_says_nothing_of_blocks_labels_whole_images_and_is_told_so
     assert limited.objects == whole.objects
     assert contents(limited.files["labels"]) == contents(whole.files["labels"])
     told = [event.text for event in heard if isinstance(event, Note)]
-    assert any("cannot be run in parts: recipe 'otsu' labels whole images alone" in t for t in told)
+    assert any("cannot run in parts: recipe 'otsu' labels only whole images" in t for t in told)

@@ -203,7 +203,7 @@ def test_planes_that_ome_xml_counts_but_the_file_has_not_are_never_filled_with_z
     info = inspect_image(path, axes="zyx")
 
     assert np.array_equal(np.asarray(read_image(info)), PIXELS[:, 0])
-    assert "counts more planes" in info.cautions[0]
+    assert "lists more planes" in info.cautions[0]
 
 
 @pytest.mark.parametrize("declaration", ["<!DOCTYPE a []>", "<!DOCTYPE a [<!ENTITY b 'c'>]>"])

@@ -89,7 +89,7 @@ def test_a_format_of_one_image_has_no_second(tmp_path: Path) -> None:
     ("attributes", "words"),
     [
         ({"ome": "text"}, "'ome' is not an object"),
-        ({"ome": {"version": "0.5", "bioformats2raw.layout": 3}}, "not one of its images"),
+        ({"ome": {"version": "0.5", "bioformats2raw.layout": 3}}, "all of its images"),
         (
             {"ome": {"version": "0.5", "multiscales": [{"axes": [], "datasets": []}]}},
             r"a\.ome\.zarr",
@@ -119,5 +119,5 @@ def test_a_listed_image_that_is_not_there_is_named(tmp_path: Path) -> None:
         node = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         (place / "zarr.json").write_text(json.dumps(node))
 
-    with pytest.raises(ImageUnreadable, match="its image '7' is not there"):
+    with pytest.raises(ImageUnreadable, match="its image '7' is missing"):
         inspect_image(folder)

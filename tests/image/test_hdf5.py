@@ -105,14 +105,14 @@ def test_the_only_image_of_a_file_is_taken_and_told(tmp_path: Path) -> None:
 
     assert info.path == path
     assert np.array_equal(read_image(info).array, PIXELS)
-    assert info.remarks == ("its dataset '/exp/raw' is read, the only one that can be an image",)
+    assert info.remarks == ("its dataset '/exp/raw' is used, the only one that can be an image",)
 
 
 def test_several_images_are_listed_and_one_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5")
     write(path, "labels", PIXELS[0].astype(np.uint32))
 
-    with pytest.raises(BmzError, match="2 datasets that can be the image") as caught:
+    with pytest.raises(BmzError, match="2 datasets that could be the image") as caught:
         inspect_image(path)
     assert "/labels (20 x 30, uint32), /exp/raw (5 x 20 x 30, uint16)" in caught.value.message
     assert "--dataset /labels" in caught.value.hint
@@ -136,7 +136,7 @@ def test_a_dataset_that_is_absent_is_told_with_those_that_are_there(tmp_path: Pa
 def test_a_file_without_an_image_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", array=np.arange(30))
 
-    with pytest.raises(BmzError, match="no dataset of numbers along two axes"):
+    with pytest.raises(BmzError, match="no dataset of numbers with two or more axes"):
         inspect_image(path)
 
 
@@ -218,17 +218,17 @@ def _unwritten(file: Any, _: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (_external_link, "lies in another file"),
-        (_link_through_external, "lies in another file"),
+        (_external_link, "is in another file"),
+        (_link_through_external, "is in another file"),
         (_virtual, "takes its values from other files"),
         (_external_storage, "takes its values from other files"),
-        (_circle, "leads in a circle"),
+        (_circle, "is a circular link"),
         (_records, "records of 300 fields"),
         (_references, "references to objects"),
         (_texts, "holds text"),
         (_lists, "lists of varying lengths"),
         (_single, "a single value"),
-        (_unwritten, "nothing was ever written"),
+        (_unwritten, "was never written"),
     ],
 )
 def test_what_is_no_array_of_numbers_in_its_own_file_is_refused(

@@ -149,7 +149,7 @@ def test_every_format_that_is_told_has_a_reader_and_endings_of_its_own() -> None
     [
         ("a.xyz", "cannot read '.xyz' files ('a.xyz')"),
         ("README", "cannot read files of this kind ('README')"),
-        ("a.CZI", "cannot read '.CZI' files that do not start like one ('a.CZI')"),
+        ("a.CZI", "cannot read 'a.CZI': it does not start like a '.CZI' file"),
     ],
 )
 def test_an_unknown_format_is_told_by_its_ending(name: str, message: str) -> None:
@@ -169,7 +169,7 @@ def test_unnamed_axes_are_filled_from_the_last_with_letters_that_are_free(
     error = AxesUnknown(A, axes, range(2, 2 + len(axes)))
 
     asked = f"name them in this order, for example --axes {example}"
-    save = "an image has the axes y and x, and of t, c, z at most one each: save it as such"
+    save = "an image has the axes y and x, and at most one each of t, c and z: save it in this form"
     assert error.hint == (asked if example else save)
 
 
@@ -187,7 +187,7 @@ def test_an_example_for_axes_is_one_that_would_be_taken(axes: list[str]) -> None
 
 
 def test_words_for_axes_that_are_no_words_are_shown_as_such() -> None:
-    assert AxesRefused(A, "", "'y' is missing").message.startswith("--axes '' does not suit")
+    assert AxesRefused(A, "", "'y' is missing").message.startswith("--axes '' does not fit")
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_file_of_as_many_other_pixels_is_never_taken_for_the_one_looked_at(
     with pytest.raises(ImageUnreadable) as part:
         read_region(info, {"y": slice(0, 1)})
 
-    told = f"'{plane}' changed since it was looked at"
+    told = f"'{plane}' has changed since it was inspected"
     assert (whole.value.message, part.value.message) == (told, told)
 
 
@@ -218,8 +218,8 @@ def test_a_file_of_as_many_other_pixels_is_never_taken_for_the_one_looked_at(
     ("slices", "message"),
     [
         ({"z": slice(0, 1), "c": slice(1)}, "has no region z=0:1, c=:1: it has no axis c"),
-        ({"y": slice(3, 2)}, "has no region y=3:2: no pixel lies in it along y, which has 4"),
-        ({"x": slice(5, 9)}, "has no region x=5:9: no pixel lies in it along x, which has 5"),
+        ({"y": slice(3, 2)}, "has no region y=3:2: it contains no pixel along y, which has 4"),
+        ({"x": slice(5, 9)}, "has no region x=5:9: it contains no pixel along x, which has 5"),
         ({"x": slice(None, None, -1)}, "has no region x=::-1: axis x has a step"),
     ],
 )

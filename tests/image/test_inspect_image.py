@@ -196,11 +196,11 @@ def test_one_of_several_images_is_chosen_by_number(tmp_path: Path) -> None:
     [
         ("zyw", "'w' is not an axis"),
         ("ZYXW", "'w' is not an axis"),
-        ("yyx", "'y' stands twice"),
+        ("yyx", "'y' occurs twice"),
         ("zcy", "'x' is missing"),
         ("", "'y' is missing"),
-        ("tzyx", r"it names 4 axes, the file has 3 \(2 x 4 x 5, known: qyx\)"),
-        ("yx", "it names 2 axes, the file has 3"),
+        ("tzyx", r"it names 4 axes, but the file has 3 \(2 x 4 x 5, known: qyx\)"),
+        ("yx", "it names 2 axes, but the file has 3"),
     ],
 )
 def test_words_for_axes_that_do_not_suit_are_refused(tmp_path: Path, axes: str, why: str) -> None:

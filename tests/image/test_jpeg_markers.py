@@ -57,8 +57,8 @@ def test_each_turn_is_remarked_by_its_number_in_either_byte_order(
     info = inspect_image(with_segments(tmp_path / "a.jpg", exif(orientation, order)))
 
     turned = (
-        f"its Exif orientation {orientation} is not applied: some programs show it turned or "
-        "mirrored, bmz and ImageJ do not"
+        f"its Exif orientation {orientation} is not applied: some programs show it rotated or "
+        "mirrored; bmz and ImageJ do not"
     )
     assert info.remarks == (LOSSY, turned)
 

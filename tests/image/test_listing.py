@@ -117,5 +117,5 @@ def test_a_list_that_windows_wrote_names_its_images(encoding: str, tmp_path: Pat
 def test_a_list_in_another_code_page_is_told(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes("gr\u00f6\u00dfe.tif".encode("cp1252"))
 
-    with pytest.raises(ListUnreadable, match="not text in UTF-8"):
+    with pytest.raises(ListUnreadable, match="not UTF-8 text"):
         listed_images([f"@{tmp_path}/list.txt"])

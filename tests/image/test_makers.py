@@ -114,7 +114,7 @@ def test_a_thumbnail_is_no_image_and_is_told(maker: Callable[[Path], Path], tmp_
     info = inspect_image(maker(tmp_path / "a.tif"))
 
     assert info.series_count == 1
-    assert any("not an image of its own" in remark for remark in info.remarks)
+    assert any("not images of their own" in remark for remark in info.remarks)
 
 
 def test_words_of_a_maker_that_make_no_sense_leave_the_image_sound(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_plane_whose_xml_counts_more_is_read_with_a_caution(tmp_path: Path) ->
 
     assert np.array_equal(np.asarray(read_image(info)), GREY)
     assert info.cautions == (
-        "its OME-XML counts more planes than the 1 in the file: it is left aside",
+        "its OME-XML lists more planes than the 1 in the file, and is ignored",
     )
 
 
@@ -260,5 +260,5 @@ def test_a_set_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
     first, _ = set_of_two(tmp_path, companion=False)
     first.write_bytes(first.read_bytes().replace(b"p1.ome.tif", b"../../p.tf"))
 
-    with pytest.raises(Exception, match="lies outside its folder"):
+    with pytest.raises(Exception, match="is outside its folder"):
         inspect_image(first)

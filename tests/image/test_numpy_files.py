@@ -69,7 +69,7 @@ def test_a_pickle_that_would_run_code_is_refused(
 def test_objects_without_masks_are_told(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array({"outlines": LABELS}))
 
-    with pytest.raises(ImageUnreadable, match="no masks of Cellpose"):
+    with pytest.raises(ImageUnreadable, match="no Cellpose masks"):
         read_mask(tmp_path / "a.npy")
 
 

@@ -245,10 +245,10 @@ def test_folders_that_are_no_image_have_words_of_their_own(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("lost", "code", "why"),
     [
-        ("0/zarr.json", "image.unreadable", "is incomplete: its array '0' is not there"),
-        ("0", "image.unreadable", "is incomplete: its array '0' is not there"),
-        ("0/c", "image.truncated", "its array '0' has not one chunk"),
-        ("zarr.json", "image.unreadable", "no zarr.json or .zgroup is in it"),
+        ("0/zarr.json", "image.unreadable", "is incomplete: its array '0' is missing"),
+        ("0", "image.unreadable", "is incomplete: its array '0' is missing"),
+        ("0/c", "image.truncated", "its array '0' has no chunks"),
+        ("zarr.json", "image.unreadable", "it contains no zarr.json or .zgroup"),
     ],
 )
 def test_a_store_that_lacks_a_part_is_called_incomplete(
@@ -303,7 +303,7 @@ def test_images_outside_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     path = group(tmp_path / "a.zarr", "0.4", {"bioformats2raw.layout": 3})
     group(path / "OME", "0.4", {"series": ["../b.zarr"]})
 
-    assert "it names '../b.zarr', which lies outside of it" in code_of(path)[1]
+    assert "it names '../b.zarr', which is outside of it" in code_of(path)[1]
 
 
 def test_axes_that_the_array_does_not_have_are_an_error(tmp_path: Path) -> None:

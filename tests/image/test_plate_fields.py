@@ -132,7 +132,7 @@ def test_a_group_that_says_nothing_of_a_well_is_none(tmp_path: Path, ome: Any) -
     folder = plate(tmp_path / "p.zarr", [{"path": "A/1"}])
     node(folder / "A/1", ome)
 
-    with pytest.raises(ImageUnreadable, match="has a well 'A/1' without the metadata of one"):
+    with pytest.raises(ImageUnreadable, match="has a well 'A/1' without the metadata of a well"):
         plate_fields(folder)
 
 

@@ -117,7 +117,7 @@ def test_one_transparent_colour_matters_only_where_a_pixel_has_it(
     if alike:
         assert read_image(info).shape == ((3, 1, 2) if kind == RGB else (1, 2))
     else:
-        with pytest.raises(Transparent, match="its alpha channel goes from 0 to 255"):
+        with pytest.raises(Transparent, match="its alpha channel ranges from 0 to 255"):
             read_image(info)
 
 

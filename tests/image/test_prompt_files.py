@@ -94,7 +94,7 @@ def test_what_holds_no_prompts_is_refused_with_the_columns_to_give(
 
 
 def test_a_file_that_is_not_there_and_a_length_that_nobody_knows_are_told(tmp_path: Path) -> None:
-    with pytest.raises(PromptsNotFound, match="no prompts"):
+    with pytest.raises(PromptsNotFound, match="no prompt file"):
         read_prompts(tmp_path / "no.csv", UM)
     (tmp_path / "a.csv").write_text("x_um,y_um\n1,2\n", encoding="utf-8")
     with pytest.raises(PromptsWithoutLength, match="um"):

@@ -117,7 +117,7 @@ def test_an_archive_without_rois_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("a.txt", "")
 
-    with pytest.raises(ImageUnreadable, match="holds no ROI of ImageJ"):
+    with pytest.raises(ImageUnreadable, match="contains no ImageJ ROI"):
         read_shapes(tmp_path / "a.zip")
 
 

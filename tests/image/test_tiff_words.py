@@ -266,7 +266,7 @@ def test_a_file_of_one_image_has_no_image_before_or_after_it(tmp_path: Path, ser
     with pytest.raises(SeriesOutOfRange) as caught:
         inspect_image(path, series=series)
 
-    told = f"'{path}' has no image number {series}: it holds one image, number 0"
+    told = f"'{path}' has no image number {series}: it contains one image, number 0"
     assert (caught.value.message, caught.value.exit_status) == (told, 2)
 
 
@@ -289,7 +289,7 @@ def test_a_file_without_a_page_is_cut_short(tmp_path: Path) -> None:
     with pytest.raises((ImageTruncated, ImageEmpty)) as caught:
         inspect_image(path)
 
-    assert caught.value.message == f"'{path}' ends too early: no page of it is there"
+    assert caught.value.message == f"'{path}' ends too early: it has no pages"
 
 
 def test_pixels_that_do_not_fit_into_memory_are_told_by_their_shape(

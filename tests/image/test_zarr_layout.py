@@ -138,7 +138,7 @@ def test_versions_before_0_4_name_their_axes_or_have_five(
     info = inspect_image(path)
 
     assert (info.axes, info.shape, info.pixel_um) == ("czyx", PIXELS.shape, {})
-    assert info.remarks == (f"it is OME-Zarr {told}, which is read as if it were 0.4",)
+    assert info.remarks == (f"it is OME-Zarr {told}, which is read as 0.4",)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_listed_image_outside_is_refused_even_when_another_is_asked_for(
     with pytest.raises(ImageUnreadable) as caught:
         inspect_image(path, series=0)
 
-    told = f"'{path}' is refused: it names '{name}', which lies outside of it"
+    told = f"'{path}' is refused: it names '{name}', which is outside of it"
     assert caught.value.message == told
 
 
@@ -295,9 +295,9 @@ def test_a_group_of_images_names_the_first_of_them(
         inspect_image(path)
 
     assert caught.value.message == f"'{path}' is {what}, not an image"
-    first = "" if inside is None else f"name one of its images, such as '{path / inside}'"
+    first = "" if inside is None else f"give one of its images, such as '{path / inside}'"
     assert caught.value.hint == (
-        first or "name the folder inside it whose metadata have 'multiscales'"
+        first or "give the folder inside it whose metadata have 'multiscales'"
     )
 
 
@@ -308,4 +308,4 @@ def test_a_group_of_anything_names_the_first_group_or_array_inside_by_name(tmp_p
     with pytest.raises(ZarrHoldsImages) as caught:
         inspect_image(path)
 
-    assert caught.value.hint == f"name one of its images, such as '{path / 'first'}'"
+    assert caught.value.hint == f"give one of its images, such as '{path / 'first'}'"

@@ -106,8 +106,8 @@ def test_pixel_sizes_of_a_microscope_make_a_whole_ratio() -> None:
 @pytest.mark.parametrize(
     ("size", "why"),
     [
-        (LikeAxis("in", "y", -5), "it would lose 2.5 px a side"),
-        (LikeAxis("in", "y", 4), "it would lose -2 px a side"),
+        (LikeAxis("in", "y", -5), "it would lose 2.5 px per side"),
+        (LikeAxis("in", "y", 4), "it would lose -2 px per side"),
     ],
 )
 def test_half_pixels_and_pixels_from_nowhere_are_refused(size: LikeAxis, why: str) -> None:
@@ -120,7 +120,7 @@ def test_half_pixels_and_pixels_from_nowhere_are_refused(size: LikeAxis, why: st
 
 
 def test_fixed_sizes_that_differ_by_an_odd_number_are_refused() -> None:
-    with pytest.raises(SizesUnclear, match=r"it would lose 1\.5 px a side"):
+    with pytest.raises(SizesUnclear, match=r"it would lose 1\.5 px per side"):
         output_rules(model(tensor("in", Fixed(64)), tensor("out", Fixed(61))))
 
 

@@ -26,8 +26,8 @@ from bmz.process.recipes import RECIPES
 from bmz.spec.model import AxisSpec, Fixed, Pad, Stepped
 
 HALO = model(tensor("in", Stepped(16, 16)), tensor("out", LIKE, halo=16))
-SEES_ALL = "the network sees all that it is given at once"
-DIFFERS = "objects may differ a little from those of one piece"
+SEES_ALL = "the network sees its whole input at once"
+DIFFERS = "objects may differ slightly from those of a run in one piece"
 WIDE = replace(HALO, config={"bmz": {"receptive_field": {"global_context": True}}})
 
 
@@ -41,7 +41,7 @@ def test_a_plain_plan_is_told_in_six_lines() -> None:
         "y       100 px: 1 tile of 112 px, padded by 0 + 12 px",
         "x       60 px: 1 tile of 64 px, padded by 0 + 4 px",
         "border  mirrored",
-        "labels  none of 'out': ",
+        "labels  none from 'out': ",
     )
 
 
@@ -63,8 +63,8 @@ def test_all_that_is_unusual_of_a_plan_is_told() -> None:
         "clip    above percentile 99.5 of each channel",
     )
     assert lines[-4:] == (
-        f"        {SEES_ALL}, and was given 6 tiles: {DIFFERS}",
-        "labels  flows of 'flow': the channels say so",
+        f"        {SEES_ALL}, and got 6 tiles: {DIFFERS}",
+        "labels  flows from 'flow': the channels say so",
         "        flow_threshold=0.4, min_size=15",
         "link    not over t and z: objects are counted in each",
     )
@@ -74,7 +74,7 @@ def test_a_network_that_sees_everything_in_one_tile_needs_no_note() -> None:
     whole = planned(WIDE, (1000, 1000))
 
     assert whole.sees_whole_image
-    assert not any("sees all" in line for line in whole.describe())
+    assert not any("sees its whole input" in line for line in whole.describe())
     assert whole.as_record()["whole_image_network"] is None
 
 
@@ -204,12 +204,18 @@ def test_a_choice_of_precision_tells_all_that_was_weighed() -> None:
 
     assert choose_precision(trials) == PrecisionChoice(
         "float16",
-        "against float32 on the test input: bfloat16 2.0 x as fast, F1 0.500; "
+        "compared with float32 on the test input: bfloat16 2.0 x as fast, F1 0.500; "
         "float16 4.0 x as fast, F1 1.000",
         gated=True,
     )
-    assert choose_precision(trials[:1]).why == "against float32 on the test input: no other ran"
-    assert choose_precision([]).why == "the test input shows nothing to compare others by"
+    assert (
+        choose_precision(trials[:1]).why
+        == "compared with float32 on the test input: nothing else could run"
+    )
+    assert (
+        choose_precision([]).why
+        == "the test input contains nothing to compare other precisions with"
+    )
 
 
 def test_weights_that_cannot_run_say_what_can() -> None:
@@ -220,7 +226,7 @@ def test_weights_that_cannot_run_say_what_can() -> None:
 
     assert unknown.value.message == "no weights of 'm' can run: it ships onnx"
     assert unknown.value.hint == (
-        "this version runs torchscript; convert the weights, or take another model"
+        "this version runs torchscript; convert the weights, or use another model"
     )
     assert missing.value.message == "no weights of 'm' can run: it ships no format that bmz knows"
 
@@ -229,9 +235,9 @@ def test_refusals_of_a_recipe_say_how_to_go_on() -> None:
     unclear = OutputUnclear("m", ("cells", "nuclei"))
 
     assert unclear.message == (
-        "'m' has 2 outputs (cells, nuclei): which one becomes the label mask?"
+        "'m' has 2 outputs (cells, nuclei): it is unclear which one becomes the label mask"
     )
-    assert unclear.hint == "say it: --set output=cells"
+    assert unclear.hint == "choose one: --set output=cells"
     assert OutputUnknown("m", "rays", ("cells", "nuclei")).hint == "its outputs are: cells, nuclei"
     named = RecipeUnclear("m", "w").hint.removeprefix("choose with --recipe: ")
     assert named == ", ".join([*RECIPES, "none (none: keep the raw output)"])

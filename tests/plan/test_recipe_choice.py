@@ -69,7 +69,7 @@ def test_the_grid_of_the_network_is_that_of_the_config(grid: object, told: str) 
     choice = choose_recipe(model(output(channels=33), config=config))
 
     assert choice.parameters.get("network_grid", "") == told
-    assert (f"its border counts cells of the network's grid, of {told} px" in choice.why) == (
+    assert (f"its border is in cells of the network's grid, of {told} px" in choice.why) == (
         told != ""
     )
 

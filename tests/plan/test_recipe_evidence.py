@@ -24,8 +24,8 @@ def refused(tensor: TensorSpec, **more: Any) -> str:
 
 def test_what_is_not_known_is_told_with_the_shape_of_the_output() -> None:
     assert refused(output(channels=2)) == (
-        "cannot tell how the output of 'm' becomes a label mask: output 'out' has axes bcyx and "
-        "2 channels, and no op, config or channel name says more"
+        "cannot determine how to turn the output of 'm' into a label mask: output 'out' has axes "
+        "bcyx and 2 channels, and no op, config or channel name gives more information"
     )
 
 
@@ -332,7 +332,7 @@ def test_a_recipe_asked_for_on_an_output_keeps_nothing_of_another_recipe() -> No
 
     choice = choose_recipe(model(tensor), recipe="boundary")
 
-    assert choice == RecipeChoice("boundary", "asked for with --recipe", "out", {})
+    assert choice == RecipeChoice("boundary", "chosen with --recipe", "out", {})
 
 
 def test_the_first_label_step_of_an_output_decides() -> None:
@@ -340,7 +340,7 @@ def test_the_first_label_step_of_an_output_decides() -> None:
 
     choice = choose_recipe(model(output(channels=3, steps=steps)))
 
-    assert choice.why == "the description declares cellpose_flow_dynamics, which gives labels"
+    assert choice.why == "the description declares cellpose_flow_dynamics, which returns labels"
 
 
 def test_names_are_those_of_the_channel_axis() -> None:
@@ -395,4 +395,4 @@ def test_names_of_places_centres_and_spots_tell_the_recipe(
 def test_places_without_foreground_and_offsets_of_one_axis_tell_nothing(
     names: tuple[str, ...],
 ) -> None:
-    assert "and no op, config or channel name says more" in refused(output(*names))
+    assert "and no op, config or channel name gives more information" in refused(output(*names))

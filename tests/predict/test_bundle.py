@@ -68,18 +68,18 @@ def test_what_was_unpacked_is_removed_and_a_folder_is_left_alone(
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({"weights.pb": b""}, "it holds 0 files called saved_model.pb, not 1"),
+        ({"weights.pb": b""}, "it contains 0 files called saved_model.pb, not 1"),
         (
             {"a/saved_model.pb": b"", "b/saved_model.pb": b"", "saved_model.pb": b""},
-            "it holds 3 files called saved_model.pb, not 1",
+            "it contains 3 files called saved_model.pb, not 1",
         ),
         (
             {"m/saved_model.pb": b"", "m/saved_model.pbtxt": b""},
-            "'saved_model.pbtxt' lies beside its saved_model.pb",
+            "'saved_model.pbtxt' is next to its saved_model.pb",
         ),
         (
             {"saved_model.pb": b"", "saved_model.cpb": b""},
-            "'saved_model.cpb' lies beside its saved_model.pb",
+            "'saved_model.cpb' is next to its saved_model.pb",
         ),
     ],
 )

@@ -272,7 +272,7 @@ def test_raw_operations_without_tensorflow_are_told(
     path = raw_operations(saved(network, tmp_path / "n.h5"))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
 
-    with pytest.raises(NoBackend, match="calls TensorFlow itself") as raised:
+    with pytest.raises(NoBackend, match="calls TensorFlow directly") as raised:
         opened(path)
 
     assert raised.value.hint == "pip install 'bmz[tensorflow]'"
@@ -295,7 +295,7 @@ def test_a_lambda_is_refused_and_runs_where_it_is_trusted(keras: Any, tmp_path: 
 def test_weights_alone_are_named_as_such(keras: Any, tmp_path: Path) -> None:
     path = saved(unet(keras), tmp_path / "n.weights.h5")
 
-    with pytest.raises(NoArchitecture, match="this file holds weights without an architecture"):
+    with pytest.raises(NoArchitecture, match="this file contains weights without an architecture"):
         opened(path)
 
 
@@ -371,7 +371,7 @@ def test_a_layer_that_keras_does_not_know_is_named(kept: dict[str, Path], tmp_pa
 def test_a_keras_without_its_parts_is_told_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", type(sys)("keras"))
 
-    with pytest.raises(NoBackend, match="keras does not import") as raised:
+    with pytest.raises(NoBackend, match="keras cannot be imported") as raised:
         keras_devices()
 
     assert raised.value.hint == "pip install 'bmz[keras]'"

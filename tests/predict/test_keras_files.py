@@ -128,7 +128,7 @@ def _swollen(path: Path) -> None:
 
 
 FAULTS = [
-    (_external_link, "lies in another file"),
+    (_external_link, "is in another file"),
     (_external_values, "from other files"),
     (_virtual, "from other files"),
     (_swollen, "would become 34"),

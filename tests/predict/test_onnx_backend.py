@@ -347,7 +347,7 @@ def test_tensorrt_that_is_absent_or_finds_no_gpu_is_told(
     path = difference(tmp_path)
     with pytest.raises(NoBackend, match="does not run on cpu"):
         open_backend("onnx", for_tensorrt(path, device=CPU))
-    with pytest.raises(PrecisionUnsupported, match=r"tensorrt does not run .* bfloat16"):
+    with pytest.raises(PrecisionUnsupported, match=r"tensorrt cannot run .* bfloat16"):
         open_backend("onnx", for_tensorrt(path, precision="bfloat16"))
     monkeypatch.setattr("bmz.predict.onnx.nvidia_device_count", lambda: 0)
     with pytest.raises(NoBackend, match="no NVIDIA GPU"):

@@ -131,7 +131,7 @@ def test_a_file_that_takes_a_tensor_from_elsewhere_is_refused_with_the_place(
     path = tmp_path / "weights.onnx"
     path.write_bytes(model(graph=graph(initializer=[tensor(), tensor("../secret")])))
 
-    with pytest.raises(WeightsUnreadable, match=r"it takes a tensor from '\.\./secret'"):
+    with pytest.raises(WeightsUnreadable, match=r"it reads a tensor from '\.\./secret'"):
         refuse_outside(path)
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.onnx"
     path.write_bytes(b"\xff" * 40)
 
-    with pytest.raises(WeightsUnreadable, match="it is not a whole protocol buffer"):
+    with pytest.raises(WeightsUnreadable, match="it is not a complete protocol buffer"):
         refuse_outside(path)
 
 
@@ -158,7 +158,7 @@ def test_a_graph_under_a_key_of_more_than_32_bits_does_not_hide(tmp_path: Path) 
     path = tmp_path / "a.onnx"
     path.write_bytes(b"\x08\x08\xba\x80\x80\x80\x10" + bytes([len(inner)]) + inner)
 
-    with pytest.raises(WeightsUnreadable, match="not a whole protocol buffer"):
+    with pytest.raises(WeightsUnreadable, match="not a complete protocol buffer"):
         refuse_outside(path)
 
 
@@ -185,7 +185,7 @@ def test_a_link_to_elsewhere_is_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "net" / "a.onnx"
     path.write_bytes(model(graph=graph(initializer=[tensor()])))
 
-    with pytest.raises(WeightsUnreadable, match=r"it takes a tensor from 'weights\.data'"):
+    with pytest.raises(WeightsUnreadable, match=r"it reads a tensor from 'weights\.data'"):
         refuse_outside(path)
 
     (tmp_path / "net" / PLACE).unlink()
@@ -198,7 +198,7 @@ def test_a_place_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(model(graph=graph(initializer=[tensor("a\0b")])))
 
-    with pytest.raises(WeightsUnreadable, match="it takes a tensor from"):
+    with pytest.raises(WeightsUnreadable, match="it reads a tensor from"):
         refuse_outside(path)
 
 

@@ -188,7 +188,7 @@ def test_names_that_are_no_list_from_0_say_nothing(names: Names) -> None:
     assert raised.value.code == "predict.outputs-unclear"
     assert raised.value.message == (
         f"the network calls its outputs {names[0]}, {names[1]}, the description calls them p, q, "
-        "and nothing says which is which"
+        "and it is not known which is which"
     )
     assert raised.value.candidates == (names, names[::-1])
 

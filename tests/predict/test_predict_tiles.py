@@ -277,7 +277,7 @@ def test_a_smaller_batch_is_tried_when_memory_runs_out() -> None:
     )
 
     assert [shapes[0][0] for shapes in network.seen] == [6, 3, 1, 1, 1, 1, 1, 1]
-    assert heard[0] == Note("6 tiles at once do not fit into memory; now 3")
+    assert heard[0] == Note("6 tiles at once do not fit into memory; continuing with 3")
     np.testing.assert_array_equal(found, image)
 
 

@@ -77,7 +77,7 @@ def test_lengths_and_numbers_of_fields_may_take_several_bytes(length: int, words
 )
 @pytest.mark.parametrize("before", [b"", b"\x0a\x01a"], ids=["alone", "behind a field"])
 def test_what_is_no_whole_message_is_refused(message: bytes, before: bytes) -> None:
-    with pytest.raises(ProtobufError, match="it is not a whole protocol buffer"):
+    with pytest.raises(ProtobufError, match="it is not a complete protocol buffer"):
         read(before + message, 1)
 
 

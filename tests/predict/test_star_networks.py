@@ -120,9 +120,9 @@ def test_a_stack_network_of_stardist_with_a_resnet_gives_what_keras_computes(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"backbone": "transformer"}, "its backbone is 'transformer', and unet and resnet"),
-        ({"resnet_n_blocks": 0}, "is not known"),
-        ({"grid": [2, 2]}, "is not known"),
+        ({"backbone": "transformer"}, "its backbone is 'transformer', but only unet and resnet"),
+        ({"resnet_n_blocks": 0}, "is not supported"),
+        ({"grid": [2, 2]}, "is not supported"),
         ({"resnet_batch_norm": True}, "they lack the batch normalisation of 'block_0_no_0'"),
         ({"resnet_n_blocks": 4}, "they lack the layer 'block_3_no_0'"),
     ],

@@ -159,7 +159,7 @@ BUILDERS = {
     "kwargs-lack": ("broken", {}, "missing a required argument: 'size'"),
     "raises": ("broken", {"size": 7}, "ValueError: no network of size 7"),
     "leaves": ("leaving", {}, "SystemExit: 3"),
-    "no-network": ("nothing", {}, "a dict and no torch.nn.Module"),
+    "no-network": ("nothing", {}, "a dict, not a torch.nn.Module"),
 }
 
 
@@ -286,7 +286,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> 
 
 UNREADABLE: dict[str, tuple[object, str]] = {
     "checkpoint": ({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}, "'state_dict', 'epoch'"),
-    "tensor": (torch.zeros(3), "it holds a Tensor"),
+    "tensor": (torch.zeros(3), "it contains a Tensor"),
 }
 
 

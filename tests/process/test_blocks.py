@@ -391,7 +391,7 @@ def test_an_overlap_grows_by_a_factor_of_2_until_the_object_ends_within_it() -> 
     found = label_blocks(work, np.zeros((8, 64), np.uint32), heard.append)
 
     notes = [str(event.text) for event in heard if isinstance(event, Note)]
-    wider = "an object is larger than the overlap of blocks; now {} px"
+    wider = "an object is larger than the overlap of blocks; continuing with {} px"
     # the block ends at 8; the object ends at 20 and must not touch the end of what is seen
     assert notes[:2] == [wider.format(6), wider.format(12)]
     assert found.widest_overlap == 24

@@ -160,7 +160,7 @@ def test_the_channel_is_the_one_asked_for() -> None:
 
     assert label_gasp(maps, (1, 1), GaspSettings(channel=0, **ALL)).labels.max() == 1
     assert label_gasp(maps, (1, 1), GaspSettings(channel=1, **ALL)).labels.max() == 2
-    with pytest.raises(ChannelsDiffer, match="a channel 2, counted from 0, and the output has 2"):
+    with pytest.raises(ChannelsDiffer, match="a channel 2, counted from 0, but the output has 2"):
         label_gasp(maps, (1, 1), GaspSettings(channel=2, **ALL))
 
 

@@ -455,7 +455,7 @@ def test_an_unknown_step_and_a_step_that_is_code_are_not_run() -> None:
 
     assert unknown.value.code == "package.unknown-op"
     assert code.value.code == "package.runs-code"
-    assert "never runs the code" in code.value.hint
+    assert "never runs steps that are code" in code.value.hint
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"threshold": 0.5, "sharpness": 2}])

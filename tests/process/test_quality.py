@@ -140,7 +140,7 @@ def test_of_networks_unlike_all_examples_nothing_is_called_likely(name: Predicto
         assert unseen.low <= seen.low
         assert unseen.high >= seen.high
         assert unseen.high - unseen.low > HALF
-        assert "learnt from networks that take planes" in quality_words(unseen)
+        assert "trained on networks that take planes" in quality_words(unseen)
         assert "learnt" not in quality_words(seen)
 
 

@@ -136,7 +136,7 @@ def test_a_word_is_read_as_the_type_of_its_default(key: str, text: str, value: V
         ("count", "2.0", "'2.0' is not a whole number"),
         ("depth", "0.5", "0.5 is not 0 or less"),
         ("deep", "2", "'2' is not true or false"),
-        ("way", "Near", "'Near' is none of near, far"),
+        ("way", "Near", "'Near' is not one of near, far"),
         ("depth", "-inf", "-inf is not a finite number"),
         ("smooth", "inf", "inf is not a finite number"),
         ("share", "nan", "nan is not a finite number"),
@@ -173,7 +173,7 @@ def test_a_refusal_lists_what_there_is_with_the_defaults() -> None:
         ("count", True, "'True' is not a whole number"),
         ("deep", 1, "'1' is not true or false"),
         ("note", 5, "'5' is not a text"),
-        ("way", "wide", "'wide' is none of near, far"),
+        ("way", "wide", "'wide' is not one of near, far"),
         ("gone", 1, "there is no such parameter"),
     ],
 )

@@ -15,7 +15,7 @@ from bmz.process.relabel import ChannelsDiffer
 
 
 def test_a_tensor_needs_a_letter_for_each_of_its_axes() -> None:
-    with pytest.raises(ValueError, match="2 dimensions want as many letters, found 'x'"):
+    with pytest.raises(ValueError, match="2 dimensions need as many letters, found 'x'"):
         apply_steps([], np.zeros((2, 3)), "x")
 
 
@@ -42,7 +42,7 @@ def test_a_word_that_is_none_of_the_choices_is_refused() -> None:
         "what is flooded", name="surface", default="auto", choices=("auto", "distance")
     )
 
-    with pytest.raises(ParameterRefused, match="'blue' is none of auto, distance"):
+    with pytest.raises(ParameterRefused, match="'blue' is not one of auto, distance"):
         parameter.within_range(RECIPES["contour"], "blue")
     assert parameter.within_range(RECIPES["contour"], "distance") == "distance"
 

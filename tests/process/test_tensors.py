@@ -89,5 +89,5 @@ def test_maps_of_omnipose_and_stacks_are_left_to_the_arrays() -> None:
 
     for output in (omnipose, stack):
         grid = (1,) * (output.ndim - 1)
-        with pytest.raises(LeftToProcessor, match="Cellpose in planes"):
+        with pytest.raises(LeftToProcessor, match="Cellpose flows in planes"):
             label_flows_there(THERE, output, grid, FlowSettings(niter=9))

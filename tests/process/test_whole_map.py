@@ -74,8 +74,8 @@ def test_a_channel_that_is_not_there_is_told_as_without_blocks() -> None:
         recipe.apply(maps, (1, 1), {name: asked[name] for name in recipe.own})
 
     assert in_blocks.value.message == (
-        "recipe 'distance_watershed' expects a channel 2, counted from 0, "
-        "and the output has 2 channels"
+        "recipe 'distance_watershed' expects a channel 2, counted from 0, but the output has 2 "
+        "channels"
     )
     assert (in_blocks.value.message, in_blocks.value.code) == (
         at_once.value.message,

@@ -417,7 +417,7 @@ def saved_model(folder: Path, deed: str, member: str = "") -> Path:
 
 
 def keras_lambda(folder: Path, name: str, source: str) -> Path:
-    """Write a file of Keras with a layer that is Python code."""
+    """Write a Keras file with a layer that is Python code."""
     import keras
 
     with warnings.catch_warnings():

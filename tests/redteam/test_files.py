@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unharmed(folder: Path, told: str) -> None:
     assert "\x1b" not in told
     assert SECRET not in told
-    assert "bug of bmz" not in told
+    assert "bug in bmz" not in told
     assert list(folder.rglob("marker*")) == []
     assert not Path("/bmz-marker").exists()
 

@@ -98,7 +98,9 @@ def test_the_document_tells_the_whole_hash_and_the_folder() -> None:
 def test_whole_files_are_counted_and_nothing_is_to_be_done() -> None:
     states = (FileState("a", "x", "whole", "1", "1"), FileState("a", "y", "unknown", None, "2"))
 
-    assert verify_lines(states) == [("answer", "1 of 2 files are whole; of 1 no sha256 was stated")]
+    assert verify_lines(states) == [
+        ("answer", "1 of 2 files are intact; 1 without a stated sha256")
+    ]
     assert json.loads(verify_json(states))["files"][1] == {
         "package": "a", "name": "y", "status": "unknown", "wanted": None, "found": "2",
         "why": "",
@@ -111,8 +113,8 @@ def test_the_next_step_is_told_once_for_all_damaged_files() -> None:
     lines = verify_lines(states)
 
     assert [kind for kind, _ in lines] == ["error", "error", "hint", "answer"]
-    assert lines[2][1] == "bmz fetch loads it again; bmz cache remove takes it away"
-    assert lines[3][1] == "0 of 2 files are whole"
+    assert lines[2][1] == "bmz fetch downloads it again; bmz cache remove removes it"
+    assert lines[3][1] == "0 of 2 files are intact"
 
 
 def test_what_was_removed_is_told_by_name_and_size() -> None:

@@ -73,8 +73,8 @@ def test_notes_are_left_out_where_nobody_asks_for_them() -> None:
     lines = check_lines(summary(checked("a.tif", NOTE), checked("b.tif", NOTE, WARNING)))
 
     assert lines[:4] == [
-        ("answer", "a.tif: fits: bmz run will adapt it (-v tells how)"),
-        ("answer", "b.tif: fits, with warnings: bmz run will adapt it (-v tells how)"),
+        ("answer", "a.tif: fits: bmz run will adapt it (-v shows how)"),
+        ("answer", "b.tif: fits, with warnings: bmz run will adapt it (-v shows how)"),
         ("warning", "almost no contrast [range.flat]"),
         ("hint", "stain again"),
     ]
@@ -98,11 +98,11 @@ def test_a_finding_without_a_hint_has_no_line_for_it() -> None:
     ("image", "words"),
     [
         (FITS, "a.tif: fits as it is"),
-        (ADAPTS, "b.tif: fits: bmz run will adapt it (-v tells how)"),
+        (ADAPTS, "b.tif: fits: bmz run will adapt it (-v shows how)"),
         (checked("w.tif", WARNING), "w.tif: fits, with warnings"),
         (
             checked("w.tif", WARNING, NOTE),
-            "w.tif: fits, with warnings: bmz run will adapt it (-v tells how)",
+            "w.tif: fits, with warnings: bmz run will adapt it (-v shows how)",
         ),
         (checked("w.tif", WARNING, ERROR), "w.tif: does not fit"),
         (replace(FITS, series=0), "a.tif[0]: fits as it is"),
@@ -231,7 +231,7 @@ def test_of_several_images_the_kinds_are_counted(stated: StatedKind | None) -> N
     lines = [text for _, text in check_lines(told)]
     document = json.loads(check_json(told))
 
-    word = "seen" if stated is None else "stated"
+    word = "recognised" if stated is None else "stated"
     assert lines[-3:] == [
         f"kinds of images, as {word}:",
         "      2 x electron microscopy of neurites",
@@ -329,6 +329,6 @@ def test_an_explanation_tells_the_code_with_its_severity() -> None:
     assert explanation_rows("scale.far", page) == [
         ("code", "scale.far (error)"),
         ("cause", page.cause),
-        ("cure", page.cure),
+        ("fix", page.cure),
         ("example", page.example),
     ]

@@ -23,11 +23,17 @@ def view(**confinement: str) -> DoctorView:
         ({"files": "", "calls": ""}, "of models that you trust runs in a sandbox"),
         (
             {"files": "no Landlock", "calls": ""},
-            "of models cannot be sandboxed here (no Landlock); only --trust=unconfined runs it",
+            (
+                "of models cannot be sandboxed here (no Landlock); it runs only with "
+                "--trust=unconfined"
+            ),
         ),
         (
             {"files": "it has neither", "calls": "it has neither"},
-            "of models cannot be sandboxed here (it has neither); only --trust=unconfined runs it",
+            (
+                "of models cannot be sandboxed here (it has neither); it runs only with "
+                "--trust=unconfined"
+            ),
         ),
     ],
 )
@@ -43,9 +49,9 @@ def test_the_doctor_says_whether_code_can_be_shut_in(
 @pytest.mark.parametrize(
     ("cpus", "memory", "told"),
     [
-        (1, 2**30, "1 processor core to use, 1.0 GiB of memory"),
-        (16, 137_170_000_000, "16 processor cores to use, 127.7 GiB of memory"),
-        (2, None, "2 processor cores to use, unknown of memory"),
+        (1, 2**30, "1 processor core available, 1.0 GiB of memory"),
+        (16, 137_170_000_000, "16 processor cores available, 127.7 GiB of memory"),
+        (2, None, "2 processor cores available, unknown of memory"),
     ],
 )
 def test_cores_and_memory_are_counted(cpus: int, memory: int | None, told: str) -> None:
@@ -65,7 +71,7 @@ def test_cores_and_memory_are_counted(cpus: int, memory: int | None, told: str) 
         ({"trouble": "it does not import"}, [("onnx", "it does not import")], False),
         (
             {"version": None, "devices": ()},
-            [("onnx", "no onnxruntime"), ("", "to run it: pip install x")],
+            [("onnx", "no onnxruntime"), ("", "to install it: pip install x")],
             False,
         ),
     ],

@@ -19,7 +19,7 @@ def test_curated_facts_are_shown_with_their_source() -> None:
     rows = dict(facts_rows(model("passionate-t-rex")))
 
     assert rows["pixels"].startswith("z 0.235 um, y 0.15 um, x 0.15 um; manifest: description")
-    assert rows["objects"].startswith("bright beside what surrounds them; manifest: ")
+    assert rows["objects"].startswith("bright compared with their surroundings; manifest: ")
     assert rows["images"].startswith("cell boundaries, confocal; manifest: ")
     assert rows["maps"].startswith("boundary; manifest: ")
 
@@ -29,7 +29,7 @@ def test_what_a_model_is_made_for_is_told_with_the_sentence_that_says_so() -> No
 
     assert words.startswith("membranes in confocal fluorescence; manifest: description: ")
     assert "predict the cell boundaries in confocal stacks" in words
-    assert made_for_words(made_for(model(""))) == "nothing states it"
+    assert made_for_words(made_for(model(""))) == "not stated"
 
 
 def test_a_declared_pixel_size_is_shown_alone() -> None:

@@ -54,7 +54,7 @@ def rows_of(spec: ModelSpec | None = None, **changes: Any) -> dict[str, list[str
 def test_a_model_that_states_little_has_no_empty_rows() -> None:
     assert rows_of() == {
         "model": ["shark - A shark"],
-        "made for": ["nothing states it"],
+        "made for": ["not stated"],
         "task": ["2d"],
         "input": ["raw: byx, float32", "y 16 + 8n; x 64"],
         "output": ["map: byx, float32", "y 60, halo 2; x 64"],
@@ -156,7 +156,7 @@ def test_weights_are_told_with_size_and_whether_they_are_here() -> None:
 @pytest.mark.parametrize(
     ("reports", "version", "told"),
     [
-        (None, "v0", ["the reports of other tools could not be had"]),
+        (None, "v0", ["the reports of other tools could not be downloaded"]),
         ((), "v0", ["no other tool has reported on it"]),
         ((), "", None),
         (
@@ -228,7 +228,7 @@ def test_the_document_tells_tensors_as_plain_values() -> None:
         ),
         (
             Step("zero_mean_unit_variance", {"axes": ("c", "y")}),
-            "subtract the mean, divide by the spread, over channel, y together",
+            "subtract the mean, divide by the standard deviation, over channel, y together",
         ),
         (Step("softmax", {"axis": "c"}), "softmax along channel: logits to probabilities"),
         (Step("of_tomorrow", {"a": 1}), "of_tomorrow(a=1)"),
@@ -247,16 +247,15 @@ def card(**changes: Any) -> str:
 
 def test_a_card_of_a_model_of_which_little_is_known_has_no_empty_section() -> None:
     assert re.findall(r"^## (.+)$", card(), re.MULTILINE) == [
-        "What it wants",
-        "What it gives",
-        "What it needs",
-        "Whose it is",
-        "Which one it is",
+        "Inputs",
+        "Outputs",
+        "Requirements",
+        "Licence and citation",
+        "Identity",
         "Measured",
     ]
     assert card().startswith(
-        "# Model card: shark\n\nA shark\n\n## What it wants\n\n"
-        "- made for: nothing states it\n- raw: byx"
+        "# Model card: shark\n\nA shark\n\n## Inputs\n\n- made for: not stated\n- raw: byx"
     )
     assert card().endswith("Measured on 2026-01-02 by `bmz card` with bmz 1, numpy 2.\n")
 

@@ -174,7 +174,7 @@ def test_a_listener_is_told_findings_as_loud_as_they_are_grave() -> None:
 def test_the_memory_of_a_large_image_is_no_power_of_ten(size: int, words: str) -> None:
     (line,) = (t for _, t in plan_lines(planned(bytes_in_one_piece=size)) if "memory" in t)
 
-    assert line == f"  memory  {words} in one piece, beside the network"
+    assert line == f"  memory  {words} in one piece, in addition to the network"
 
 
 def test_an_image_that_is_too_large_is_said_to_be_run_in_parts() -> None:
@@ -185,8 +185,8 @@ def test_an_image_that_is_too_large_is_said_to_be_run_in_parts() -> None:
 
     assert lines[:2] == [("note", "a.tif: uint8 is cast [dtype.cast]"), ("answer", "d/a.tif")]
     memory = (
-        "  memory  about 20 GB in one piece, above the limit of 8 GB: it is run in parts, "
-        "in blocks of 1024 px with 64 px of overlap"
+        "  memory  about 20 GB in one piece, above the limit of 8 GB: runs in parts, in blocks of "
+        "1024 px with 64 px of overlap"
     )
     assert lines[-1] == ("answer", memory)
 
@@ -207,7 +207,7 @@ def test_a_time_is_told_in_the_unit_that_suits(seconds: float, words: str) -> No
 
     lines = plan_lines(planned(estimate=estimate))
 
-    assert lines[-1] == ("answer", f"  time    about 1 s of network, {words} a tile")
+    assert lines[-1] == ("answer", f"  time    about 1 s for the network, {words} a tile")
 
 
 def test_a_trial_tells_the_tiles_at_once_the_peak_and_the_workers() -> None:
@@ -219,7 +219,7 @@ def test_a_trial_tells_the_tiles_at_once_the_peak_and_the_workers() -> None:
     # the network is done with before labels are made: 1.234 + 3.456, not all three
     peak = "about 4.69 GB of 10.0 GB free: program 1.23, and then network 2.00 or image 3.46"
     assert [text for _, text in lines[-3:]] == [
-        "  time    about 90 s of network, 0.5 s for 2 tiles",
+        "  time    about 90 s for the network, 0.5 s for 2 tiles",
         f"  peak    {peak}",
         "  workers up to 2 on this machine (--workers 2)",
     ]

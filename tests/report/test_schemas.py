@@ -286,8 +286,10 @@ def test_a_file_is_named_as_its_document_without_a_slash() -> None:
 def test_the_page_tells_null_choices_maps_and_parts_in_a_row_each() -> None:
     rows = schemas_page().splitlines()
 
-    assert "| `series` | `int?` | where the file holds several |" in rows
-    assert "| `error` | [Failure?](#failure) | why it could not be told |" in rows
-    assert "| `status` | `ok\\|broken\\|invalid` | whether its description can be used |" in rows
-    assert "| `padding` | any name → list of `int` | px before and behind the image |" in rows
+    assert "| `series` | `int?` | number of the image in a file with several; else null |" in rows
+    assert "| `error` | [Failure?](#failure) | why there is no verdict |" in rows
+    assert "| `status` | `ok\\|broken\\|invalid` | whether the description can be used |" in rows
+    assert (
+        "| `padding` | any name → list of `int` | padding before and after the image, px |" in rows
+    )
     assert rows.count("## bmz.check/1") == rows.count("## Finding") == 1

@@ -203,7 +203,7 @@ def test_verdicts_are_counted_and_those_without_any_are_left_out() -> None:
         "1 fit with warnings",
         "1 are made for another kind of image",
         "1 do not fit",
-        "1 make no label mask and stand last",
+        "1 make no label mask and are ranked last",
         "2 cannot be read (see --json)",
     ]
     assert fit_summary(fit(GOOD))[-1] == ("hint", "bmz run a-cat 'my image.tif' -o out")
@@ -222,7 +222,7 @@ def test_a_framework_is_installed_before_the_model_is_run() -> None:
     model = replace(GOOD, about=replace(ABOUT, needs=(BACKEND,)))
 
     assert list(run_lines(fit(model))) == [
-        "first pip install 'bmz[torch]'",
+        "first, pip install 'bmz[torch]'",
         "bmz run a-cat 'my image.tif' -o out",
     ]
 
@@ -230,20 +230,20 @@ def test_a_framework_is_installed_before_the_model_is_run() -> None:
 def test_an_old_list_is_said_to_be_old() -> None:
     words = [text for _, text in fit_summary(fit(GOOD, stale=True))]
 
-    assert "of 1 models 1 fit (an old list: it could not be read again)" in words
+    assert "of 1 models 1 fit (the list is old: it could not be refreshed)" in words
 
 
 def test_where_nothing_fits_that_is_said_and_what_holds_the_best_back() -> None:
     assert fit_summary(fit(BAD))[-2:] == [
-        ("note", "none of the zoo's models is made for this"),
-        ("hint", "the best is held back by: 3 channels, not 1; --channels 0"),
+        ("note", "no model in the zoo is made for this"),
+        ("hint", "the score of the best model is lowered by: 3 channels, not 1; --channels 0"),
     ]
     another = fits(ERROR, verdict="mismatch", content=Content(0.1, 0.5, is_another=True))
     assert fit_summary(fit(replace(GOOD, images=(another,))))[-1] == (
         "hint",
-        "if the pixels mislead, say what it is: --kind MODALITY,STRUCTURE",
+        "if the pixels mislead, state what the image shows: --kind MODALITY,STRUCTURE",
     )
-    assert fit_summary(fit(UNREAD))[-1] == ("note", "none of the zoo's models is made for this")
+    assert fit_summary(fit(UNREAD))[-1] == ("note", "no model in the zoo is made for this")
 
 
 def test_what_was_seen_is_said_with_its_probability_and_what_is_not_clear_is_said_to_be_so() -> (
@@ -262,10 +262,10 @@ def test_what_was_seen_is_said_with_its_probability_and_what_is_not_clear_is_sai
         "membranes (35 %)), channel 1 shows nuclei (90 %)"
     )
     assert words(unclear, unclear) == (
-        "what kind of image a.tif is, is not clear (fluorescence (40 %) or electron microscopy "
-        "(30 %)): name it with --kind"
+        "the kind of image a.tif is not clear (fluorescence (40 %) or electron microscopy "
+        "(30 %)): state it with --kind"
     )
-    assert words(None) == "a.tif shows nothing by which its kind could be told"
+    assert words(None) == "a.tif shows nothing that identifies its kind"
 
 
 @pytest.mark.parametrize(("top", "ids"), [(None, ["a-cat", "c-pig"]), (1, ["a-cat"]), (0, [])])

@@ -97,7 +97,7 @@ def test_times_are_told_in_seconds_minutes_or_hours(
 
     text = "\n".join(line for _, line in plan_lines(replace(planned, estimate=estimate)))
 
-    assert f"about {words} of network" in text
+    assert f"about {words} for the network" in text
     assert "--workers 4" in text
 
 

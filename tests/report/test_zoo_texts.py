@@ -115,7 +115,7 @@ def test_damaged_files_are_named_and_the_whole_ones_counted() -> None:
     lines = verify_lines(states)
 
     assert lines[0] == ("error", "y of a is damaged: wanted sha256 1, found 2")
-    assert lines[-1] == ("answer", "1 of 2 files are whole")
+    assert lines[-1] == ("answer", "1 of 2 files are intact")
 
 
 def test_a_package_of_a_layer_says_where_it_lies() -> None:

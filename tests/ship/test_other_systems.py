@@ -165,7 +165,7 @@ def test_what_another_program_holds_is_told_and_no_file_of_its_image_is_replaced
     assert {name.split(".")[0] for name, time in before.items() if after[name] == time} == {"Image"}
     assert len(after) == len(before) == 8
     assert [status for status, _ in refused] == [3, 3, 3], refused
-    assert "characters, and Windows takes 259" in refused[0][1]
+    assert "characters, but Windows allows 259" in refused[0][1]
     for (_, told), name in zip(refused[1:], ("a:b", "aux"), strict=True):
         assert f"Windows does not allow a file named '{name}'" in told
 

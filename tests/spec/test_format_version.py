@@ -29,9 +29,7 @@ def read(folder: Path, **changes: Any) -> Any:
 
 @pytest.mark.parametrize("written", ["0.6.0", "0.6", "0.10.1", "0.7.0", "1.0.0", "1", "2.1.0rc1"])
 def test_a_newer_format_needs_a_newer_bmz(written: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        PackageNewer, match=rf"written in format {written}, and 0\.5\.\d+"
-    ) as caught:
+    with pytest.raises(PackageNewer, match=rf"uses format {written}, but 0\.5\.\d+") as caught:
         read(tmp_path, format_version=written)
 
     assert (caught.value.code, caught.value.exit_status) == ("package.newer", 3)
@@ -42,7 +40,7 @@ def test_a_format_newer_by_its_last_number_is_read_where_it_can_be(tmp_path: Pat
     model = read(tmp_path, format_version="0.5.999")
 
     assert model.format_version == "0.5.999"
-    assert model.remarks[0].startswith("it is written in format 0.5.999, and 0.5.")
+    assert model.remarks[0].startswith("it uses format 0.5.999, but 0.5.")
 
 
 def test_where_it_cannot_be_read_the_format_is_named_first(tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_where_it_cannot_be_read_the_format_is_named_first(tmp_path: Path) -> No
     [
         (0.5, "is a number, 0.5; wanted text"),
         (5, "is a number, 5; wanted text"),
-        (True, "is a truth value, True; wanted text"),
+        (True, "is a boolean, True; wanted text"),
         (None, "is empty; wanted text"),
         ([0, 5], "is a list; wanted text"),
         ({"a": 1}, "is a mapping; wanted text"),
@@ -82,7 +80,7 @@ def test_a_format_that_is_none_is_told_in_plain_words(
 
 
 def test_a_description_without_a_format_is_told() -> None:
-    with pytest.raises(PackageInvalid, match="does not say its format_version"):
+    with pytest.raises(PackageInvalid, match="does not state its format_version"):
         format_version(Path("m"), {"type": "model"}, KNOWN)
 
 
@@ -192,7 +190,7 @@ def test_a_list_of_models_gives_the_reason(words: str, capsys: pytest.CaptureFix
     models = json.loads(capsys.readouterr().out)["models"]
     model = next(model for model in models if model["id"] == "able-cat")
     assert model["status"] == "invalid"
-    assert "written in format 0.6.0" in json.dumps(model)
+    assert "uses format 0.6.0" in json.dumps(model)
 
 
 def test_python_raises_it(newer: Path) -> None:

@@ -132,8 +132,8 @@ def test_a_block_of_channels_alone_leaves_modality_and_structure_to_the_tags() -
     [
         ("nuclei", "wanted modality, structure and channels"),
         ({"modality": ["electrons"]}, "modality has electrons; the terms are fluorescence"),
-        ({"structure": [3]}, "structure is .3., and no list"),
-        ({"modalities": ["em"]}, "it has modalities; there is modality, structure, channels"),
+        ({"structure": [3]}, "structure is .3., not a list"),
+        ({"modalities": ["em"]}, "it has modalities; it may have modality, structure, channels"),
     ],
 )
 def test_a_block_that_is_not_of_its_form_is_refused(block: Any, why: str) -> None:

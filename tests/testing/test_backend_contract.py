@@ -126,21 +126,21 @@ SPOILT: dict[str, tuple[Callable[[Network, Inputs], Any], dict[str, str]]] = {
         hands_its_input_back, {OUTLIVE: "an output after its input was used again"},
     ),
     "gives an array, not a list": (
-        lambda run, inputs: run(inputs)[0], {AGAIN: "run gives a list", BATCH: "first axis"},
+        lambda run, inputs: run(inputs)[0], {AGAIN: "run returns a list", BATCH: "first axis"},
     ),
-    "gives a tuple": (lambda run, inputs: tuple(run(inputs)), {AGAIN: "run gives a list"}),
-    "gives nothing": (lambda run, inputs: run(inputs)[1:], {AGAIN: "output is an array of NumPy"}),
+    "gives a tuple": (lambda run, inputs: tuple(run(inputs)), {AGAIN: "run returns a list"}),
+    "gives nothing": (lambda run, inputs: run(inputs)[1:], {AGAIN: "output is a NumPy array"}),
     "gives masked arrays": (
         lambda run, inputs: [np.ma.array(output) for output in run(inputs)],
-        {AGAIN: "each output is an array of NumPy"},
+        {AGAIN: "each output is a NumPy array"},
     ),
     "gives complex numbers": (
         lambda run, inputs: [output + 0j for output in run(inputs)],
-        {AGAIN: "an output holds real numbers"},
+        {AGAIN: "an output contains real numbers"},
     ),
     "gives big-endian numbers": (
         lambda run, inputs: [output.astype(">f4") for output in run(inputs)],
-        {AGAIN: "in the byte order of here"},
+        {AGAIN: "in native byte order"},
     ),
     "keeps the byte order": (keeps_the_byte_order, {VIEWS: "a run on views: dtype and shape"}),
     "reads every byte order as its own": (
@@ -265,18 +265,18 @@ def counts_under_another_code(run: Network, inputs: Inputs) -> list[AnyArray]:
 @pytest.mark.parametrize(
     ("spoil", "wanted"),
     [
-        (lambda run, inputs: run(inputs[:2]), {MANY: "it took an input too many"}),
+        (lambda run, inputs: run(inputs[:2]), {MANY: "it took one input too many"}),
         (
             lambda run, inputs: run(inputs if len(inputs) > 1 else [*inputs, *inputs]),
-            {FEW: "it took an input too few"},
+            {FEW: "it took one input too few"},
         ),
-        (fills_up, {MANY: "it took an input too many", FEW: "it took an input too few"}),
+        (fills_up, {MANY: "it took one input too many", FEW: "it took one input too few"}),
         (
             counts_in_its_own_words,
             {
-                MANY: "it refused an input too many with ValueError('two images, please'), "
+                MANY: "it refused one input too many with ValueError('two images, please'), "
                 "not TensorCountDiffers",
-                FEW: "it refused an input too few with ValueError('two images, please'), "
+                FEW: "it refused one input too few with ValueError('two images, please'), "
                 "not TensorCountDiffers",
             },
         ),
@@ -296,7 +296,7 @@ def test_a_wrong_number_of_inputs_must_be_refused_by_its_own_error(
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ({"name": ""}, "the name is that of the framework, not empty"),
+        ({"name": ""}, "the name is that of the framework, and not empty"),
         ({"name": None}, "the name is text"),
         ({"device": None}, "the device is a Device"),
         ({"device": "cpu"}, "the device is a Device"),

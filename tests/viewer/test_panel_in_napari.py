@@ -132,7 +132,7 @@ def test_an_unknown_model_and_no_image_are_told(viewer: ViewerModel) -> None:
     assert "no model 'starter/no-such-model'" in panel.findings.toPlainText()
     viewer.layers.clear()
     panel.check()
-    assert "no image layer is chosen" in panel.findings.toPlainText()
+    assert "no image layer is selected" in panel.findings.toPlainText()
 
 
 def test_layers_that_come_and_go_are_listed_and_the_choice_stays(viewer: ViewerModel) -> None:
@@ -178,7 +178,7 @@ def test_a_bug_is_told_as_one(
     panel.check()
     finished(panel)
 
-    assert panel.status.text() == "a bug of bmz: ZeroDivisionError: by nought"
+    assert panel.status.text() == "a bug in bmz: ZeroDivisionError: by nought"
     assert "by nought" in capsys.readouterr().err
 
 

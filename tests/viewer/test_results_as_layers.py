@@ -104,7 +104,7 @@ def test_an_image_that_has_moved_is_told_and_found_beside_the_results(
     (image,) = request_.images[:1]
     image.rename(image.with_name("elsewhere.tif"))
 
-    with pytest.warns(UserWarning, match="is not there"):
+    with pytest.warns(UserWarning, match="does not exist"):
         alone = read_layers(record)
     image.with_name("elsewhere.tif").rename(request_.folder / image.name)
 

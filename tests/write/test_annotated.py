@@ -211,7 +211,7 @@ def test_python_gives_the_columns_and_numbers_that_the_command_writes(
     [
         (["--neighbours", "next door"], "neither contact nor a distance"),
         (["--neighbours", "contact", "--save", "labels"], "which --save leaves out"),
-        (["--save", "edges", "--table", "anndata"], "give --table csv or parquet"),
+        (["--save", "edges", "--table", "anndata"], "add --table csv or parquet"),
     ],
 )
 def test_words_that_ask_for_what_cannot_be_written_are_refused(

@@ -151,5 +151,5 @@ def test_coco_of_several_images_is_refused(tmp_path: Path) -> None:
     images = [{"id": k, "height": 4, "width": 5} for k in range(2)]
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
 
-    with pytest.raises(ImageUnreadable, match="holds the masks of 2 images"):
+    with pytest.raises(ImageUnreadable, match="contains the masks of 2 images"):
         read_shapes(tmp_path / "a.json")

@@ -91,13 +91,13 @@ def test_the_rules_of_the_profile_hold(results: Path) -> None:
 def test_a_crate_of_others_is_never_replaced(results: Path) -> None:
     (results / CRATE_FILE).write_text('{"@graph": []}', encoding="utf-8")
 
-    with pytest.raises(WrongUsage, match="is not of bmz"):
+    with pytest.raises(WrongUsage, match="was not written by bmz"):
         write_crate(results)
     request = RunRequest(
         str(results.parent / "model"), (results.parent / "a.npy",), results,
         save=frozenset({"labels", "crate"}), **RAN,
     )  # fmt: skip
-    with pytest.raises(WrongUsage, match="is not of bmz"):
+    with pytest.raises(WrongUsage, match="was not written by bmz"):
         run(request)
 
 

@@ -173,7 +173,7 @@ def test_what_is_no_image_of_ome_zarr_is_refused(name: str, tmp_path: Path) -> N
     else:
         zarr.create_group(path)
 
-    with pytest.raises(ImageTakesNoLabels, match="--into-image cannot write into"):
+    with pytest.raises(ImageTakesNoLabels, match="--into-image cannot write to"):
         run(request_for(tmp_path, path, axes="yx"))
 
 
@@ -181,7 +181,7 @@ def test_what_is_no_image_of_ome_zarr_is_refused(name: str, tmp_path: Path) -> N
 def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
     image = image_at(tmp_path / "a.ome.zarr", 3)
 
-    with pytest.raises(WrongUsage, match="is not a name of labels"):
+    with pytest.raises(WrongUsage, match="is not a valid name for labels"):
         run(request_for(tmp_path, image, into_image=name))
 
 

@@ -171,7 +171,7 @@ def test_a_result_that_would_replace_another_image_says_which_of_which() -> None
     assert caught.value.message == (
         f"the result of '{image}' would replace '{place}', which is one of the images"
     )
-    assert caught.value.hint == "write into another folder with -o, or leave that image out"
+    assert caught.value.hint == "write to another folder with -o, or leave that image out"
     assert (caught.value.code, caught.value.exit_status) == ("output.is-input", 2)
 
 

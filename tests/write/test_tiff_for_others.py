@@ -94,7 +94,7 @@ def test_a_refusal_says_what_was_wanted_and_that_it_is_not_the_user_s_fault() ->
         "cannot write 'a.tif': labels must be 0 to 4294967295, found -1 to 3 [output.labels]"
     )
     assert caught.value.hint == (
-        "this is a fault of the label recipe; please report it with the command line"
+        "this is a bug in the label recipe; please report it with the command line"
     )
 
 

@@ -431,7 +431,7 @@ def test_a_full_disk_is_said_and_the_download_goes_on_when_there_is_room(
 def test_a_cache_that_is_a_file_is_unwritable(service: Service, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
 
-    with pytest.raises(CacheUnwritable, match="cannot write into the cache"):
+    with pytest.raises(CacheUnwritable, match="cannot write to the cache"):
         locate("affable-shark", service.settings(tmp_path / "cache"))
 
 

@@ -183,7 +183,7 @@ def test_a_part_of_who_knows_what_is_never_continued(
 @pytest.mark.parametrize(
     ("status", "headers", "why"),
     [
-        (206, {"content-range": "bytes 7-9/10", "etag": '"t"'}, "does not begin"),
+        (206, {"content-range": "bytes 7-9/10", "etag": '"t"'}, "does not start"),
         (206, {"content-range": "bytes 3-9/10", "etag": '"u"'}, "has changed"),
         (206, {"content-range": "bytes 3-9/4", "etag": '"t"'}, "bytes arrived instead of 4"),
         (206, {"content-range": "bytes 3-9/99", "etag": '"t"'}, "10 of 99 bytes"),

@@ -114,7 +114,7 @@ def test_an_answer_slower_than_any_line_is_given_up_after_some_tries(
     with (
         server(answering) as (url, log),
         Client(ZooSettings(tmp_path)) as client,
-        pytest.raises(Unreachable, match=r"less than 16 kB came in 0\.1 s"),
+        pytest.raises(Unreachable, match=r"less than 16 kB arrived in 0\.1 s"),
     ):
         bring(client, Parcel(url, tmp_path / "a", "a"), None, nobody)
 
@@ -165,7 +165,7 @@ def test_answers_that_lead_nowhere_are_counted(answering: Answering, tmp_path: P
     with (
         server(answering) as (url, log),
         Client(ZooSettings(tmp_path)) as client,
-        pytest.raises(Unreachable, match="began 10 times and was never complete"),
+        pytest.raises(Unreachable, match="started 10 times but never finished"),
     ):
         bring(client, Parcel(url, tmp_path / "a", "a"), None, nobody)
 

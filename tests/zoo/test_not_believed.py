@@ -154,7 +154,7 @@ def test_a_description_that_was_changed_in_place_is_taken_where_the_user_says_so
     assert again.manifest == found.manifest
     assert origin is not None
     assert origin.vouched == BY_USER
-    assert any("accepted as it is" in event.text for event in events if isinstance(event, Note))
+    assert any("as it is: the index" in event.text for event in events if isinstance(event, Note))
     assert {state.status for state in verify_cache(settings, ["affable-shark"])} == {"whole"}
 
 
@@ -392,7 +392,7 @@ def test_the_error_names_the_page_and_the_next_step(
     with pytest.raises(BmzError) as caught:
         locate("affable-shark", settings)
 
-    assert "a web page came in its place" in caught.value.message
+    assert "a web page was returned instead" in caught.value.message
     assert "bmz fetch affable-shark --allow-changed" in caught.value.hint
 
 
@@ -419,7 +419,7 @@ def test_what_comes_in_place_of_a_file_without_a_sha256_is_not_kept_and_heals(
     service.packages["affable-shark"]["in.npy"] = body
     package, file = locate("affable-shark", settings), WantedFile("in.npy", None, "test tensor")
 
-    with pytest.raises(Unreachable, match=r"'in\.npy' is not what came"):
+    with pytest.raises(Unreachable, match=r"the answer is not 'in\.npy'"):
         fetch_files(package, [file], settings)
     service.packages["affable-shark"]["in.npy"] = array_file()
     report = fetch_files(package, [file], settings)

@@ -56,7 +56,7 @@ def test_two_members_that_some_system_takes_for_one_are_refused(
 ) -> None:
     path = kept(tmp_path, written({one: b"1", other: b"2"}))
 
-    with pytest.raises(ArchiveRefused, match="in it twice"), opened_zip(path):
+    with pytest.raises(ArchiveRefused, match="occurs twice"), opened_zip(path):
         pass
 
 
@@ -147,7 +147,7 @@ def test_the_layout_is_asked_of_a_file_alone(tmp_path: Path) -> None:
 
     refuse_torn(path, members)
 
-    with pytest.raises(ArchiveRefused, match="2 members are stated and 1 listed"):
+    with pytest.raises(ArchiveRefused, match="2 members are stated, but 1 are listed"):
         refuse_torn(path, members[:1])
     path.write_bytes(GOOD[:-22] + struct.pack("<4s", b"none"))
     with pytest.raises(ArchiveRefused, match="it has no end"):

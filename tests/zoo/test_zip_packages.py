@@ -164,7 +164,7 @@ def test_a_zip_without_a_manifest_is_called_by_its_own_path(tmp_path: Path) -> N
         locate(str(path), ZooSettings(tmp_path / "cache"))
 
     names = "bioimageio.yaml, rdf.yaml, model.yaml"
-    assert caught.value.message == f"'{path}' is not a model package: it holds none of {names}"
+    assert caught.value.message == f"'{path}' is not a model package: it contains none of {names}"
 
 
 def refuse(code: int) -> Callable[..., Any]:
@@ -197,7 +197,7 @@ def test_a_cache_that_is_a_file_takes_no_zip(tmp_path: Path) -> None:
     with pytest.raises(CacheUnwritable) as caught:
         locate(str(tmp_path / "m.zip"), ZooSettings(tmp_path / "cache"))
 
-    assert caught.value.hint == "name a folder of your own in BMZ_CACHE_DIR"
+    assert caught.value.hint == "set BMZ_CACHE_DIR to a folder of your own"
 
 
 def test_a_zip_that_may_not_be_read_is_not_the_fault_of_the_cache(
@@ -231,17 +231,17 @@ def sizes(*, files: int = 1, unpacked: int = 1, packed_bytes: int = 1) -> list[z
 @pytest.mark.parametrize(
     ("within", "beyond", "why"),
     [
-        (sizes(files=MOST_FILES), sizes(files=MOST_FILES + 1), "10001 files, at most 10000"),
+        (sizes(files=MOST_FILES), sizes(files=MOST_FILES + 1), "10001 files, more than the 10000"),
         (
             sizes(unpacked=MOST_BYTES, packed_bytes=2**34),
             sizes(unpacked=MOST_BYTES + 1, packed_bytes=2**34),
-            "17179869184 bytes would become 68719476737",
+            "17179869184 bytes would unpack to 68719476737",
         ),
-        (sizes(unpacked=2**28), sizes(unpacked=2**28 + 1), "1 bytes would become 268435457"),
+        (sizes(unpacked=2**28), sizes(unpacked=2**28 + 1), "1 bytes would unpack to 268435457"),
         (
             sizes(unpacked=2**31, packed_bytes=2**31 // 200 + 1),
             sizes(unpacked=2**31, packed_bytes=2**31 // 200),
-            "10737418 bytes would become 2147483648",
+            "10737418 bytes would unpack to 2147483648",
         ),
         ([zipfile.ZipInfo("a..b/c")], [zipfile.ZipInfo("a/..")], "'a/..' leaves its folder"),
     ],
@@ -284,7 +284,7 @@ def test_of_several_packages_in_a_folder_none_is_chosen(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "rdf.yaml").touch()
 
-    with pytest.raises(NotAPackage, match="it holds 2 of them: one, two"):
+    with pytest.raises(NotAPackage, match="it contains 2 packages: one, two"):
         locate(str(tmp_path), ZooSettings(tmp_path / "cache"))
 
 

@@ -250,7 +250,7 @@ def test_an_old_index_is_used_with_a_note_when_the_net_is_away(
 
     assert index.stale
     assert len(index.entries) == 3
-    assert "could not be read again" in notes(events)[0]
+    assert "could not be refreshed" in notes(events)[0]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"items": 3}'])

@@ -1,4 +1,4 @@
-"""``bmz adopt`` and ``describe``: packages of checkpoints, and what a description lacks."""
+"""``bmz adopt`` and ``describe``: packages from checkpoints, and completed descriptions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["AdoptRequest", "DescribeRequest", "adopt", "describe"]
 def adopt(
     request: AdoptRequest, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> AdoptSummary:
-    """Write a package of each checkpoint, and test it; one never stops the others.
+    """Write a package from each checkpoint, and test it; a failure never stops the others.
 
     Parameters
     ----------
-    listener : is called for each checkpoint as it is done
+    listener : called after each checkpoint
     """
     settings = settings or settings_from_environment()
     outcomes: list[tuple[AdoptedPackage, ModelTestResult] | AdoptFailure] = []
@@ -46,7 +46,7 @@ def _tested(package: Path, listener: Listener) -> ModelTestResult:
 def describe(
     request: DescribeRequest, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> DescribedPackage:
-    """Write a package with what its description lacks, beside the old one, and a text.
+    """Write a copy of a package with a completed description, and a text about the changes.
 
     Raises
     ------

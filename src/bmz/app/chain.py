@@ -1,4 +1,4 @@
-"""Chains: several models on the same images, one after the other, whose objects belong together."""
+"""Chains: several models on the same images, one after another, whose objects belong together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ChainNotFound(CouldNotTell):
     def __init__(self, path: str | Path) -> None:
         super().__init__(
             f"there is no file '{path}'",
-            hint="a MODEL that ends with .toml is the file of a chain: is there a typing error?",
+            hint="a MODEL that ends with .toml is the file of a chain: check the spelling",
             code="chain.not-found",
         )
 
@@ -82,7 +82,7 @@ class ChainWithoutMasks(WrongUsage):
 
 def _word(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text is wanted")
+        raise ValueError("wanted a text")
     return value.strip()
 
 
@@ -95,19 +95,19 @@ def _channels(value: object) -> tuple[Any, ...]:
 def _scale(value: object) -> object:
     numeric = isinstance(value, int | float) and SCALES[0] <= value <= SCALES[1]
     if value != "auto" and not numeric:
-        raise ValueError(f"a factor between {SCALES[0]:g} and {SCALES[1]:g} is wanted, or auto")
+        raise ValueError(f"wanted a factor between {SCALES[0]:g} and {SCALES[1]:g}, or auto")
     return value
 
 
 def _number(value: object, kind: type) -> object:
     if isinstance(value, bool) or not isinstance(value, kind | int):
-        raise TypeError("a number is wanted")
+        raise TypeError("wanted a number")
     return kind(value)
 
 
 def _words(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise TypeError("a table of names and values is wanted")
+        raise TypeError("wanted a table of names and values")
     return {str(name): str(entry) for name, entry in value.items()}
 
 
@@ -119,7 +119,9 @@ def _reference(pattern: str, before: Sequence[str]) -> str:
     by_number = {str(number): name for number, name in enumerate(before, start=1)}
     name = step if step in before else by_number.get(step)
     if name is None:
-        raise ValueError(f"no earlier step has that name; those are {', '.join(before) or 'none'}")
+        raise ValueError(
+            f"no earlier step has that name; earlier steps: {', '.join(before) or 'none'}"
+        )
     return f"{FROM}{name}"
 
 
@@ -187,7 +189,7 @@ class ChainStep:
         return any(p.startswith(FROM) for p in self.options.get("inputs", {}).values())
 
     def request(self, request: RunRequest) -> RunRequest:
-        """Give what this step is asked to do, in a folder of its own."""
+        """Return what this step is asked to do, in a folder of its own."""
         folder = request.folder / self.name
         relations = {**request.relations, **self.relations}
         return replace(request, folder=folder, relations=relations, **self.options)
@@ -195,7 +197,7 @@ class ChainStep:
 
 @dataclass(frozen=True)
 class Chain:
-    """Several models that are run on the same images, one after the other.
+    """Several models that are run on the same images, one after another.
 
     Parameters
     ----------
@@ -211,7 +213,7 @@ class Chain:
         Raises
         ------
         ChainNotFound
-            The file is not there.
+            The file does not exist.
         ChainUnreadable
             It is not TOML, or names something unknown.
         """
@@ -233,7 +235,7 @@ class Chain:
         """
         entries = document.get("step")
         if not isinstance(entries, list) or not entries or set(document) != {"step"}:
-            raise ChainUnreadable(where, "it has no [[step]], or something else beside them")
+            raise ChainUnreadable(where, "it has no [[step]], or has something other than steps")
         steps: list[ChainStep] = []
         for number, entry in enumerate(entries, start=1):
             if not isinstance(entry, dict):
@@ -261,7 +263,7 @@ class Chain:
         overwrite, resume
             Results that are there may be replaced; or are taken, where they are the same
         listener
-            Is told of steps, files and tiles
+            Is notified of steps, files and tiles
 
         Raises
         ------
@@ -280,11 +282,11 @@ def _step(entry: Mapping[str, Any], before: Sequence[str], where: str) -> ChainS
     number = len(before) + 1
     name = str(entry.get("name", number))
     if not _NAME.fullmatch(name) or name in before:
-        why = f"step {number} is called '{name}', which no folder can be called, or another is"
+        why = f"step {number} is called '{name}', which is not a valid folder name or is used twice"
         raise ChainUnreadable(where, why)
     known = {"name", *STEP_KEYS, *RELATIONS}
     if strange := sorted(set(entry) - known):
-        why = f"step '{name}' says {strange[0]}, and a step may say {', '.join(sorted(known))}"
+        why = f"step '{name}' has {strange[0]}, but a step may only have {', '.join(sorted(known))}"
         raise ChainUnreadable(where, why)
     if "model" not in entry:
         raise ChainUnreadable(where, f"step '{name}' has no model")
@@ -365,7 +367,7 @@ def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) ->
     steps: dict[str, RunSummary] = {}
     for number, (step, setup) in enumerate(setups, start=1):
         model = setup.request.model
-        listener(Note(f"step {number} of {len(setups)}: {step.name}, by {model}"))
+        listener(Note(f"step {number} of {len(setups)}: {step.name}, with {model}"))
         own = replace(setup.request, images=images, before=dict(before))
         of_step = RunOfAll(replace(setup, request=own), with_fields(images, own.series))
         steps[step.name] = of_step.summary(tuple(of_step.outcomes(listener)))
@@ -382,7 +384,7 @@ def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) ->
 def _unfit(
     setups: Sequence[tuple[ChainStep, RunSetup]], request: RunRequest
 ) -> Iterator[tuple[Path, ImageFailure]]:
-    """Give the images that a step could not run, by their headers."""
+    """Return the images that a step could not run, by their headers."""
     of_call = with_fields(request.images, request.series)
     for image, field in of_call.items():
         for step, setup in setups:
@@ -432,7 +434,7 @@ def _written(chain: Chain, done: Mapping[str, ImageRun], request: RunRequest) ->
 
 
 def numbered_tables(chain: Chain, files: Mapping[str, Mapping[str, Path]]) -> list[Numbered]:
-    """Say which tables of the steps belong together by the numbers of their objects.
+    """Return which tables of the steps belong together by the numbers of their objects.
 
     They are those of the first step that another is paired with, or tells parents of.
 

@@ -73,7 +73,7 @@ def fetch(
 
 
 def cache_path() -> Path:
-    """Give the folder of the cache."""
+    """Return the folder of the cache."""
     return settings_from_environment().cache
 
 

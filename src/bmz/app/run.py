@@ -51,7 +51,7 @@ MODEL = "starter/nuclei"
 
 
 def demo_image() -> Path:
-    """Give the bundled image: nuclei of DSB 2018 stage 1, CC0."""
+    """Return the bundled image: nuclei of DSB 2018 stage 1, CC0."""
     return starter_folder() / "demo" / "nuclei.tif"
 
 

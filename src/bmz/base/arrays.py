@@ -87,7 +87,7 @@ def smallest_unsigned(most: int) -> np.dtype[Any]:
 
 
 def stable_order(values: AnyArray) -> NDArray[np.intp]:
-    """Give the order of rising values, equal ones as they come, as a stable `numpy.argsort`.
+    """Return the order of rising values, equal ones as they come, as a stable `numpy.argsort`.
 
     NumPy sorts 16 bits at a time by counting, and longer numbers by comparing, which takes four
     times as long: so float32 is sorted by the lower half of its bits, then by the upper half.
@@ -117,11 +117,11 @@ FEW = 256
 
 
 def median(values: AnyArray) -> float:
-    """Give what `numpy.median` gives of a row of numbers, of a few in a part of the time.
+    """Return what `numpy.median` gives of a row of numbers, of a few in a part of the time.
 
     Parameters
     ----------
-    values : (n,) real numbers; the result is NaN where one is, or where there are none
+    values : (n,) real numbers; the result is NaN if one is, or where there are none
 
     Examples
     --------
@@ -160,7 +160,7 @@ class Places:
 
     @classmethod
     def among(cls, count: int, which: Sequence[float]) -> Places:
-        """Give the places of the percentiles `which` (0 to 100) among `count` values."""
+        """Return the places of the percentiles `which` (0 to 100) among `count` values."""
         # in this order, as NumPy: the last digit counts where a rank is hit exactly
         position: NDArray[np.float64] = (count - 1) * (np.asarray(which, np.float64) / 100)
         below = np.floor(position).astype(np.intp)
@@ -333,7 +333,7 @@ class TensorPlace:
         return tensor
 
     def taken(self, output: AnyArray | Tensor) -> Tensor:
-        """Give a map that lies there, or copy it there.
+        """Return a map if it is there, else copy it there.
 
         Raises
         ------
@@ -347,7 +347,7 @@ class TensorPlace:
         elif isinstance(output, np.ndarray):
             raise LeftToProcessor(f"the map holds {output.dtype}")
         else:
-            raise LeftToProcessor("the map is resized to the image as it is read")
+            raise LeftToProcessor("the map is resized to the image while it is read")
         if tensor.dtype not in (self.torch.float32, self.torch.float64):
             raise LeftToProcessor(f"the map holds {str(tensor.dtype).removeprefix('torch.')}")
         return tensor
@@ -369,7 +369,7 @@ class TensorPlace:
         return tensor
 
     def free_bytes(self) -> int | None:
-        """Give the memory that is free there; None where nothing tells."""
+        """Return the memory that is free there; None if nothing tells."""
         if not self.device.startswith("cuda"):
             return None
         cuda: Any = self.torch.cuda
@@ -377,11 +377,11 @@ class TensorPlace:
         return int(cuda.mem_get_info(self.device)[0] + unused)
 
     def lacks(self, size: int) -> str:
-        """Say that there is no room for so many bytes, a clause; empty where there is."""
+        """Say that there is no room for so many bytes, a clause; empty if there is."""
         free = self.free_bytes()
         if free is None or size <= FREE_SHARE * free:
             return ""
         return (
-            f"the memory of {self.device} does not hold their work: "
-            f"{size / 1e9:.2g} GB of {free / 1e9:.2g} GB that are free"
+            f"{self.device} does not have enough memory for them: they need {size / 1e9:.2g} GB "
+            f"of {free / 1e9:.2g} GB free"
         )

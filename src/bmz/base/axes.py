@@ -37,7 +37,7 @@ LETTERS: Mapping[str, str] = {name: letter for letter, name in NAMES.items()}
 
 
 def in_image_order(axes: Iterable[str]) -> str:
-    """Give the letters of `axes` in the order t, c, z, y, x.
+    """Return the letters of `axes` in the order t, c, z, y, x.
 
     Examples
     --------
@@ -51,7 +51,7 @@ Box: TypeAlias = tuple[slice, ...]
 
 
 def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
-    """Give the boxes that cover an array of `shape`, the last axis the fastest.
+    """Return the boxes that cover an array of `shape`, the last axis the fastest.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Link:
     gap: int = 0
 
     def over(self, loop: Mapping[str, int]) -> Link:
-        """Give what of it there is to do where planes lie at these positions along t and z."""
+        """Return what of it there is to do where planes lie at these positions along t and z."""
         left = {a: self.ious[a] for a in LINKED if loop.get(a, 1) > 1 and a in self.ious}
         return Link(left, self.gap)
 
@@ -143,13 +143,15 @@ def link_ious(text: str) -> dict[str, float]:
     for part in text.split(","):
         axis, _, text = (piece.strip() for piece in part.partition("="))
         if axis not in tuple(LINKED) or axis in ious:
-            raise ValueError(f"'{part.strip()}': name z or t, each once, such as z=0.25,t=0.5")
+            raise ValueError(
+                f"'{part.strip()}': give z and t at most once each, such as z=0.25,t=0.5"
+            )
         ious[axis] = _iou(text)
     return ious
 
 
 def checked_ious(ious: Mapping[str, float]) -> dict[str, float]:
-    """Give the overlaps back by axis, when each can be meant; see `link_ious`."""
+    """Return the overlaps by axis, when each can be meant; see `link_ious`."""
     if not set(ious) <= set(LINKED):
         raise ValueError("labels are joined over z and t")
     return {axis: _iou(str(iou)) for axis, iou in ious.items()}
@@ -192,7 +194,7 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(\D
 
 
 def um_per(unit: str) -> float | None:
-    r"""Give the length of one `unit` in um; None for what is not a length (``px``).
+    r"""Return the length of one `unit` in um; None for what is not a length (``px``).
 
     Both signs for micro (U+00B5, U+03BC) and ImageJ's escaped ``\\u00B5m`` count as um.
 
@@ -313,7 +315,7 @@ def _channel(channel: ChannelKey) -> ChannelKey:
 
 
 def channel_text(channels: Sequence[ChannelKey]) -> str:
-    """Give the word for ``--channels`` that `channel_words` reads.
+    """Return the word for ``--channels`` that `channel_words` reads.
 
     Examples
     --------
@@ -324,7 +326,7 @@ def channel_text(channels: Sequence[ChannelKey]) -> str:
 
 
 def channel_numbers(words: Sequence[ChannelKey], names: Sequence[str]) -> tuple[int, ...]:
-    """Give the number of each channel; case does not matter in names.
+    """Return the number of each channel; case does not matter in names.
 
     Parameters
     ----------
@@ -367,7 +369,7 @@ class Neighbourhood:
     Parameters
     ----------
     text : as the user says it
-    distance : from centroid to centroid, at most; None where only contact counts
+    distance : from centroid to centroid, at most; None if only contact counts
     unit : of it, ``um`` or ``px``
     """
 

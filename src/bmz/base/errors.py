@@ -56,7 +56,7 @@ class CouldNotTell(BmzError):
 
 
 def not_none(value: Value | None) -> Value:
-    """Give a value of which an earlier line has made sure, which its type cannot say.
+    """Return a value that an earlier line has made sure is not None, which its type cannot express.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def not_none(value: Value | None) -> Value:
         It is None, which is a fault of bmz itself.
     """
     if value is None:
-        raise TypeError("a value is missing of which bmz had made sure")
+        raise TypeError("a value is missing that must be present")
     return value
 
 

@@ -28,12 +28,12 @@ _QUERY_LIMITED_INFORMATION, _ACCESS_DENIED, _STILL_ACTIVE = 0x1000, 5, 259  # of
 
 
 def unfinished(kind: str) -> str:
-    """Give the start of such a name; `kind` is ``writing`` or ``scratch``."""
+    """Return the start of such a name; `kind` is ``writing`` or ``scratch``."""
     return f".{kind}-{os.getpid()}-"
 
 
 def is_left_by_dead(path: Path) -> bool:
-    """Say whether a file or folder is unfinished and its process has ended."""
+    """Return whether a file or folder is unfinished and its process has ended."""
     named = re.fullmatch(LEFTOVER, path.name)
     return named is not None and not _alive(int(named[1]))
 
@@ -78,7 +78,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether a path leads to something; a name that no file can have leads nowhere."""
+    """Return whether a path leads to something; a name that no file can have leads nowhere."""
     try:
         return path.exists()
     except OSError:
@@ -107,11 +107,11 @@ class FolderNotWritable(CouldNotTell):
         cut = _CUT_SHORT.fullmatch(str(why))
         reason = why.strerror or type(why).__name__
         if cut is not None:
-            reason = f"the disk took {cut['written']} of {cut['wanted']} values"
-        where = "cannot write" if folder is None else f"cannot write into folder '{folder}'"
+            reason = f"the disk accepted only {cut['written']} of {cut['wanted']} values"
+        where = "cannot write" if folder is None else f"cannot write to the folder '{folder}'"
         number = errno.ENOSPC if cut is not None else why.errno
         hint = _CURES.get(
-            number or 0, "choose another folder with -o, or ask for the right to write there"
+            number or 0, "choose another folder with -o, or get permission to write there"
         )
         reason, hint = _of_windows(why) or (reason, hint)
         super().__init__(f"{where}: {reason}", hint=hint, code="output.unwritable")
@@ -123,11 +123,13 @@ _CUT_SHORT = re.compile(r"(?P<wanted>\d+) requested and (?P<written>\d+) written
 _CURES = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT),
-        "free space on that disk, or choose a folder on another one; 'ulimit -f' limits files, too",
+        "free space on that disk, or choose a folder on another disk; 'ulimit -f' also limits "
+        "files",
     ),
     errno.EFBIG: "the file system or 'ulimit -f' limits the size of a file; choose another folder",
-    errno.EIO: "the disk reports a fault; choose a folder on another one",
-    errno.ENAMETOOLONG: "choose a folder with a shorter path by -o, or a shorter name of the image",
+    errno.EIO: "the disk reports a fault; choose a folder on another disk",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path with -o, or shorten the name of the "
+    "image",
 }
 """What helps against the errors of a disk, by number."""
 
@@ -141,19 +143,19 @@ _HELD_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 def _of_windows(why: OSError) -> tuple[str, str] | None:
-    """Give the reason and the cure of what Windows alone refuses; None for anything else."""
+    """Return the reason and the cure of what Windows alone refuses; None for anything else."""
     if sys.platform != "win32" or why.filename is None:
         return None
     path = os.path.abspath(os.fsdecode(why.filename2 or why.filename))  # noqa: PTH100
     if why.errno in {errno.ENOENT, errno.ENAMETOOLONG} and len(path) > _LONGEST_PATH:
         return (
-            f"the path '{path}' has {len(path)} characters, and Windows takes {_LONGEST_PATH}",
-            "choose a folder with a shorter path by -o, or switch on long paths in Windows",
+            f"the path '{path}' has {len(path)} characters, but Windows allows {_LONGEST_PATH}",
+            "choose a folder with a shorter path with -o, or enable long paths in Windows",
         )
     if why.errno == errno.EINVAL:
         return (
             f"Windows does not allow a file named '{Path(path).name}'",
-            'leave out < > : " | ? * and a dot or space at the end; con, nul, aux are reserved',
+            'avoid < > : " | ? * and a dot or space at the end; con, nul, aux are reserved',
         )
     if isinstance(why, PermissionError) and why.filename2 is not None:
         return (
@@ -169,7 +171,7 @@ def disk_faults_told(folder: Path | None = None) -> Iterator[None]:
 
     Parameters
     ----------
-    folder : into which the block writes; None where it is not known
+    folder : into which the block writes; None if it is not known
 
     Raises
     ------
@@ -190,7 +192,7 @@ def _is_of_disk(why: OSError) -> bool:
 
 
 def _is_lost(folder: Path, why: OSError) -> bool:
-    """Say whether a file of `folder` could not be written since a folder above it is gone."""
+    """Return whether a file of `folder` could not be written since a folder above it is gone."""
     if why.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE):
         return False
     name = why.filename2 or why.filename
@@ -274,7 +276,7 @@ def move(source: Path, target: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends without an error.
+    """Yield a temporary path next to `path`; move it there when the block ends without an error.
 
     The temporary file keeps the suffix of `path`, since writers choose the format by it.
     When the block raises, nothing is left behind.
@@ -306,7 +308,7 @@ def write_whole_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Path]]:
-    """Give a temporary path for each of `files`; move all there when the block ends well.
+    """Yield a temporary path for each of `files`; move all when the block ends without an error.
 
     They appear together, and only when all are whole; when the block raises, none does.
 
@@ -341,7 +343,7 @@ def seal(path: Path, content: bytes) -> None:
 
 
 def sealed_content(path: Path) -> bytes:
-    """Read what was sealed, and note that it was used; empty where it is absent or damaged."""
+    """Read what was sealed, and note that it was used; empty if it is absent or damaged."""
     with suppress(OSError):
         text = path.read_bytes()
         digest, content = text[:_DIGEST_BYTES], text[_DIGEST_BYTES:]

@@ -66,7 +66,7 @@ def smoothed(
 
 
 def highest_around(values: AnyArray, window: Sequence[int]) -> AnyArray:
-    """Give the highest value of a window around each place, as ``scipy.ndimage.maximum_filter``.
+    """Return the highest value of a window around each place, as ``scipy.ndimage.maximum_filter``.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def highest_around(values: AnyArray, window: Sequence[int]) -> AnyArray:
 
 
 def smooth_peaks(values: AnyArray, sigmas: Sequence[float], window: Sequence[int]) -> AnyArray:
-    """Say where a smoothed map is as high as anywhere in a window around.
+    """Return where a smoothed map is as high as anywhere in a window around.
 
     The smoothed map, as `smoothed` gives it, is there for a tile at a time.
 

@@ -60,16 +60,16 @@ class Notes(Generic[Value]):
     def of(
         cls, name: str, version: int, kind: type[Value], *, one_per_key: bool = False
     ) -> Notes[Value]:
-        """Give the notes whose values `value_of` can read as `kind`."""
+        """Return the notes whose values `value_of` can read as `kind`."""
         return cls(name, version, partial(value_of, kind), plain_of, one_per_key)
 
     def file(self, key: str) -> str:
-        """Give the name of the file of a key."""
+        """Return the name of the file of a key."""
         part = f".{_sha256(key)[:16]}" if self.one_per_key else ""
         return f"{self.name}.{self.version}{part}.json"
 
     def find(self, folders: Iterable[Path], key: str) -> Value | None:
-        """Give the value of the first folder that has it; None where none does.
+        """Return the value of the first folder that has it; None if none does.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ def unsealed(text: str) -> object:
         note = document["note"]
         if document.get("sha256") == _sha256(json.dumps(note)):
             return note
-    raise ValueError("it is not a note, or a damaged one")
+    raise ValueError("it is not a note, or it is damaged")
 
 
 def _sha256(text: str) -> str:
@@ -161,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain_of(value: object) -> object:
-    """Give a value of dataclasses, mappings and sequences as values of JSON."""
+    """Return a value of dataclasses, mappings and sequences as values of JSON."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):
@@ -172,7 +172,7 @@ def plain_of(value: object) -> object:
 
 
 def value_of(kind: type[Value], plain: object) -> Value:
-    """Give the value of what `plain_of` made of it, after a way through JSON.
+    """Return the value of what `plain_of` made of it, after a way through JSON.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def _value(kind: object, plain: object, where: str) -> object:
         return _value(_one_of(arguments, plain), plain, where)
     elif _is_simple(kind, plain):
         return plain
-    raise ValueError(f"{where} has another type")
+    raise ValueError(f"{where} has the wrong type")
 
 
 def _one_of(kinds: tuple[object, ...], plain: object) -> object:
@@ -231,7 +231,7 @@ def _kinds(kind: type) -> Mapping[str, Any]:
 def _instance(kind: type, plain: Mapping[str, object]) -> object:
     known = {field.name: field for field in fields(kind)}
     if not plain.keys() <= known.keys():
-        raise ValueError("it has fields that are not known")
+        raise ValueError("it has unknown fields")
     for name, field in known.items():
         needed = field.default is MISSING and field.default_factory is MISSING
         if needed and name not in plain:
@@ -241,7 +241,7 @@ def _instance(kind: type, plain: Mapping[str, object]) -> object:
 
 
 def read_note(path: Path, kind: type[Value]) -> Value | None:
-    """Read a file that holds one value of `kind` as JSON; None where it is absent or damaged."""
+    """Read a file that holds one value of `kind` as JSON; None if it is absent or damaged."""
     try:
         return value_of(kind, _parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -36,7 +36,7 @@ class Note:
     ----------
     text : one sentence
     kind : how loud it is
-    image : name of the image that it is about; empty where it is about no image
+    image : name of the image that it is about; empty if it is about no image
     code : of the finding; the same code of many images can be told once
     """
 

@@ -89,7 +89,7 @@ def _compiled_init(cls: Any) -> Callable[..., None]:  # noqa: ANN401
 
 @cache
 def _compared(cls: Any) -> Callable[[object], object]:  # noqa: ANN401  (a dataclass)
-    """Give what takes the fields that tell values of a class apart."""
+    """Return what takes the fields that tell values of a class apart."""
     names = [field.name for field in dataclasses.fields(cls) if field.compare]
     if len(names) > 1:
         return attrgetter(*names)

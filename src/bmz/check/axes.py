@@ -47,9 +47,10 @@ def axes_findings(case: FitCase) -> Iterator[Finding]:
         if axis not in info.sizes:
             yield Finding.of(
                 "axes.missing", f"{first.id}.{axis}",
-                f"the model works on {case.model.space}, but the image has no axis {axis}",
+                f"the model works on {case.model.space}, but the image has no {axis} axis",
                 wanted=case.model.space, found=info.axes,
-                hint=f"take a 2-D model, or a stack; of a stack of one plane say --axes {stack}",
+                hint="use a 2-D model or a stack; for a stack of a single plane, give --axes "
+                     f"{stack}",
             )  # fmt: skip
     for axis in case.loop:
         if (planes := info.sizes[axis]) > 1:
@@ -75,7 +76,7 @@ def _order(case: FitCase) -> Iterator[Finding]:
 
 def _naming_hint(ndim: int) -> str:
     if ndim not in range(2, 6):
-        return "an image has y and x, and c, z and t at most; cut or reshape it"
+        return "an image has y and x, and at most c, z and t; crop or reshape it"
     example = {2: "yx", 3: "zyx", 4: "zcyx", 5: "tzcyx"}[ndim]
     return f"name them, slowest first, such as --axes {example}"
 
@@ -97,7 +98,7 @@ def channel_findings(case: FitCase) -> Iterator[Finding]:
             "channel.grey", where,
             "red, green and blue are equal: the image is taken as grey",
             wanted=_wanted_channels(case), found="red, green, blue",
-            hint="nothing needs to be done; --channels 0 says the same", evidence="measured",
+            hint="nothing to do; --channels 0 has the same effect", evidence="measured",
         )  # fmt: skip
     elif given is None and case.image.colour and (wanted == 1 or _wants_stains(case)):
         yield _photograph(case, where)
@@ -118,9 +119,9 @@ def _filled(case: FitCase, where: str) -> Finding:
     zeros = "the last is zeros" if count == 1 else f"the last {count} are zeros"
     return Finding.of(
         "channel.filled", where,
-        f"the model takes {_wanted_channels(case)}, and is trained for fewer: {zeros}",
+        f"the model takes {_wanted_channels(case)}, and is also trained for fewer: {zeros}",
         wanted=str(case.channels_wanted), found=str(case.channels_found),
-        hint=f"nothing needs to be done; --channels {taken}{',none' * count} says the same",
+        hint=f"nothing to do; --channels {taken}{',none' * count} has the same effect",
         evidence="curated",
     )  # fmt: skip
 
@@ -138,21 +139,21 @@ def _colour_hint(case: FitCase) -> str:
     """Propose the colour that holds the stain, if the picture may be of a stain at all."""
     kind = shown_kind(case)
     if kind is not None and kind.family not in (None, "fluorescence"):
-        return f"take a model for this kind of image: {models_hint(case.image, kind)}"
+        return f"use a model for this kind of image: {models_hint(case.image, kind)}"
     choice = proposed_channels(case)
-    return f"name the colour that holds the stain: {choice}" if choice else _look_hint(case)
+    return f"name the colour that contains the stain: {choice}" if choice else _look_hint(case)
 
 
 def _look_hint(case: FitCase) -> str:
-    """Say what to look for, where neither names nor pixels tell the channels."""
+    """Return what to look for, where neither names nor pixels tell the channels."""
     wanted = " and ".join(case.names_wanted) or made_for(case.model).title or "the stain"
     if case.channels_wanted > 1:
         return (
-            f"look which channels show {wanted}, and name one for each channel of the model, from "
-            "0: --channels N,M ('none' fills one with zeros)"
+            f"find out which channels show {wanted}, and name one per model channel, from 0: "
+            "--channels N,M ('none' fills a channel with zeros)"
         )
     colours = " (0 is red, 1 green, 2 blue)" if case.image.colour else ""
-    return f"look which channel shows {wanted}, and name it, from 0: --channels N{colours}"
+    return f"find out which channel shows {wanted}, and name it, from 0: --channels N{colours}"
 
 
 def _stains(case: FitCase, where: str) -> Finding:
@@ -160,7 +161,7 @@ def _stains(case: FitCase, where: str) -> Finding:
         "channel.rgb", where,
         "the channels of the image are stains, but the model expects an RGB image",
         wanted=_wanted_channels(case), found=", ".join(case.image.channel_names),
-        hint="take a model for stains; if they are to stand for colours, say --channels 0,1,2",
+        hint="use a model for stains; if the channels represent colours, give --channels 0,1,2",
     )  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def _count(case: FitCase, found: str, where: str) -> Finding:
     names = ", ".join(f"{i} {name}" for i, name in enumerate(case.image.channel_names))
     has = f" (the image has {names})" if names else ""
     if case.unknown_channel and not names:
-        has = " (the file names no channels: give numbers, the first is 0)"
+        has = " (the file names no channels: use numbers, the first is 0)"
     choice = proposed_channels(case)
     return Finding.of(
         "channel.count", where,
@@ -185,7 +186,7 @@ def _wanted_channels(case: FitCase) -> str:
 
 
 def _stains_for_colours(case: FitCase) -> bool:
-    """Say whether the file names its channels, and not by the colours that the model expects."""
+    """Return whether the file names its channels, and not by the colours that the model expects."""
     wanted = {name.lower() for name in case.names_wanted}
     found = {name.lower() for name in case.image.channel_names}
     named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
@@ -205,10 +206,11 @@ def _taken_by_name(case: FitCase, where: str) -> Iterator[Finding]:
         order, plain = (",".join(map(str, numbers)) for numbers in (taken, sorted(taken)))
         yield Finding.of(
             "channel.order", where,
-            "the channels are in another order than the model's and are taken by their names: "
+            "the channels are in a different order than the model's, and are matched by name: "
             + ", ".join(f"{channel} {names[channel]}" for channel in taken),
             wanted=", ".join(case.names_wanted), found=", ".join(names),
-            hint=f"the same as --channels {order}; --channels {plain} takes them as they lie",
+            hint=f"same as --channels {order}; --channels {plain} takes them in the order of the "
+                 "file",
             milder=True,
         )  # fmt: skip
 
@@ -250,7 +252,7 @@ def _needed(size: Stepped) -> str:
 
 
 def _brought_to(pixels: int, planned: PlannedAxis | None, legal: int) -> str:
-    """Say what is done about a size, as it is planned; without a plan, what any plan does."""
+    """Return what is done about a size, as it is planned; without a plan, what any plan does."""
     if planned is None:
         return f"padded from {pixels} to {legal} px or more, or tiled"
     if planned.tiles > 1:
@@ -277,9 +279,9 @@ def grid_findings(first: ImageInfo, case: FitCase) -> Iterator[Finding]:
         sizes, others = (", ".join(f"{a} {n[a]}" for a in axes) for n in (wanted, found))
         yield Finding.of(
             "input.grid", where,
-            f"'{name_of(image.place)}' of input '{where}' has {others}, and the image has {sizes}",
+            f"'{name_of(image.place)}' for input '{where}' has {others}, but the image has {sizes}",
             wanted=sizes, found=others,
-            hint="give the one that was made of this image, or resize it to the image",
+            hint="give the file that was made from this image, or resize it to the image",
         )  # fmt: skip
         return
     for axis, um in image.pixel_um.items():
@@ -287,10 +289,12 @@ def grid_findings(first: ImageInfo, case: FitCase) -> Iterator[Finding]:
         if abs(um - expected) > SAME * expected:
             yield Finding.of(
                 "input.grid", f"{where}.{axis}",
-                f"'{name_of(image.place)}' of input '{where}' says that a pixel is {um:g} um long "
-                f"along {axis}, and the image says {expected:g} um, which is taken",
+                f"according to '{name_of(image.place)}' for input '{where}', a pixel is {um:g} "
+                f"um long along {axis}; according to the image it is {expected:g} um, which is "
+                "used",
                 wanted=f"{expected:g} um", found=f"{um:g} um",
-                hint="look whether both show the same place; --pixel-size states it for both",
+                hint="check that both show the same field; --pixel-size sets the pixel size of "
+                     "both",
                 milder=True,
             )  # fmt: skip
 
@@ -310,7 +314,7 @@ def nothing_joined(link: Mapping[str, float], tensor: str) -> Finding:
     return Finding.of(
         "objects.nothing-to-join", tensor,
         f"there is nothing to join over {' and '.join(link)}",
-        wanted="several planes or frames that are labelled one by one", found="none",
+        wanted="several planes or frames that are labelled separately", found="none",
         hint="leave out --link",
     )  # fmt: skip
 
@@ -326,16 +330,16 @@ def joining_findings(apart: Mapping[str, int], tensor: str) -> Iterator[Finding]
     if "z" in apart:
         yield Finding.of(
             "objects.not-joined", f"{tensor}.z",
-            f"the objects of the {apart['z']} planes are not joined: an object that goes through "
+            f"the objects of the {apart['z']} planes are not joined: an object that spans "
             "several planes is counted in each of them",
-            wanted="one label for each object", found="one label for each object and plane",
-            hint=f"{EXAMPLE} joins objects that overlap; or take a 3-D model",
+            wanted="one label per object", found="one label per object and plane",
+            hint=f"{EXAMPLE} joins objects that overlap; or use a 3-D model",
         )  # fmt: skip
     if "t" in apart:
         yield Finding.of(
             "objects.not-tracked", f"{tensor}.t",
-            f"the objects of the {apart['t']} frames are not tracked: an object that is there "
-            "for several frames is counted in each of them",
-            wanted="one label for each object", found="one label for each object and frame",
+            f"the objects of the {apart['t']} frames are not tracked: an object that is present "
+            "in several frames is counted in each of them",
+            wanted="one label per object", found="one label per object and frame",
             hint=f"{EXAMPLE} follows objects that overlap from frame to frame",
         )  # fmt: skip

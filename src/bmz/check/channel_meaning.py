@@ -35,7 +35,7 @@ _WORDS = {
 
 
 def structure_of(name: str) -> str | None:
-    """Give the one structure that a channel's name tells; None for none, and for several.
+    """Return the one structure that a channel's name tells; None for none, and for several.
 
     Examples
     --------
@@ -60,16 +60,17 @@ def meaning_findings(case: FitCase) -> Iterator[Finding]:
             continue
         yield Finding.of(
             "channel.order", f"{case.inputs[0].id}.c{position}",
-            f"channel {channel} is named '{name}', and the model is made for {wanted}",
+            f"channel {channel} is named '{name}', but the model is made for {wanted}",
             wanted=wanted, found=name,
-            hint=f"--channels {better}" if better else "look whether this is the right channel, or "
-            "take a model for it ('bmz fit IMAGE' ranks them)",
+            hint=f"--channels {better}" if better else "check that this is the right channel, or "
+                                                       "use a model for it ('bmz fit IMAGE' "
+                                                       "ranks them)",
             evidence=evidence,
         )  # fmt: skip
 
 
 def likely_channels(case: FitCase) -> str:
-    """Give the word for ``--channels`` that the names of the channels suggest; empty for none.
+    """Return the word for ``--channels`` that the names of the channels suggest; empty for none.
 
     It is given only when for each channel of the model exactly one channel of the image has its
     name, or tells the structure that the model is known to want.
@@ -128,30 +129,30 @@ class ChannelChoice:
     Parameters
     ----------
     channels : image channel for each channel of the model
-    reason : why these, such as "where nuclei were seen"
+    reason : why these, such as "where nuclei were detected"
     """
 
     channels: tuple[int, ...]
     reason: str
 
     def __str__(self) -> str:
-        """Give the option and the reason, as in "--channels 1, where nuclei were seen"."""
+        """Return the option and the reason, as in "--channels 1, where nuclei were detected"."""
         return f"--channels {channel_text(self.channels)}, {self.reason}"
 
 
 def proposed_channels(case: FitCase) -> ChannelChoice | None:
-    """Propose the channels that show what the model is made for; None where nothing tells them.
+    """Propose the channels that show what the model is made for; None if nothing tells them.
 
     Names count more than pixels.
     """
     by_name = likely_channels(case)
     if by_name:
-        return ChannelChoice(tuple(map(int, by_name.split(","))), "by the names of the channels")
+        return ChannelChoice(tuple(map(int, by_name.split(","))), "from the names of the channels")
     return seen_channels(case)
 
 
 def seen_channels(case: FitCase) -> ChannelChoice | None:
-    """Propose channels by what their pixels show; None where this is not clear.
+    """Propose channels by what their pixels show; None if this is not clear.
 
     One or two channels are proposed: of more there would be too many orders to tell apart.
     """
@@ -170,7 +171,7 @@ def seen_channels(case: FitCase) -> ChannelChoice | None:
 
 
 def _is_shown(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple[int, ...]) -> bool:
-    """Say whether nothing else is more likely in any of the channels than what is wanted."""
+    """Return whether nothing else is more likely in any of the channels than what is wanted."""
     shown = ((case.kinds[channel].structures, structures)
              for channel, structures in zip(choice, wanted, strict=True))  # fmt: skip
     return all(
@@ -181,7 +182,7 @@ def _is_shown(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple[i
 
 
 def shown_in(case: FitCase, channels: tuple[int, ...]) -> float:
-    """Give the probability that channels show, each, what the model expects; 0 if one is unknown.
+    """Return the probability that channels show, each, what the model expects; 0 if one is unknown.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def _share(shown: Mapping[str, float], structures: frozenset[str]) -> float:
 
 
 def structures_wanted(case: FitCase) -> tuple[frozenset[str], ...]:
-    """Give what each channel of the model should show; nothing where one of them is not known."""
+    """Return what each channel of the model should show; nothing if one of them is not known."""
     meant, _ = _meant(case)
     told = [SHOWS.get(_told(words) or "", frozenset[str]()) for words in meant]
     if told and all(told):
@@ -217,4 +218,4 @@ def _seen_words(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple
         STRUCTURES[max(structures, key=lambda word: case.kinds[channel].structures.get(word, 0))]
         for structures, channel in zip(wanted, choice, strict=True)
     ]
-    return "where " + " and ".join(structure.title for structure in seen) + " were seen"
+    return "where " + " and ".join(structure.title for structure in seen) + " were detected"

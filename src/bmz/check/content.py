@@ -32,7 +32,7 @@ NAMED = 3
 
 
 def fit_command(image: ImageInfo) -> str:
-    """Give the command that ranks all models for an image."""
+    """Return the command that ranks all models for an image."""
     return f"bmz fit {quote(given_name(image.place))}"
 
 
@@ -40,7 +40,7 @@ def models_hint(image: ImageInfo, kind: ImageKind) -> str:
     """Name the models that are made for images of a kind, and the command that ranks all."""
     names = models_for(kind)
     named = f"models made for such images are {_listed(names)}; " if names else ""
-    return f"{named}{fit_command(image)} ranks all models for it"
+    return f"{named}{fit_command(image)} ranks all models for the image"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -70,7 +70,7 @@ VAGUE = frozenset({"other", "not-microscopy"})
 
 
 def models_for(kind: ImageKind) -> tuple[str, ...]:
-    """Give the aliases of the models that are made for a kind, the best of them first.
+    """Return the aliases of the models that are made for a kind, the best of them first.
 
     A model of the very structure comes before one of a structure near to it, one that is made for
     little besides before others, and then one that more tools reproduce. Nothing is asked of the
@@ -138,10 +138,10 @@ SOURCE_LETTERS = 90
 
 
 def shown_kind(case: FitCase) -> ImageKind | None:
-    """Give the kind of what the model would see: as the user states it, else as the pixels tell.
+    """Return the kind of what the model would see: as the user states it, else as the pixels tell.
 
     Of an RGB image it is the kind of the whole; of several stains the mean over those that
-    the model takes, or of all where it is not known which these are. None where nothing is told.
+    the model takes, or of all where it is not known which these are. None if nothing is told.
     """
     seen = _seen_kind(case)
     return seen if case.stated is None else stated_as_kind(case.stated, seen)
@@ -155,7 +155,7 @@ def _seen_kind(case: FitCase) -> ImageKind | None:
 
 
 def family_probability(kind: ImageKind, purpose: MadeFor) -> float:
-    """Give the probability that an image is of a family that a model is made for."""
+    """Return the probability that an image is of a family that a model is made for."""
     return sum(kind.families.get(family, 0.0) for family in purpose.families)
 
 
@@ -175,8 +175,8 @@ def _order(case: FitCase) -> Iterator[Finding]:
         return
     yield Finding.of(
         "channel.order", f"{case.inputs[0].id}.c",
-        f"the channels {' and '.join(map(str, taken))} are in another order than the model expects",
-        wanted=", ".join(case.names_wanted), found=f"in the order {', '.join(map(str, taken))}",
+        f"channels {' and '.join(map(str, taken))} are not in the order that the model expects",
+        wanted=", ".join(case.names_wanted), found=f"the order {', '.join(map(str, taken))}",
         hint=f"give them in this order: {better}", evidence="measured",
     )  # fmt: skip
 
@@ -214,14 +214,14 @@ def _kind_findings(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator
 
 
 def least_likely(purpose: MadeFor) -> float:
-    """Give the probability below which an image is not of the families of a model."""
+    """Return the probability below which an image is not of the families of a model."""
     return max(LEAST_LIKELY.get(family, UNLIKELY) for family in purpose.families)
 
 
 def _modality(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Finding:
     return Finding.of(
         "content.modality", case.inputs[0].id,
-        f"the image {_shows(case)} {family_words(kind)}, {_made_for_words(purpose)}",
+        f"the image {_shows(case)} {family_words(kind)}, but {_made_for_words(purpose)}",
         wanted=purpose.title, found=f"{_saw(case)}: {family_words(kind)}",
         hint=_hint(case, purpose, kind), evidence=_evidence(case),
         milder=not _channels_differ(case, purpose, kind),
@@ -232,10 +232,10 @@ def _not_microscopy(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Finding
     sure = percent(kind.families["not-microscopy"])
     return Finding.of(
         "content.not-microscopy", case.inputs[0].id,
-        f"the image looks like a photograph, a drawing or a plot ({sure}), "
-        f"and {_made_for_words(purpose)}",
+        f"the image looks like a photograph, a drawing or a plot ({sure}), but "
+        f"{_made_for_words(purpose)}",
         wanted=purpose.title, found=f"{_saw(case)}: no microscopy ({sure})",
-        hint="look whether this is the right file; " + _hint(case, purpose, kind),
+        hint="check that this is the right file; " + _hint(case, purpose, kind),
         evidence=_evidence(case),
     )  # fmt: skip
 
@@ -250,9 +250,9 @@ def _structure(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Fin
     better = seen_channels(case)
     yield Finding.of(
         "content.structure", case.inputs[0].id,
-        f"the image {_shows(case)} {structure_words(kind)}, {_made_for_words(purpose)}",
+        f"the image {_shows(case)} {structure_words(kind)}, but {_made_for_words(purpose)}",
         wanted=purpose.title, found=f"{_saw(case)}: {structure_words(kind)}",
-        hint=f"give the other channel: {better}" if better else _hint(case, purpose, kind),
+        hint=f"use the other channel: {better}" if better else _hint(case, purpose, kind),
         evidence=_evidence(case),
     )  # fmt: skip
 
@@ -291,13 +291,13 @@ def _hint(case: FitCase, purpose: MadeFor, kind: ImageKind) -> str:
     if case.stated is not None:
         return words
     own = ",".join([*purpose.modalities[:1], *purpose.structures[:1]])
-    return f"{words}; if it is what the model is made for, say --kind {own}"
+    return f"{words}; if the image is what the model is made for, give --kind {own}"
 
 
 def sample_distance(case: FitCase) -> float | None:
-    """Give how far the image is from the model's own sample, as `unlikeness` measures it.
+    """Return how far the image is from the model's own sample, as `unlikeness` measures it.
 
-    Of several channels it is the mean. None where one of the two is not there or shows nothing.
+    Of several channels it is the mean. None if one of the two does not exist or shows nothing.
     """
     pairs = [
         (case.sample[position].features, measures.features)
@@ -329,8 +329,8 @@ def _unlike(case: FitCase, purpose: MadeFor, kind: ImageKind | None) -> Iterator
     yield Finding.of(
         "sample.unlike", case.inputs[0].id,
         f"the image is unlike the model's own sample: their distance is {distance:.1f} times the "
-        "largest that images of one kind usually have",
+        "largest usual distance between images of one kind",
         wanted="an image like the sample", found=f"distance {distance:.1f}",
-        hint=f"look at the sample of the model; {fit_command(case.image)} ranks all models",
+        hint=f"compare it with the sample of the model; {fit_command(case.image)} ranks all models",
         evidence="measured", milder=right or distance < UNLIKE_WARNING,
     )  # fmt: skip

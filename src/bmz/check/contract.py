@@ -50,9 +50,9 @@ class ImageFacts:
     channels : how many
     pixel_um : um by axis
     signal : percentile 99.9 of the brightest channel that the model takes
-    objects : how many; None where the model was not run
+    objects : how many; None if the model was not run
     diameter_px : median diameter of a circle as large as an object; None without objects
-    kind : what the image shows; None where nothing is told
+    kind : what the image shows; None if nothing is told
     """
 
     axes: str
@@ -72,7 +72,7 @@ class ImageFacts:
         channels: Sequence[ChannelKey] | None,
         kind: ImageKind | None,
     ) -> ImageFacts:
-        """Give the facts of an image that the model has not run on.
+        """Return the facts of an image that the model has not run on.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Contract:
 
     @property
     def runs(self) -> bool:
-        """Say whether the model must be run to tell."""
+        """Return whether the model must be run to tell."""
         return self.objects is not None or self.diameter_px is not None
 
     @property
@@ -141,7 +141,7 @@ class ImagesDiffer(AnswerIsNo):
     def __init__(self, what: str, actual: Sequence[object]) -> None:
         super().__init__(
             f"the images have different {what}: {', '.join(map(str, actual))}",
-            hint="make a contract for each kind of image",
+            hint="make one contract per kind of image",
             code="lock.images-differ",
         )
 
@@ -155,17 +155,17 @@ def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator
     """
     if model_sha256 != contract.model_sha256:
         sides = (contract.model_sha256[:12], model_sha256[:12])
-        yield _finding("contract.model", "model", "the model is another one", sides)
+        yield _finding("contract.model", "model", "the model is not the one in the contract", sides)
     for name in ("axes", "dtype", "channels"):
         wanted, found = getattr(contract, name), getattr(facts, name)
         if wanted is not None and wanted != found:
-            words = f"the image has {name} {found}, the contract says {wanted}"
+            words = f"the image has {name} {found}, but the contract says {wanted}"
             yield _finding("contract.image", "image", words, (wanted, found))
     for axis, wanted in contract.pixel_um.items():
         found = facts.pixel_um.get(axis)
         if found is None or abs(found - wanted) > SAME_LENGTH * wanted:
             length = "unknown" if found is None else f"{found:g} um"
-            words = f"a pixel is {length} long along {axis}, the contract says {wanted:g} um"
+            words = f"a pixel is {length} long along {axis}, but the contract says {wanted:g} um"
             yield _finding("contract.image", f"image.{axis}", words, (wanted, found))
     if facts.kind is not None:
         yield from _of_another_kind(contract, facts.kind)
@@ -181,7 +181,7 @@ def _of_another_kind(contract: Contract, kind: ImageKind) -> Iterator[Finding]:
     for wanted, found, probabilities in sides:
         if wanted is None or found is None or probabilities.get(wanted, 0.0) >= UNLIKELY:
             continue
-        words = f"the image shows {kind_words(kind)}, the contract says {wanted}"
+        words = f"the image shows {kind_words(kind)}, but the contract says {wanted}"
         yield _finding("contract.kind", "image", words, (wanted, found))
         return
 
@@ -195,7 +195,7 @@ def _out_of_range(contract: Contract, facts: ImageFacts) -> Iterator[Finding]:
     for code, where, words, name in ranges:
         allowed, found = getattr(contract, name), getattr(facts, name)
         if allowed is not None and found is not None and found not in allowed:
-            message = f"{words} {found:g}, the contract allows {allowed}"
+            message = f"{words} {found:g}, but the contract allows {allowed}"
             yield _finding(code, where, message, (allowed, f"{found:g}"))
 
 
@@ -203,7 +203,8 @@ def _finding(code: str, where: str, message: str, sides: tuple[object, object]) 
     wanted, found = map(str, sides)
     return Finding.of(
         code, where, message, wanted=wanted, found=found,
-        hint="find out what changed; if the new state is right, lock it again with --lock",
+        hint="find out what changed; if the new state is right, write the contract again with "
+             "--lock",
         evidence="measured",
     )  # fmt: skip
 
@@ -246,7 +247,7 @@ def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a w
 
 
 def _one_kind(families: Sequence[str | None]) -> str | None:
-    """Give the family of all images; None where one of them has none for sure.
+    """Return the family of all images; None if one of them has none for sure.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def _one_kind(families: Sequence[str | None]) -> str | None:
 
 
 def _one_structure(facts: Sequence[ImageFacts]) -> str | None:
-    """Give the structure that all images show for sure; None where they differ in it."""
+    """Return the structure that all images show for sure; None if they differ in it."""
     shown = {
         image.kind.structure
         if image.kind and max(image.kind.structures.values(), default=0.0) >= SURE

@@ -101,27 +101,27 @@ class Finding:
 
     @property
     def is_adapted(self) -> bool:
-        """Say whether it tells of something that ``bmz run`` changes."""
+        """Return whether it tells of something that ``bmz run`` changes."""
         return self.severity == "note" and self.code in CODES and CODES[self.code].adapted
 
     @property
     def is_only_for_labels(self) -> bool:
-        """Say whether it counts only where a label mask is wished for."""
+        """Return whether it counts only where a label mask is wished for."""
         return self.code in CODES and CODES[self.code].only_for_labels
 
     @property
     def cured_by(self) -> str:
-        """The option of ``bmz run`` that may cure it; empty where none does."""
+        """The option of ``bmz run`` that may cure it; empty if none does."""
         return CODES[self.code].cured_by if self.code in CODES else ""
 
     @property
     def is_need(self) -> bool:
-        """Say whether it tells what a model needs to run here, and not how an image fits it."""
+        """Return whether it tells what a model needs to run here, and not how an image fits it."""
         return self.code in CODES and CODES[self.code].is_need
 
     @property
     def is_forceable(self) -> bool:
-        """Say whether ``--force`` runs an image despite this finding."""
+        """Return whether ``--force`` runs an image despite this finding."""
         return self.code not in CODES or CODES[self.code].forceable
 
 
@@ -131,7 +131,7 @@ class CheckReport:
 
     Parameters
     ----------
-    kind : what the image shows, as the user states it, else as its pixels tell; None where they
+    kind : what the image shows, as the user states it, else as its pixels tell; None if they
         tell nothing, or were not looked at
     """
 
@@ -140,12 +140,12 @@ class CheckReport:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Give the findings that make the result wrong or impossible."""
+        """Return the findings that make the result wrong or impossible."""
         return tuple(f for f in self.findings if f.severity == "error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Give the findings that ask for a look before the result is trusted."""
+        """Return the findings that ask for a look before the result is trusted."""
         return tuple(f for f in self.findings if f.severity == "warning")
 
     @property
@@ -159,7 +159,7 @@ class CheckReport:
         return "adapts" if any(f.is_adapted for f in self.findings) else "fits"
 
     def with_more(self, findings: Iterable[Finding]) -> CheckReport:
-        """Give a report with further findings."""
+        """Return a report with further findings."""
         return replace(self, findings=(*self.findings, *findings))
 
 
@@ -178,7 +178,7 @@ class DoesNotFit(AnswerIsNo):
 
 
 def unforceable(report: CheckReport) -> tuple[Finding, ...]:
-    """Give the errors of a report against which ``--force`` is of no use."""
+    """Return the errors of a report against which ``--force`` is of no use."""
     return tuple(finding for finding in report.errors if not finding.is_forceable)
 
 

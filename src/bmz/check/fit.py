@@ -42,7 +42,7 @@ class CheckedHeader:
 
     @property
     def is_runnable(self) -> bool:
-        """Say whether the model can be run on the image, if need be with ``--force``."""
+        """Return whether the model can be run on the image, if need be with ``--force``."""
         return not unforceable(self.report)
 
 

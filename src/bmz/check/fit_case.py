@@ -57,12 +57,12 @@ class FitCase:
     measured : what was measured on the image, by channel of the model; empty when nothing was
     kind : what an RGB image shows as a whole; None for stains, and where nothing is told
     channel_kinds : what channels of the image show beside those that the model takes, by number;
-        empty where they were not looked at
+        empty if they were not looked at
     stated : what the user says that the image is; None when the user did not say
     sample : the same of the model's own sample or test tensor
     grey : red, green and blue of the image are equal wherever they were looked at
     further : it is an image beside the first, of which nothing says what it should show
-    planned : axis -> how `bmz run` would lay its tiles; empty where that is not known
+    planned : axis -> how `bmz run` would lay its tiles; empty if that is not known
     """
 
     model: ModelSpec
@@ -82,7 +82,7 @@ class FitCase:
     further: bool = False
 
     def with_channels(self, channels: Sequence[ChannelKey] | None) -> Self:
-        """Give the case with the channels as the user said them, by number or by name."""
+        """Return the case with the channels as the user said them, by number or by name."""
         if channels is None:
             return self
         try:
@@ -92,33 +92,33 @@ class FitCase:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Give the inputs that an image must fill."""
+        """Return the inputs that an image must fill."""
         return self.model.required_inputs
 
     @property
     def channels_wanted(self) -> int:
-        """Give the number of channels over all inputs."""
+        """Return the number of channels over all inputs."""
         return sum(tensor.channels or 1 for tensor in self.inputs)
 
     @property
     def channels_found(self) -> int:
-        """Give the number of channels of the image."""
+        """Return the number of channels of the image."""
         return self.image.sizes.get("c", 1)
 
     @property
     def loop(self) -> str:
-        """Give the image axes over which the network is run plane by plane or stack by stack."""
+        """Return the image axes over which the network is run plane by plane or stack by stack."""
         return "".join(a for a in "tz" if a in self.image.sizes and a not in self.model.space)
 
     @property
     def names_wanted(self) -> tuple[str, ...]:
-        """Give the names of the model's channels, as far as they are declared."""
+        """Return the names of the model's channels, as far as they are declared."""
         axes = [tensor.axis("c") for tensor in self.inputs]
         return tuple(name for axis in axes if axis for name in axis.names)
 
     @property
     def channels_by_name(self) -> tuple[int, ...] | None:
-        """Give the image channel of each model channel where both have the same names, each once.
+        """Return the image channel of each model channel where both have the same names, each once.
 
         Case does not matter. None where names differ, come twice, or are not there.
         """
@@ -139,7 +139,7 @@ class FitCase:
 
     @property
     def taken_as_grey(self) -> bool:
-        """Say whether one of equal colours stands for the image."""
+        """Return whether one of equal colours stands for the image."""
         return self.grey and self.may_be_grey
 
     def with_greyness(self, pixels: Pixels) -> Self:
@@ -148,14 +148,14 @@ class FitCase:
 
     @property
     def filled(self) -> int:
-        """Give how many channels of the model are zeros, as it is trained for, unless told."""
+        """Return how many channels of the model are zeros, as it is trained for, unless told."""
         lacking = self.channels_wanted - self.channels_found
         told = self.channels is not None or self.unknown_channel
         return lacking if lacking > 0 and not told and fills_channels(self.model) else 0
 
     @property
     def channels_taken(self) -> tuple[int, ...]:
-        """Give the image channel of each model channel: as told, else by name, else in order.
+        """Return the image channel of each model channel: as told, else by name, else in order.
 
         Of a grey image that is stored as colours a model of one channel takes the first. A model
         that is trained for empty channels has zeros for those that the image lacks.
@@ -175,7 +175,7 @@ class FitCase:
         return {**of_taken, **self.channel_kinds}
 
     def measured_on(self, pixels: Pixels) -> Self:
-        """Give the case with what is measured on these pixels of the image, all channels."""
+        """Return the case with what is measured on these pixels of the image, all channels."""
         return replace(self, measured=self.measures_of(pixels))
 
     def measures_of(self, pixels: Pixels, look: Look | None = None) -> dict[int, PlaneMeasures]:
@@ -184,7 +184,7 @@ class FitCase:
         return image_measures(shown, self.channels_taken, look)
 
     def with_all_kinds(self, pixels: Pixels) -> Self:
-        """Give the case with what each channel shows, and an RGB image as a whole.
+        """Return the case with what each channel shows, and an RGB image as a whole.
 
         A channel that was looked at is not looked at again.
 

@@ -80,7 +80,7 @@ class Content:
     family : that it is of a family of modalities of the model, 0 to 1
     structure : that it shows a structure of the model, 0 to 1
     is_another : the image is of another family than those of the model
-    shown : which of the structures of the model it most likely shows; empty where it states none
+    shown : which of the structures of the model it most likely shows; empty if it states none
     """
 
     family: float = UNKNOWN
@@ -90,7 +90,7 @@ class Content:
 
     @property
     def probability(self) -> float:
-        """Give the probability that both are right."""
+        """Return the probability that both are right."""
         return self.family * self.structure
 
 
@@ -120,7 +120,7 @@ def content_of(kinds: Sequence[ImageKind | None], purpose: MadeFor) -> Content:
 
 
 def _mean(shares: Iterable[float]) -> float:
-    """Give the geometric mean; `UNKNOWN` where there are no values."""
+    """Return the geometric mean; `UNKNOWN` where there are no values."""
     told = list(shares)
     return prod(told) ** (1 / len(told)) if told else UNKNOWN
 
@@ -131,7 +131,7 @@ def _mean_families(kinds: Sequence[ImageKind]) -> dict[str, float]:
 
 
 def _family(shown: Mapping[str, float], purpose: MadeFor) -> float:
-    """Give the probability that an image of these families is of one of the model."""
+    """Return the probability that an image of these families is of one of the model."""
     if not purpose.families:
         # nothing states it, but every model is for some kind of microscopy that has a name
         return UNKNOWN * (1 - sum(shown.get(family, 0.0) for family in VAGUE))
@@ -143,7 +143,7 @@ def _family(shown: Mapping[str, float], purpose: MadeFor) -> float:
 
 
 def _likeliest(shares: Sequence[float], kinds: int) -> float:
-    """Give the probability of the likeliest of the kinds that a model is made for.
+    """Return the probability of the likeliest of the kinds that a model is made for.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _likeliest(shares: Sequence[float], kinds: int) -> float:
 
 
 def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: float) -> bool:
-    """Say whether an image is of another family than those of a model.
+    """Return whether an image is of another family than those of a model.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: floa
 
 
 def structures_wanted(purpose: MadeFor, channels: int) -> tuple[tuple[str, ...], ...]:
-    """Give the structures that each channel of a model should show; empty where nothing says it.
+    """Return the structures that each channel of a model should show; empty if nothing says it.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _structure(kind: ImageKind, wanted: Iterable[str]) -> float:
 
 
 def size_closeness(case: FitCase) -> float:
-    """Give 1 for objects of the size that the model knows, falling with the ratio to 0.
+    """Return 1 for objects of the size that the model knows, falling with the ratio to 0.
 
     The fall is even in octaves: half the size, or double, is worth as much.
     """
@@ -225,7 +225,7 @@ def size_closeness(case: FitCase) -> float:
 
 
 def fit_score(content: Content, size: float, findings: Iterable[Finding]) -> float:
-    """Give the score, from 0 to 1.
+    """Return the score, from 0 to 1.
 
     Parameters
     ----------
@@ -244,13 +244,13 @@ def fit_score(content: Content, size: float, findings: Iterable[Finding]) -> flo
 
 
 def factor_of(finding: Finding) -> float:
-    """Give what a finding leaves of a score."""
+    """Return what a finding leaves of a score."""
     own = CODES[finding.code].factor if finding.code in CODES else None
     return BY_SEVERITY[finding.severity] if own is None else own
 
 
 def worst_of_code(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Give one finding a code, the worst of it, and of these the worst first."""
+    """Return one finding per code, its worst, with the worst of all first."""
     order = ("error", "warning", "note")
     first: dict[str, Finding] = {}
     for finding in sorted(findings, key=factor_of):

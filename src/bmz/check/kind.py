@@ -38,12 +38,12 @@ class ImageKind:
 
     @property
     def family(self) -> str | None:
-        """Give the family that is more likely than not; None where there is none."""
+        """Return the family that is more likely than not; None if there is none."""
         return _likely(self.families)
 
     @property
     def structure(self) -> str | None:
-        """Give the structure that is more likely than not; None where there is none."""
+        """Return the structure that is more likely than not; None if there is none."""
         return _likely(self.structures)
 
 
@@ -58,7 +58,7 @@ class ImageKinds:
 
     Parameters
     ----------
-    whole : of all channels together; None where all are flat
+    whole : of all channels together; None if all are flat
     channels : channel of the model -> its kind; channels that are flat, empty or not finite are
         left out. Those of a colour image have the kind of the whole.
     """
@@ -68,7 +68,7 @@ class ImageKinds:
 
 
 def kind_of(plane: AnyArray) -> ImageKind | None:
-    """Tell the kind of a plane or a colour image from its pixels.
+    """Determine the kind of a plane or a colour image from its pixels.
 
     It takes about 0.03 s of a processor for 1024 x 1024 and is the same in every run.
 
@@ -93,7 +93,7 @@ def kind_of(plane: AnyArray) -> ImageKind | None:
 
 
 def kind_of_features(row: FloatArray) -> ImageKind:
-    """Tell the kind from what `bmz.check.kind_features.features` gives."""
+    """Determine the kind from what `bmz.check.kind_features.features` gives."""
     classifier = kind_classifier()
     shares = classifier.probabilities(row)
     families: dict[str, float] = dict.fromkeys(get_args(Family), 0.0)
@@ -106,7 +106,7 @@ def kind_of_features(row: FloatArray) -> ImageKind:
 
 
 def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:
-    """Tell the kind of an image and of each used channel, from the planes with most contrast.
+    """Determine the kind of an image and of each used channel, from the planes with most contrast.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:
 
 
 def _together(kinds: Sequence[ImageKind]) -> ImageKind | None:
-    """Give the mean of the kinds of the channels."""
+    """Return the mean of the kinds of the channels."""
     if not kinds:
         return None
     families = {f: float(np.mean([kind.families[f] for kind in kinds])) for f in kinds[0].families}
@@ -136,7 +136,7 @@ def _together(kinds: Sequence[ImageKind]) -> ImageKind | None:
 
 
 def is_photograph(pixels: Pixels) -> bool:
-    """Say whether the channels are the colours of one photograph."""
+    """Return whether the channels are the colours of one photograph."""
     return pixels.colour and pixels.sizes.get("c") == len("rgb")
 
 
@@ -164,7 +164,7 @@ SIDE_PX = 1024
 
 
 def fullest(stack: AnyArray) -> AnyArray:
-    """Give the plane with most contrast, and of a large one its middle.
+    """Return the plane with most contrast, and of a large one its middle.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def _spreads(planes: AnyArray) -> Iterator[float]:
 
 
 def photograph(pixels: Pixels) -> AnyArray:
-    """Give (y, x, 3) the plane of a photograph with most contrast; of a large one its middle."""
+    """Return (y, x, 3) the plane of a photograph with most contrast; of a large one its middle."""
     stacks = channel_stacks(pixels)
     at = _fullest_at(stacks[1])
     return np.stack([_middles(stack)[at] for stack in stacks], axis=-1)
@@ -202,7 +202,7 @@ UNKNOWN_KIND = "unknown"
 
 
 def percent(probability: float) -> str:
-    """Give a probability in words; nothing that pixels tell is certain, or impossible.
+    """Return a probability in words; nothing that pixels tell is certain, or impossible.
 
     Examples
     --------
@@ -213,12 +213,12 @@ def percent(probability: float) -> str:
 
 
 def likeliest(probabilities: Mapping[str, float]) -> str | None:
-    """Give the word with the highest probability; None of none."""
+    """Return the word with the highest probability; None of none."""
     return max(probabilities, key=lambda word: probabilities[word], default=None)
 
 
 def family_words(kind: ImageKind) -> str:
-    """Tell the likeliest family with its probability, such as "electron microscopy (97 %)"."""
+    """Return the likeliest family with its probability, such as "electron microscopy (97 %)"."""
     family = likeliest(kind.families)
     if family is None:
         return UNKNOWN_KIND
@@ -226,7 +226,7 @@ def family_words(kind: ImageKind) -> str:
 
 
 def structure_words(kind: ImageKind) -> str:
-    """Tell the likeliest structure with its probability, such as "nuclei (97 %)"."""
+    """Return the likeliest structure with its probability, such as "nuclei (97 %)"."""
     structure = likeliest(kind.structures)
     if structure is None:
         return UNKNOWN_KIND
@@ -234,7 +234,7 @@ def structure_words(kind: ImageKind) -> str:
 
 
 def kind_words(kind: ImageKind) -> str:
-    """Tell the likeliest family and structure with their probabilities.
+    """Return the likeliest family and structure with their probabilities.
 
     Examples
     --------
@@ -242,7 +242,7 @@ def kind_words(kind: ImageKind) -> str:
     'electron microscopy (97 %) of neurites (70 %)'
     """
     if kind.family is None:
-        return f"an unknown kind of image, at best {family_words(kind)}"
+        return f"an unknown kind of image, most likely {family_words(kind)}"
     if kind.structure in (None, "other") or kind.family == "not-microscopy":
         return family_words(kind)
     return f"{family_words(kind)} of {structure_words(kind)}"
@@ -269,14 +269,14 @@ def _title(family: str) -> str:
 
 
 def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind:
-    """Give what the user states with certainty, and the structure as it was seen where none is.
+    """Return what the user states with certainty, and the structure as it was seen where none is.
 
     A modality that covers several families is each of them with the same probability. What was
     seen of the structure goes where it was seen in an image of another family.
 
     Parameters
     ----------
-    seen_kind : what the pixels tell; None where they tell nothing
+    seen_kind : what the pixels tell; None if they tell nothing
     """
     families = {str(family): 1 / len(stated.families) for family in stated.families}
     if stated.structure is not None:
@@ -286,7 +286,7 @@ def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind
 
 
 def mean_kind(kinds: Iterable[ImageKind]) -> ImageKind | None:
-    """Give the mean of what several channels show; None of none."""
+    """Return the mean of what several channels show; None of none."""
     several = tuple(kinds)
     if not several[1:]:
         return several[0] if several else None

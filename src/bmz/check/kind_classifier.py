@@ -44,7 +44,7 @@ def as_of_grey(shares: FloatArray, families: AnyArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Extremely randomised trees (Geurts et al. 2006), one after the other.
+    """Extremely randomised trees (Geurts et al. 2006), one after another.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Forest:
     leaves: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the mean of what the leaves say.
+        """Return the mean of what the leaves say.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Head:
     family_of: AnyArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the probability of each kind.
+        """Return the probability of each kind.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Head:
 
 
 def standardised(row: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
-    """Give (k,) what the network sees, about its mean, in deviations.
+    """Return (k,) what the network sees, about its mean, in deviations.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class KindClassifier:
     fade: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Give the probability of each kind; what is missing to 1 is an unknown kind.
+        """Return the probability of each kind; what is missing to 1 is an unknown kind.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class KindClassifier:
         return np.asarray(known * shares)
 
     def place(self, row: FloatArray) -> FloatArray:
-        """Give (m,) the place of an image among others; unlike kinds lie apart."""
+        """Return (m,) the place of an image among others; unlike kinds lie apart."""
         place: FloatArray = standardised(row, self.mean, self.scale) @ self.axes
         return place
 

@@ -22,7 +22,7 @@ WINDOW_PX = 1024
 """Of a larger plane the window of this side with most contrast is looked at."""
 
 LEAST_PX = 12
-"""Nothing is told of a plane with a side below this."""
+"""Nothing is notified of a plane with a side below this."""
 
 STRETCH_PX = 60_000
 """Of more pixels than these some tell how an image is stretched."""
@@ -79,7 +79,7 @@ def seen_features(plane: AnyArray) -> FloatArray:
 
 
 def _shown(plane: AnyArray) -> AnyArray:
-    """Give a colour image without colours as (y, x), and all others as they are."""
+    """Return a colour image without colours as (y, x), and all others as they are."""
     is_colour = plane.ndim == 3 and not is_grey(plane)  # noqa: PLR2004
     return plane if is_colour else _grey(plane)
 
@@ -107,7 +107,7 @@ def _grey(plane: AnyArray) -> AnyArray:
 
 
 def unlikeness(one: FloatArray, other: FloatArray) -> float:
-    """Tell how far apart two images lie, 0 for the same.
+    """Return how far apart two images lie, 0 for the same.
 
     The distance is that of a discriminant analysis (Fisher 1936): differences that occur between
     images of one kind count little. Its unit is chosen so that 2 % of the pairs of images of one
@@ -185,7 +185,7 @@ def _between(values: FloatArray, low: float, high: float) -> FloatArray:
 
 
 def _some_of(plane: AnyArray, count: int) -> AnyArray:
-    """Give every n-th row and column, so that about as many numbers are left as wanted."""
+    """Return every n-th row and column, so that about as many numbers are left as wanted."""
     step = _step(plane, count)
     return plane[::step, ::step]
 
@@ -200,7 +200,7 @@ def _has_few_levels(raw: AnyArray) -> bool:
 
 
 def _ordered(raw: AnyArray, stretched: Stretched) -> FloatArray:
-    """Give some values of a stretched plane in order."""
+    """Return some values of a stretched plane in order."""
     if not _has_few_levels(raw):
         return np.sort(_some_of(stretched.image, ORDERED_PX), axis=None)
     is_known = _step(raw, ORDERED_PX) == _step(raw, STRETCH_PX)

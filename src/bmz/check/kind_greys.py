@@ -93,7 +93,7 @@ SAMPLE = 10_000
 
 
 def is_grey(image: AnyArray) -> bool:
-    """Tell whether the channels of a colour image are alike, as in a grey image saved as colour.
+    """Return whether the channels of a colour image are alike, as in a grey image saved as colour.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def colour_features(image: AnyArray) -> FloatArray:
 
 
 def _colours(image: AnyArray) -> FloatArray:
-    """Give some pixels, (n, 3) float64, about 0 to 1."""
+    """Return some pixels, (n, 3) float64, about 0 to 1."""
     step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / SAMPLE)))
     values = np.asarray(image)[::step, ::step, :3].reshape(-1, 3).astype(np.float64)
     values = values[np.isfinite(values).all(1)]
@@ -144,7 +144,7 @@ def _colours(image: AnyArray) -> FloatArray:
 
 
 def _hues(colours: FloatArray, most: FloatArray, chroma: FloatArray) -> FloatArray:
-    """Give the share of the chroma in each bin of hue, and how one-sided hue is."""
+    """Return the share of the chroma in each bin of hue, and how one-sided hue is."""
     red, green, blue = colours.T
     safe = chroma + TINY
     hue = np.where(
@@ -167,7 +167,7 @@ def _links(colours: FloatArray) -> FloatArray:
 
 
 def _stains(density: FloatArray) -> FloatArray:
-    """Give the main direction of optical density, and how much lies beside it.
+    """Return the main direction of optical density, and how much lies beside it.
 
     Source: Macenko et al. 2009, who find stains in the plane of the two main directions.
     """

@@ -56,7 +56,7 @@ def product(one: FloatArray, other: FloatArray) -> float:
 
 
 def moments(values: FloatArray) -> FloatArray:
-    """Give skewness and kurtosis, compressed, and the share of the energy above the mean.
+    """Return skewness and kurtosis, compressed, and the share of the energy above the mean.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _bent(smooth: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     Returns
     -------
     large, small : that of the larger; that of the smaller, with the sign of their product
-    bright : 1 where the plane bends down, else 0
+    bright : 1 if the plane bends down, else 0
     """
     double = 2 * _near(smooth, 0, 0)
     yy = _near(smooth, 1, 0) + _near(smooth, -1, 0)
@@ -158,7 +158,7 @@ def _recurrence(band: FloatArray) -> FloatArray:
 
 
 def product_with_itself(image: FloatArray, y: int, x: int) -> float:
-    """Give the mean product of pixels and those a step away, of all that have one.
+    """Return the mean product of pixels and those a step away, of all that have one.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _tops(level: PlaneLevel) -> FloatArray:
 
 
 def _near(image: FloatArray, y: int, x: int) -> FloatArray:
-    """Give the pixels a step away from those that do not lie at the border, as one row.
+    """Return the pixels a step away from those that do not lie at the border, as one row.
 
     NumPy takes three times as long for the middle of each row as for rows one behind the other.
     So the two pixels at the border between two rows stay there; `_inside` leaves them out.
@@ -212,7 +212,7 @@ def _near(image: FloatArray, y: int, x: int) -> FloatArray:
 
 
 def _inside(near: AnyArray, image: FloatArray) -> AnyArray:
-    """Give what was made of `_near` of an image as (height - 2, width - 2)."""
+    """Return what was made of `_near` of an image as (height - 2, width - 2)."""
     height, width = image.shape
     rows = np.empty((height - 2) * width, near.dtype)
     rows[: near.size] = near

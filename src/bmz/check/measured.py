@@ -63,7 +63,7 @@ class Polarity:
 
 
 def polarity(plane: AnyArray) -> Polarity | None:
-    """Tell whether structures are bright on a dark ground or the reverse.
+    """Return whether structures are bright on a dark ground or the reverse.
 
     The Laplacian of a plane with sparse bright structures has few large and many small values: it
     is skewed. That of noise is not, nor that of a texture with as many hills as valleys.
@@ -82,7 +82,7 @@ def polarity(plane: AnyArray) -> Polarity | None:
 
 
 def polarity_of(scales: Survey) -> Polarity | None:
-    """Tell the polarity from what the scales of a plane show."""
+    """Determine the polarity from what the scales of a plane show."""
     skews = [skew for _, skew in scales.skews]
     bright, dark = max([0.0, *skews]), max([0.0, *(-skew for skew in skews)])
     strong, weak = max(bright, dark), min(bright, dark)
@@ -147,7 +147,7 @@ UNSEEN = Look()
 
 
 def look_at(plane: AnyArray) -> Look:
-    """Tell the kind of a plane or of a colour image, and the numbers that describe it.
+    """Determine the kind of a plane or of a colour image, and the numbers that describe it.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def look_at(plane: AnyArray) -> Look:
 
 
 def features_of(kept: Sequence[float | None]) -> FloatArray:
-    """Give features as `bmz.check.kind_features` takes them."""
+    """Return features as `bmz.check.kind_features` takes them."""
     return np.array([nan if value is None else value for value in kept], np.float32)
 
 

@@ -40,7 +40,7 @@ def sorted_finite(plane: AnyArray) -> AnyArray:
 def percentiles(
     order: AnyArray, shares: tuple[float, ...], dtype: DTypeLike = np.float64
 ) -> FloatArray:
-    """Give percentiles as `numpy.percentile` does, by linear interpolation.
+    """Return percentiles as `numpy.percentile` does, by linear interpolation.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def percentiles(
 
 
 def mean_and_deviation(order: AnyArray) -> tuple[float, float]:
-    """Give mean and standard deviation of values, as NumPy does in float64.
+    """Return mean and standard deviation of values, as NumPy does in float64.
 
     Of whole numbers of few bits each level is reckoned once, in a tenth of the time.
 
@@ -128,7 +128,7 @@ class Outliers:
 
     @property
     def dominate(self) -> bool:
-        """Say whether they widen the range so far that the rest loses its contrast."""
+        """Return whether they widen the range so far that the rest loses its contrast."""
         return self.pixels > 0 and self.stretch >= DOMINATES
 
 
@@ -178,7 +178,7 @@ def _finite(plane: AnyArray) -> AnyArray:
 
 
 def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
-    """Give the values of `_finite` in order."""
+    """Return the values of `_finite` in order."""
     return median_filled(sorted_finite(plane) if order is None else order, plane.size)
 
 
@@ -189,7 +189,7 @@ _BUT_THE_MIDDLE = np.array([0, 1, 2, 3, 5, 6, 7, 8])
 
 
 def _neighbours(values: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    """Give (8, n) the pixels around each place, those at the border again beyond it."""
+    """Return (8, n) the pixels around each place, those at the border again beyond it."""
     rows, columns = (
         np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), side - 1)
         for at, side in zip((y, x), values.shape, strict=True)
@@ -220,7 +220,7 @@ class Saturation:
 
     @property
     def cuts(self) -> bool:
-        """Say whether bright objects have lost their tops."""
+        """Return whether bright objects have lost their tops."""
         return self.pixels >= PLATEAU_PIXELS and self.share_of_bright >= PLATEAU
 
 
@@ -317,7 +317,7 @@ class Bits:
 
 
 def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
-    """Tell the bit depth in use; None for fractions and negative numbers.
+    """Determine the bit depth in use; None for fractions and negative numbers.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
 
 
 def within_unit(plane: AnyArray) -> bool:
-    """Say whether fractions lie between 0 and 1, as after a scaling; never for whole numbers."""
+    """Return whether fractions lie between 0 and 1, as after a scaling; never for whole numbers."""
     values = np.asarray(plane)
     if not np.issubdtype(values.dtype, np.floating) or values.size == 0:
         return False
@@ -373,7 +373,7 @@ class ValueSummary:
     _parts: dict[tuple[int, ...], ValueSummary] = field(default_factory=dict, init=False)
 
     def of(self, channels: tuple[int, ...]) -> ValueSummary:
-        """Give the values of these channels only; itself where there are no others."""
+        """Return the values of these channels only; itself where there are no others."""
         array, axes = self.pixels.array, self.pixels.axes
         if "c" not in axes or channels == tuple(range(array.shape[axes.index("c")])):
             return self
@@ -384,7 +384,7 @@ class ValueSummary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Give the dtype as stored."""
+        """Return the dtype as stored."""
         return self.pixels.array.dtype
 
     @property
@@ -400,7 +400,7 @@ class ValueSummary:
 
     @cached_property
     def limits(self) -> tuple[float, float]:
-        """Give the least and the largest value; NaN is left out."""
+        """Return the least and the largest value; NaN is left out."""
         values = self.pixels.array
         # unlike nanmin they do not warn of an image of nothing but NaN
         least, most = (f.reduce(values, axis=None) for f in (np.fmin, np.fmax))
@@ -408,13 +408,13 @@ class ValueSummary:
 
     @cached_property
     def whole(self) -> bool:
-        """Say whether all values are whole numbers."""
+        """Return whether all values are whole numbers."""
         values = self.pixels.array
         return bool((values == np.rint(values)).all())
 
     @cached_property
     def channels(self) -> tuple[ChannelRange, ...]:
-        """Give the range of the finite values of every channel; NaN where it has none."""
+        """Return the range of the finite values of every channel; NaN if it has none."""
         array, axes = self.pixels.array, self.pixels.axes
         if "c" not in axes:
             return (_range_of(array),)

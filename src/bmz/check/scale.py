@@ -46,8 +46,8 @@ LARGEST_PHOTOSITE_UM = 100.0
 image of them is as much smaller as the objective enlarges."""
 
 SHAPES = (
-    ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, of the model {:.3g} x"),
-    ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, of the model {:.3g} x"),
+    ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, one of the model {:.3g} x"),
+    ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, one of the model {:.3g} x"),
 )
 """Axis, and from which ratio of the ratios to x on objects have another shape than those trained
 on: in a plane it is seen earlier, as along z a microscope blurs."""
@@ -77,9 +77,9 @@ def _compared(case: FitCase) -> Iterator[Finding]:
     if wanted and case.image.odd_pixel and not found:
         yield Finding.of(
             "scale.implausible", where,
-            f"the file's pixel size cannot be meant: {'; '.join(case.image.odd_pixel)}",
+            f"the pixel size in the file is impossible: {'; '.join(case.image.odd_pixel)}",
             wanted=_text(wanted), found="; ".join(case.image.odd_pixel),
-            hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+            hint="give the true pixel size: --pixel-size 0.5um, or run without it: --scale off",
             evidence=_evidence(size.source),
         )  # fmt: skip
         return
@@ -106,13 +106,15 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
     else:
         mixed = all(_is_plausible(axis, um / THOUSAND) for axis, um in absurd.items())
         units = "; perhaps nm and um were mixed up" if absurd and mixed else ""
-        carried = "; mask and table carry it on" if absurd else "; mask and table have none"
+        carried = (
+            "; the mask and the table carry it" if absurd else "; the mask and the table have none"
+        )
         least, most = PLAUSIBLE_UM["x"]
         yield Finding.of(
             "scale.implausible", f"{case.inputs[0].id}.x",
-            f"the pixel size cannot be meant: {'; '.join(lengths)}{units}{carried}",
+            f"the pixel size is impossible: {'; '.join(lengths)}{units}{carried}",
             wanted=f"{least:g} to {most:g} um", found="; ".join(lengths),
-            hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
+            hint="give the true pixel size: --pixel-size 0.5um", evidence="measured", milder=True,
         )  # fmt: skip
 
 
@@ -124,17 +126,15 @@ def _doubtful(case: FitCase, stated: Mapping[str, float]) -> Iterator[Finding]:
         if field_um > WIDEST_FIELD_UM:
             why = f"the image would be {field_um / THOUSAND:.3g} mm long along {axis}"
         elif um * times > LARGEST_PHOTOSITE_UM:
-            why = (
-                f"with the {times:g}x objective a pixel of the camera would be {um * times:.4g} um"
-            )
+            why = f"with the {times:g}x objective a camera pixel would be {um * times:.4g} um"
         else:
             continue
         yield Finding.of(
             "scale.implausible", f"{case.inputs[0].id}.{axis}",
-            f"the pixel size is hardly meant: {axis}: {um:.4g} um, and {why}; perhaps nm and um "
-            "were mixed up; mask and table carry it on",
+            f"the pixel size is implausible: {axis}: {um:.4g} um, and {why}; perhaps nm and um "
+            "were mixed up; the mask and the table carry it",
             wanted=f"{LARGEST_USUAL_UM:g} um or less", found=f"{axis}: {um:.4g} um",
-            hint="say the true one: --pixel-size 0.5um", evidence="measured", milder=True,
+            hint="give the true pixel size: --pixel-size 0.5um", evidence="measured", milder=True,
         )  # fmt: skip
         return
 
@@ -169,9 +169,9 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
     times = f"{float(f'{factor:.3g}'):g}"  # 1000, not 1e+03
     return Finding.of(
         "scale.implausible", where,
-        f"a pixel of the image would be {times} x as long as one of the model{units}",
+        f"a pixel of the image would be {times} x as long as a pixel of the model{units}",
         wanted=_text(size.um), found=_text(found),
-        hint="say the true one: --pixel-size 0.5um, or --scale off to run without",
+        hint="give the true pixel size: --pixel-size 0.5um, or run without it: --scale off",
         evidence=_evidence(size.source),
     )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
         if by_model
         else "the pixel size of the model is not known"
         if by_image
-        else "no pixel size is known, neither of the model nor of the image"
+        else "neither the pixel size of the model nor that of the image is known"
     )
     diameter = known_diameter_px(case.model)
     objects, source = "", size.source
@@ -197,19 +197,19 @@ def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
         "scale.unknown", where,
         f"{lacking}{objects}",
         wanted=_text(wanted), found=_text(found),
-        hint="compare the object size by eye, and give --scale FACTOR when they differ",
+        hint="compare the object sizes by eye, and give --scale FACTOR if they differ",
         evidence=_evidence(source),
     )  # fmt: skip
 
 
 def _differs(factor: float, size: PixelSize, found: Mapping[str, float], where: str) -> Finding:
     far = _reaches(factor, FAR)
-    origin = f", which {size.source} tells" if size.source else ""
+    origin = f", according to {size.source}" if size.source else ""
     return Finding.of(
         "scale.far" if far else "scale.off", where,
-        f"a pixel of the image is {factor:.3g} x as long as one of the model{origin}",
+        f"a pixel of the image is {factor:.3g} x as long as a pixel of the model{origin}",
         wanted=_text(size.um), found=_text(found),
-        hint=f"let the image be resized: --scale {factor:.3g} (or --scale auto)",
+        hint=f"resize the image: --scale {factor:.3g} (or --scale auto)",
         evidence=_evidence(size.source),
     )  # fmt: skip
 

@@ -60,7 +60,7 @@ def dtype_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
         else:
             yield Finding.of(
                 "dtype.narrowed", tensor.id,
-                f"{found} becomes {wanted}: values are rounded and cut to its range",
+                f"{found} becomes {wanted}: values are rounded and clipped to its range",
                 wanted=str(wanted), found=f"{found}, {_range(pixels)}",
                 hint=f"scale the intensities to the range of {wanted} yourself, then run again",
                 evidence="measured",
@@ -96,7 +96,7 @@ def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
             "range.nonfinite", first.id,
             f"{bad} of {used.size} pixels are NaN or infinite",
             wanted="finite numbers", found=f"{bad} others",
-            hint="fill or crop them; every pixel near them would come out wrong",
+            hint="fill in or crop these pixels; every pixel near them would be wrong",
             evidence="measured",
         )  # fmt: skip
         return
@@ -106,7 +106,7 @@ def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
 
 
 def _used(case: FitCase) -> tuple[int, ...]:
-    """Give the channels of the image that the model sees, each once."""
+    """Return the channels of the image that the model sees, each once."""
     return tuple(sorted(set(case.channels_taken) - {EMPTY_CHANNEL}))
 
 
@@ -121,7 +121,7 @@ def _contrast(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
                 "channel.empty", where,
                 f"every pixel of channel {number} is {channel.least:g}",
                 wanted="an image", found="one value",
-                hint="look whether this is the right file and channel (--channels)",
+                hint="check that this is the right file and channel (--channels)",
                 evidence="measured",
             )  # fmt: skip
         elif levels and high - low < FLAT_LEVELS:
@@ -129,7 +129,7 @@ def _contrast(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
                 "range.flat", where,
                 f"channel {number} has almost no contrast: a range of {high - low:g} grey levels",
                 wanted=f"{FLAT_LEVELS} grey levels or more", found=f"{low:g} to {high:g}",
-                hint="an empty field of view, or too short an exposure: expect false objects",
+                hint="the field of view is empty, or the exposure too short: expect false objects",
                 evidence="measured",
             )  # fmt: skip
 
@@ -141,16 +141,16 @@ def _declared_range(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
         if most is not None and most > UNIT_MOST and low >= 0 and high <= UNIT_MOST:
             yield Finding.of(
                 "range.unit", tensor.id,
-                "the pixels lie in 0 to 1, the model takes a wider range",
+                "the pixels are between 0 and 1, but the model expects a wider range",
                 wanted=_declared(least, most), found=_range(pixels),
-                hint=f"multiply the image by {most:g}, or give the raw one", evidence="measured",
+                hint=f"multiply the image by {most:g}, or use the raw image", evidence="measured",
             )  # fmt: skip
         elif (least is not None and low < least) or (most is not None and high > most):
             yield Finding.of(
                 "range.outside", tensor.id,
-                "pixels lie outside the declared range of the model",
+                "some pixels are outside the range that the model declares",
                 wanted=_declared(least, most), found=_range(pixels),
-                hint="bring the intensities into the range yourself, or look twice at the result",
+                hint="scale the intensities to the range yourself, or inspect the result carefully",
                 evidence="measured",
             )  # fmt: skip
 
@@ -209,7 +209,7 @@ class Diameter:
     stated: bool = False
 
     def holds(self, seen_px: float, spread: float) -> bool:
-        """Say whether objects of this size are within the range, as far as the measure can tell.
+        """Return whether objects of this size are within the range, as far as the measure can tell.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class Diameter:
         return self.low / slack <= seen_px <= self.high * slack
 
     def target_px(self, seen_px: float) -> float:
-        """Give the diameter to which objects are best resized.
+        """Return the diameter to which objects are best resized.
 
         Objects outside a stated range are brought well into it, half the way to the typical
         diameter in octaves: the less an image is resized, the less of it is lost.
@@ -231,7 +231,7 @@ class Diameter:
 
 
 def model_diameter(case: FitCase) -> Diameter | None:
-    """Give the object diameter of a model: declared, else measured on its own sample."""
+    """Return the object diameter of a model: declared, else measured on its own sample."""
     declared = declared_diameter(case.model)
     if declared is not None:
         return declared
@@ -243,7 +243,7 @@ def model_diameter(case: FitCase) -> Diameter | None:
 
 
 def declared_diameter(model: ModelSpec) -> Diameter | None:
-    """Give ``config.bmz.object_diameter_px`` with its range, where the description has one."""
+    """Return ``config.bmz.object_diameter_px`` with its range, where the description has one."""
     px = model.ours.get("object_diameter_px")
     if not isinstance(px, int | float) or px <= 0:
         return None
@@ -262,7 +262,7 @@ def _limits(written: object) -> tuple[float, float] | None:
 
 
 def image_diameter(case: FitCase) -> ObjectSize | None:
-    """Give the object diameter of the image, in its pixels; None where it is not clear.
+    """Return the object diameter of the image, in its pixels; None if it is not clear.
 
     A channel of the model that has an object size in its sample is compared with the same channel
     of the image; with a declared diameter the first channel that shows a size counts, since models
@@ -277,7 +277,7 @@ def image_diameter(case: FitCase) -> ObjectSize | None:
 
 
 def object_factor(case: FitCase) -> float | None:
-    """Give the factor that brings the objects of the image to the size that the model expects.
+    """Return the factor that brings the objects of the image to the size that the model expects.
 
     None where either size is not clear, and for objects too small to be brought back: enlarging
     does not restore what a few pixels have lost.
@@ -300,10 +300,10 @@ def measured_findings(case: FitCase) -> Iterator[Finding]:
         if measures.saturation.cuts:
             yield Finding.of(
                 "range.saturated", where,
-                f"bright parts of channel {channel} are cut off at {measures.saturation.level:g}",
+                f"bright parts of channel {channel} are saturated at {measures.saturation.level:g}",
                 wanted="objects below the top value",
-                found=f"{measures.saturation.pixels} pixels at the top",
-                hint="a shorter exposure; what is cut off cannot be brought back",
+                found=f"{measures.saturation.pixels} pixels at the top value",
+                hint="use a shorter exposure; saturated values cannot be recovered",
                 evidence="measured",
             )  # fmt: skip
         yield from _polarity(case, position, where)
@@ -311,7 +311,7 @@ def measured_findings(case: FitCase) -> Iterator[Finding]:
 
 
 def clip_percentile(measures: PlaneMeasures) -> float:
-    """Give a percentile above which all hot pixels lie, of small images, too."""
+    """Return a percentile above which all hot pixels lie, of small images, too."""
     share = (measures.outliers.pixels + 1) / (measures.shape[0] * measures.shape[1])
     return min(CLIP_PERCENTILE, floor((1 - share) * 10_000) / 100)
 
@@ -325,9 +325,9 @@ def _outlier(channel: int, where: str, case: FitCase, position: int) -> Finding:
     return Finding.of(
         "range.outlier", where,
         f"{found.pixels} hot pixel{'s' * (found.pixels != 1)} up to {found.highest:g} in channel "
-        f"{channel}, the rest stays below {found.highest_without:g}",
+        f"{channel}; the rest is below {found.highest_without:g}",
         wanted="a range without hot pixels", found=f"{found.stretch:.1f} x the range",
-        hint=f"cut them off: --clip {clip_percentile(case.measured[position])}",
+        hint=f"clip them: --clip {clip_percentile(case.measured[position])}",
         evidence="measured",
     )  # fmt: skip
 
@@ -339,9 +339,9 @@ def _polarity(case: FitCase, position: int, where: str) -> Iterator[Finding]:
         return
     yield Finding.of(
         "range.inverted", where,
-        f"structures are {found.side} here and {wanted} {who}",
+        f"structures are {found.side} in the image and {wanted} {who}",
         wanted=wanted, found=found.side,
-        hint="give bmz run --invert, or take a model for this kind of image",
+        hint="use bmz run --invert, or a model for this kind of image",
         evidence=evidence,
     )  # fmt: skip
 
@@ -369,8 +369,8 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
     factor = wanted.target_px(found.diameter_px) / found.diameter_px
     yield Finding.of(
         "object.size", f"{case.inputs[0].id}.x",
-        f"objects are about {diameter_px:.3g} px across, "
-        f"the model is made for about {wanted.px:.3g} px",
+        f"objects are about {diameter_px:.3g} px across, but the model is made for about "
+        f"{wanted.px:.3g} px",
         wanted=f"{wanted.low:.3g} to {wanted.high:.3g} px", found=f"{diameter_px:.3g} px",
         hint=f"--scale {factor:.2g} (or --scale auto)", evidence="measured",
         milder=_is_doubtful(wanted, found, diameter_px),

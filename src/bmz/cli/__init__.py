@@ -1,1 +1,1 @@
-"""Words become one call of the app, and its answer becomes words and an exit status."""
+"""Turn the command line into one call of the app, and its result into text and an exit status."""

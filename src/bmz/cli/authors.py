@@ -11,11 +11,11 @@ from bmz.cli.completion import offered_files, offered_models
 from bmz.cli.options import AXES_HELP, PIXEL_SIZE, as_path, json_option
 
 ADOPT_STATUS = """\b
-FILE is a state dict of Cellpose 1 to 3 or of Omnipose, a TorchScript file of InstanSeg, or a folder
-of StarDist. The package has the name of the file; no code of the checkpoint is run.
+FILE is a state dict from Cellpose 1 to 3 or Omnipose, a TorchScript file from InstanSeg, or a
+StarDist folder. The package is named after the file; no code from the checkpoint is run.
 \b
-Exit status: 0 all are adopted and pass bmz test, 1 some failed, 2 wrong usage,
-3 could not tell (no such file, damaged, another network, no PyTorch)."""
+Exit status: 0 all were adopted and pass bmz test, 1 some failed, 2 wrong usage,
+3 could not tell (file missing or damaged, unknown network, no PyTorch)."""
 
 FAMILY_NAMES = ("cellpose", "omnipose", "instanseg", "stardist")
 
@@ -27,22 +27,24 @@ FAMILY_NAMES = ("cellpose", "omnipose", "instanseg", "stardist")
     required=True,
     metavar="FILE...",
     shell_complete=offered_files,
-    help="Checkpoints, each of which becomes a package.",
+    help="Checkpoints; each becomes a package.",
 )
 @click.option(
     "-o", "--output", default=".", metavar="DIR", help="Write the packages here.  [default: .]"
 )
-@click.option("--as", "family", type=click.Choice(FAMILY_NAMES), help="What the files are of.")
-@click.option("--sample", metavar="IMAGE", help="An image at the right scale, for the test input.")
-@click.option("--axes", metavar="AXES", help=AXES_HELP)
-@click.option("--diameter", type=click.FloatRange(1), metavar="PX", help="Of the objects, in px.")
-@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
-@click.option("--name", metavar="NAME", help="Of the model.  [default: of the file]")
-@click.option("--description", metavar="TEXT", help="One sentence on what it finds.")
-@click.option("--author", "authors", multiple=True, metavar="NAME", help="May be given repeatedly.")
-@click.option("--license", "license_id", metavar="SPDX", help="Such as BSD-3-Clause.")
 @click.option(
-    "--cite", multiple=True, metavar="TEXT|DOI", help="A work beside the one of the method."
+    "--as", "family", type=click.Choice(FAMILY_NAMES), help="The kind of network in the files."
+)
+@click.option("--sample", metavar="IMAGE", help="Image at the right scale, used as test input.")
+@click.option("--axes", metavar="AXES", help=AXES_HELP)
+@click.option("--diameter", type=click.FloatRange(1), metavar="PX", help="Object diameter in px.")
+@click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
+@click.option("--name", metavar="NAME", help="Model name.  [default: name of the file]")
+@click.option("--description", metavar="TEXT", help="One sentence on what the model finds.")
+@click.option("--author", "authors", multiple=True, metavar="NAME", help="An author; repeatable.")
+@click.option("--license", "license_id", metavar="SPDX", help="License, such as BSD-3-Clause.")
+@click.option(
+    "--cite", multiple=True, metavar="TEXT|DOI", help="A work to cite in addition to the method."
 )
 @json_option
 @click.pass_context
@@ -64,11 +66,11 @@ def adopt(
     cite: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make a package of the BioImage Model Zoo of each FILE, a folder and a zip, and test it.
+    """Make a BioImage Model Zoo package (a folder and a zip) from each FILE, and test it.
 
-    The network is built for the weights, exported as TorchScript and, where the package onnx is
-    installed, as ONNX, and run on a test input. What the file does not state is asked for by
-    options, or left with a plain placeholder.
+    The network is rebuilt from the weights, exported as TorchScript and, where the package onnx is
+    installed, as ONNX, and run on a test input. State with options what the file does not;
+    otherwise a plain placeholder remains.
     """
     from bmz.app.adopt import AdoptRequest  # here, so that --help stays quick
     from bmz.app.adopt import adopt as adopt_all
@@ -95,8 +97,8 @@ def adopt(
 
 
 DESCRIBE_STATUS = """\b
-Exit status: 0 a package is written, 1 nothing was found that the description lacks, 2 wrong usage,
-3 could not tell (not found, invalid)."""
+Exit status: 0 a package was written, 1 the description lacks nothing that could be found,
+2 wrong usage, 3 could not tell (not found, invalid)."""
 
 
 @click.command(epilog=DESCRIBE_STATUS)
@@ -109,11 +111,11 @@ Exit status: 0 a package is written, 1 nothing was found that the description la
 def describe(
     package: str, *, output: str | None, pixel_um: Mapping[str, float] | None, as_json: bool
 ) -> None:
-    """Propose what the description of PACKAGE lacks, and write a new package with it.
+    """Propose what the description of PACKAGE is missing, and write a new package with it.
 
-    Measured on its test input: the size of the objects, how far the network sees, what kind of
-    image it is. Known of it: pixel size, names of channels, the label recipe. A text for a pull
-    request lies beside the new package; the old one is not changed.
+    Measured on the test input: the object size, the receptive field, and the kind of image. Taken
+    from known facts: pixel size, channel names, and the label recipe. The text for a pull request
+    is written next to the new package; the old package is not changed.
     """
     from bmz.app.adopt import DescribeRequest  # here, so that --help stays quick
     from bmz.app.adopt import describe as describe_package
@@ -135,5 +137,5 @@ def _one_size(sizes: Mapping[str, float] | None) -> float | None:
         return None
     first = next(iter(sizes.values()))
     if not all(isclose(size, first) for size in sizes.values()):
-        raise click.UsageError("--pixel-size: one size for all axes is wanted")
+        raise click.UsageError("--pixel-size takes a single size for all axes here")
     return first

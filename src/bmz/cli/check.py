@@ -45,8 +45,8 @@ def _document(text: str) -> tuple[str, Path]:
     form, equals, file = text.partition("=")
     if not (equals and file.strip() and form.strip() in DOCUMENTS):
         raise ValueError(
-            f"'{text}' is not of the form FORMAT=FILE, such as sarif=bmz.sarif, with one of the "
-            f"formats {', '.join(DOCUMENTS)}"
+            f"'{text}' does not have the form FORMAT=FILE, such as sarif=bmz.sarif; formats are "
+            f"{', '.join(DOCUMENTS)}"
         )
     return form.strip(), as_path(file.strip())
 
@@ -55,8 +55,8 @@ WRITTEN = Word("FORMAT=FILE", _document)
 """``sarif=bmz.sarif``: a document, and the file that holds it."""
 
 EPILOG = """\b
-Exit status: 0 every image fits, as it is, adapted or with warnings, 1 one does not fit,
-2 wrong usage, 3 one could not be checked (not found, unreadable)."""
+Exit status: 0 every image fits (as it is, adapted, or with warnings), 1 at least one does not fit,
+2 wrong usage, 3 an image could not be checked (not found, unreadable)."""
 
 
 def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> None:
@@ -74,7 +74,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.argument(
     "model",
     shell_complete=offered_models,
-    help="Name, DOI, URL or path of a model, see bmz search; or a chain of several: FILE.toml.",
+    help="Name, DOI, URL or path of a model (see bmz search), or a chain of models: FILE.toml.",
 )
 @click.argument(
     "images",
@@ -91,13 +91,13 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
 @click.option(
     "--channels",
     type=CHANNELS,
-    help="Image channel for each of the model, such as 1 or DAPI,GFP.",
+    help="Image channel for each model channel, such as 1 or DAPI,GFP.",
 )
 @input_option
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="The factor by which the image would be resized.")
 @kind_option
-@click.option("--every", is_flag=True, help="Read pixels of every image, not of 32 of them.")
+@click.option("--every", is_flag=True, help="Read the pixels of every image, not only of 32.")
 @click.option("--try", "tried", is_flag=True, help="Run the model on crops and judge its mask.")
 @click.option(
     "--pictures",
@@ -105,17 +105,17 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     help="With --try: keep a picture of the crop that looks worst.",
 )
 @trust_option
-@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option(
     "--contract",
     "contract",
     metavar="FILE",
-    help="Hold images, and what the model finds in them, to this file.",
+    help="Check the images, and what the model finds in them, against this contract.",
 )
 @click.option(
     "--lock",
     metavar="FILE",
-    help="Write such a file from these images, which are right; replaces it.",
+    help="Write a contract from these images, known to be good; replaces FILE.",
 )
 @click.option(
     "--format",
@@ -123,7 +123,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     type=click.Choice(["text", *DOCUMENTS]),
     default="text",
     show_default=True,
-    help="Text, or a document that other programs read.",
+    help="Text, or a document for other programs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
@@ -131,7 +131,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     "written",
     type=WRITTEN,
     multiple=True,
-    help="Write such a document into a file, too, such as sarif=bmz.sarif; given several times.",
+    help="Also write a document to a file, such as sarif=bmz.sarif; repeatable.",
 )
 @click.option(
     "--explain",
@@ -166,14 +166,14 @@ def check(
     written: tuple[tuple[str, Path], ...],
     **options: Unpack[ImageOptions],
 ) -> None:
-    """Say whether each IMAGE fits what MODEL expects: axes, channels, dtype, range, scale, size."""
+    """Check whether each IMAGE fits MODEL: axes, channels, dtype, range, scale, size."""
     from bmz.app import check as checks  # here, so that --help never loads NumPy
     from bmz.cli.output import progress_bars
 
     if pictures is not None and not tried:
         raise click.UsageError("--pictures needs --try: without a trial there is nothing to show")
     if is_chain(model) and (contract or lock):
-        raise click.UsageError("a contract is of one model: leave out --contract and --lock.")
+        raise click.UsageError("a contract covers one model: leave out --contract and --lock.")
     trial = checks.TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
     one_or_chain = checks.check_chain if is_chain(model) else checks.check
     check_all = partial(one_or_chain, every=every, trial=trial)
@@ -209,21 +209,21 @@ def _held(
 
 
 def _lock(request: RunRequest, summary: CheckSummary, file: str, listener: Listener) -> str:
-    """Write a contract, and tell in one line what it asks for."""
+    """Write a contract, and return one line that says what it requires."""
     from bmz.app.check.contract import locked
     from bmz.base.files import write_whole_text
     from bmz.report.contract_text import contract_toml, contract_words
 
     contract = locked(summary, request, listener)
     write_whole_text(as_path(file), contract_toml(contract))
-    return f"{file} is written: {contract_words(contract)}"
+    return f"wrote {file}: {contract_words(contract)}"
 
 
 @contextmanager
 def _failure_documented(
     model: str, form: str, written: Sequence[tuple[str, Path]]
 ) -> Iterator[None]:
-    """Let no document be empty when nothing can be checked: it tells why, and the error goes on."""
+    """Write the reason into every document when nothing can be checked, and re-raise the error."""
     try:
         yield
     except BmzError as why:

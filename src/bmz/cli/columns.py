@@ -1,6 +1,6 @@
-"""Columns on a terminal: tables, rows and lines, which are wrapped between words and never cut.
+"""Columns on a terminal: tables, rows and lines, wrapped between words and never truncated.
 
-A word that alone is wider than the terminal is left whole, so that it can be copied.
+A single word that is wider than the terminal stays whole, so that it can be copied.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:B|kB|MB|GB|GiB|px|um|ms|s|%)(?!\w))")
 _BEFORE_LAST_COLUMN = re.compile(r"\s*(?:.*\S\s{2,})?")
 
 _LEAST_TEXT = 24
-"""A line goes on below its last column where this many characters remain for that."""
+"""A line continues below its last column where this many characters remain for that."""
 
 _COMMAND = re.compile(r"(?:^|[\s(:])(?:bmz|pip|pipx|uv) [\w-]")
 
@@ -44,11 +44,11 @@ _NARROWEST, _WIDEST = 40, 120
 
 
 def terminal_room(stream: TextIO | None = None) -> int | None:
-    """Give how many characters a line of the terminal holds; None where there is no terminal.
+    """Return the number of characters in a line of the terminal, or None without a terminal.
 
     Parameters
     ----------
-    stream : None for stdout, whose lines ``COLUMNS`` limits in a file, too
+    stream : None for stdout, whose lines ``COLUMNS`` also limits in a file
     """
     if stream is None and "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
@@ -58,9 +58,9 @@ def terminal_room(stream: TextIO | None = None) -> int | None:
 def print_table(
     headings: Cells, lines: Sequence[Cells], *, name: int = 0, below: int | None = None
 ) -> None:
-    """Print lines of cells in columns on stdout, see `table_lines`.
+    """Print rows of cells in columns on stdout; see `table_lines`.
 
-    Into a file or another program each of them is written in one line, however long it is.
+    In a file or a pipe, each row is one line, however long it is.
     """
     rows = [[printable(cell) for cell in row] for row in (headings, *lines)]
     for is_heading, line in table_lines(rows, terminal_room(), name=name, below=below):
@@ -72,21 +72,21 @@ def table_lines(
 ) -> Iterator[tuple[bool, str]]:
     """Lay out a table so that its lines fit.
 
-    On a terminal, columns without a text are left out. Words that do not fit go on in the next line
-    of their cell. Where not even the longest words fit side by side, the
-    name stands on a line of its own above the other columns; where those do not fit either, each
-    cell has a line behind its heading.
+    On a terminal, columns without text are left out. Words that do not fit continue on the next
+    line of their cell. If not even the longest words fit side by side, the name goes on its own
+    line above the other columns; if those do not fit either, each cell gets its own line after its
+    heading.
 
     Parameters
     ----------
-    rows : the headings, and the cells of each line
+    rows : the headings, then the cells of each line
     room : characters of a line; None for any number
     name : column that says what a line is about
     below : column whose text stands below the others where these are wrapped
 
     Yields
     ------
-    Whether a line belongs to the headings, and its text.
+    Whether the line belongs to the headings, and its text.
     """
     columns = range(len(rows[0]))
     kept = [i for i in columns if room is None or any(row[i] for row in rows[1:])]
@@ -110,7 +110,7 @@ def table_lines(
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which columns stand on a line of their own, side by side, and below.
+    """Which columns are on their own line, side by side, and below.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class _Layout:
 
     @property
     def indent(self) -> int:
-        """Spaces before what stands side by side."""
+        """Number of spaces before the columns that are side by side."""
         return _INDENT if self.above else 0
 
 
@@ -155,9 +155,9 @@ def _block(
 
 
 def wrapped_widths(rows: Sequence[Cells], room: int, gap: int = _GAP) -> list[int] | None:
-    """Give widths at which no word is broken; None where the longest words do not fit.
+    """Return widths at which no word is broken, or None if the longest words do not fit.
 
-    Room that is left goes to the columns whose text is the longest.
+    Spare room goes to the columns with the longest text.
 
     Parameters
     ----------
@@ -212,12 +212,12 @@ def _words(text: str, width: int, hang: int = 0) -> list[str]:
 
 
 def wrapped_line(text: str, room: int | None, *, command: bool = False) -> str:
-    """Wrap a line; what goes on stands below its last column.
+    """Wrap a line; continuation lines start below its last column.
 
     Parameters
     ----------
     room : characters of a line; None for any number
-    command : a line in which there is a command is left whole, so that it can be copied
+    command : keep a line that contains a command whole, so that it can be copied
 
     Examples
     --------
@@ -239,7 +239,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 
     Parameters
     ----------
-    rows : heading (empty to go on under the last one) and text
+    rows : heading (empty to continue the previous one) and text
     """
     room = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     left = max(len(heading) for heading, _ in rows) + _GAP

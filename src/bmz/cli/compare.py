@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 COMPARE_EPILOG = """\b
-Without --truth the order is a guess: how far results agree with each other, stay the same when
-the image is changed a little, and consist of objects of a plausible size and shape.
+Without --truth the order is an estimate: how well the results agree with each other, how little
+they change when the image changes slightly, and how plausible their objects are in size and shape.
 \b
-Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed."""
+Exit status: 0 all succeeded, 1 some failed, 2 wrong usage, 3 all failed."""
 
 
 @click.command(epilog=COMPARE_EPILOG)
@@ -54,8 +54,8 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     shell_complete=offered_models,
     multiple=True,
     required=True,
-    help="A model, or a chain of several (FILE.toml); may be given again, and have options of its "
-    "own: MODEL:channels=0,1:scale=auto:flow_threshold=0.2.",
+    help="A model, or a chain of models (FILE.toml); repeatable, with options of its own if "
+    "needed: MODEL:channels=0,1:scale=auto:flow_threshold=0.2.",
 )
 @click.option(
     "-o", "--output", type=str, metavar="REPORT.html", help="Write a page for the browser."
@@ -65,38 +65,34 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     "sweeps",
     type=SWEEP,
     multiple=True,
-    help="Values of a parameter of the labels, or of recipe, scale or clip; each with each.",
+    help="Values to try for a label parameter, or for recipe, scale or clip, in every combination.",
 )
-@click.option(
-    "--truth", help="The true label mask, or a folder of masks with the names of the images."
-)
+@click.option("--truth", help="The true label mask, or a folder of masks named like the images.")
 @click.option(
     "--components/--no-components",
     default=None,
-    help="Number the connected pieces of a true mask that only tells objects from background; or "
-    "take its values as numbers of objects. [default: refuse such a mask]",
+    help="Number the connected pieces of a true mask that only separates objects from "
+    "background, or take its values as object numbers. [default: refuse such a mask]",
 )
 @click.option(
     "--judgements",
     metavar="FILE.csv",
     help="What was judged right and wrong in bmz open: results that agree with it come first.",
 )
-@click.option(
-    "--csv", "csv_file", metavar="FILE", help="Write a table with one row for each result."
-)
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a table with one row per result.")
 @click.option("--labels", "labels_folder", metavar="DIR", help="Write the label masks.")
 @click.option(
     "--stability/--no-stability",
     default=True,
     show_default=True,
-    help="Without truth, run the network on three changed versions of each image, too.",
+    help="Without --truth, also run the network on three changed versions of each image.",
 )
 @device_option("auto")
 @click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,
-    help="Image channel for each of the models, such as 1 or DAPI,GFP.",
+    help="Image channel for each model channel, such as 1 or DAPI,GFP.",
 )
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
@@ -107,14 +103,14 @@ Exit status: 0 every result is there, 1 some failed, 2 wrong usage, 3 all failed
     metavar="PERCENTILE",
     help="Cut intensities above this percentile.",
 )
-@click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
+@click.option("--invert", is_flag=True, help="Invert the intensities of each channel.")
 @click.option(
     "--recipe",
     metavar="NAME",
     shell_complete=offered_recipes,
     help="Label recipe. [default: chosen from the model description]",
 )
-@click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all results.")
+@click.option("--set", "settings", type=SETTING, multiple=True, help="A parameter for all results.")
 @link_options
 @click.option("--tile", type=click.IntRange(min=16), metavar="PX", help="Largest side of a tile.")
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
@@ -148,7 +144,7 @@ def compare(
 ) -> None:
     """Run several models and settings on each IMAGE, and show them side by side.
 
-    The network of a model runs once for an image; settings of the labels reuse its output.
+    Each network runs once per image; different label settings reuse its output.
     """
     from bmz.app.compare import CompareRequest  # here, so that --help never loads NumPy
     from bmz.app.compare import compare as compare_all
@@ -208,7 +204,7 @@ def _print(comparison: Comparison, *, as_json: bool) -> None:
 
 
 SCORE_EPILOG = """\b
-Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none were."""
+Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none was."""
 
 
 @click.command(epilog=SCORE_EPILOG)
@@ -227,13 +223,13 @@ Exit status: 0 every mask was scored, 1 some were not, 2 wrong usage, 3 none wer
     "ious",
     type=click.FloatRange(0, 1, min_open=True),
     multiple=True,
-    help="Overlap from which two objects are the same; may be given again. [default: 0.5 to 0.95]",
+    help="Overlap at which two objects match; repeatable. [default: 0.5 to 0.95]",
 )
 @click.option(
     "--components/--no-components",
     default=None,
-    help="Number the connected pieces of a mask that only tells objects from background; or "
-    "take its values as numbers of objects. [default: refuse such a mask]",
+    help="Number the connected pieces of a mask that only separates objects from background, or "
+    "take its values as object numbers. [default: refuse such a mask]",
 )
 @dataset_option
 @json_option
@@ -250,10 +246,10 @@ def score(
     dataset: str | None,
     as_json: bool,
 ) -> None:
-    """Say how well PREDICTED label masks agree with TRUTH, object by object.
+    """Measure how well PREDICTED label masks agree with TRUTH, object by object.
 
-    F1, precision, recall, AP = TP / (TP + FP + FN) and panoptic quality at each overlap, and
-    which objects are split, merged, missed or false.
+    Reports F1, precision, recall, AP = TP / (TP + FP + FN) and panoptic quality at each overlap,
+    and which objects are split, merged, missed or false.
     """
     from bmz.app.score import score as score_masks  # here, so that --help never loads NumPy
     from bmz.cli.columns import print_table

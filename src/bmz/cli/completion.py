@@ -1,4 +1,4 @@
-"""What the shell offers when a word of a command is half typed."""
+"""Shell completion for half-typed arguments."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bmz.spec.made_for import MODALITIES, STRUCTURES
 def offered_files(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Let the shell offer files and folders."""
+    """Complete files and folders."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def offered_models(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer bundled models and those of the list that was last read, else files and folders.
+    """Complete bundled models and models in the last list that was read, else files and folders.
 
-    The network is never asked while somebody types.
+    Completion never uses the network.
     """
     names = [*_bundled(), *_listed()]
     items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -33,7 +33,7 @@ def offered_models(
 def offered_kinds(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer modalities, and behind a comma structures."""
+    """Complete modalities, and structures after a comma."""
     modality, comma, structure = incomplete.partition(",")
     words = [f"{modality},{word}" for word in STRUCTURES] if comma else list(MODALITIES)
     typed = f"{modality},{structure}" if comma else modality
@@ -43,7 +43,7 @@ def offered_kinds(
 def offered_recipes(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the label recipes, and ``none``."""
+    """Complete label recipes, and ``none``."""
     from bmz.plan.recipe_settings import declared_settings  # here, so that --help stays quick
 
     names = (*declared_settings(), "none")
@@ -51,7 +51,7 @@ def offered_recipes(
 
 
 def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Offer the parameters of the recipe that is named, else of all, with their defaults."""
+    """Complete parameters of the given recipe, else of all recipes, with their defaults."""
     from bmz.plan.recipe_settings import declared_settings  # here, so that --help stays quick
 
     named = str(ctx.params.get("recipe"))
@@ -67,7 +67,7 @@ def offered_parameters(ctx: click.Context, incomplete: str) -> list[CompletionIt
 def offered_codes(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the codes of findings, with what each means."""
+    """Complete codes of findings, with their meanings."""
     from bmz.check.codes import CODES
 
     return _beginning(incomplete, {code: page.cause for code, page in CODES.items()})
@@ -76,19 +76,19 @@ def offered_codes(
 def offered_modalities(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the terms for how images are made, with their plain names."""
+    """Complete terms for how images are made, with their plain names."""
     return _beginning(incomplete, {word: term.title for word, term in MODALITIES.items()})
 
 
 def offered_structures(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the terms for what images show, with their plain names."""
+    """Complete terms for what images show, with their plain names."""
     return _beginning(incomplete, {word: term.title for word, term in STRUCTURES.items()})
 
 
 def _beginning(start: str, words: Mapping[str, str]) -> list[CompletionItem]:
-    """Give the words that begin so, with what the shell says of each."""
+    """Return the words with this beginning, each with the help that the shell shows."""
     return [
         CompletionItem(word, help=told) for word, told in words.items() if word.startswith(start)
     ]

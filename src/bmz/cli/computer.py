@@ -1,4 +1,4 @@
-"""On this computer: ``bmz fetch``, ``cache``, ``trust``, ``doctor`` and ``demo``."""
+"""Commands about this computer: ``bmz fetch``, ``cache``, ``trust``, ``doctor`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bmz.cli.options import as_path, json_option, verbosity_options
 from bmz.cli.output import say
 
 FETCH_STATUS = """\b
-Without --weights, the format is fetched that bmz run would use here.
+Without --weights, bmz fetches the format that bmz run would use here.
 \b
-Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be fetched."""
+Exit status: 0 all were fetched, 1 some failed, 2 wrong usage, 3 none could be fetched."""
 
 
 @click.command(epilog=FETCH_STATUS)
@@ -30,8 +30,7 @@ Exit status: 0 all are there, 1 some failed, 2 wrong usage, 3 none could be fetc
 @click.option(
     "--allow-changed",
     is_flag=True,
-    help="Take files that are not the ones described, and descriptions that are not the ones "
-    "listed (their sha256 differs).",
+    help="Accept files and descriptions whose sha256 differs from the one stated.",
 )
 @json_option
 @verbosity_options
@@ -47,8 +46,8 @@ def fetch(
 ) -> None:
     """Download models into the cache and verify them.
 
-    A model is fetched with its description, the files that its weights need, and its test
-    tensors. What is in the cache already is not downloaded again.
+    Fetches the description of each model, the files that its weights need, and its test tensors.
+    Files that are already in the cache are not downloaded again.
     """
     from bmz.app.computer import FetchRequest  # here, so that --help stays quick
     from bmz.app.computer import fetch as fetch_models
@@ -78,7 +77,7 @@ def cache() -> None:
     "--all",
     "manifests",
     is_flag=True,
-    help="List models too of which only the manifest is in the cache.",
+    help="Also list models with only their manifest in the cache.",
 )
 @json_option
 def list_packages(*, manifests: bool, as_json: bool) -> None:
@@ -109,7 +108,7 @@ def list_packages(*, manifests: bool, as_json: bool) -> None:
 def verify(ctx: click.Context, /, *, models: tuple[str, ...], as_json: bool) -> None:
     """Hash every file again, and compare descriptions with the index.
 
-    A damaged file is fetched again when it is next needed.
+    A damaged file is fetched again the next time it is needed.
     """
     from bmz.app.computer import verify as verify_files
     from bmz.report.computer_text import verify_json, verify_lines
@@ -155,12 +154,12 @@ def export_models(*, archive: str, models: tuple[str, ...], as_json: bool) -> No
 
 
 @cache.command("import")
-@click.argument("archive", metavar="FILE", help="Written by bmz cache export.")
+@click.argument("archive", metavar="FILE", help="An archive written by bmz cache export.")
 @json_option
 def import_models(*, archive: str, as_json: bool) -> None:
-    """Take an archive into the cache.
+    """Import an archive into the cache.
 
-    Every hash is verified first.
+    All hashes are verified first.
     """
     from bmz.app.computer import import_
     from bmz.report.computer_text import carried_json, carried_words
@@ -169,22 +168,22 @@ def import_models(*, archive: str, as_json: bool) -> None:
     click.echo(carried_json(carried) if as_json else carried_words("imported", carried))
 
 
-TRUST_STATUS = "Exit status: 0 done, 1 nothing of that name, 2 wrong usage, 3 could not tell."
+TRUST_STATUS = "Exit status: 0 done, 1 no such entry, 2 wrong usage, 3 could not tell."
 
 
 @click.group(epilog=TRUST_STATUS)
 def trust() -> None:
     """Remember which models may run their own code.
 
-    The sha256 of the code is remembered: code that changes must be trusted again. Trusted code runs
-    confined, without a network and without access to your files.
+    bmz remembers the sha256 of the code, so code that changes must be trusted again. Trusted code
+    runs confined, without network access and without access to your files.
     """
 
 
 @trust.command("add")
 @click.argument("model", help="Name, DOI, URL or path of a model.")
 def add_trust(*, model: str) -> None:
-    """Let MODEL run its own code from now on, confined."""
+    """Allow MODEL to run its own code from now on, confined."""
     from bmz.cli.output import progress_bars
     from bmz.engine.load import add
     from bmz.report.model_text import added_words
@@ -195,7 +194,7 @@ def add_trust(*, model: str) -> None:
 
 
 @trust.command("remove")
-@click.argument("name", metavar="MODEL", help="The name under which it is listed, or its sha256.")
+@click.argument("name", metavar="MODEL", help="The name in the list, or its sha256.")
 def remove_trust(*, name: str) -> None:
     """Stop trusting the code of MODEL."""
     from bmz.engine.load import remove
@@ -217,14 +216,14 @@ def list_trusted(*, as_json: bool) -> None:
     elif entries:
         print_table(HEADINGS, trust_table(entries))
     else:
-        click.echo("no code of any model is trusted", err=True)
+        click.echo("no model's code is trusted", err=True)
 
 
-@click.command(epilog="Exit status: 0 at least one weights format runs here, 1 none does.")
+@click.command(epilog="Exit status: 0 at least one weights format runs here, 1 none runs here.")
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Say what works on this computer: devices, frameworks, versions, cache."""
+    """Report what works on this computer: devices, frameworks, versions, cache."""
     from bmz.app.computer import examine  # here, so that --help never loads NumPy
     from bmz.cli.output import progress_bars
     from bmz.report.computer_text import doctor_json, doctor_rows

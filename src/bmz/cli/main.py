@@ -1,4 +1,4 @@
-"""The command ``bmz``: its sub-commands, and how an error becomes words and an exit status."""
+"""The command ``bmz``: its sub-commands, and how an error becomes a message and an exit status."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from bmz.base.progress import printable
 from bmz.image.given_names import with_given_names
 
 GRACE_S = 10.0
-"""How long the program may take to end by itself after the first signal."""
+"""How long the program may take to end on its own after the first signal."""
 
 INTERRUPTED = 130
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Terminated(BaseException):
-    """The program was asked to end; what it started and holds in between is cleared on the way.
+    """The program was asked to end; it releases on the way what it started and holds.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class Terminated(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """End the program in order when it is asked to, and at once where that has no effect.
+    """End the program in an orderly way when it is asked to, or at once if that has no effect.
 
-    Python answers to a signal when the main thread is back in Python: to Ctrl-C by
-    ``KeyboardInterrupt``, to SIGTERM and SIGHUP by `Terminated`. While that thread runs a network,
-    or another long call into a library, the signal is only noted; its number is also written
-    into a socket, which a thread reads. A second one, or `GRACE_S` without an end, ends the
-    program there and then. What is finished is whole, since outputs appear under their names when
-    they are; ``bmz run --resume`` removes what is not. To be called in the main thread.
+    Python handles a signal once the main thread is back in Python: it answers Ctrl-C with
+    ``KeyboardInterrupt``, SIGTERM and SIGHUP with `Terminated`. While the main thread runs a
+    network, or another long call into a library, the signal is only recorded; its number is also
+    written to a socket, which a thread reads. A second signal, or `GRACE_S` without an end, stops
+    the program immediately. Finished outputs are complete, because an output gets its name only
+    when it is; ``bmz run --resume`` removes the others. Call this in the main thread.
     """
     receiver, sender = socket.socketpair()
     sender.settimeout(0)
@@ -78,9 +78,9 @@ _PATIENT = threading.Event()
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let the program take its time to end by itself after a first signal, while the block runs.
+    """Allow the program, while the block runs, any time to end on its own after a first signal.
 
-    For a block that answers to it with what may take long, such as a summary.
+    For a block whose response to a signal may take long, such as a summary.
     """
     _PATIENT.set()
     try:
@@ -100,7 +100,7 @@ def _watch(receiver: socket.socket) -> None:
             try:
                 numbers = receiver.recv(64)
             except TimeoutError:
-                _end(signals[0], "the program did not answer to the signal to end")
+                _end(signals[0], "the program did not respond to the signal to end")
             if not numbers:  # the other end is closed: the program ends by itself
                 return
             signals += [number for number in numbers if number in ENDING]
@@ -111,7 +111,7 @@ def _watch(receiver: socket.socket) -> None:
 
 
 def _end(number: int, why: str) -> None:
-    text = f"\n{why}: ended at once; what is finished is kept (bmz run --resume continues)\n"
+    text = f"\n{why}: stopped at once; finished results are kept (bmz run --resume continues)\n"
     os.write(2, text.encode())
     os._exit(128 + number)
 
@@ -119,28 +119,28 @@ def _end(number: int, why: str) -> None:
 OUR_BUG = 70
 
 COMMANDS = {
-    "search": "Find models of the zoo, the most relevant first.",
-    "list": "The same as search.",
-    "show": "Tell what a model is, what goes in and what comes out.",
+    "search": "Find models in the zoo, the most relevant first.",
+    "list": "Same as search.",
+    "show": "Describe a model, its inputs and its outputs.",
     "fetch": "Download models into the cache and verify them.",
-    "check": "Say whether images fit a model, before anything is run.",
+    "check": "Check whether images fit a model before running it.",
     "compare": "Run several models and settings on images, and show them side by side.",
-    "fit": "Rank all models of the zoo by how well they fit an image.",
-    "open": "Open a page to try models and settings on an image.",
+    "fit": "Rank all models in the zoo by how well they fit an image.",
+    "open": "Open a local page to try models and settings on an image.",
     "run": "Predict label masks for images.",
-    "test": "Say whether models reproduce their own test tensors here.",
-    "score": "Say how well label masks agree with the truth.",
-    "card": "Write a model card, with what is measured here.",
+    "test": "Test whether models reproduce their own test output here.",
+    "score": "Measure how well label masks agree with ground truth.",
+    "card": "Write a model card, including what is measured here.",
     "adopt": "Make packages of your own checkpoints.",
-    "describe": "Propose what the description of a package lacks.",
-    "init": "Write bmz.toml, by which every command here knows the model and its options.",
+    "describe": "Propose what the description of a package is missing.",
+    "init": "Write bmz.toml, which sets the model and options of every command here.",
     "trust": "Remember which models may run their own code.",
     "demo": "Run a bundled model on a bundled image; needs no network.",
     "cache": "Manage the cache; carry it to a computer without a network.",
     "mcp": "Offer search, show, check, fit, run and score to an MCP client.",
-    "doctor": "Say what works here: devices, frameworks, versions.",
+    "doctor": "Report what works here: devices, frameworks, versions.",
 }
-"""Name of each command, in the order of the help, with its line there."""
+"""Name of each command and its line in the help, in the order of the help."""
 
 OTHER_WORDS = {
     "help": "--help",
@@ -154,7 +154,7 @@ OTHER_WORDS = {
     "rank": "fit",
     "evaluate": "score",
 }
-"""What people may call a command, with what it is called here."""
+"""Other names that people may use for a command, and its name here."""
 
 PLACES = {
     "search": ("models", "search"),
@@ -174,14 +174,14 @@ PLACES = {
     "doctor": ("computer", "doctor"),
     "demo": ("computer", "demo"),
 }
-"""Module and name of a command where they are not both the command's own name."""
+"""Module and function of a command whose names differ from its own."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports the module of a command only when the command is asked for."""
+    """A group that imports a command's module only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
-        """Name the commands in the order in which one needs them."""
+        """List the commands in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -195,7 +195,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; a word that is not one is answered with the nearest command."""
+        """Find the command; for an unknown word, suggest the nearest command."""
         word = args[0]
         if word in COMMANDS:
             name, command, words = super().resolve_command(ctx, args)
@@ -213,7 +213,7 @@ class LazyGroup(click.Group):
         raise click.UsageError(f"There is no command '{word}'{meant}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing any."""
+        """Write the list of commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
@@ -221,13 +221,13 @@ class LazyGroup(click.Group):
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not tell, 70 a bug of bmz.",
+    epilog="Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not tell, 70 a bug in bmz.",
 )
 @click.version_option(
     None, "-V", "--version", package_name="bmz", prog_name="bmz", message="%(prog)s %(version)s"
 )
 def cli() -> None:
-    """Run the models of the BioImage Model Zoo: does it fit your image, and a label mask."""
+    """Run models of the BioImage Model Zoo: check the fit, predict, and get a label mask."""
 
 
 _LACKED = "bmz.lacked"
@@ -240,11 +240,11 @@ _PLAIN = {
     "\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
     "\N{LEFT DOUBLE QUOTATION MARK}": '"', "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
 }  # fmt: skip
-"""Signs of descriptions and tables that read well in the letters of every code page."""
+"""Replacements for signs in descriptions and tables that every code page can show."""
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """Spell signs that the code page of a terminal lacks; letters, as of a name, get escapes."""
+    """Spell out signs that a terminal's code page lacks; letters, as in a name, are escaped."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacked = error.object[error.start : error.end]
@@ -269,13 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning of a library in one line, without what could steer the terminal."""
+    """Print a warning from a library on one line, without terminal control characters."""
     start = click.style("warning", fg="yellow", bold=True)
     click.echo(f"{start}: {printable(str(message))}", err=True)
 
 
 def _flushed(status: int) -> int:
-    """Write what waits for stdout; where that fails, say so instead of Python at its very end."""
+    """Flush stdout and report a failure here, before Python does so at exit."""
     try:
         sys.stdout.flush()
     except OSError as why:
@@ -288,7 +288,7 @@ def _flushed(status: int) -> int:
 
 
 def status_of(arguments: Sequence[str]) -> int:
-    """Run the command and give its exit status; nothing is raised.
+    """Run the command and return its exit status; nothing is raised.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def status_of(arguments: Sequence[str]) -> int:
         say_error(error)
         return error.exit_status
     except (click.Abort, KeyboardInterrupt, Terminated) as ended:
-        click.echo("interrupted; what is finished is kept (bmz run --resume continues)", err=True)
+        click.echo("interrupted; finished results are kept (bmz run --resume continues)", err=True)
         return ended.exit_status if isinstance(ended, Terminated) else INTERRUPTED
     except MemoryError:
         say_memory()
@@ -317,7 +317,7 @@ def status_of(arguments: Sequence[str]) -> int:
 
 
 def say_usage_error(error: click.ClickException) -> None:
-    """Print what is wrong in a command line as other errors are, with where to read on."""
+    """Print a usage error like other errors, with a pointer to the help."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         click.echo(context.get_usage(), err=True)
@@ -331,7 +331,7 @@ def say_usage_error(error: click.ClickException) -> None:
 
 
 def say_error(error: BmzError) -> None:
-    """Print an error and its hint on stderr, in two lines."""
+    """Print an error and its hint on stderr, on two lines."""
     told = printable(with_given_names(str(error)))
     click.echo(click.style("error", fg="red", bold=True) + f": {told}", err=True)
     if error.hint:
@@ -340,12 +340,14 @@ def say_error(error: BmzError) -> None:
 
 
 def say_memory() -> None:
-    """Say that the memory is full."""
-    click.echo("error: the memory of this computer does not hold the image [memory.full]", err=True)
-    click.echo("  hint: close other programs, crop the image, or give a smaller --tile", err=True)
+    """Report that the memory is full."""
+    click.echo(
+        "error: the image does not fit into the memory of this computer [memory.full]", err=True
+    )
+    click.echo("  hint: close other programs, crop the image, or choose a smaller --tile", err=True)
 
 
 def say_bug() -> None:
-    """Say that the traceback is our fault."""
-    click.echo(f"\nThis is a bug of bmz {version()}, not a fault of yours.", err=True)
-    click.echo("  hint: please report it with the lines above and the command", err=True)
+    """Report that the traceback is a bug in bmz."""
+    click.echo(f"\nThis is a bug in bmz {version()}, not your mistake.", err=True)
+    click.echo("  hint: please report it, with the lines above and the command", err=True)

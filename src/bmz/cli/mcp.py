@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 EPILOG = """\b
-A client starts it, and talks to it over stdin and stdout; see docs/how-to/mcp.md. Without
---folder, it tells of models only.
+A client starts the server and talks to it over stdin and stdout; see docs/how-to/mcp.md. Without
+--folder, the server gives information about models only.
 \b
-Exit status: 0 the client hung up, 2 wrong usage, 3 could not tell (the extra mcp is missing)."""
+Exit status: 0 the client disconnected, 2 wrong usage, 3 could not tell (no extra mcp)."""
 
 
 @click.command(epilog=EPILOG)
@@ -17,13 +17,13 @@ Exit status: 0 the client hung up, 2 wrong usage, 3 could not tell (the extra mc
     "folders",
     multiple=True,
     metavar="DIR",
-    help="A folder below which clients may read images and write results; given several times.",
+    help="A folder in which clients may read images and write results; repeatable.",
 )
 def mcp(folders: tuple[str, ...]) -> None:
     """Offer search, show, check, fit, run and score to an MCP client.
 
-    The client reads and writes only below each DIR, links followed, and beside it the cache of
-    models. No code of a model is run unless it was trusted before with bmz trust add.
+    The client reads and writes only in each DIR, with links resolved, and in the cache of models. A
+    model's code runs only if you have trusted it with bmz trust add.
     """
     from bmz.cli.options import as_path
     from bmz.mcp.folders import Folders

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from bmz.spec.made_for import StatedKind
 
 SEARCH_EPILOG = """\b
-Every WORD must stand in the name, tags, description, task or weights of a model, or say what it
-is made for: nuclei, EM, electron microscopy, H&E, phase contrast and others.
+Every WORD must occur in the name, tags, description, task or weights of a model, or name what the
+model is made for: nuclei, EM, electron microscopy, H&E, phase contrast and others.
 \b
-Exit status: 0 found, 1 no model fits, 2 wrong usage, 3 could not tell (no list of models)."""
+Exit status: 0 found, 1 no model matches, 2 wrong usage, 3 could not tell (no list of models)."""
 
 
 class Filters(TypedDict):
-    """What `_filters` parses beside ``--json``."""
+    """What `_filters` parses in addition to ``--json``."""
 
     words: tuple[str, ...]
     task: str | None
@@ -55,22 +55,26 @@ class Filters(TypedDict):
 def _filters(command: Command) -> Command:
     options: tuple[Callable[[Command], Command], ...] = (
         click.argument("words", nargs=-1, metavar="[WORD]...", help="Words to look for."),
-        click.option("--task", metavar="TASK", help="Such as segmentation or denoising."),
+        click.option("--task", metavar="TASK", help="The task, such as segmentation or denoising."),
         click.option(
             "--modality",
             metavar="TERM",
             shell_complete=offered_modalities,
-            help="How the images are made that it is for, such as phase or em.",
+            help="The kind of microscopy that the model is made for, such as phase or em.",
         ),
         click.option(
             "--structure",
             metavar="TERM",
             shell_complete=offered_structures,
-            help="What it segments or shows, such as nuclei or mitochondria.",
+            help="What the model segments or shows, such as nuclei or mitochondria.",
         ),
-        click.option("--weights", metavar="FORMAT", help="Such as onnx or torchscript."),
-        click.option("--dims", type=click.Choice(("2d", "3d")), help="Of the images."),
-        click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag it must have."),
+        click.option(
+            "--weights", metavar="FORMAT", help="A weights format, such as onnx or torchscript."
+        ),
+        click.option("--dims", type=click.Choice(("2d", "3d")), help="Dimensions of the images."),
+        click.option(
+            "--tag", "tags", multiple=True, metavar="TAG", help="A tag that the model must have."
+        ),
         click.option("--runs-here", is_flag=True, help="Only models that can run here."),
         click.option("--labels", is_flag=True, help="Only models with a known label recipe."),
         click.option("--refresh", is_flag=True, help="Read the list of models again."),
@@ -85,7 +89,7 @@ def _filters(command: Command) -> Command:
 @_filters
 @click.pass_context
 def search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    """Find models of the zoo and those that come with bmz, the most relevant first."""
+    """Find models in the zoo and models that come with bmz, the most relevant first."""
     _search(ctx, as_json=as_json, **filters)
 
 
@@ -93,7 +97,7 @@ def search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) 
 @_filters
 @click.pass_context
 def list_models(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters]) -> None:
-    """List the models of the zoo and those that come with bmz; the same as bmz search."""
+    """List the models in the zoo and the models that come with bmz; same as bmz search."""
     _search(ctx, as_json=as_json, **filters)
 
 
@@ -130,7 +134,7 @@ def _search(ctx: click.Context, /, *, as_json: bool, **filters: Unpack[Filters])
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(model: str, *, as_json: bool) -> None:
-    """Tell what MODEL is, what goes in and what comes out, and what it needs."""
+    """Describe MODEL: its inputs, its outputs, and what it needs to run."""
     from bmz.app.show import show_model  # here, so that --help never loads NumPy
     from bmz.cli.columns import print_rows
     from bmz.cli.output import progress_bars
@@ -145,8 +149,8 @@ def show(model: str, *, as_json: bool) -> None:
 
 
 FIT_EPILOG = """\b
-The score is how probable it is that a model is made for what the image shows; bmz check MODEL
-IMAGE tells in full what speaks against a model.
+The score is the probability that a model is made for what the image shows; bmz check MODEL IMAGE
+lists everything that speaks against a model.
 \b
 Exit status: 0 a model is made for the images, 1 none is or an image could not be read,
 2 wrong usage, 3 could not tell (no image could be read, no list of models)."""
@@ -161,8 +165,8 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     metavar="IMAGE...",
     help=f"{format_list()} files, folders, or patterns.",
 )
-@click.option("--task", metavar="TASK", help="Rank models for it first, such as denoising.")
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best; else 10.")
+@click.option("--task", metavar="TASK", help="Rank models for this task first, such as denoising.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Only the N best. [default: 10]")
 @click.option(
     "-m",
     "--model",
@@ -170,24 +174,26 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     multiple=True,
     metavar="MODEL",
     shell_complete=offered_models,
-    help="Rank this model, too, or all in this folder; may be given several times.",
+    help="Also rank this model, or all models in this folder; repeatable.",
 )
 @dataset_option
 @click.option("--axes", metavar="AXES", help=AXES_HELP)
 @click.option(
     "--channels",
     type=CHANNELS,
-    help="Image channel for each of a model, such as 1 or DAPI,GFP.",
+    help="Image channel for each model channel, such as 1 or DAPI,GFP.",
 )
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @kind_option
-@click.option("--measure", is_flag=True, help="Fetch the samples of the best and compare them.")
+@click.option(
+    "--measure", is_flag=True, help="Fetch the sample images of the best models and compare them."
+)
 @click.option(
     "--try",
     "tries",
     type=click.IntRange(1),
     metavar="N",
-    help="Fetch the N best that run here, try them on crops, rank by their masks.",
+    help="Fetch the N best models that run here, try them on crops, and rank by their masks.",
 )
 @click.option(
     "--try-seconds",
@@ -195,12 +201,12 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Try no further model after these.",
+    help="Start no further trial after this time.",
 )
 @trust_option
-@click.option("--all", "everything", is_flag=True, help="Rank test artefacts and the like, too.")
+@click.option("--all", "everything", is_flag=True, help="Also rank test artefacts and the like.")
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, of all models.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all models.")
 @verbosity_options
 @click.pass_context
 def fit(
@@ -262,8 +268,9 @@ def fit(
 
 
 TEST_STATUS = """\b
-Exit status: 0 all passed (warnings do not count), 1 one failed, 2 wrong usage, 3 one could not be
-tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 1 something is."""
+Exit status: 0 all passed (warnings do not count), 1 a model failed, 2 wrong usage, 3 a model could
+not be tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 1 something
+is worse."""
 
 
 @click.command(cls=TrustingCommand, epilog=TEST_STATUS)
@@ -279,18 +286,18 @@ tested (not found, untrusted, no backend). With --baseline: 0 nothing is worse, 
 @click.option(
     "--baseline",
     metavar="FILE",
-    help="An earlier answer of 'bmz test --json': only what is worse now fails. Without MODEL, its "
-    "models are tested.",
+    help="An earlier output of 'bmz test --json': only what is worse now fails. Without MODEL, "
+    "its models are tested.",
 )
 @click.option("--weights", metavar="FORMAT", help="A weights format. [default: all that run here]")
 @device_option("cpu")
 @click.option(
-    "--reference", is_flag=True, help="Run bioimageio.core beside it, and tell where they differ."
+    "--reference", is_flag=True, help="Also run bioimageio.core, and report where the two differ."
 )
 @click.option(
     "--strict",
     is_flag=True,
-    help="Poor quality fails, too: a halo too small, tiles that change the output, no labels.",
+    help="Also fail on poor quality: a halo too small, tiles that change the output, no labels.",
 )
 @click.option(
     "--workers",
@@ -328,11 +335,11 @@ def test(
     form: str,
     as_json: bool,
 ) -> None:
-    """Say whether each MODEL reproduces its own test tensors here, in every weights format.
+    """Test whether each MODEL reproduces its own test output here, in every weights format.
 
-    The weights must load, and the outputs must have the shapes of the test tensors and be within
-    the tolerance that the model declares. A halo that is too small, tiles that change the outputs
-    and labels that cannot be made are warnings, with the figures.
+    The weights must load, and the outputs must have the shapes of the test tensors and agree with
+    them within the tolerance that the model declares. A halo that is too small, tiles that change
+    the outputs, and labels that cannot be made are warnings, with the measured values.
     """
     from bmz.app.model_test import (  # here, so that --help never loads NumPy
         ModelTestRequest,
@@ -348,7 +355,7 @@ def test(
     before = None if baseline is None else read_baseline(as_path(baseline), strict=strict)
     words = tuple(dict.fromkeys((*models, *more))) or tuple(before or ())
     if not words:
-        raise click.UsageError("no MODEL: name one, or give --list or --baseline")
+        raise click.UsageError("no MODEL is given: name one, or use --list or --baseline")
     request = ModelTestRequest(words, weights, device, trust, reference, workers)
     with progress_bars("testing") as listener:
         results = check_models(request, listener)
@@ -383,8 +390,8 @@ def _print(
 
 
 CARD_STATUS = """\b
-Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
-3 the model is not there or its description is invalid."""
+Exit status: 0 the card was written, whatever the test says; 2 wrong usage;
+3 the model was not found or its description is invalid."""
 
 
 @click.command(cls=TrustingCommand, epilog=CARD_STATUS)
@@ -398,10 +405,10 @@ Exit status: 0 the card is written, whatever the test says; 2 wrong usage;
 @trust_option
 @verbosity_options
 def card(model: str, output: str | None, device: str, trust: Permit) -> None:
-    """Write a model card: what goes into MODEL and comes out, and what is measured of it here.
+    """Write a model card: the inputs and outputs of MODEL, and what is measured here.
 
-    This measures which formats reproduce the test output, how far the network sees, what tiles
-    change, the speed, and the size of the objects in the test input.
+    The card says which formats reproduce the test output, and states the receptive field, the
+    effect of tiling, the speed, and the size of the objects in the test input.
     """
     from bmz.app.model_test import make_card  # here, so that --help never loads NumPy
     from bmz.base.files import write_whole_text

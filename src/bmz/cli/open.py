@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.command(
     name="open",
     cls=TrustingCommand,
-    epilog="Exit status: 0 the page was closed, 2 wrong usage, 3 an image cannot be had.",
+    epilog="Exit status: 0 the page was closed, 2 wrong usage, 3 an image cannot be read.",
 )
 @image_arguments
 @click.option(
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     "models",
     shell_complete=offered_models,
     multiple=True,
-    help="A model that the page offers first; may be given again, and have options of its own: "
+    help="A model that the page offers first; repeatable, with options of its own if needed: "
     "MODEL:channels=0,1:scale=auto:flow_threshold=0.2.",
 )
 @click.option(
     "-o", "--output", default="results", show_default=True, metavar="DIR",
-    help="Folder into which the page saves.",
+    help="Folder to which the page saves.",
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port. [default: any free]")
 @click.option(
@@ -61,11 +61,13 @@ if TYPE_CHECKING:
 )
 @device_option("auto")
 @click.option("--axes", metavar="AXES", help=AXES_HELP)
-@click.option("--channels", type=CHANNELS, help="Image channel for each of the models.")
+@click.option(
+    "--channels", type=CHANNELS, help="Image channel for each model channel, such as 1 or DAPI,GFP."
+)
 @click.option("--pixel-size", "pixel_um", type=PIXEL_SIZE, help="Pixel size, such as 0.5um.")
 @click.option("--scale", type=SCALE, help="Resize the images by this factor, or auto.")
 @kind_option
-@click.option("--set", "settings", type=SETTING, multiple=True, help="Parameter of all models.")
+@click.option("--set", "settings", type=SETTING, multiple=True, help="A parameter for all models.")
 @trust_option
 @click.pass_context
 def open_page(
@@ -87,8 +89,8 @@ def open_page(
 ) -> None:
     """Open a page in the browser to try models and settings on each IMAGE.
 
-    The page is for this computer alone: it is served on 127.0.0.1 under an address that nobody
-    else knows, and asks for nothing beyond. Press Ctrl-C to end.
+    Only this computer can reach the page: it is served on 127.0.0.1 at a secret address and loads
+    nothing from elsewhere. Press Ctrl-C to stop.
     """
     from bmz.app.open import OpenRequest  # here, so that --help never loads NumPy
     from bmz.image.series import with_fields
@@ -123,7 +125,7 @@ def _serve(request: OpenRequest, port: int, *, browser: bool) -> None:
 
 
 def _state_file(images: tuple[Path, ...]) -> Path:
-    """Give the file that keeps what a page of these images shows."""
+    """Return the file that stores what the page for these images shows."""
     from bmz.zoo.settings import settings_from_environment
 
     key = hashlib.sha256("\n".join(str(image.absolute()) for image in images).encode())

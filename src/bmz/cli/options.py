@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 AXES_HELP = (
     "The axes of the files, slowest first, such as zyx or yxc; z=12 takes one plane of each stack, "
-    "z=max its largest values."
+    "z=max the largest values along z."
 )
 
 
@@ -45,9 +45,9 @@ class Word(click.ParamType[Value]):
 
     Parameters
     ----------
-    name : of the type, as wrong usage tells it
-    read : makes the value of the word
-    offered : what the shell offers for the start of a word
+    name : of the type, as usage errors show it
+    read : turns the word into a value
+    offered : completions that the shell offers for the start of a word
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Word(click.ParamType[Value]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Offer what the word may become."""
+        """Complete the word."""
         if self._offered is None:
             return super().shell_complete(ctx, param, incomplete)
         return self._offered(ctx, incomplete)
@@ -100,7 +100,7 @@ def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
     parts = tuple(part.strip() for part in values.split(",") if part.strip())
     if not (key.strip() and equals and parts):
         raise ValueError(
-            f"'{text}' is not of the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"
+            f"'{text}' does not have the form KEY=V1,V2, such as flow_threshold=0.2,0.4,0.8"
         )
     return key.strip(), parts
 
@@ -108,12 +108,12 @@ def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (equals and key.strip() and value.strip()):
-        raise ValueError(f"'{text}' is not of the form key=value")
+        raise ValueError(f"'{text}' does not have the form key=value")
     return key.strip(), value.strip()
 
 
 PIXEL_SIZE = Word("length", lengths_by_axis)
-"""``0.5um``, or ``z=2um,y=0.5um,x=0.5um``: um by axis; one length is meant for y and x."""
+"""``0.5um``, or ``z=2um,y=0.5um,x=0.5um``: um by axis; a single length is for y and x."""
 
 CHANNELS = Word("channels", channel_words)
 """``1,0``, ``DAPI,GFP`` or ``0,none``: numbers from 0, or names; ``none`` means zeros."""
@@ -128,16 +128,16 @@ SWEEP = Word("KEY=V1,V2", _sweep, offered_parameters)
 """``KEY=V1,V2``: a key and its values."""
 
 SETTING = Word("key=value", _setting, offered_parameters)
-"""``key=value``, parted at the first equals sign."""
+"""``key=value``, split at the first equals sign."""
 
 OVERLAP = Word("IOU", link_ious)
-"""``0.25``, or ``z=0.25,t=0.5``: least overlap by axis; one number is meant for z and t."""
+"""``0.25``, or ``z=0.25,t=0.5``: least overlap by axis; a single number is for z and t."""
 
 
 def _input(word: str) -> tuple[str, str]:
     name, equals, pattern = word.partition("=")
     if not (equals and name.strip() and pattern.strip()):
-        raise ValueError(f"'{word}' is not of the form ID=FILE, such as prob=maps/{{stem}}.tif")
+        raise ValueError(f"'{word}' does not have the form ID=FILE, such as prob=maps/{{stem}}.tif")
     pattern = pattern.strip()
     return name.strip(), str(as_path(pattern)) if pattern.startswith("~") else pattern
 
@@ -147,7 +147,7 @@ INPUT = Word("ID=FILE", _input)
 
 
 def listed(known: tuple[str, ...]) -> Word[frozenset[str]]:
-    """Give the type of words of a known list, separated by commas."""
+    """Return the type of a comma-separated list of known words."""
 
     def read(text: str) -> frozenset[str]:
         words = frozenset(word.strip() for word in text.split(",") if word.strip())
@@ -172,13 +172,13 @@ series_option = click.option(
     default="all",
     show_default=True,
     metavar="NAME|N|N-M",
-    help="Which images of a file that holds several: a name, a number from 0, or from N to M.",
+    help="Which images of a file with several: all, a name, a number from 0, or a range N-M.",
 )
 
 dataset_option = click.option(
     "--dataset",
     metavar="PATH",
-    help="The dataset of HDF5 files that is the image, such as /raw; or name a.h5[/raw].",
+    help="The dataset of HDF5 files to read, such as /raw; or give the file as a.h5[/raw].",
 )
 
 input_option = click.option(
@@ -186,8 +186,8 @@ input_option = click.option(
     "inputs",
     type=INPUT,
     multiple=True,
-    help="The file for an input of a model of several images, such as prob=maps/{stem}_prob.tif; "
-    "FILE#1 takes channel 1 of it.",
+    help="The file for a further input of a model with several, such as "
+    "prob=maps/{stem}_prob.tif; FILE#1 takes channel 1.",
 )
 
 kind_option = click.option(
@@ -195,21 +195,21 @@ kind_option = click.option(
     type=KIND,
     metavar="MODALITY[,STRUCTURE]",
     shell_complete=offered_kinds,
-    help="What the images are, over what their pixels tell, such as phase or em,neurites.",
+    help="What the images show, such as phase or em,neurites; overrides what the pixels suggest.",
 )
 
 _LINK = click.option(
     "--link",
     type=OVERLAP,
     metavar="IOU",
-    help="Join labels that overlap by this share (intersection over union) from plane to plane "
-    "(z), then from frame to frame (t), such as 0.25; or z=0.25,t=0.5.",
+    help="Join labels whose intersection over union is at least this, from plane to plane (z), "
+    "then from frame to frame (t), such as 0.25; or z=0.25,t=0.5.",
 )
 _LINK_GAP = click.option(
     "--link-gap",
     type=click.IntRange(min(GAPS), max(GAPS)),
     metavar="N",
-    help="Planes or frames that a joined object may be missing in. [default: 0]",
+    help="Number of planes or frames in which a joined object may be missing. [default: 0]",
 )
 
 
@@ -219,22 +219,23 @@ def link_options(command: Command) -> Command:
 
 
 _RELATIONS: Mapping[str, str] = {
-    "mask": "Keep labels only within the objects of this mask, such as tissue/{stem}.labels.tif.",
-    "pair": "One object for each of this mask, with its number: cells for "
+    "mask": "Keep only labels within the objects of this mask, such as tissue/{stem}.labels.tif.",
+    "pair": "Make one object for each object of this mask, with the same number, such as cells for "
     "nuclei/{stem}.labels.tif.",
-    "parent": "Tell in the table in which object of this mask each lies: cells/{stem}.labels.tif.",
+    "parent": "Add to the table the object of this mask that contains each object, such as "
+    "cells/{stem}.labels.tif.",
 }
 
 _PROMPTS = (
-    "What a network with prompts is asked for: a grid of points, none for the image alone (by the "
-    "automatic decoder of the package, where it has one), or the points, boxes or ROIs of "
-    "points/{stem}.csv, the objects of nuclei/{stem}.labels.tif. "
+    "Prompts for a network that takes them: grid (a grid of points), none (the image alone, by the "
+    "automatic decoder of the package where it has one), or a file with points, boxes, ROIs or "
+    "objects, such as points/{stem}.csv or nuclei/{stem}.labels.tif. "
     "[default: grid]"
 )
 
 
 def relation_options(command: Command) -> Command:
-    """Add the options that name a mask beside the image: to ask for objects, and for labels."""
+    """Add the options that name a mask for the image: for prompts, and for labels."""
     command = click.option("--prompts", metavar="grid|none|FILE", help=_PROMPTS)(command)
     for name, text in [*_RELATIONS.items()][::-1]:
         command = click.option(f"--{name}", metavar="FILE", help=text)(command)
@@ -242,7 +243,7 @@ def relation_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """Add the options that say what a run writes, and as what."""
+    """Add the options that choose what a run writes, and in which format."""
     options = (
         click.option(
             "--save",
@@ -266,7 +267,7 @@ def output_options(command: Command) -> Command:
             type=click.Choice(["plain", "numbers"]),
             default="plain",
             show_default=True,
-            help="numbers: write the labels on the objects of pictures.",
+            help="numbers: write the label numbers on the objects in the pictures.",
         ),
         click.option(
             "--format",
@@ -280,7 +281,7 @@ def output_options(command: Command) -> Command:
             "--into-image",
             "into_image",
             metavar="NAME",
-            help="Write the labels into each image, an OME-Zarr, as labels/NAME, too.",
+            help="Also write the labels into each image (an OME-Zarr) as labels/NAME.",
         ),
     )
     for option in options[::-1]:
@@ -296,14 +297,14 @@ class Linking(TypedDict):
 
 
 def linking(link: Mapping[str, float] | None, link_gap: int | None) -> Linking:
-    """Give what `link_options` parsed as fields of a request."""
+    """Return what `link_options` parsed as fields of a request."""
     if link_gap is not None and link is None:
-        raise click.UsageError("--link-gap says how --link joins labels: give --link, too.")
+        raise click.UsageError("--link-gap needs --link, which joins labels: add --link.")
     return {"link": link or {}, "link_gap": link_gap or 0}
 
 
 class ImageOptions(TypedDict):
-    """Options of ``check``, ``compare`` and ``run`` that are fields of a request as they stand."""
+    """Options of ``check``, ``compare`` and ``run`` that become fields of a request unchanged."""
 
     axes: str | None
     channels: tuple[ChannelKey, ...] | None
@@ -313,7 +314,7 @@ class ImageOptions(TypedDict):
 
 
 class LabelOptions(ImageOptions):
-    """The same of ``compare`` and ``run``."""
+    """The same for ``compare`` and ``run``."""
 
     device: str
     clip: float | None
@@ -327,12 +328,12 @@ include_option = click.option(
     "--include",
     multiple=True,
     metavar="PATTERN",
-    help="Which files of a folder are images, such as '*_dapi.tif'. [default: all image files]",
+    help="Which files in a folder to take, such as '*_dapi.tif'. [default: all image files]",
 )
 
 
 def image_arguments(command: Command) -> Command:
-    """Add the images of a call, at least one, and the options that say which of them are meant."""
+    """Add the images, at least one, and the options that select among them."""
     images = click.argument(
         "images",
         shell_complete=offered_files,
@@ -344,9 +345,9 @@ def image_arguments(command: Command) -> Command:
 
 
 def image_list(words: Sequence[str], include: Sequence[str], dataset: str | None = None) -> Listing:
-    """Find the images that words stand for; see `bmz.image.listing.listed_images`.
+    """Find the images that the arguments name; see `bmz.image.listing.listed_images`.
 
-    Label masks, pictures and tables that bmz writes do not count.
+    Label masks, pictures and tables that bmz writes are skipped.
 
     Parameters
     ----------
@@ -401,12 +402,12 @@ def trust_option(command: Command) -> Command:
         type=click.Choice(["no", "confined", "unconfined"]),
         default="no",
         metavar="[=unconfined]",
-        help="Let the model's own code run, confined; =unconfined: with all your rights.",
+        help="Run the model's own code, confined; =unconfined: with all your permissions.",
     )(command)
 
 
 def device_option(default: str) -> Callable[[Command], Command]:
-    """Give ``--device`` with its default, which the variable ``BMZ_DEVICE`` replaces."""
+    """Return ``--device`` with its default, which the variable ``BMZ_DEVICE`` overrides."""
     return click.option(
         "--device",
         default=default,
@@ -418,19 +419,19 @@ def device_option(default: str) -> Callable[[Command], Command]:
 
 
 def backend_option(command: Command) -> Command:
-    """Add ``--backend``; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say."""
+    """Add ``--backend``; the variable ``BMZ_BACKEND`` may set what ``auto`` means."""
     return click.option(
         "--backend",
         type=click.Choice(BACKEND_WORDS),
         default=AUTO,
         show_default=True,
         metavar="BACKEND",
-        help="What runs the network: native, openvino, tensorrt, or auto: the fastest here.",
+        help="What runs the network: native, openvino, tensorrt, or auto (the fastest here).",
     )(command)
 
 
 def json_option(command: Command) -> Command:
-    """Add ``--json``, the parameter ``as_json``."""
+    """Add ``--json`` as the parameter ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
 
 
@@ -438,14 +439,14 @@ def _verbosity(ctx: click.Context, _param: click.Parameter, number: int | None) 
     if number is None:
         return
     if ctx.meta.setdefault(VERBOSITY, number) != number:
-        raise click.UsageError("--verbose and --quiet exclude each other: leave out one of them.")
+        raise click.UsageError("--verbose and --quiet exclude each other: leave one of them out.")
 
 
 def verbosity_options(command: Command) -> Command:
-    """Add ``--verbose`` and ``--quiet``, which `bmz.cli.output.verbosity` gives."""
+    """Add ``--verbose`` and ``--quiet``, which `bmz.cli.output.verbosity` reads."""
     for names, number, told in (
         (("-q", "--quiet"), -1, "Print warnings and errors only."),
-        (("-v", "--verbose"), 1, "Print notes, too, such as how an image is adapted."),
+        (("-v", "--verbose"), 1, "Also print notes, such as how an image is adapted."),
     ):
         command = click.option(
             *names, is_flag=True, flag_value=number, type=int, default=None,
@@ -455,5 +456,5 @@ def verbosity_options(command: Command) -> Command:
 
 
 def is_chain(model: str | None) -> bool:
-    """Say whether a model is a file that describes a chain of models."""
+    """Return whether a model is a file that describes a chain of models."""
     return model is not None and model.lower().endswith(".toml")

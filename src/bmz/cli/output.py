@@ -1,4 +1,4 @@
-"""What the user sees: answers on stdout, all else on stderr, progress as bars with an estimate."""
+"""What the user sees: answers on stdout, all else on stderr, progress bars with an estimate."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 
 _WORK = "work"
-"""The bar of what has no end that can be told; the stages of a run have others."""
+"""The bar for work of unknown length; the stages of a run have their own."""
 
 _ROWS_LEFT = 4
-"""Of the terminal, for the words above and below the picture."""
+"""Lines of the terminal kept free for the text above and below the picture."""
 
 _ROW_TO_COLUMN = 2
-"""How many times as high as wide a character of a terminal is."""
+"""Height of a terminal character divided by its width."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 _PATIENCE_S = 0.5
-"""After this time without a word, a terminal is shown what is being done."""
+"""After this time without output, the terminal shows what is being done."""
 
 _NAMED = 4
-"""Images that are named where a warning is told of many at once."""
+"""Number of images that are named where one warning applies to many."""
 
 VERBOSITY = "bmz.cli.verbosity"
 """Key of click's context: 1 with ``--verbose``, -1 with ``--quiet``."""
 
 
 def verbosity() -> int:
-    """Give 1 where every detail is asked for, -1 where only warnings and errors are, else 0."""
+    """Return 1 if every detail is requested, -1 for warnings and errors only, else 0."""
     context = click.get_current_context(silent=True)
     return 0 if context is None else context.meta.get(VERBOSITY, 0)
 
@@ -63,9 +63,9 @@ def say(
     Parameters
     ----------
     lines : kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and text
-    answers : False to leave out the answers, which then stand in a JSON document
-    all_on_stdout : the lines of every kind are the answer; those that are not one by
-        themselves stand indented under the one before
+    answers : False to leave out the answers, which are in a JSON document instead
+    all_on_stdout : lines of every kind belong to the answer; those of other kinds are indented
+        under the one before
     """
     inward = "  " if all_on_stdout else ""
     asked = verbosity()
@@ -79,9 +79,9 @@ def say(
 
 
 def draw_all(overlays: Iterable[Path]) -> None:
-    """Draw pictures on the terminal: by sixel or Kitty's protocol if it has them, else in blocks.
+    """Draw pictures on the terminal, by sixel or Kitty's protocol if it has them, else in blocks.
 
-    Where stdout is not a terminal, only a note is printed.
+    If stdout is not a terminal, only a note is printed.
 
     Parameters
     ----------
@@ -89,7 +89,8 @@ def draw_all(overlays: Iterable[Path]) -> None:
     """
     if not sys.stdout.isatty() or not _has_a_size():
         click.echo(
-            "note: --preview draws on a terminal; stdout is not one, or has no size", err=True
+            "note: --preview draws on a terminal; stdout is not a terminal, or has no size",
+            err=True,
         )
         return
     from rich.console import Console
@@ -108,7 +109,7 @@ def _has_a_size() -> bool:
 
 
 def draw(path: Path, console: Console) -> None:
-    """Draw one picture in its own shape, no higher and no wider than the terminal."""
+    """Draw one picture at its own aspect ratio, no larger than the terminal."""
     import PIL.Image
 
     # a terminal that does not answer is assumed to be of the usual kind, without a traceback
@@ -127,14 +128,13 @@ def draw(path: Path, console: Console) -> None:
 
 @contextmanager
 def progress_bars(begins: str = "reading") -> Iterator[Listener]:
-    """Give a listener that draws bars on a terminal, and prints only notes elsewhere.
+    """Yield a listener that draws bars on a terminal, and prints only notes elsewhere.
 
-    A warning that comes up in many images is printed once; at the end it is said of which others
-    it holds.
+    A warning that applies to many images is printed once; at the end, a line names the others.
 
     Parameters
     ----------
-    begins : what is done at first, in a word or two
+    begins : the first activity, in a word or two
     """
     asked = verbosity()
     telling = _Telling(asked)
@@ -152,7 +152,7 @@ def progress_bars(begins: str = "reading") -> Iterator[Listener]:
 
 
 class _Telling:
-    """A listener that prints notes, and a warning of many images once.
+    """A listener that prints notes, and prints a warning about many images once.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class _Telling:
                     _print_line(*line)
 
     def lines(self, note: Note) -> list[tuple[str, str]]:
-        """Give what is to be printed of a note, which is nothing where it was said before."""
+        """Return the lines to print for a note: none if it was printed before."""
         if not _is_heard(note.kind, self._verbosity):
             return []
         if note.code and note.image and self._verbosity < 1:
@@ -182,7 +182,7 @@ class _Telling:
         return [("note" if note.kind == "detail" else note.kind, note.sentence)]
 
     def rest(self) -> list[tuple[str, str]]:
-        """Say of which other images a warning holds, too; what was said is forgotten."""
+        """Return lines naming the other images of each warning, and forget what was printed."""
         lines = []
         for (kind, code), (_, *others) in self._images.items():
             if others and kind != "hint":
@@ -190,12 +190,12 @@ class _Telling:
                 more = len(others) - _NAMED
                 named += f" and {more} more" if more > 0 else ""
                 counted = f"{len(others)} other image{'s' * (len(others) > 1)}"
-                lines.append((kind, f"the same of {counted}, {named} [{code}]"))
+                lines.append((kind, f"the same applies to {counted}: {named} [{code}]"))
         self._images.clear()
         return lines
 
     def close(self) -> None:
-        """Print what is to be said at the end."""
+        """Print what remains to be said at the end."""
         for line in self.rest():
             _print_line(*line)
 
@@ -213,16 +213,16 @@ def _print_line(kind: str, text: str, inward: str = "", *, on_stderr: bool = Tru
 
 
 class _Drawing:
-    """One bar per stage; the bar of tiles starts again with every plane, that of bytes with a file.
+    """One bar per stage; the tile bar starts again with each plane, the byte bar with each file.
 
-    Work whose length nobody can tell has a line of its own with its name, the time that it has
-    taken and a spinner. The library that draws is loaded by the first event that needs a bar, or
-    when nothing was told for `_PATIENCE_S`.
+    Work of unknown length has its own line with its name, the elapsed time and a spinner. The
+    drawing library is loaded by the first event that needs a bar, or after `_PATIENCE_S` without
+    output.
 
     Parameters
     ----------
-    telling : knows what is printed of a note
-    begins : what is done at first
+    telling : decides what is printed for a note
+    begins : the first activity
     """
 
     def __init__(self, telling: _Telling | None = None, begins: str = "reading") -> None:
@@ -249,7 +249,7 @@ class _Drawing:
                     self._print(*line)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._patience.cancel()
         with self._lock:
             if self._bars is not None:
@@ -315,7 +315,7 @@ def _started(files: ExitStack) -> Bars:
     from rich.text import Text
 
     class TimeColumn(TimeRemainingColumn):
-        """The time that is left; that taken where the length of the work is not known."""
+        """The remaining time, or the elapsed time where the length of the work is unknown."""
 
         def render(self, task: Task) -> Text:
             if task.total is None:

@@ -1,6 +1,6 @@
 """The settings of a project in ``bmz.toml`` or ``[tool.bmz]``, and ``bmz init``, which writes them.
 
-They stand for words of the command line that are not given: the model, a contract, options.
+They supply what the command line leaves out: the model, a contract, options.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ OWN = "bmz.toml"
 PYPROJECT = "pyproject.toml"
 
 REFUSED = ("trust", "scheduler", "output", "overwrite", "force")
-"""Options that are given by hand alone: a folder of somebody else must not let code run, send
-images away or replace files."""
+"""Options accepted only on the command line: somebody else's folder must not run code, send images
+away or replace files."""
 
 MODEL_FIRST = ("check", "run", "test", "show", "card")
-"""Commands whose first word is a model."""
+"""Commands whose first argument is a model."""
 
 HELP = frozenset({"-h", "--help", "--explain"})
 
 WITH_IMAGES = ("check", "run")
-"""Those in which images follow the model."""
+"""Commands in which images follow the model."""
 
 
 class ProjectUnreadable(WrongUsage):
@@ -39,7 +39,7 @@ class ProjectUnreadable(WrongUsage):
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(
             f"the settings in '{file}' cannot be used: {why}",
-            hint="'bmz init --help' tells what may stand there",
+            hint="'bmz init --help' lists what the file may contain",
             code="project.unreadable",
         )
 
@@ -51,10 +51,10 @@ class Project:
     Parameters
     ----------
     file : that holds them
-    model : of the commands that take one; empty for none
-    images : files and patterns that `check` and `run` take where no image is named
-    options : of every command that has them, by name without the dashes
-    own : the same of one command, by command
+    model : for the commands that take one; empty for none
+    images : files and patterns that `check` and `run` take if no image is named
+    options : for every command that has them, by name without the dashes
+    own : the same for one command, by command
     """
 
     file: Path
@@ -64,7 +64,7 @@ class Project:
     own: Mapping[str, Mapping[str, Any]]
 
     def defaults(self, name: str, command: click.Command) -> dict[str, Any]:
-        """Give the values of the options of a command, as click's ``default_map`` takes them.
+        """Return the values of a command's options, as click's ``default_map`` takes them.
 
         Raises
         ------
@@ -98,9 +98,9 @@ class Project:
         return value if isinstance(value, bool) else str(value)
 
     def with_model(self, name: str, command: click.Command, words: list[str]) -> list[str]:
-        """Put the model, and the images, before the words of a command that names none.
+        """Put the model, and the images, before the arguments of a command that names none.
 
-        The first word is taken for an image and not for a model where it is a file of an image.
+        The first argument counts as an image, not as a model, if it is an image file.
         """
         if not self.model or name not in MODEL_FIRST:
             return words
@@ -120,7 +120,7 @@ class Project:
 
 
 def _named(command: click.Command, words: Sequence[str]) -> Iterator[str]:
-    """Give the words that are neither options nor values of them."""
+    """Return the arguments that are neither options nor their values."""
     takes = {
         word
         for option in command.params
@@ -142,12 +142,12 @@ def _is_image(word: str) -> bool:
 
 
 class ModelMissing(WrongUsage):
-    """An image stands where a model is named first."""
+    """An image is where the model should be."""
 
     def __init__(self, command: str, image: str) -> None:
         super().__init__(
-            f"no model is named: '{image}' is an image",
-            hint=f"bmz {command} MODEL {image}, or once 'bmz init MODEL' in this folder",
+            f"no model is given: '{image}' is an image",
+            hint=f"use bmz {command} MODEL {image}, or run 'bmz init MODEL' once in this folder",
             code="project.no-model",
         )
 
@@ -155,18 +155,18 @@ class ModelMissing(WrongUsage):
 def with_settings(
     ctx: click.Context, name: str, command: click.Command, words: list[str], known: Collection[str]
 ) -> list[str]:
-    """Let the settings of the project stand for what a command is not told.
+    """Apply the settings of the project to what the command line leaves out.
 
     Parameters
     ----------
     ctx : of ``bmz`` itself; it gets the values of options
-    name, command, words : the command, and what stands behind its name
+    name, command, words : the command, and the arguments after its name
     known : names of all commands
 
     Returns
     -------
     list
-        the words, with the model before them where it comes from the settings
+        the arguments, preceded by the model if it comes from the settings
 
     Raises
     ------
@@ -185,7 +185,7 @@ def with_settings(
 
 
 def project_of(folder: Path, known: Collection[str]) -> Project | None:
-    """Read the settings of the nearest folder that has some: this one, or one above it.
+    """Read the settings of the nearest folder that has some: this folder or a parent.
 
     The search ends at the top of a repository.
 
@@ -228,13 +228,13 @@ def _project(file: Path, table: Mapping[str, Any], known: Collection[str]) -> Pr
             raise ProjectUnreadable(file, f"there is no command '{name}'")
         refused = sorted(set(value) & set(REFUSED))
         if refused:
-            raise ProjectUnreadable(file, f"--{refused[0]} is given by hand alone")
+            raise ProjectUnreadable(file, f"--{refused[0]} may be given only on the command line")
     plain = {name: value for name, value in table.items() if name not in tables}
     model, images = plain.pop("model", ""), plain.pop("images", [])
     contract = plain.pop("contract", None)
     if plain or not isinstance(model, str) or not isinstance(images, list):
         wrong = next(iter(plain), "model" if not isinstance(model, str) else "images")
-        raise ProjectUnreadable(file, f"'{wrong}' is unknown, or has another type")
+        raise ProjectUnreadable(file, f"'{wrong}' is unknown or has the wrong type")
     options = dict(tables.pop("options", {}))
     if contract is not None:
         tables["check"] = {"contract": contract} | tables.get("check", {})
@@ -242,18 +242,18 @@ def _project(file: Path, table: Mapping[str, Any], known: Collection[str]) -> Pr
 
 
 EPILOG = """\b
-The file may say, all of it optional:
-  model = "starter/nuclei"       of every command that takes a model
-  images = ["images/*.tif"]      of check and run, where none is named
-  contract = "lab.toml"          of check
-  [options]                      of every command that has them
+The file may contain, all of it optional:
+  model = "starter/nuclei"       for every command that takes a model
+  images = ["images/*.tif"]      for check and run, if no image is given
+  contract = "lab.toml"          for check
+  [options]                      for every command that has them
   pixel-size = "0.5um"
-  [run]                          of one command
+  [run]                          for one command
   save = "labels,table"
-The same may stand in pyproject.toml below [tool.bmz]. The command line wins. Options that
-let code run, send images away or replace files are given by hand alone.
+The same settings may be in pyproject.toml below [tool.bmz]. The command line takes precedence.
+Options that run code, send images away or replace files may be given only on the command line.
 
-Exit status: 0 written, 2 wrong usage, such as a file that is there already."""
+Exit status: 0 written, 2 wrong usage, such as a file that already exists."""
 
 HEAD = "# Settings of bmz for this folder and those below it: see 'bmz init --help'.\n"
 
@@ -263,9 +263,9 @@ HEAD = "# Settings of bmz for this folder and those below it: see 'bmz init --he
 @click.argument(
     "images", nargs=-1, metavar="[IMAGE...]", help="Files and patterns that check and run take."
 )
-@click.option("--contract", metavar="FILE", help="The contract that check holds images to.")
+@click.option("--contract", metavar="FILE", help="The contract against which check checks images.")
 @click.option("--pixel-size", "pixel_size", metavar="LENGTH", help="Pixel size, such as 0.5um.")
-@click.option("--channels", metavar="CHANNELS", help="Image channel for each of the model.")
+@click.option("--channels", metavar="CHANNELS", help="Image channel for each model channel.")
 def init(
     model: str,
     images: tuple[str, ...],
@@ -273,22 +273,22 @@ def init(
     pixel_size: str | None,
     channels: str | None,
 ) -> None:
-    """Write bmz.toml, by which every command here and below knows MODEL and its options."""
+    """Write bmz.toml, which sets MODEL and its options for every command here and below."""
     file = as_path(OWN)
     if file.exists():
         raise ProjectExists(file)
     options = {"pixel-size": pixel_size, "channels": channels}
     write_whole_text(file, project_toml(model, images, contract, options))
-    click.echo(f"{file} is written: bmz check, run, test, show and card take {model}")
+    click.echo(f"wrote {file}: bmz check, run, test, show and card now use {model}")
 
 
 class ProjectExists(WrongUsage):
-    """There are settings already."""
+    """Settings already exist."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(
             f"'{file}' already exists, and bmz does not overwrite files unless asked to",
-            hint="change it with an editor, or remove it",
+            hint="edit the file, or remove it",
             code="project.exists",
         )
 
@@ -296,7 +296,7 @@ class ProjectExists(WrongUsage):
 def project_toml(
     model: str, images: tuple[str, ...], contract: str | None, options: Mapping[str, str | None]
 ) -> str:
-    """Give the text of ``bmz.toml``."""
+    """Return the text of ``bmz.toml``."""
     import json  # a string of JSON is one of TOML
 
     lines = [HEAD, f"model = {json.dumps(model)}"]

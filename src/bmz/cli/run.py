@@ -1,4 +1,4 @@
-"""``bmz run``: images once, or with ``--watch`` in rounds until the program is asked to end."""
+"""``bmz run``: run images once, or with ``--watch`` in rounds until the program is asked to end."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ if TYPE_CHECKING:
     from bmz.image.listing import WatchedFolder
 
 SETTLE_S = 5.0
-"""So long nothing of an image changes before it is taken, where nobody says otherwise."""
+"""How long an image must be unchanged before it is taken, by default."""
 
 _PAUSES_S = (0.1, 2.0)
 """The shortest and the longest pause between two rounds."""
 
 _EXCLUDED = {
-    "only_plan": "--plan tells what would be done, and stops",
+    "only_plan": "--plan prints what would be done, and stops",
     "record": "--from repeats the run of one image",
     "preview": "--preview draws at the end of a call",
-    "resume": "--watch continues what an earlier call has left",
-    "into_image": "--into-image writes into images that --watch would take for others then",
-    "scheduler": "--watch runs one image after the other with one network",
+    "resume": "--watch already continues what an earlier call left unfinished",
+    "into_image": "--into-image changes the images, which --watch would then take for new ones",
+    "scheduler": "--watch runs one image after another with one network",
 }
-"""Options that ``--watch`` does not go with, and why."""
+"""Options that ``--watch`` excludes, and why."""
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
---link also a.planes.csv (one row per object and plane) or a.tracks.csv (one row per track).
+--link, also a.planes.csv (one row per object and plane) or a.tracks.csv (one row per track).
 \b
 Exit status: 0 all images done, 1 an image failed or does not fit, 2 wrong usage,
 3 could not tell (not found, unreadable, untrusted, no backend)."""
 
 
 class RunOptions(LabelOptions):
-    """Options that are fields of a request as they stand."""
+    """Options that become fields of a request unchanged."""
 
     series: str
     neighbours: str | None
@@ -99,7 +99,7 @@ class RunOptions(LabelOptions):
     shell_complete=offered_models,
     required=False,
     metavar="MODEL",
-    help="Name, DOI, URL or path, see bmz search; or a chain of several models: FILE.toml.",
+    help="Name, DOI, URL or path of a model (see bmz search), or a chain of models: FILE.toml.",
 )
 @click.argument(
     "images",
@@ -115,7 +115,7 @@ class RunOptions(LabelOptions):
     "folder",
     required=True,
     metavar="DIR",
-    help="Folder for the results; made when it is not there.",
+    help="Folder for the results; created if it does not exist.",
 )
 @device_option("auto")
 @click.option(
@@ -124,7 +124,7 @@ class RunOptions(LabelOptions):
     default="auto",
     show_default=True,
     metavar="TYPE",
-    help="float32, bfloat16, float16, or auto: the fastest that gives the same labels.",
+    help="float32, bfloat16, float16, or auto (the fastest that gives the same labels).",
 )
 @backend_option
 @click.option(
@@ -136,7 +136,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--channels",
     type=CHANNELS,
-    help="Image channel for each channel of the model, such as 1,0 or DAPI,GFP; none is zeros.",
+    help="Image channel for each model channel, such as 1,0 or DAPI,GFP; none means zeros.",
 )
 @input_option
 @click.option(
@@ -148,7 +148,7 @@ class RunOptions(LabelOptions):
 @click.option(
     "--scale",
     type=SCALE,
-    help="Resize the image by this factor before the network; auto: by pixel or object size.",
+    help="Resize the image by this factor before prediction; auto: by pixel or object size.",
 )
 @series_option
 @dataset_option
@@ -159,7 +159,7 @@ class RunOptions(LabelOptions):
     metavar="PERCENTILE",
     help="Cut the intensities of each channel above this percentile, such as 99.99.",
 )
-@click.option("--invert", is_flag=True, help="Turn the intensities of each channel round.")
+@click.option("--invert", is_flag=True, help="Invert the intensities of each channel.")
 @click.option(
     "--recipe",
     metavar="NAME",
@@ -171,14 +171,14 @@ class RunOptions(LabelOptions):
     "settings",
     type=SETTING,
     multiple=True,
-    help="Parameter of the recipe or of a declared step; output=ID chooses an output.",
+    help="A parameter of the recipe or of a declared step; output=ID chooses an output.",
 )
 @relation_options
 @link_options
 @click.option(
     "--neighbours",
     metavar="contact|DISTANCE",
-    help="Count objects that touch each object, or lie within a distance such as 20um or 40px.",
+    help="Count the objects that touch each object, or are within a distance such as 20um or 40px.",
 )
 @click.option(
     "--tile",
@@ -190,7 +190,7 @@ class RunOptions(LabelOptions):
     "--batch",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many tiles are run at once. [default: 1 on a CPU, up to 16 on a GPU]",
+    help="Number of tiles to run at once. [default: 1 on a CPU, up to 16 on a GPU]",
 )
 @output_options
 @click.option(
@@ -198,7 +198,8 @@ class RunOptions(LabelOptions):
     "memory_gb",
     type=click.FloatRange(min=0),
     metavar="GB",
-    help="Run an image in parts if it would need more memory. [default: half of what is free]",
+    help="Run an image in parts if it would need more memory than this. [default: half of what "
+    "is free]",
 )
 @click.option(
     "--workers",
@@ -206,7 +207,7 @@ class RunOptions(LabelOptions):
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes on this computer that share the images, or the tiles of a large one.",
+    help="Number of processes on this computer that share the images, or the tiles of a large one.",
 )
 @click.option(
     "--scheduler",
@@ -219,44 +220,45 @@ class RunOptions(LabelOptions):
     is_flag=True,
     help="Draw the overlays in the terminal at the end.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+@click.option("--overwrite", is_flag=True, help="Replace results that already exist.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue a call that was stopped: finished images are left out.",
+    help="Continue an interrupted run: skip finished images.",
 )
 @click.option(
     "--watch",
     "watching",
     is_flag=True,
-    help="Run what appears in a folder until Ctrl-C; what is done already is left out.",
+    help="Run images as they appear in a folder, until Ctrl-C; skip finished images.",
 )
 @click.option(
     "--settle",
     "settle_s",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="With --watch: take a file that has not changed for so long. [default: 5]",
+    help="With --watch: take a file once it has not changed for this time. [default: 5]",
 )
 @click.option(
     "--flag-below",
     type=click.FloatRange(0, 1),
     metavar="F1",
-    help="Warn of masks whose predicted F1 is lower, such as 0.5. [default: of those likely wrong]",
+    help="Warn of masks with a lower predicted F1, such as 0.5. [default: masks that are likely "
+    "wrong]",
 )
 @click.option("--force", is_flag=True, help="Run despite findings of severity error.")
 @click.option(
     "--from",
     "record",
     metavar="RUN.json",
-    help="Repeat the run of this record; give MODEL and IMAGE if they have moved.",
+    help="Repeat the run described in this record; give MODEL and IMAGE if they have moved.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["bmz", "core"]),
     default="bmz",
     show_default=True,
-    help="core: let bioimageio.core predict, in one piece and on the CPU.",
+    help="core: predict with bioimageio.core, in one piece and on the CPU.",
 )
 @trust_option
 @json_option
@@ -289,8 +291,8 @@ def run(
 ) -> None:
     """Predict with MODEL on each IMAGE and write a label mask.
 
-    The image is first checked against the model, then resized or tiled where necessary. The output
-    of the network becomes labels by the recipe for which the model's description gives evidence.
+    Each image is first checked against the model, then resized or tiled where necessary. The
+    network's output is turned into labels by the recipe that the model's description indicates.
     """
     from bmz.image.listing import Listing
 
@@ -318,14 +320,14 @@ def run(
         **options,
     )
     if is_chain(model) and watching:
-        raise click.UsageError("a chain runs the images of the call: leave out --watch.")
+        raise click.UsageError("a chain runs only the images given to it: leave out --watch.")
     if is_chain(model) and record is not None:
         raise click.UsageError(
-            "--from repeats one run by its record, which names its model, and a chain has such a "
-            "record for each step: leave out --from to run the chain again, or leave out the chain."
+            "--from repeats one run from its record, which names the model, and a chain has one "
+            "record per step: leave out --from to run the chain again, or leave out the chain."
         )
     if is_chain(model) and request.into_image is not None:
-        raise click.UsageError("a chain has several masks of an image: leave out --into-image.")
+        raise click.UsageError("a chain makes several masks per image: leave out --into-image.")
     if record is not None:
         from bmz.engine.earlier_runs import replayed
 
@@ -346,7 +348,7 @@ def run(
 
 
 def _run_chain(request: RunRequest, *, only_plan: bool, as_json: bool) -> int:
-    """Run or plan a chain; give the exit status."""
+    """Run or plan a chain, and return the exit status."""
     from bmz.app import chain as chains
     from bmz.cli.output import progress_bars
     from bmz.report import run_text as texts
@@ -372,24 +374,24 @@ def _run_chain(request: RunRequest, *, only_plan: bool, as_json: bool) -> int:
 def _refuse_options_without_use(
     options: RunOptions, *, preview: bool, settles_unwatched: bool
 ) -> None:
-    """Refuse options on what is not made, or not done.
+    """Refuse options about outputs or actions that this call leaves out.
 
     Raises
     ------
     click.UsageError
-        It names the option, and what it would need.
+        The message names the option and what it needs.
     """
     if preview and "overlay" not in options["save"]:
         raise click.UsageError("--preview draws the overlay, which --save leaves out.")
     if options["tables"] != {CSV} and not {TABLE, EDGES} & options["save"]:
-        raise click.UsageError("--table says how tables are written, which --save leaves out.")
+        raise click.UsageError("--table sets the format of tables, which --save leaves out.")
     measured = {name for name, kind in OUTPUT_KINDS.items() if kind.measures}
     if options["neighbours"] is not None and not measured & options["save"]:
-        raise click.UsageError("--neighbours tells of objects in tables, which --save leaves out.")
+        raise click.UsageError("--neighbours adds columns to tables, which --save leaves out.")
     if EDGES in options["save"] and not {CSV, "parquet"} & options["tables"]:
-        raise click.UsageError("--save edges writes a table: give --table csv or parquet, too.")
+        raise click.UsageError("--save edges writes a table: add --table csv or parquet.")
     if settles_unwatched:
-        raise click.UsageError("--settle says when --watch takes a file: give --watch, too.")
+        raise click.UsageError("--settle needs --watch: it sets when --watch takes a file.")
 
 
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
@@ -430,7 +432,7 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview
 
 
 def refuse_with_watch(options: dict[str, object], workers: int) -> None:
-    """Refuse options that ``--watch`` does not go with.
+    """Refuse options that ``--watch`` excludes.
 
     Raises
     ------
@@ -450,7 +452,7 @@ def run_as_they_come(
     *,
     as_json: bool,
 ) -> int:
-    """Run what appears in a folder until a signal ends it; give the exit status.
+    """Run images as they appear in a folder until a signal, and return the exit status.
 
     Parameters
     ----------

@@ -61,8 +61,8 @@ class PackageExists(WrongUsage):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"'{path}' is there already, and nothing is overwritten",
-            hint="choose another folder with -o, or remove it",
+            f"'{path}' already exists, and bmz does not overwrite it",
+            hint="choose another folder with -o, or remove this one",
             code="adopt.exists",
         )
 
@@ -72,9 +72,9 @@ class SampleNeeded(WrongUsage):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(
-            f"its network takes {checkpoint.channels} channels along {checkpoint.space}, and no "
-            "image that comes with bmz is like that",
-            hint="give an image of yours for the test input: --sample IMAGE",
+            f"its network takes {checkpoint.channels} channels along {checkpoint.space}, and bmz "
+            "has no bundled image like that",
+            hint="give an image of your own for the test input: --sample IMAGE",
             code="adopt.sample-needed",
         )
 
@@ -161,13 +161,13 @@ def _with_words(checkpoint: Checkpoint, request: AdoptRequest) -> Checkpoint:
 def _sample(
     checkpoint: Checkpoint, request: AdoptRequest, settings: ZooSettings
 ) -> tuple[FloatArray, str]:
-    """Give the test input (c, (z,) y, x) and where it is from."""
+    """Return the test input (c, (z,) y, x) and where it is from."""
     if request.sample is not None:
         given = _own_sample(checkpoint, request.sample, request.axes)
-        words = f"the middle of {request.sample.name}, as it is stored"
+        words = f"the middle of {request.sample.name}, as stored"
     else:
         given = _bundled_sample(checkpoint, settings)
-        words = f"nuclei of {_BUNDLED}, of bmz, resized to the diameter that is stated"
+        words = f"nuclei from {_BUNDLED}, bundled with bmz, resized to the stated diameter"
     return _cropped(given, checkpoint, request.sample), words
 
 
@@ -281,7 +281,7 @@ class _Draft:
         return found.astype(model.outputs[0].dtype), reach
 
     def _reach(self, backend: Backend, tensors: OwnTensors, model: ModelSpec) -> Content:
-        """Say how far the network sees, as ``config.bmz.receptive_field`` states it."""
+        """Return how far the network sees, as ``config.bmz.receptive_field`` states it."""
         if self.family.gives_labels:
             return {}
         if self.family.sees_whole:
@@ -294,13 +294,13 @@ class _Draft:
         return {"radius_px": max(reach.pixel_px, reach.edge_px), "global_context": False}
 
     def _halo_px(self, reach: Content) -> int:
-        """Give what is to be cropped of each side, px of the input; 0 where nothing can be."""
+        """Return what is to be cropped of each side, px of the input; 0 if nothing can be."""
         radius: int = reach.get("radius_px", 0)
         shape = npy_array(self.folder / "test_input.npy").shape[2:]
         return radius if self._least_px(radius) <= min(shape) else 0
 
     def _least_px(self, halo: int) -> int:
-        """Give the smallest side of an image of which something is left within the halo."""
+        """Return the smallest side of an image of which something is left within the halo."""
         step = self.checkpoint.step
         return max(self.checkpoint.least_px, (2 * halo // step + 2) * step)
 
@@ -369,22 +369,22 @@ class _Draft:
         )
 
     def notes(self, objects: int) -> Iterator[str]:
-        """Say what the author should still state, or look at."""
+        """Return what the author should still state, or look at."""
         given, checkpoint = self.request.credits, self.checkpoint
         if not given.authors:
             yield f"the author is '{PLACEHOLDER}': give --author"
         if not given.license:
             yield "no licence is stated: give --license, such as BSD-3-Clause"
         if checkpoint.stated.get("usual"):
-            yield "there is no thresholds.json: StarDist's usual thresholds are declared"
+            yield "there is no thresholds.json: StarDist's default thresholds are declared"
         if not (checkpoint.diameter_px or checkpoint.pixel_um):
-            yield "the checkpoint states no diameter of objects: give --diameter"
+            yield "the checkpoint does not state the diameter of objects: give --diameter"
         if self.request.sample is None:
-            yield f"the test input is {self.sample_words}: give --sample for an image of yours"
+            yield f"the test input is {self.sample_words}: give --sample for an image of your own"
         if objects == 0:
-            yield "no object is found in the test input: give another --sample"
+            yield "no object was found in the test input: give another --sample"
         if not isinstance(checkpoint.network, Path) and not (self.folder / _ONNX).exists():
-            yield "no ONNX file is written: pip install onnx, and adopt it again"
+            yield "no ONNX file was written: pip install onnx, and adopt the checkpoint again"
 
 
 _TOLERANCE: Content = {
@@ -398,19 +398,19 @@ _README = """# {title}
 
 {what}
 
-- Source: {source}, {why}. The weights are unchanged; `bmz adopt` wrote the network again for them.
+- Source: {source}, {why}. The weights are unchanged; `bmz adopt` rebuilt the network for them.
 - Licence: {license}. Authors: {authors}.
 - Diameter of the objects: {diameter}. Pixel size: {pixel}.
 - Test input: {sample}. The test output was made by running the network.
 
 # Validation
 
-Scores on images of your own belong here: `bmz run` and `bmz score` give them.
+Put scores on images of your own here: `bmz run` and `bmz score` compute them.
 """
 
 
 def _named(path: Path) -> str:
-    """Give the name of a file in the letters that a name of a model may have."""
+    """Return the name of a file in the letters that a name of a model may have."""
     name = path.resolve().name
     stem = name if path.is_dir() else name.removesuffix(path.suffix) or name
     return re.sub(r"[^A-Za-z0-9_+\- ()]", "-", stem)

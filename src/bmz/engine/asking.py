@@ -174,7 +174,7 @@ def prompted_outputs(
 
 
 def tiles_of(shape: Sequence[int], tiling: Tiling) -> Iterator[tuple[Box, Box]]:
-    """Give for each tile the part of the image that is its own, and what it sees.
+    """Return for each tile the part of the image that is its own, and what it sees.
 
     Tiles that would reach beyond the image lie at its end instead.
     """
@@ -201,7 +201,7 @@ class MasksOfTiles:
     folder: Path
 
     def known(self) -> set[int]:
-        """Give the numbers of the tiles that are there."""
+        """Return the numbers of the tiles that are there."""
         return {int(path.name.partition(".")[0]) for path in self.folder.glob(f"*{_ABOUT}")}
 
     def keep(self, number: int, objects: ObjectMasks) -> None:
@@ -215,7 +215,7 @@ class MasksOfTiles:
             np.savez(temporary, **about, **names)  # type: ignore[arg-type]  # keywords mixed up
 
     def objects(self, *, named: bool) -> ObjectMasks:
-        """Give all masks, of which each is read when it is looked at.
+        """Return all masks, of which each is read when it is looked at.
 
         Parameters
         ----------

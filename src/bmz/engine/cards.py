@@ -45,7 +45,7 @@ CARDS = Notes.of("cards", 5, dict[str, Card])
 def all_cards(
     index: Index, settings: ZooSettings, *, listener: Listener = nobody
 ) -> tuple[Card, ...]:
-    """Give a card for every model of the index; one that cannot be read says why.
+    """Return a card for every model of the index; one that cannot be read says why.
 
     Only manifests that were never seen by this version are parsed. Tells `listener` ``Progress``
     of the stage ``descriptions`` while that is done.
@@ -112,7 +112,7 @@ def _labels(model: ModelSpec) -> str | None:
 def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
     card = cards.get(entry.sha256)
     if entry.problem is not None or card is None:
-        reason = entry.problem or "its manifest is not there"
+        reason = entry.problem or "its manifest is missing"
         card = Card(entry.id, entry.version, entry.sha256, status="broken", reason=reason)
     return replace(card, id=entry.id, version=entry.version, aliases=entry.aliases)
 
@@ -120,7 +120,7 @@ def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
 def whole_index(
     settings: ZooSettings, listener: Listener = nobody, *, refresh: bool = False
 ) -> Index:
-    """Give the models of the zoo, and behind them those that come with bmz.
+    """Return the models of the zoo, and behind them those that come with bmz.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def whole_index(
     Raises
     ------
     IndexUnavailable
-        The index cannot be had, and none is kept.
+        The index cannot be read, and none is cached.
     """
     index = load_index(settings, listener=listener, refresh=refresh)
     return replace(index, entries=(*index.entries, *starters()))
@@ -154,8 +154,8 @@ class Published:
 
     Parameters
     ----------
-    sizes : of files, in bytes; None where nobody says it
-    reports : one per tool; None when they could not be had
+    sizes : of files, in bytes; None if nobody says it
+    reports : one per tool; None when they could not be obtained
     again_at : seconds since 1970
     """
 
@@ -171,7 +171,7 @@ PUBLISHED = Notes.of("published", 2, Published)
 def published(
     package: Package, sha256: str, names: Sequence[str], settings: ZooSettings
 ) -> Published:
-    """Tell what the zoo says of a package, asking at most once a day.
+    """Return what the zoo says of a package, asking at most once a day.
 
     Without a network the answer is what was heard last, or nothing; nothing is raised for that.
 
@@ -199,7 +199,7 @@ def published(
 
 
 def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
-    """Give the report of the newest version of each tool.
+    """Return the report of the newest version of each tool.
 
     Source: ``CompatibilitySummary.tests`` of bioimage-io/collection,
     ``src/backoffice/compatibility.py``: a report for each ``<tool>_<version>``.
@@ -221,7 +221,7 @@ def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
 
 
 def _age(version: str) -> list[tuple[int, int, str]]:
-    """Give a key by which 1.4.2b10 < 1.4.2rc1 < 1.4.2 < 1.4.2.post1 < 1.4.10."""
+    """Return a key by which 1.4.2b10 < 1.4.2rc1 < 1.4.2 < 1.4.2.post1 < 1.4.10."""
     parts = re.findall(r"\d+|[a-z]+", version.lower())
     numbers = [(2, int(p), "") if p.isdigit() else (3 * (p == "post"), 0, p) for p in parts]
     return [*numbers, (1, 0, "")]
@@ -256,7 +256,7 @@ def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[Tool
 
 
 def reports_url(package: Package, settings: ZooSettings) -> str | None:
-    """Give the address of the summary of all reports, which lies below the index."""
+    """Return the address of the summary of all reports, which lies below the index."""
     remote = package.remote
     alias = re.search(r"/artifacts/([^/]+)/files/", remote.url) if remote else None
     if remote is None or alias is None or not remote.version:

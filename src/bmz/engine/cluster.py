@@ -88,7 +88,7 @@ class Client(Protocol):
         """Give up what has not begun."""
 
     def nthreads(self) -> Mapping[str, int]:
-        """Give the workers, and the threads of each."""
+        """Return the workers, and the threads of each."""
 
     def subscribe_topic(self, topic: str, handler: Callable[..., None]) -> None:
         """Call a function in another thread for each event that workers send."""
@@ -102,7 +102,7 @@ class DaskMissing(CouldNotTell):
 
     def __init__(self, why: Exception) -> None:
         super().__init__(
-            f"several workers need Dask, which does not import ({why})",
+            f"several workers need Dask, which cannot be imported ({why})",
             hint="pip install 'bmz[dask]', or leave out --workers and --scheduler",
             code="cluster.no-dask",
         )
@@ -121,13 +121,13 @@ class SchedulerAbsent(CouldNotTell):
 
 
 class WorkerLost(CouldNotTell):
-    """The workers that ran an image died, one after the other."""
+    """The workers that ran an image died, one after another."""
 
     def __init__(self, image: Path, why: Exception) -> None:
         super().__init__(
-            f"the worker that ran '{name_of(image)}' died, and so did those that tried again "
-            f"({why})",
-            hint="most often its memory ran out: fewer --workers, or a smaller --tile",
+            f"the worker that ran '{name_of(image)}' died, and so did the workers that tried "
+            f"again ({why})",
+            hint="most often memory ran out: use fewer --workers, or a smaller --tile",
             code="cluster.worker-lost",
         )
 
@@ -138,7 +138,7 @@ class SchedulerLost(CouldNotTell):
     def __init__(self, image: Path, why: BaseException) -> None:
         super().__init__(
             f"the Dask scheduler was lost before '{name_of(image)}' was done ({_first_line(why)})",
-            hint="start it again, and continue with --resume",
+            hint="start the scheduler again, and continue with --resume",
             code="cluster.scheduler-lost",
         )
 
@@ -149,8 +149,9 @@ class WorkersDoNotStart(CouldNotTell):
     def __init__(self, workers: int, why: Exception) -> None:
         super().__init__(
             f"Dask could not start {workers} processes on this computer ({_first_line(why)})",
-            hint="give fewer --workers where memory or processes are limited; a script of your own "
-            "must start bmz below 'if __name__ == \"__main__\":', since each worker imports it",
+            hint="use fewer --workers if memory or processes are limited; a script of your own "
+            "must start bmz below 'if __name__ == \"__main__\":', because each worker "
+            "imports the script",
             code="cluster.no-workers",
         )
 
@@ -276,7 +277,7 @@ class OnWorkers:
     """In which precision it ran, where the first tile of a worker had a say in it."""
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Give where labels of blocks are made: here, on arrays."""
+        """Return where labels of blocks are made: here, on arrays."""
         return Decoding(listener=listener)
 
     def fill(
@@ -292,7 +293,7 @@ class OnWorkers:
         Raises
         ------
         KilledWorker
-            The workers that ran some tiles died, one after the other.
+            The workers that ran some tiles died, one after another.
         BmzError
             What went wrong in a worker, and again in another.
         """
@@ -490,7 +491,7 @@ def _connected(scheduler: str, stack: ExitStack) -> Client:
 
 
 def _address(scheduler: str) -> str:
-    """Give the address of a scheduler, which it may have written, or be about to, into a file."""
+    """Return the address of a scheduler, which it may have written, or be about to, into a file."""
     if not scheduler.endswith(".json"):
         return scheduler
     file, until = Path(scheduler), time.monotonic() + FILE_WITHIN_S

@@ -143,7 +143,7 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
 
 
 def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
-    """Give the model that this worker runs, loaded once for the same options.
+    """Return the model that this worker runs, loaded once for the same options.
 
     Each worker of a machine uses a GPU of its own.
     """

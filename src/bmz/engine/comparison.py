@@ -100,7 +100,7 @@ class Sweep:
         for key in dict.fromkeys(key for setting in self.settings for key in setting):
             if key not in known:
                 text = f"'{setup.request.model}' has no parameter {key}"
-                self.listener(Note(f"{text}: it is run once for all of its values"))
+                self.listener(Note(f"{text}: it runs once for all values"))
         fitting = [{k: v for k, v in setting.items() if k in known} for setting in self.settings]
         return list({tuple(setting.items()): setting for setting in fitting}.values())
 
@@ -179,8 +179,8 @@ def sorted_results(
 
     Parameters
     ----------
-    truth : mask on the grid of the labels; None where it is not known
-    pixels : of the image; None where it cannot be read
+    truth : mask on the grid of the labels; None if it is not known
+    pixels : of the image; None if it cannot be read
     judgements : of the image
     """
     labelled = [result for result in results if result.labels is not None]

@@ -57,8 +57,8 @@ class NothingLacks(AnswerIsNo):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"nothing was found that the description of '{model}' lacks",
-            hint="'bmz card MODEL' tells what is measured of it; --pixel-size states a pixel size",
+            f"found nothing to add to the description of '{model}'",
+            hint="'bmz card MODEL' shows what is measured; --pixel-size states a pixel size",
             code="describe.nothing",
         )
 
@@ -68,8 +68,8 @@ class DescribedExists(WrongUsage):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"'{path}' is there already, and nothing is overwritten",
-            hint="choose another folder with -o, or remove it",
+            f"'{path}' already exists, and bmz does not overwrite it",
+            hint="choose another folder with -o, or remove this one",
             code="describe.exists",
         )
 
@@ -99,7 +99,7 @@ def described(
     ------
     NothingLacks, DescribedExists
     BmzError
-        The package is not there, or not valid, also not in the newest format.
+        The package does not exist, or is not valid, also not in the newest format.
     """
     package, model = find_model(request.package, settings, listener=listener)
     if package.remote is not None:
@@ -192,7 +192,7 @@ class _Findings:
     Parameters
     ----------
     sizes : of the objects in its test output; None for none
-    reach_px : how far the network sees; None where that is not known, or it sees the whole image
+    reach_px : how far the network sees; None if that is not known, or it sees the whole image
     sees_whole : it sees the whole image
     family, structure : what its test input shows; empty where pixels do not tell
     """
@@ -247,7 +247,9 @@ def _of_pixels(found: _Findings, request: DescribeRequest) -> Iterator[Proposal]
         return
     known = known_pixel_size(found.model)
     sizes, why = (
-        (request.pixel_um, "as its author says") if request.pixel_um else (known.um, known.source)
+        (request.pixel_um, "as stated by its author")
+        if request.pixel_um
+        else (known.um, known.source)
     )
     if sizes:
         yield Proposal("inputs and outputs: pixel size", dict(sizes), why)
@@ -275,7 +277,7 @@ def _of_purpose(found: _Findings) -> Iterator[Proposal]:
     else:
         block = {"modality": [found.family] if found.family else []}
         block["structure"] = [found.structure] if found.structure else []
-        why = "what the pixels of its test input show; look at it before you publish it"
+        why = "what the pixels of its test input show; check this before you publish it"
     if purpose.channels:
         block["channels"] = list(purpose.channels)
     block = {name: words for name, words in block.items() if words}
@@ -309,18 +311,20 @@ def _of_recipe(found: _Findings) -> Iterator[Proposal]:
         block["parameters"] = dict(choice.parameters)
     if len(found.model.outputs) > 1:
         block["output"] = choice.output
-    yield Proposal("config.bmz.recipe", block, f"{choice.why}; now nobody has to guess it")
+    yield Proposal("config.bmz.recipe", block, f"{choice.why}; stated, so that nobody has to guess")
 
 
 def _of_reach(found: _Findings) -> Iterator[Proposal]:
     if found.model.receptive_field:
         return
     if found.sees_whole:
-        why = "a change at one border of its test input moves the output at the other"
+        why = "a change at one border of its test input changes the output at the other"
         yield Proposal("config.bmz.receptive_field", {"global_context": True}, why)
     elif found.reach_px:
         block = {"radius_px": found.reach_px, "global_context": False}
-        why = "measured on its test input: pixels farther away move no output by 0.1 % of its range"
+        why = (
+            "measured on its test input: pixels farther away change no output by 0.1 % of its range"
+        )
         yield Proposal("config.bmz.receptive_field", block, why)
         if not any(axis.halo for tensor in found.model.outputs for axis in tensor.axes):
             yield Proposal("outputs: halo", found.reach_px, why)
@@ -404,9 +408,9 @@ def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:
         f"| {proposal.where} | `{proposal.value}` | {proposal.why} |" for proposal in proposals
     )
     return (
-        f"# State what {model.name} is made for\n\n"
-        "Users cannot tell whether a model fits their image while its description does not say "
-        "it. These entries are added; weights and what is not named here are unchanged.\n\n"
-        f"| entry | value | how it is known |\n|---|---|---|\n{rows}\n\n"
-        f"Measured by `bmz describe` on the package with sha256 `{model.sha256}`.\n"
+        f"# State what {model.name} is made for\n\nUsers cannot tell whether a model fits their "
+        "image if its description does not say so. This adds the entries below; the weights and "
+        "everything else are unchanged.\n\n| entry | value | evidence "
+        f"|\n|---|---|---|\n{rows}\n\nMeasured by `bmz describe` on the package with sha256 "
+        f"`{model.sha256}`.\n"
     )

@@ -55,7 +55,7 @@ class RecordUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is not a record that can be repeated: {why}",
-            hint="give the NAME.run.json that 'bmz run' of this version or a later one wrote",
+            hint="give a NAME.run.json that this version of 'bmz run' or a later one wrote",
             code="replay.unreadable",
         )
 
@@ -65,15 +65,15 @@ class ReplayDiffers(AnswerIsNo):
 
     def __init__(self, what: str, name: str, expected: str, actual: str) -> None:
         super().__init__(
-            f"the {what} '{name}' is not the one of the record: wanted sha256 {expected}, "
-            f"found {actual}",
-            hint=f"get the {what} of the record back, or run the new one without --from",
+            f"the {what} '{name}' is not the one in the record: wanted sha256 {expected}, found "
+            f"{actual}",
+            hint=f"restore the {what} of the record, or run the new one without --from",
             code="replay.differs",
         )
 
 
 def options_of(request: RunRequest) -> RequestRecord:
-    """Give the options of a call that decide its result, for the record."""
+    """Return the options of a call that decide its result, for the record."""
     return {
         "model": request.model,
         "axes": request.axes,
@@ -129,11 +129,11 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     except KeyError as why:
         raise RecordUnreadable(path, f"it lacks {why}") from why
     except (TypeError, ValueError, AttributeError, OverflowError) as why:
-        raise RecordUnreadable(path, f"a value of it is of another kind ({why})") from why
+        raise RecordUnreadable(path, f"one of its values has the wrong type ({why})") from why
     if not is_there(split_series(image)[0]):
         raise CouldNotTell(
-            f"the image of the record, '{image}', is not there",
-            hint="name where it is now: bmz run MODEL IMAGE --from RUN.json",
+            f"the image in the record, '{image}', does not exist",
+            hint="give its new location: bmz run MODEL IMAGE --from RUN.json",
             code="image.not-found",
         )
     spec = load_model(model)
@@ -170,7 +170,7 @@ KINDS_BESIDE: Mapping[str, str] = {"inputs": "input", "relations": "mask", "prom
 
 
 def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Give the hash of each file beside the image of a record; those of before have none."""
+    """Return the hash of each file beside the image of a record; those of before have none."""
     return {
         (kind, name): str(entry["sha256"])
         for kind in KINDS_BESIDE
@@ -179,7 +179,7 @@ def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def _mask_files(record: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Give the masks of a record as files, also where a step of a chain had made them."""
+    """Return the masks of a record as files, also where a step of a chain had made them."""
     return {name: str(entry["image"]) for name, entry in record.get(kind, {}).items()}
 
 
@@ -232,7 +232,7 @@ def _read_record(path: Path) -> Mapping[str, Any]:
 
 
 def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:
-    """Give a name for all that decides the result of a run, so that only the same goes on."""
+    """Return a name for all that decides the result of a run, so that only the same goes on."""
     plan = planned.plan
     facts = {
         "bmz": version(),
@@ -250,7 +250,7 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
 
 @contextmanager
 def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
-    """Give a folder for what is only needed in between; removed when the block ends.
+    """Yield a folder for intermediate files; it is removed when the block ends.
 
     It stays when the program is killed or interrupted, or a server fails, for ``--resume``.
 
@@ -293,7 +293,7 @@ class PlaneFolder:
     path: Path
 
     def maps(self, plan: Plan) -> Path:
-        """Give the folder for the tiles of a plan: those of other sizes are another map."""
+        """Return the folder for the tiles of a plan: those of other sizes are another map."""
         sizes = "x".join(map(str, plan.tiling.tile.values()))
         folder = self.path / f"map-{sizes}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ class PlaneFolder:
         return self.path / "raw.npy"
 
     def objects(self) -> Found:
-        """Give the objects of the blocks that are finished."""
+        """Return the objects of the blocks that are finished."""
         objects = Found()
         while (file := self._block(len(objects.first))).exists():
             with np.load(file, allow_pickle=False) as arrays:
@@ -335,7 +335,7 @@ class PlaneFolder:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its stubs mix up the keywords
 
     def layout(self) -> dict[str, list[int]] | None:
-        """Give the sizes of a plane that is finished; None for one that is not."""
+        """Return the sizes of a plane that is finished; None for one that is not."""
         try:
             layout: dict[str, list[int]] = json.loads(self._done.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -363,7 +363,7 @@ class PlaneFolder:
 
 
 def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRun | None:
-    """Give what an earlier call wrote for an image; None where it is not there, or another.
+    """Return what an earlier call wrote for an image; None where it is not there, or another.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRu
 
 
 def file_of_results(record: Path) -> str | None:
-    """Give the name of the file that a run was made of; None where there is no record of one.
+    """Return the name of the file that a run was made of; None where there is no record of one.
 
     Parameters
     ----------
@@ -457,7 +457,7 @@ def remove_leftovers(folder: Path, kind: str) -> None:
 
 
 def files_of_mask(record: Path) -> frozenset[Path]:
-    """Give the files about a label mask that a run record lists, of names of ours beside it.
+    """Return the files about a label mask that a run record lists, of names of ours beside it.
 
     They are replaced together.
 

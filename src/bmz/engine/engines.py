@@ -81,10 +81,10 @@ class Engine(Protocol):
         """It applies the declared steps, so that nobody else may."""
 
     def labelling(self, labelling: Labelling) -> Labelling:
-        """Give what is left to be done with its outputs."""
+        """Return what is left to be done with its outputs."""
 
     def backend(self, choice: str) -> str:
-        """Give the word for the frameworks that may run the network."""
+        """Return the word for the frameworks that may run the network."""
 
     def opened(self, case: LoadCase) -> Backend:
         """Load the network; it is to be closed."""
@@ -102,7 +102,7 @@ class BmzEngine:
         return labelling
 
     def backend(self, choice: str) -> str:
-        """Give what was asked for."""
+        """Return what was asked for."""
         return choice
 
     def opened(self, case: LoadCase) -> Backend:
@@ -126,14 +126,14 @@ class CoreEngine(Engine):
 
     @override
     def backend(self, choice: str) -> str:
-        """Give the framework of the format, which bioimageio.core takes."""
+        """Return the framework of the format, which bioimageio.core takes."""
         return NATIVE
 
     def opened(self, case: LoadCase) -> Backend:
         """Start bioimageio.core in a process of its own."""
         model = case.network.model
         if model.decoder is not None:
-            why = "bioimageio.core knows the network of a package alone"
+            why = "bioimageio.core runs only the network of a package"
             raise DecoderElsewhere(model, why, "leave out --engine core")
         return open_reference(case.network.model, case.network.weights)
 

@@ -106,7 +106,8 @@ def _omnipose_config(_: Checkpoint) -> Content:
 FAMILIES: Mapping[str, Family] = {
     "cellpose": Family(
         "Cellpose",
-        "Cells or nuclei, by flows to their middle; the objects must be as large as it takes them.",
+        "Cells or nuclei, by flows to their centre; the objects must have the size that the "
+        "network expects.",
         ("cellpose", "instance-segmentation", "cells", "2d"),
         (
             Citation(
@@ -157,7 +158,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "instanseg": Family(
         "InstanSeg",
-        "Nuclei and cells, by embeddings of pixels; the labels come out of the network.",
+        "Nuclei and cells, by pixel embeddings; the network itself returns labels.",
         ("instanseg", "instance-segmentation", "cells", "nuclei", "2d"),
         (
             Citation(

@@ -87,7 +87,7 @@ class CropTrial:
         return len(np.unique(labels[labels > 0]))
 
     def summary(self) -> TriedCrop:
-        """Give what the trial told of the crop, without pixels."""
+        """Return what the trial told of the crop, without pixels."""
         box = {axis: (along.start, along.stop) for axis, along in self.box.items()}
         return TriedCrop(box, self.objects, self.quality)
 
@@ -116,7 +116,7 @@ class Trial:
         return min(self.crops, key=lambda crop: crop.quality.f1)
 
     def summary(self, picture: Path | None = None, cure: Cure | None = None) -> ImageTrial:
-        """Give what the trial told, without pixels.
+        """Return what the trial told, without pixels.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class TrialExtent:
     cure: bool = False
 
     def within(self, seconds: float) -> TrialExtent:
-        """Give the same for a model that has so many seconds for all crops and their copies."""
+        """Return the same for a model that has so many seconds for all crops and their copies."""
         return replace(self, slow_s=max(seconds, 0.0) / (1 + len(CHANGES)) / self.most)
 
 
@@ -155,7 +155,7 @@ ALL_CROPS = TrialExtent()
 
 
 def side_for(diameters: Sequence[float]) -> int:
-    """Give the side of a crop that is as small as the objects of an image allow, px.
+    """Return the side of a crop that is as small as the objects of an image allow, px.
 
     Parameters
     ----------
@@ -207,14 +207,14 @@ class NothingToTry(CouldNotTell):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"'{model}' makes no objects whose mask could be judged",
+            f"'{model}' makes no label mask that could be judged",
             hint="--recipe NAME chooses a label recipe",
             code="trial.no-objects",
         )
 
 
 def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
-    """Give pixels that were cut out of an image as an image of its own."""
+    """Return pixels that were cut out of an image as an image of its own."""
     part = replace(
         info, axes="".join(pixels.axes), shape=pixels.shape, alone=None, further={}, stack=None,
         taken={},
@@ -261,7 +261,7 @@ def _corners(lengths: tuple[int, int], side_y: int, side_x: int) -> Iterator[tup
 
 
 def _spread(channels: AnyArray) -> float:
-    """Tell how much there is to be seen: the sum of the deviations of the channels."""
+    """Return how much there is to be seen: the sum of the deviations of the channels."""
     finite = np.nan_to_num(channels.astype(np.float32), posinf=0.0, neginf=0.0)
     return float(finite.std((-2, -1)).sum())
 
@@ -334,7 +334,7 @@ class _CureSearch:
         """Try requests, by what is typed for them, as long as there is time."""
         for number, (words, request) in enumerate(requests.items()):
             if self.predicted and time.monotonic() > self.stop:
-                tried_now = f"{number} of {len(requests)} cures were tried in {MOST_SECONDS:g} s"
+                tried_now = f"tried {number} of {len(requests)} options in {MOST_SECONDS:g} s"
                 self.listener(Note(tried_now))
                 return
             self.listener(Progress("cures", number, len(requests), self.crop.info.given_name))
@@ -346,7 +346,7 @@ class _CureSearch:
             self.predicted[words] = predictor("plain").quality(done.evidence).f1
 
     def further_scales(self) -> dict[str, RunRequest]:
-        """Give half of the smallest scale, or twice the largest, where it is the best so far."""
+        """Return half of the smallest scale, or twice the largest, where it is the best so far."""
         scales = {
             words: float(words.removeprefix(OF_SCALE))
             for words in self.requests
@@ -366,7 +366,7 @@ class _CureSearch:
         return _scaled(self.setup, self.crop, [scales[best] * factor for factor in factors])
 
     def best(self) -> str:
-        """Give what is typed for the best request; empty for the one as it is."""
+        """Return what is typed for the best request; empty for the one as it is."""
         order = sorted(self.predicted, key=lambda words: -self.predicted[words])
         least = self.predicted[order[0]] - TIE
         near = [words for words in order if words and self.predicted[words] > least][:MOST_NEAR]
@@ -383,7 +383,7 @@ OF_SCALE = "--scale "
 
 
 def _scale_cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
-    """Give requests with other scales, first with what the sizes of objects ask for."""
+    """Return requests with other scales, first with what the sizes of objects ask for."""
     crop, scale = trial.worst.tried, trial.worst.tried.result.plan.scale
     asked = object_factor(crop.checked.case)
     return _scaled(
@@ -400,7 +400,7 @@ def _scaled(setup: RunSetup, crop: GivenImage, scales: Sequence[float]) -> dict[
 
 
 def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
-    """Give requests with other options, by what is typed for them."""
+    """Return requests with other options, by what is typed for them."""
     request, plan = setup.request, trial.worst.tried.result.plan
     cures = dict[str, RunRequest]()
     (taken, *others) = plan.channels
@@ -419,7 +419,7 @@ def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
 
 
 def _other_settings(setup: RunSetup) -> dict[str, RunRequest]:
-    """Give requests with other thresholds of the recipe, by what is typed for them."""
+    """Return requests with other thresholds of the recipe, by what is typed for them."""
     labelling, request = setup.labelling, setup.request
     every = () if labelling.recipe is None else labelling.recipe.every
     return {

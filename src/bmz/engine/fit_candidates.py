@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def plane_by_plane(self) -> bool:
-        """Say whether a single plane is a stack for it; see ``bmz.spec.facts``."""
+        """Return whether a single plane is a stack for it; see ``bmz.spec.facts``."""
         facts = facts_of(self.model.alias) if self.model.alias else None
         return facts is not None and facts.plane_by_plane is not None and facts.plane_by_plane.value
 
@@ -89,13 +89,13 @@ def candidates_of(
         if card.id.startswith(EXAMPLE) and not everything:
             left_out[card.id] = "a test artefact of the specification"
         elif card.status != "ok" or entry.manifest is None:
-            why = card.reason or "its manifest is not there"
+            why = card.reason or "its manifest is missing"
             broken.append(ModelFit(card.id, card.version, status=card.status, broken=why))
         else:
             model = describe(entry.manifest, settings, model_id=card.id, alias=card.id)
             candidate = read(Package(card.id, entry.manifest), model, card)
             if candidate.about.made_for.of_predictions and not everything:
-                left_out[card.id] = "its input is what another network predicted, not an image"
+                left_out[card.id] = "its input is the prediction of another network, not an image"
             else:
                 ranked.append(candidate)
     return Candidates(tuple(ranked), tuple(broken), left_out)
@@ -109,7 +109,7 @@ def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listen
     Raises
     ------
     BmzError
-        One that is named itself is not there, or cannot be read.
+        One that is named itself does not exist, or cannot be read.
     """
     read = _Reader(settings)
     ranked, broken = list[Candidate](), list[ModelFit]()
@@ -160,7 +160,7 @@ class _Reader:
         return Candidate(package, model, card, about, others, files)
 
     def _files(self, model: ModelSpec) -> tuple[str, ...]:
-        """Give the names of the files of the weights that would run, else of the first."""
+        """Return the names of the files of the weights that would run, else of the first."""
         entries = {weights.format: weights for weights in model.weights}
         usable = [name for name in ORDER if name in entries and self._usable.get(name) == ""]
         chosen = usable or [name for name in ORDER if name in entries]
@@ -178,7 +178,7 @@ def with_sizes(
 ) -> tuple[ModelFit, ...]:
     """Put the sizes of what is to be downloaded into the first models that have something to.
 
-    They are asked for once a day; where they cannot be had, they stay unknown.
+    They are asked for once a day; where they cannot be obtained, they stay unknown.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _with_size(model: ModelFit, sizes: Mapping[str, int | None]) -> ModelFit:
 
 
 def _size(candidate: Candidate, settings: ZooSettings) -> int | None:
-    """Give the bytes of the files that are not here; None where one of them is not known."""
+    """Return the bytes of the files that are not here; None if one of them is not known."""
     folder = candidate.model.folder
     names = [name for name in candidate.to_fetch if not (folder / name).is_file()]
     try:
@@ -228,5 +228,5 @@ def fetch_samples(
             if package.remote is not None:
                 fetch_files(package, tensors, settings, listener=listener)
         except BmzError as why:
-            listener(Note(f"the sample of {candidate.card.id} is not compared: {why}"))
+            listener(Note(f"the sample of {candidate.card.id} was not compared: {why}"))
         listener(Progress("samples", number, len(chosen), candidate.card.id))

@@ -71,7 +71,7 @@ class FitRequest:
 
     @property
     def words(self) -> dict[str, str]:
-        """Give what the user said of the images: option -> word."""
+        """Return what the user said of the images: option -> word."""
         said = {
             "--axes": self.axes,
             "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in self.pixel_um.items()),
@@ -94,8 +94,9 @@ class ChannelAbsent(WrongUsage):
         asked = f"number {channel}" if isinstance(channel, int) else f"'{channel}'"
         called = ": " + ", ".join(f"{n} {name}" for n, name in enumerate(names)) if names else ""
         super().__init__(
-            f"--channels asks for {asked}, the image has {channel_count} (the first is 0){called}",
-            hint=f"give numbers from 0 to {channel_count - 1}" + (", or names" if names else ""),
+            f"--channels asks for {asked}, but the image has {channel_count} channels (the first "
+            f"is 0){called}",
+            hint=f"use numbers from 0 to {channel_count - 1}" + (", or names" if names else ""),
             code="fit.channels",
         )
 
@@ -114,7 +115,7 @@ class MeasuredImage:
     stated : the user's word for what it is, over what its pixels tell
     flat : of a stack its fullest plane, and of one of fluorescence its projection: what models
         without z may be given
-    axes : word for ``--axes`` that makes it of a stack; None where it is the whole
+    axes : word for ``--axes`` that makes it of a stack; None if it is the whole
     """
 
     info: ImageInfo
@@ -128,18 +129,18 @@ class MeasuredImage:
 
     @property
     def stack_info(self) -> ImageInfo:
-        """Give the header of the plane as a stack of one plane."""
+        """Return the header of the plane as a stack of one plane."""
         at, info = self.info.axes.index("yx"), self.info
         shape = (*info.shape[:at], 1, *info.shape[at:])
         return replace(info, axes=info.axes.replace("yx", "zyx"), shape=shape)
 
     @property
     def layout(self) -> tuple[object, ...]:
-        """Give what two images have in common for which a choice of channels means the same."""
+        """Return what two images have in common for which a choice of channels means the same."""
         return self.info.sizes.get("c", 1), self.info.colour, self.info.channel_names
 
     def measured_as(self, channels: tuple[int, ...]) -> dict[int, PlaneMeasures]:
-        """Give the measures by channel of the model.
+        """Return the measures by channel of the model.
 
         Parameters
         ----------
@@ -179,7 +180,7 @@ def measured_image(
 
 
 def fullest_z(info: ImageInfo, pixels: Pixels) -> int:
-    """Give the number of the plane with most contrast, of those that were read.
+    """Return the number of the plane with most contrast, of those that were read.
 
     Each channel counts as much as any other.
 
@@ -224,7 +225,7 @@ def _measured(info: ImageInfo, pixels: Pixels, stated: StatedKind | None) -> Mea
 
 
 def as_told(seen_kind: ImageKind | None, stated: StatedKind | None) -> ImageKind | None:
-    """Give the kind that the user states, else the one that was seen."""
+    """Return the kind that the user states, else the one that was seen."""
     return seen_kind if stated is None else stated_as_kind(stated, seen_kind)
 
 
@@ -263,7 +264,7 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
 
 
 def numbers_in(image: MeasuredImage, channels: Sequence[ChannelKey] | None) -> Channels:
-    """Give the numbers of the channels that the user names, which an image must have.
+    """Return the numbers of the channels that the user names, which an image must have.
 
     Raises
     ------

@@ -102,7 +102,7 @@ def _chosen(
     sample: Mapping[int, PlaneMeasures],
     user_channels: Channels,
 ) -> FitCase:
-    """Give the case with its channels, measured."""
+    """Return the case with its channels, measured."""
     seen_image = image.seen
     case = FitCase(
         candidate.model,
@@ -121,7 +121,7 @@ def _chosen(
 
 
 def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
-    """Give the header of the image; a plane is a stack for a model that works plane by plane."""
+    """Return the header of the image; a plane is a stack for a model that works plane by plane."""
     is_plane = "z" in candidate.model.space and "z" not in image.info.whole.sizes
     taken = is_plane and candidate.plane_by_plane and "yx" in image.info.axes
     return image.stack_info if taken else image.info
@@ -152,14 +152,14 @@ def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageF
 
 
 def _against(candidate: Candidate, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Give what speaks against a model; one that makes no labels is not blamed for that twice."""
+    """Return what speaks against a model; one that makes no labels is not blamed for that twice."""
     return tuple(
         f for f in findings if not (candidate.about.only_restores and f.is_only_for_labels)
     )
 
 
 def natural_scale(case: FitCase) -> float | None:
-    """Give the factor that ``--scale auto`` finds; None where nothing tells it.
+    """Return the factor that ``--scale auto`` finds; None if nothing tells it.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def natural_scale(case: FitCase) -> float | None:
 
 
 def _report(case: FitCase, image: MeasuredImage) -> CheckReport:
-    """Say what ``bmz check`` says."""
+    """Return what ``bmz check`` says."""
     header = check_header(case)
     if header.is_runnable:
         return check_values(header, image.values)
@@ -258,7 +258,7 @@ def channel_choices(case: FitCase, purpose: MadeFor) -> Iterator[Channels]:
 
 
 def _takes_colours(case: FitCase) -> bool:
-    """Say whether all channels of the model are colours, which are alike in a grey image."""
+    """Return whether all channels of the model are colours, which are alike in a grey image."""
     names = {name.strip().lower() for name in case.names_wanted}
     return case.channels_wanted == len("rgb") and bool(names) and names <= COLOURS
 
@@ -361,7 +361,7 @@ def _mixed(models: Iterable[ModelFit]) -> list[ModelFit]:
 
 
 def _shown(model: ModelFit) -> str:
-    """Give that of the structures of a model that the images most likely show."""
+    """Return the structure of a model that the images most likely show."""
     return "" if model.worst is None else model.worst.content.shown
 
 
@@ -370,18 +370,18 @@ def _step(score: float) -> int:
 
 
 def _doubts(model: ModelFit) -> tuple[object, ...]:
-    """Give a key that is lower for more evidence."""
+    """Return a key that is lower for more evidence."""
     tested = MEASURED_HERE if model.id.startswith(STARTER) else model.about.passed
     return -sureness(model.about), -tested, model.about.failed, model.id
 
 
 def sureness(about: AboutModel) -> int:
-    """Say how sure it is what a model is made for.
+    """Return how sure it is what a model is made for.
 
     Returns
     -------
     int
-        2 where it, or what is published about it, says so; 1 where only its tags do; else 0
+        2 where it, or what is published about it, says so; 1 if only its tags do; else 0
     """
     purpose = about.made_for
     if not (purpose.modalities and purpose.structures):

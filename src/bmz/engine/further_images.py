@@ -47,8 +47,8 @@ class PatternUnknown(WrongUsage):
 
     def __init__(self, pattern: str, name: str) -> None:
         super().__init__(
-            f"'{pattern}' has {{{name}}}, which has no meaning",
-            hint=f"an image puts in {', '.join(f'{{{known}}}' for known in PLACES)}: "
+            f"'{pattern}' contains {{{name}}}, which has no meaning",
+            hint=f"each image fills in {', '.join(f'{{{known}}}' for known in PLACES)}: "
             "maps/{stem}_prob.tif is maps/a_prob.tif for a.tif",
             code="input.pattern",
         )
@@ -60,14 +60,14 @@ class InputUnknown(WrongUsage):
     def __init__(self, model: ModelSpec, name: str) -> None:
         known = ", ".join(f"'{tensor.id}'" for tensor in image_inputs(model))
         super().__init__(
-            f"'{model.id}' has no input '{name}' that an image must fill",
+            f"'{model.id}' has no input '{name}' that takes an image",
             hint=f"its inputs are {known}" if known else "none of its inputs takes an image",
             code="input.unknown",
         )
 
 
 def image_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
-    """Give the inputs of a model that an image must fill."""
+    """Return the inputs of a model that an image must fill."""
     return tuple(t for t in model.required_inputs if {"y", "x"} <= set(t.letters))
 
 
@@ -86,7 +86,7 @@ def refuse_unknown_inputs(model: ModelSpec, inputs: Mapping[str, str]) -> None:
 
 
 def path_beside(image: Path, pattern: str) -> str:
-    """Give the file that belongs to an image.
+    """Return the file that belongs to an image.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ class StepWithoutMask(CouldNotTell):
 
     def __init__(self, image: Path, step: str) -> None:
         super().__init__(
-            f"the step '{step}' has made no label mask of '{name_of(image)}'",
-            hint="see what became of it there",
+            f"the step '{step}' made no label mask for '{name_of(image)}'",
+            hint="see the result of that step",
             code="chain.no-mask",
         )
 
@@ -128,7 +128,7 @@ class StepWithoutMask(CouldNotTell):
 def words_beside(
     image: Path, patterns: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
 ) -> dict[str, str]:
-    """Give the files beside an image: of inputs of the model, or of masks.
+    """Return the files beside an image: of inputs of the model, or of masks.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def words_beside(
 def prompts_beside(
     image: Path, word: str | None, before: Mapping[str, Mapping[Path, Path]]
 ) -> str | None:
-    """Give the file that names the objects to ask for; None where the word names no file.
+    """Return the file that names the objects to ask for; None if the word names no file.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class FurtherFile:
 
     @classmethod
     def of(cls, image: Path, pattern: str) -> FurtherFile:
-        """Give that of an image; numbers of channels stand behind ``#``."""
+        """Return the path for an image; channel numbers follow ``#``."""
         return cls.named(path_beside(image, pattern))
 
     @classmethod
@@ -202,7 +202,7 @@ def further_files(
     inputs: Mapping[str, str],
     before: Mapping[str, Mapping[Path, Path]],
 ) -> dict[str, FurtherFile]:
-    """Give the file of each input that has one, in the order of the description.
+    """Return the file of each input that has one, in the order of the description.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def own_inputs(
     given: Collection[str],
     sample: Mapping[int, PlaneMeasures],
 ) -> OwnInputs:
-    """Give a model with the input of a further image alone, or with those of the first.
+    """Return a model with the input of a further image alone, or with those of the first.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def joined_check(
 
 
 def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, FurtherRecord]:
-    """Give for the record which image each input was filled with.
+    """Return for the record which image each input was filled with.
 
     Parameters
     ----------
@@ -320,8 +320,8 @@ class MaskElsewhere(AnswerIsNo):
             for of in (wanted, {a: n for a, n in info.sizes.items() if a != "c"})
         )
         super().__init__(
-            f"the mask '{name_of(info.place)}' has {found}, and the labels have {sizes}",
-            hint="give the mask that was made of the same image",
+            f"the mask '{name_of(info.place)}' has {found}, but the labels have {sizes}",
+            hint="give the mask that was made from the same image",
             code="relation.grid",
         )
 
@@ -332,7 +332,7 @@ class MaskWithoutLabels(AnswerIsNo):
     def __init__(self, info: ImageInfo, why: str) -> None:
         super().__init__(
             f"'{name_of(info.place)}' is not a label mask: {why}",
-            hint="give a mask of one channel with a whole number for each object, 0 for none",
+            hint="give a mask with one channel: a whole number per object, 0 for background",
             code="relation.no-labels",
         )
 
@@ -352,7 +352,7 @@ def refuse_no_labels(info: ImageInfo) -> None:
 
 
 def label_image(path: Path) -> Path:
-    """Give where a mask lies: in an OME-Zarr image with one label image it is that one.
+    """Return where a mask lies: in an OME-Zarr image with one label image it is that one.
 
     Raises
     ------

@@ -71,8 +71,8 @@ class ScaleUnknown(CouldNotTell):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"--scale auto cannot tell the factor for '{model}': neither the pixel size nor the "
-            "size of the objects is known of both image and model",
+            f"--scale auto cannot determine the factor for '{model}': neither the pixel size nor "
+            "the object size is known for both the image and the model",
             hint="give --pixel-size for the image, or the factor itself: --scale 0.5",
             code="scale.unknown",
         )
@@ -214,7 +214,7 @@ def _laid_out(
 
 
 def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
-    """Say how the tiles of an image would be laid; nothing where none can, which a run says.
+    """Return how the tiles of an image would be laid; nothing if none can, which a run says.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class GivenImage:
     array : the pixels, where they are in memory; None for a file
     further : images for inputs of the model, by input
     masks : with which its labels are brought together, see `bmz.engine.relations`
-    prompts : the objects that a network is asked for; None where the call names no file
+    prompts : the objects that a network is asked for; None if the call names no file
     """
 
     info: ImageInfo
@@ -269,7 +269,7 @@ class GivenImage:
         return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
 
     def read(self, info: ImageInfo) -> Pixels:
-        """Give the pixels, with the axes and lengths that `info` has; see `read_image`."""
+        """Return the pixels, with the axes and lengths that `info` has; see `read_image`."""
         if info.further:
             return joined_pixels([self.read(image) for image in info.images], info)
         array = self._array_of(info)
@@ -280,19 +280,19 @@ class GivenImage:
         return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
 
     def sample(self, info: ImageInfo) -> Pixels:
-        """Give pixels to look at: of a file an evenly spread sample, else all."""
+        """Return pixels to look at: of a file an evenly spread sample, else all."""
         if all(self._array_of(image) is None for image in info.images):
             return read_spread(info)
         return self.read(info)
 
     def _array_of(self, info: ImageInfo) -> ArrayImage | None:
-        """Give the array of this image or of a further one; None for a file."""
+        """Return the array of this image or of a further one; None for a file."""
         own = (image.array for image in self.further.values() if image.info.place == info.place)
         return next(own, self.array)
 
 
 def word_of(image: object) -> str:
-    """Give the path or the address of an image; of an array what it is called."""
+    """Return the path or the address of an image; of an array what it is called."""
     return str(image) if isinstance(image, str | Path) else NAME
 
 
@@ -362,7 +362,7 @@ def _further(name: str, image: ImageLike, first: ImageInfo) -> GivenImage:
 
 
 def on_disk(source: str) -> Path:
-    """Give the path under which an image can be read, which is called by its address from now on.
+    """Return the path under which an image can be read, which is called by its address from now on.
 
     Parameters
     ----------
@@ -371,7 +371,7 @@ def on_disk(source: str) -> Path:
     Raises
     ------
     BmzError
-        It cannot be had.
+        It cannot be obtained.
     """
     if not (is_address(source) or is_zipped(source)):
         return Path(source)
@@ -406,7 +406,7 @@ def check_given_image(
 def hashes_beside(
     model: ModelSpec, image: Path, request: RunRequest
 ) -> dict[tuple[str, str], str] | None:
-    """Give the hash of each file beside the image; None where one is not there."""
+    """Return the hash of each file beside the image; None if one does not exist."""
     try:
         inputs = further_files(model, image, request.inputs, request.before)
         masks = words_beside(image, request.relations, request.before)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def image_columns(info: ImageInfo, field: PlateField | None) -> dict[str, str]:
-    """Say where the objects of an image lie: in which image, and in which well of a plate.
+    """Return where the objects of an image lie: in which image, and in which well of a plate.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def finish_plates(
 
 
 def joint_tables(folder: Path) -> dict[str, Path]:
-    """Give for each kind of table the one that holds the rows of all images of a call."""
+    """Return for each kind of table the one that holds the rows of all images of a call."""
     tables = {kind: known for kind, known in OUTPUT_KINDS.items() if known.table_format}
     return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
 
@@ -126,7 +126,7 @@ def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None
 
     The first columns say which image a row is of: ``image``, its path within the folder that holds
     all of them, or its address, and ``series``, its name or number where its file holds several;
-    and how good its mask is likely to be: ``mask_f1`` and ``mask_quality``, empty where that is
+    and how good its mask is likely to be: ``mask_f1`` and ``mask_quality``, empty if that is
     not known.
 
     Parameters
@@ -181,7 +181,7 @@ class PlaneOutput:
     ----------
     plan : with the tiles and the batch that memory held
     labels : None without a recipe
-    raw : (c, (z,) y, x) float32, or the ``.npy`` file of it; None where it is not asked for
+    raw : (c, (z,) y, x) float32, or the ``.npy`` file of it; None if it is not asked for
     classes : a label is the number of a class, the same in every plane
     features : what tells how good the mask is, see `bmz.process.quality.plane_quality`; None where
         nobody can tell
@@ -195,7 +195,7 @@ class PlaneOutput:
 
     @classmethod
     def of(cls, result: PlaneResult) -> PlaneOutput:
-        """Give what the pipeline made of a plane or stack in memory."""
+        """Return what the pipeline made of a plane or stack in memory."""
         labels = result.labels
         held = None if labels is None else Labels.held(labels, result.columns)
         return cls(result.plan, held, result.raw, result.classes)
@@ -224,14 +224,14 @@ class ImageResult:
     image : its pixels
     plan : with the tiles and the batch that memory held
     labels : None without a recipe; joined where the plan says so
-    raw : maps after the declared steps; None where they are not asked for
+    raw : maps after the declared steps; None if they are not asked for
     planes : joined labels, each plane by itself; None where planes were not joined
     plate_field : that the image is of a plate, if it is one
     findings : what the check and the output said
     record : of the run, without its files
     stopwatch : of the run
     columns : heading -> value of each label, at its number, which tables have, too
-    distinct : how many objects there are, where numbers have gaps; None where they have none
+    distinct : how many objects there are, where numbers have gaps; None if they have none
     """
 
     image: ImageSource
@@ -293,7 +293,7 @@ class ImageResult:
 
         Parameters
         ----------
-        scratch : folder for labels that are not held in memory; None where they are
+        scratch : folder for labels that are not held in memory; None if they are
         """
         if self.labels is None or not masks:
             return self
@@ -322,25 +322,25 @@ class ImageResult:
         return {key: value for key, value in self.record.items() if key in names}
 
     def whole_labels(self) -> Pixels:
-        """Give the label mask as a whole, axes t, z, y, x as there are; there must be labels."""
+        """Return the label mask as a whole, axes t, z, y, x as there are; there must be labels."""
         labels = self._must_have_labels()
         whole = labels[tuple(slice(None) for _ in labels.shape)]
         return Pixels(whole, tuple(labels.axes), self.pixel_um)
 
     def whole_raw(self) -> Pixels:
-        """Give the maps as a whole, axes t, c, z, y, x as there are; they must be kept."""
+        """Return the maps as a whole, axes t, c, z, y, x as there are; they must be kept."""
         if self.raw is None:
             raise ValueError("the maps of the network were not kept")
         whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
         return Pixels(whole, tuple(self.raw.axes), self.raw_um)
 
     def overview(self) -> Overview:
-        """Give the plane with most objects, as small as a picture; there must be labels."""
+        """Return the plane with most objects, as small as a picture; there must be labels."""
         labels = self._must_have_labels()
         return replace(overview(labels, self.image), kinds=class_numbers(labels))
 
     def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterator[Overview]:
-        """Give the planes at these positions, with at most so many px along a side."""
+        """Return the planes at these positions, with at most so many px along a side."""
         labels = self._must_have_labels()
         kinds = class_numbers(labels)
         for at in labels.planes():
@@ -378,7 +378,7 @@ class ImageResult:
         return (from_image(table, columns) for table in tables[kind]())
 
     def polygons(self) -> Iterator[tuple[Mapping[str, int], AnyArray, AnyArray]]:
-        """Give the polygons by which the recipe found the objects; see `Result.polygons`."""
+        """Return the polygons by which the recipe found the objects; see `Result.polygons`."""
         labels = self.planes or self._must_have_labels()
         for number, at in enumerate(labels.positions()):
             part = labels.parts[number]
@@ -389,11 +389,11 @@ class ImageResult:
             yield at, whole[whole > 0], corners[whole > 0]
 
     def regions(self) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
-        """Give the parts of the label mask in which the objects of each table of `rows` lie."""
+        """Return the parts of the label mask in which the objects of each table of `rows` lie."""
         return object_regions(self._must_have_labels())
 
     def table(self, kind: str = "table") -> Table:
-        """Give the rows of a table in one."""
+        """Return the rows of a table in one."""
         return stacked(list(self.rows(kind)))
 
     def write(self, files: Mapping[str, Path], folder: Path) -> RunRecord:
@@ -442,7 +442,7 @@ class ImageResult:
         return {**table, **of_rows}
 
     def _edges(self) -> Iterator[Table]:
-        """Give the pairs of neighbours: those that touch, where nobody asks for a distance."""
+        """Return the pairs of neighbours: those that touch, where nobody asks for a distance."""
         near = self.plan.near or Neighbourhood(CONTACT)
         return edges_in_blocks(self._must_have_labels(), self.image, near)
 

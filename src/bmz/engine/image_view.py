@@ -79,13 +79,13 @@ class Plane:
     z: int = 0
 
     def box(self, info: ImageInfo) -> dict[str, slice]:
-        """Give it as a region of an image; axes that it does not have are left out."""
+        """Return it as a region of an image; axes that it does not have are left out."""
         at = {"c": self.channel, "t": self.t, "z": self.z}
         return {axis: slice(n, n + 1) for axis, n in at.items() if axis in info.axes}
 
 
 class ImageView:
-    """An image that stays open for as long as a page shows it; several threads may ask.
+    """An image that stays open as long as a page shows it; several threads may ask.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ class ImageView:
         return self.info.sizes["y"], self.info.sizes["x"]
 
     def facts(self) -> dict[str, Any]:
-        """Tell what a page must know before it asks for pixels.
+        """Return what a page must know before it asks for pixels.
 
         Returns
         -------
         dict
             ``name``, ``height``, ``width`` (px), ``planes`` (axis -> how many), ``pixel_um``
-            (None where it is not known), and ``channels``: name, colour, whether it is on, and
+            (None if it is not known), and ``channels``: name, colour, whether it is on, and
             ``low`` and ``high``, which are shown as black and as white
         """
         height, width = self.sides
@@ -156,7 +156,7 @@ class ImageView:
         ]
 
     def part(self, plane: Plane, window: Window) -> tuple[AnyArray, Window]:
-        """Give a part of a plane, and where it lies.
+        """Return a part of a plane, and where it lies.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class ImageView:
 
 
 def _side(start: int, stop: int, step: int, size: int) -> slice:
-    """Give what of an axis of a coarser copy stands for a part of the image; at least one entry."""
+    """Return the part of an axis of a coarser copy for a part of the image; at least one entry."""
     first = min(start // step, size - 1)
     return slice(first, max(min(-(-stop // step), size), first + 1))
 
@@ -245,7 +245,7 @@ def _sendable(pixels: AnyArray) -> AnyArray:
 
 
 def halved(plane: AnyArray) -> AnyArray:
-    """Give the mean of every 2 x 2 pixels; those of the last row and column where one is left.
+    """Return the mean of every 2 x 2 pixels; those of the last row and column where one is left.
 
     Parameters
     ----------

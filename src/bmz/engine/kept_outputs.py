@@ -58,7 +58,7 @@ class SweepRefused(WrongUsage):
     def __init__(self, key: str, value: str) -> None:
         super().__init__(
             f"--sweep {key}={value}: '{value}' is not {_VALUES[key]}",
-            hint=f"such as --sweep {key}={_EXAMPLES[key]}",
+            hint=f"for example --sweep {key}={_EXAMPLES[key]}",
             code="compare.sweep",
         )
 
@@ -113,7 +113,7 @@ class ModelOptionRefused(WrongUsage):
     def __init__(self, word: str, why: str) -> None:
         super().__init__(
             f"'{word}': {why}",
-            hint="such as cellpose-cyto:channels=0,1:scale=auto:flow_threshold=0.2",
+            hint="for example cellpose-cyto:channels=0,1:scale=auto:flow_threshold=0.2",
             code="compare.model",
         )
 
@@ -283,7 +283,7 @@ class NetworkOutputs:
         )
 
     def _copy(self, setting: Setting, copy: NetworkOutputs, name: str) -> list[AnyArray] | None:
-        """Label a changed copy; None where that fails, as where steps do not take its size."""
+        """Label a changed copy; None if that fails, as where steps do not take its size."""
         try:
             made = copy.relabelled(setting)
         except BmzError:

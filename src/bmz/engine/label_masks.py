@@ -69,8 +69,8 @@ class NothingToScore(WrongUsage):
     def __init__(self, message: str) -> None:
         super().__init__(
             message,
-            hint="give two files, or two folders whose masks have equal names before endings "
-            "such as .labels.tif, _mask.png",
+            hint="give two files, or two folders whose masks have the same names apart from "
+            "endings such as .labels.tif, _mask.png",
             code="score.nothing",
         )
 
@@ -80,8 +80,8 @@ class NoTruthFor(CouldNotTell):
 
     def __init__(self, image: Path, truth: Path) -> None:
         super().__init__(
-            f"'{truth}' holds no mask with the name of '{name_of(image)}'",
-            hint="true masks bear the names of their images, before endings such as _mask.png",
+            f"'{truth}' has no mask named like '{name_of(image)}'",
+            hint="true masks have the names of their images, plus endings such as _mask.png",
             code="compare.no-truth",
         )
 
@@ -111,7 +111,7 @@ def _by_name(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     predicted_files, true_files = masks_by_name(predicted), masks_by_name(truth)
     predicted_files = _without_datasets(predicted_files, true_files)
     if not set(predicted_files) & set(true_files):
-        raise NothingToScore(f"no mask of '{predicted}' has the name of one of '{truth}'")
+        raise NothingToScore(f"no mask in '{predicted}' has the same name as a mask in '{truth}'")
     names = {*predicted_files, *true_files}
     for path, files in ((predicted, predicted_files), (truth, true_files)):
         if _is_one(path):
@@ -137,7 +137,7 @@ def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
     if not set(by_key[0]) & set(by_key[1]):
         several = predicted if len(first) > 1 else truth
         raise NothingToScore(
-            f"'{several}' holds several masks, none of which has the name of one of the other: "
+            f"'{several}' has several masks, none with the name of the other mask: "
             f"{', '.join(map(str, _images_in(several)))}"
         )
     names = dict.fromkeys([*by_key[0], *by_key[1]])
@@ -162,12 +162,12 @@ def _without_datasets(files: Mapping[str, Path], others: Mapping[str, Path]) -> 
 
 
 def is_many(path: Path) -> bool:
-    """Say whether a path names a folder of masks, and no OME-Zarr."""
+    """Return whether a path names a folder of masks, and no OME-Zarr."""
     return is_there(path) and path.is_dir() and path.suffix != ".zarr" and not is_node(path)
 
 
 def mask_name(path: Path) -> str:
-    """Give what the names of partners share: all before an ending such as ``_mask.png``.
+    """Return what the names of partners share: all before an ending such as ``_mask.png``.
 
     Labels in an OME-Zarr image have the name of the image.
 
@@ -186,7 +186,7 @@ def mask_name(path: Path) -> str:
 
 
 def masks_by_name(place: Path) -> Mapping[str, Path]:
-    """Give the masks of a folder or a pattern by their names.
+    """Return the masks of a folder or a pattern by their names.
 
     Each mask of a file that holds several has a name of its own, such as ``a[left]``.
 
@@ -282,7 +282,7 @@ class NoMask(CouldNotTell):
         self,
         path: Path,
         why: str,
-        hint: str = "a label mask holds one whole number for each object, 0 for background",
+        hint: str = "a label mask has one whole number per object, 0 for background",
         code: str = "score.no-mask",
     ) -> None:
         super().__init__(f"'{path}' is not a label mask: {why}", hint=hint, code=code)
@@ -319,7 +319,7 @@ def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
     """
     found = read_shapes(path)
     if not any(shape.has_area for shape in found.shapes):
-        raise NoMask(path, "it holds points or lines, and no outlines of objects")
+        raise NoMask(path, "it contains points or lines, but no outlines of objects")
     sizes = found.sizes()
     if shape is None:
         return np.squeeze(painted(found.shapes, sizes))
@@ -329,8 +329,8 @@ def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
         sizes = {axis: size for axis, size in sizes.items() if axis not in dropped}
     if len(sizes) != len(shape) or any(n > m for n, m in zip(sizes.values(), shape, strict=True)):
         there = " x ".join(map(str, sizes.values()))
-        why = f"its objects need an image of {there} px, and the other mask has {shape}"
-        raise NoMask(path, why, "give the outlines and the mask of one image", "score.shapes")
+        why = f"its objects need an image of {there} px, but the other mask has {shape}"
+        raise NoMask(path, why, "give the outlines and the mask of the same image", "score.shapes")
     return painted(found.shapes, dict(zip(sizes, shape, strict=True)))
 
 
@@ -371,7 +371,7 @@ def read_mask(
         info = _named(inspect_image(path))
         if info.series_count > 1 and not info.series_key:
             named = ", ".join(map(str, series_paths(path)))
-            why = f"it holds {info.series_count} images"
+            why = f"it contains {info.series_count} images"
             raise NoMask(path, why, f"name one: {named}", "score.several")
         pixels = read_image(info)
         frames = info.sizes.get("t", 1) > 1
@@ -391,7 +391,7 @@ def _refuse_pictures(path: Path) -> None:
         raise NoMask(path, why, "save the labels as TIFF or PNG", "score.lossy")
     if beside := labels_beside(path):
         places = ", ".join(f"{path}/labels/{name}" for name in beside)
-        raise NoMask(path, "it is an image, in which label masks lie", f"name one: {places}")
+        raise NoMask(path, "it is an image that contains label masks", f"name one: {places}")
 
 
 def _named(info: ImageInfo) -> ImageInfo:
@@ -406,8 +406,8 @@ def _without_colours(path: Path, pixels: AnyArray, *, refuse: bool) -> AnyArray:
     if (pixels == first).all():
         return pixels[..., 0]
     if refuse:
-        why = "it is a picture in colours, and a colour is not a label"
-        hint = "save the labels themselves; or --components numbers the pieces of each colour"
+        why = "it is a colour picture, and a colour is not a label"
+        hint = "save the labels themselves, or use --components to number the pieces of each colour"
         raise NoMask(path, why, hint)
     colours = pixels.reshape(-1, pixels.shape[-1])
     kinds, numbers = np.unique(colours, axis=0, return_inverse=True)
@@ -423,12 +423,12 @@ def _whole_numbers(path: Path, mask: AnyArray) -> AnyArray:
             raise NoMask(path, "some of its numbers are not whole")
         mask = mask.astype(np.int64)
     if mask.size and mask.min() < 0:
-        raise NoMask(path, f"it holds {mask.min()}, which is below 0")
+        raise NoMask(path, f"it contains {mask.min()}, which is below 0")
     return mask
 
 
 def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
-    """Say whether objects have no numbers of their own.
+    """Return whether objects have no numbers of their own.
 
     Raises
     ------
@@ -445,16 +445,16 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
         count = pieces if numbers.pieces > numbers.values else 1
         if refuse or count == 1:
             _refuse_ground(path, mask, value)
-        why = f"its only number, {value}, lies in {count} separate pieces: it tells objects from "
-        why += "background, and not from each other"
+        why = f"its only number, {value}, occurs in {count} separate pieces: it separates "
+        why += "objects from background, but not from each other"
     else:
         count = numbers.pieces if _is_scattered(numbers) else 1
-        why = f"{numbers.values} numbers lie in {count} separate pieces: they are classes or "
-        why += "intensities, and not objects"
+        why = f"{numbers.values} numbers occur in {count} separate pieces: they are classes or "
+        why += "intensities, not objects"
     few = value is not None or (numbers.values <= MOST_CLASSES and not _is_soft(numbers))
     if count > 1 and (refuse or not few):
         offer = "--components gives each piece a number; " * few
-        hint = f"{offer}--no-components takes the numbers for objects as they are"
+        hint = f"{offer}--no-components takes its numbers as they are"
         raise NoMask(path, why, hint, "score.foreground" if few else "score.no-mask")
     return count > 1
 
@@ -462,8 +462,8 @@ def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
 def _refuse_ground(path: Path, mask: AnyArray, value: int) -> None:
     count = max(holes(plane) for plane in mask.reshape(-1, *mask.shape[-2:]))
     if count > 1:
-        why = f"its only number, {value}, lies around {count} holes: it tells background from "
-        why += "objects, or objects that touch from background, and not objects from each other"
+        why = f"its only number, {value}, surrounds {count} holes: it separates background from "
+        why += "objects, or touching objects from background, but not objects from each other"
         hint = "invert it, or label it first; --no-components takes its numbers as they are"
         raise NoMask(path, why, hint, "score.foreground")
 

@@ -48,7 +48,7 @@ class Labels:
     size : of the image: (planes,) height and width, px
     block, overlap : of the blocks in which labels were made, px along y and x; an object lies
         within the block in which it begins and the widest overlap
-    confidences : (n,) how likely label k is a true object, at k - 1; None where nobody can tell
+    confidences : (n,) how likely label k is a true object, at k - 1; None if nobody can tell
     """
 
     stored: LazyArray
@@ -140,7 +140,7 @@ class LabelStack:
     loop : number of positions along t and z, where the model is run once for each
     space : axes of each part, ``yx`` or ``zyx``
     renumbered : for each part the number that its label k has in the whole, at k, where labels of
-        several parts are joined; None where they are numbered on
+        several parts are joined; None if they are numbered on
     """
 
     parts: Sequence[Labels]
@@ -439,7 +439,7 @@ class Extents:
         return np.flatnonzero(self.first < UNSEEN)
 
     def box(self, number: int) -> Box | None:
-        """Give the box around an object; None where it is not there."""
+        """Give the box around an object; None if it does not exist."""
         if self.first[number] == UNSEEN:
             return None
         ends = zip(self._low[number], self._high[number], strict=True)

@@ -40,7 +40,7 @@ class RecipeUnknown(WrongUsage):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"there is no recipe '{name}'",
-            hint=f"the recipes are: {', '.join(RECIPES)}, none",
+            hint=f"the recipes are {', '.join(RECIPES)} and none",
             code="recipe.unknown",
         )
 
@@ -50,8 +50,9 @@ class SettingRefused(WrongUsage):
 
     def __init__(self, step: str, key: str, default: object, text: str) -> None:
         super().__init__(
-            f"--set {key}={text} does not suit the declared step {step}",
-            hint=f"the description says {key}={default!r}; give a {type(default).__name__}",
+            f"--set {key}={text} does not fit the declared step {step}",
+            hint=f"the description says {key}={default!r}; use a value of type "
+            f"{type(default).__name__}",
             code="recipe.parameter",
         )
 
@@ -84,7 +85,7 @@ class Labelling:
         return self.recipe if op is None else RECIPES[LABEL_OPS[op]]
 
     def at_factor(self, factor: float) -> Labelling:
-        """Give the parameters for maps that were resized to the image.
+        """Return the parameters for maps that were resized to the image.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class Labelling:
         return {k: v for k, v in self.parameters.items() if k not in usual or v != usual[k]}
 
     def as_record(self, plan: Plan | None = None) -> RecipeRecord:
-        """Give it as plain values, for the run record.
+        """Return it as plain values, for the run record.
 
         Parameters
         ----------
@@ -204,7 +205,7 @@ class Decoding:
 
     Parameters
     ----------
-    there : where that GPU keeps tensors; None where there is none, or no PyTorch to use it
+    there : where that GPU keeps tensors; None if there is none, or no PyTorch to use it
     listener : hears why labels are made by the processor after all, each reason once
     """
 
@@ -223,13 +224,13 @@ class Decoding:
 
     @classmethod
     def beside(cls, backend: Backend, listener: Listener = nobody) -> Decoding:
-        """Give where labels are made beside a network."""
+        """Return where labels are made beside a network."""
         library = backend.tensor_library() if isinstance(backend, OnTensors) else None
         there = None if library is None else TensorPlace(library, str(backend.device))
         return cls(there, listener)
 
     def stays(self, labelling: Labelling, backend: Backend, *, kept: bool, resized: bool) -> str:
-        """Say why maps do not stay where the network computes, a clause; empty where they do.
+        """Return why maps do not stay where the network computes, a clause; empty if they do.
 
         It is empty, too, where no GPU is there to keep them.
 
@@ -244,7 +245,7 @@ class Decoding:
         if recipe is None or recipe.on_tensors is None:
             return f"the recipe '{labelling.choice.name}' works on arrays"
         reasons = {
-            "they are asked for": kept,
+            "they are requested as output": kept,
             "declared steps work on arrays": not work_on_tensors(steps),
             "they are resized to the image": resized,
             f"{backend.name} gives arrays": not isinstance(backend, StaysThere),
@@ -288,7 +289,7 @@ class Decoding:
             why = left.why
         except there.torch.cuda.OutOfMemoryError:
             there.torch.cuda.empty_cache()
-            why = f"the memory of {there.device} does not hold their work"
+            why = f"{there.device} does not have enough memory for them"
         else:
             self._count(there.device)
             return labelled
@@ -304,14 +305,14 @@ class Decoding:
             if why in self.whys:
                 return
             self.whys.append(why)
-        self.listener(Note(f"labels are made by the processor: {why}"))
+        self.listener(Note(f"the CPU makes the labels: {why}"))
 
     def _count(self, device: str) -> None:
         with self._lock:
             self.planes[device] = self.planes.get(device, 0) + 1
 
     def as_record(self) -> DecodingRecord | None:
-        """Give it as plain values, for the run record; None where no GPU was there to choose."""
+        """Return it as plain values, for the run record; None if no GPU was there to choose."""
         if self.there is None:
             return None
         return {
@@ -342,7 +343,7 @@ def _labelled_there(
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
-    """Say what the reference of the network's family does at the border of the image.
+    """Return what the reference of the network's family does at the border of the image.
 
     It depends on what the network was trained to give, and not on what the user makes of it.
     """

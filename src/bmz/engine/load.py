@@ -53,32 +53,32 @@ class NeedsTrust(CouldNotTell):
         instead = f"; weights without code: --weights {others[0]}" if others else ""
         super().__init__(
             f"'{model.id}' runs its own code, which is not allowed yet: {code_words(code)}",
-            hint=f"read it in '{model.folder}', then allow it for this run with --trust, or for "
-            f"good with 'bmz trust add {name or model.folder}'{instead}",
+            hint=f"read the code in '{model.folder}', then allow it for this run with --trust, "
+            f"or permanently with 'bmz trust add {name or model.folder}'{instead}",
             code="package.runs-code",
         )
 
 
 def model_code(weights: Weights) -> ModelCode | None:
-    """Say what code an entry runs, looking into its file where that is here."""
+    """Return what code an entry runs, looking into its file where that is here."""
     return code_of(weights, _host_calls(weights))
 
 
 def code_unknown(weights: Weights) -> str:
-    """Say why it cannot be told whether an entry runs code; empty where it can.
+    """Return why it cannot be told whether an entry runs code; empty if it can.
 
     Nothing of such an entry is run: its file is not here, or loading it is refused.
     """
     if weights.architecture is not None or look_into(weights.format) is None:
         return ""
     if not weights.file.path.exists():
-        return "not known before they are fetched"
+        return "unknown until they are fetched"
     try:
         _looked_into(weights)
     except BmzError as why:
-        return f"not known, as they are not loaded: {why.message}"
+        return f"unknown, because they are not loaded: {why.message}"
     except (OSError, zipfile.BadZipFile) as why:
-        return f"not known, as they are not loaded: {why}"
+        return f"unknown, because they are not loaded: {why}"
     return ""
 
 
@@ -97,7 +97,7 @@ def _looked_into(weights: Weights) -> tuple[str, ...]:
 
 
 def look_into(weights_format: str) -> Look | None:
-    """Give what looks into a file of a weights format; None where there is nothing to look for."""
+    """Give what looks into a file of a weights format; None if there is nothing to look for."""
     # each here: `bmz show` of what is not fetched loads no NumPy
     if weights_format == "torchscript":
         from bmz.predict.torchscript import host_calls
@@ -127,7 +127,7 @@ def load_model(
     Raises
     ------
     CouldNotTell
-        It is not there, no package, or its description is invalid.
+        It does not exist, is not a package, or its description is invalid.
     """
     return find_model(source, settings or settings_from_environment(), listener=listener)[1]
 
@@ -143,7 +143,7 @@ def find_model(
 
 
 def alias_of(package: Package) -> str:
-    """Give the name by which the index of the zoo lists a package; empty when it lists none."""
+    """Return the name by which the index of the zoo lists a package; empty when it lists none."""
     listed = package.remote is not None and package.remote.index_sha256 is not None
     return package.id if listed else ""
 
@@ -178,7 +178,7 @@ def fetch_weights(
     Raises
     ------
     CouldNotTell
-        A file is not there, cannot be had, or is another one.
+        A file does not exist, cannot be obtained, or is another one.
     """
     files = tuple(weights_files(model, weights))
     if package.remote is None:
@@ -201,7 +201,7 @@ def fetch_code(
     Raises
     ------
     CouldNotTell
-        It is not there, cannot be had, or is another one.
+        It does not exist, cannot be obtained, or is another one.
     """
     code = weights.architecture.code if weights.architecture else None
     if code is None:
@@ -222,7 +222,7 @@ def fetch_tensors(
     try:
         fetch_files(package, tuple(tensor_files(model)), settings, listener=listener)
     except CouldNotTell as why:
-        listener(Note(f"without the test tensors of the model: {why.message}"))
+        listener(Note(f"continuing without the test tensors of the model: {why.message}"))
 
 
 def fetch_model(
@@ -274,7 +274,7 @@ def _weights_to_fetch(
         return (choose_weights(model, usable_formats(), None),)
     except WeightsUnusable as why:
         first = next((name for name in (*ORDER, *entries) if name in entries), None)
-        listener(Note(f"{why.message}; {first} is fetched all the same"))
+        listener(Note(f"{why.message}; fetching {first} anyway"))
         return (entries[first],) if first else ()
 
 
@@ -291,7 +291,7 @@ def _files_to_fetch(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[Wa
 def announce(
     package: Package, files: Sequence[WantedFile], settings: ZooSettings, listener: Listener
 ) -> None:
-    """Say how much there is to download, where anything is."""
+    """Announce how much there is to download, if anything."""
     folder = package.manifest.parent
     names = [file.name for file in files if not (folder / file.name).is_file()]
     if package.remote is not None and names:
@@ -335,7 +335,7 @@ class NothingToTrust(AnswerIsNo):
     def __init__(self, model: ModelSpec) -> None:
         super().__init__(
             f"'{model.id}' runs no code of its own",
-            hint="it can be run as it is",
+            hint="it runs without --trust",
             code="trust.nothing",
         )
 
@@ -345,8 +345,8 @@ class NotTrusted(AnswerIsNo):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"nothing on the list of trusted code is called '{model}'",
-            hint="'bmz trust list' shows what is",
+            f"the list of trusted code has no entry '{model}'",
+            hint="'bmz trust list' shows the entries",
             code="trust.not-listed",
         )
 
@@ -441,7 +441,7 @@ def add(source: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
     NothingToTrust
         It has none.
     CouldNotTell
-        The model or its code cannot be had.
+        The model or its code cannot be obtained.
     """
     settings = settings_from_environment()
     package, model = find_model(source, settings, listener=listener)
@@ -482,5 +482,5 @@ def remove(name: str) -> tuple[TrustedCode, ...]:
 
 
 def listed() -> tuple[TrustedCode, ...]:
-    """Give what is trusted, the oldest first."""
+    """Return what is trusted, the oldest first."""
     return read_trust(settings_from_environment())

@@ -34,8 +34,8 @@ class NothingRan(CouldNotTell):
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
-            f"no test output can be made: no weights of '{model}' could be run: {why}",
-            hint="'bmz test' tells what each of them needs",
+            f"no test output can be made, because no weights of '{model}' could be run: {why}",
+            hint="'bmz test' shows what each weights format needs",
             code="describe.nothing-ran",
         )
 
@@ -55,7 +55,7 @@ class MadeTests:
 
 
 def lacks_tests(model: ModelSpec) -> bool:
-    """Say whether an input that must be given, or an output, has no test tensor."""
+    """Return whether an input that must be given, or an output, has no test tensor."""
     return any(tensor.test is None for tensor in (*model.required_inputs, *model.outputs))
 
 
@@ -80,14 +80,14 @@ def made_tests(trial: ModelTrial) -> MadeTests:
     for tensor, array in zip(model.outputs, outputs, strict=True):
         if why or tensor.test is None:
             arrays[tensor.id] = array.astype(tensor.dtype)
-            why[tensor.id] = f"what {by} gives for the test input"
+            why[tensor.id] = f"the output of {by} for the test input"
     return MadeTests(arrays, why)
 
 
 def _outputs(trial: ModelTrial, taken: Taken) -> tuple[list[AnyArray], str]:
     from bmz.engine.pipeline import network_inputs  # here: samples do without
 
-    refused = "it ships none that is known"
+    refused = "it ships no known format"
     entries = [e for e in trial.model.weights if e.format in ORDER]
     for entry in sorted(entries, key=lambda entry: ORDER.index(entry.format)):
         try:
@@ -108,12 +108,12 @@ def _input_for(tensor: TensorSpec, model: ModelSpec) -> tuple[AnyArray, str]:
             return sample, f"the middle of its sample {tensor.sample.path.name}"
     diameter = known_diameter_px(model)
     wide = diameter.value if diameter is not None else DISC_PX
-    words = f"drawn: discs of {wide:g} px on a noisy ground, of the smallest sizes from "
+    words = f"synthetic: discs of {wide:g} px on a noisy background, at the smallest sizes from "
     return _drawn(tensor, sizes, wide), f"{words}{PLANE_PX} px that it takes; give a real image"
 
 
 def _size(axis: AxisSpec, model: ModelSpec) -> int:
-    """Give a legal size: that which is fixed, or one of about the largest side."""
+    """Return a legal size: that which is fixed, or one of about the largest side."""
     size = axis.size
     if isinstance(size, LikeAxis):
         tensors = (*model.inputs, *model.outputs)
@@ -134,7 +134,7 @@ def _size(axis: AxisSpec, model: ModelSpec) -> int:
 
 
 def _from_sample(tensor: TensorSpec, path: Path, sizes: Mapping[str, int]) -> AnyArray | None:
-    """Take the middle of a sample; None where it is another kind of image, or too small."""
+    """Take the middle of a sample; None if it is another kind of image, or too small."""
     try:
         pixels = read_image(inspect_image(path))
     except (BmzError, OSError):

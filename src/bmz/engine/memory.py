@@ -67,30 +67,30 @@ def bytes_in_parts(planned: PlannedImage, setup: RunSetup) -> int:
 
 
 def image_sizes(planned: PlannedImage) -> dict[str, int]:
-    """Give the sizes of the image along the axes of the network, px."""
+    """Return the sizes of the image along the axes of the network, px."""
     return {axis: planned.case.image.sizes[axis] for axis in planned.plan.shape}
 
 
 def maps_on_image(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Say whether the map of a resized image is brought to the image before labels are made."""
+    """Return whether the map of a resized image is brought to the image before labels are made."""
     recipe = setup.labelling.decoder
     resized = dict(planned.plan.shape) != image_sizes(planned)
     return resized and recipe is not None and recipe.rescale == "maps"
 
 
 def in_parts(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Say whether an image needs more memory than it may have, and can be run in parts."""
+    """Return whether an image needs more memory than it may have, and can be run in parts."""
     return over_limit(planned, setup) and not why_in_one_piece(planned, setup)
 
 
 def over_limit(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Say whether an image would need more memory in one piece than it may have."""
+    """Return whether an image would need more memory in one piece than it may have."""
     limit = planned.plan.blocks.memory_bytes
     return limit is not None and bytes_in_one_piece(planned, setup) > limit
 
 
 def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
-    """Say why an image cannot be run in parts; nothing where it can.
+    """Return why an image cannot be run in parts; nothing if it can.
 
     Returns
     -------
@@ -103,13 +103,13 @@ def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
 def _reasons(plan: Plan, setup: RunSetup) -> Iterator[str]:
     labelling, recipe = setup.labelling, setup.labelling.recipe
     if any(not {"y", "x"} <= set(tensor.letters) for tensor in setup.model.required_inputs):
-        yield "the model takes an input that is not an image"
+        yield "the model has an input that is not an image"
     if setup.engine.whole_images:
         yield "bioimageio.core takes whole images"
     if output_of(setup).per_object:
-        yield "the model gives one output per object, and no map"
+        yield "the model returns one output per object, not a map"
     if labelling.three_planes:
-        yield "the planes along z, y and x vote on the stack as a whole"
+        yield "the planes along z, y and x vote on the whole stack"
     if recipe is not None:
         yield from _reasons_of_labels(plan, labelling, recipe)
     yield from _steps_of_whole_images(plan, setup)
@@ -122,13 +122,13 @@ def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iter
     elif labelling.label_steps:
         yield f"the declared step {labelling.label_steps[0].name} makes the labels"
     elif recipe.in_blocks is None:
-        yield f"recipe '{recipe.name}' labels whole images alone"
+        yield f"recipe '{recipe.name}' labels only whole images"
     elif why := recipe.in_blocks.refused(labelling.parameters):
         yield why
     # sizes in px of the image are looked at where the labels are on it
     at_end = replace(labelling.finish, remove_border=False)
     if plan.scale != 1 and recipe.rescale != "maps" and at_end != Finish():
-        yield "sizes of objects are given in px of the image, and labels are made on a resized one"
+        yield "object sizes are given in px of the image, but labels are made on a resized image"
 
 
 def _steps_of_whole_images(plan: Plan, setup: RunSetup) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _steps_of_whole_images(plan: Plan, setup: RunSetup) -> Iterator[str]:
         if not output.per_object:
             streamed_ops(setup.labelling.map_steps, *small[output.id], small)
     except StepNotStreamed as why:
-        yield f"the declared step {why.step.name} takes statistics that blocks do not give"
+        yield f"the declared step {why.step.name} needs statistics that blocks cannot provide"
 
 
 def _few_pixels(tensor: TensorSpec, channels: int) -> list[AnyArray]:
@@ -155,17 +155,17 @@ def _few_pixels(tensor: TensorSpec, channels: int) -> list[AnyArray]:
 
 
 def output_of(setup: RunSetup) -> TensorSpec:
-    """Give the output that becomes labels, or is kept as it is."""
+    """Return the output that becomes labels, or is kept as it is."""
     return setup.model.output(setup.labelling.choice.output)
 
 
 def output_number(setup: RunSetup) -> int:
-    """Give the position of the output that becomes labels."""
+    """Return the position of the output that becomes labels."""
     return [tensor.id for tensor in setup.model.outputs].index(setup.labelling.choice.output)
 
 
 def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
-    """Say how much of the disk an image needs that is run in parts."""
+    """Return how much of the disk an image needs that is run in parts."""
     plan, output = planned.plan, output_of(setup)
     rule = plan.outputs[output_number(setup)]
     map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
@@ -179,7 +179,7 @@ def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
     channels = 3 if setup.labelling.prompted else output.channels or 1
     gigabytes = 4 * (map_px * channels * maps + label_px * planes) / 1e9
     name = name_of(planned.image)
-    return f"{name} is run in parts; up to {gigabytes:.2g} GB in {scratch} until it is done"
+    return f"{name} runs in parts, and needs up to {gigabytes:.2g} GB in {scratch} until it is done"
 
 
 def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
@@ -188,7 +188,7 @@ def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
 
 
 def dealt_by_tiles(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Say whether several workers run the tiles of an image, and not one worker all of it."""
+    """Return whether several workers run the tiles of an image, and not one worker all of it."""
     return in_parts(planned, setup) and not setup.labelling.prompted
 
 
@@ -295,13 +295,13 @@ def try_two_tiles(
 
 
 def _more_batches(setup: RunSetup, planned: PlannedImage, tiles: int) -> int:
-    """Say how often tiles are asked for more objects than at once."""
+    """Return how often tiles are asked for more objects than at once."""
     asked = prompt_count(setup, planned) or 0
     return tiles * max(ceil(asked / tiles / AT_ONCE) - 1, 0)
 
 
 def prompt_count(setup: RunSetup, planned: PlannedImage) -> int | None:
-    """Count what a network is asked for in an image; None where it takes no prompts, or too early.
+    """Count what a network is asked for in an image; None if it takes no prompts, or too early.
 
     It is too early where the prompts are objects of a mask that is still to be made.
     """
@@ -321,7 +321,7 @@ def prompt_count(setup: RunSetup, planned: PlannedImage) -> int | None:
 
 
 def with_fitting_tiles(setup: RunSetup, planned: PlannedImage, backend: Backend) -> PlannedImage:
-    """Give an image the largest tiles that fit, if its network sees the whole image.
+    """Choose the largest tiles that fit for an image whose network sees the whole image.
 
     Every output of such a network hangs a little on all that it is given, so that fewer tiles
     are nearer to the result of one piece.
@@ -385,7 +385,7 @@ class TrialRun:
     Parameters
     ----------
     took_s : seconds
-    peak_bytes : peak of the additional memory; None where the system does not report it, or the
+    peak_bytes : peak of the additional memory; None if the system does not report it, or the
         network runs elsewhere
     more_s : seconds for further prompts on what it has made of the image; 0 for one without
     """

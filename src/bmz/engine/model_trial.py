@@ -122,7 +122,7 @@ def reproduces(
 
 
 def agreements_words(model: ModelSpec, agreements: Sequence[Agreement]) -> str:
-    """Say how far each output is from what it should be."""
+    """Return how far each output is from what it should be."""
     if len(agreements) == 1:
         return str(agreements[0])
     return "; ".join(
@@ -153,7 +153,7 @@ def halo_check(
     One that is too narrow is a matter of quality: the model does what it says all the same.
     """
     if not model.space or not _all_spatial(model):
-        return None, ModelCheck("halo", "skipped", "an output lies on no grid of the input")
+        return None, ModelCheck("halo", "skipped", "an output is not on a grid of the input")
     declared = _declared_halo(model)
     try:
         rules, outputs = axis_rules(model), output_rules(model)
@@ -161,7 +161,7 @@ def halo_check(
         reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
     except BmzError as why:
         return None, ModelCheck("halo", "skipped", str(why))
-    reach_words = f"a pixel is seen {reach.pixel_px} px away, an edge {reach.edge_px} px"
+    reach_words = f"a pixel has influence {reach.pixel_px} px away, an edge {reach.edge_px} px away"
     if reach.pixel_px >= reach.seen_px - 1 or reach.sees_whole:
         return reach, ModelCheck(
             "halo", "skipped", f"the network sees the whole input ({reach_words})"
@@ -193,7 +193,7 @@ def seam_check(
     no failure, for no tiles could change it.
     """
     if reach is None:
-        return ModelCheck("seams", "skipped", "an output lies on no grid of the input")
+        return ModelCheck("seams", "skipped", "an output is not on a grid of the input")
     try:
         ways = run_two_ways(backend, tensors.inputs, axis_rules(model), output_rules(model))
     except BmzError as why:
@@ -212,7 +212,7 @@ def seam_check(
 
 
 def _apart(tiled: AnyArray, whole: AnyArray) -> tuple[float, float]:
-    """Give the largest difference as a share of the range, and how many values differ by more."""
+    """Return the largest difference as a share of the range, and how many values differ by more."""
     first, other = tiled.astype(np.float64), whole.astype(np.float64)
     spread = float(np.ptp(other)) or 1.0
     apart = np.abs(first - other) / spread
@@ -240,12 +240,12 @@ def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Mode
 
 
 DEPARTURES = {
-    "zero_mean_unit_variance": "core drops eps, and takes all statistics of the raw tensor",
-    "scale_range": "core drops eps, and takes all statistics of the raw tensor",
+    "zero_mean_unit_variance": "core omits eps, and takes all statistics from the raw tensor",
+    "scale_range": "core omits eps, and takes all statistics from the raw tensor",
     "scale_mean_variance": "core fails on it",
-    "binarize": "core lays thresholds of several channels along x",
+    "binarize": "core applies the thresholds of several channels along x",
     "fixed_zero_mean_unit_variance": "core adds 1e-6 to the deviation",
-    "clip": "core takes percentiles of values that occur",
+    "clip": "core takes only values that occur as percentiles",
 }
 """Steps in which core departs from the specification; see ``docs/design/steps.md``."""
 
@@ -289,7 +289,7 @@ def reference_check(
     if known:
         return ModelCheck(name, "skipped", f"they differ: {agreement_text}; {'; '.join(known)}")
     return ModelCheck(
-        name, "failed", f"they differ, and no known departure tells why: {agreement_text}"
+        name, "failed", f"they differ, and no known deviation explains why: {agreement_text}"
     )
 
 
@@ -358,7 +358,7 @@ class ModelTrial:
         return chosen
 
     def _reason(self, entry: Weights) -> str:
-        """Say why an entry cannot be run here; empty when it can, and its files are here."""
+        """Return why an entry cannot be run here; empty when it can, and its files are here."""
         usable = usable_formats()
         if entry.format not in usable:
             return f"bmz does not run {entry.format}"
@@ -447,7 +447,7 @@ class ModelTrial:
         Returns
         -------
         tuple of Speed, ObjectSizes or None
-            None where no format gives labels with objects
+            None if no format gives labels with objects
         """
         tensors = read_test_tensors(self.model)
         speeds: list[Speed] = []

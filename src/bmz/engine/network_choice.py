@@ -193,17 +193,17 @@ class NetworkChoice:
 
 
 def precision_of(choice: PrecisionChoice) -> Precision:
-    """Give the precision that was chosen; float32 while it is not measured."""
+    """Return the precision that was chosen; float32 while it is not measured."""
     return PRECISIONS.get(choice.name, "float32")
 
 
 def way_of(choice: PrecisionChoice) -> Way:
-    """Give the way of running that was chosen."""
+    """Return the way of running that was chosen."""
     return Way(precision_of(choice), choice.backend)
 
 
 def is_measured(network: NetworkChoice) -> bool:
-    """Say whether the test tensors of a model may be needed to choose how it is run."""
+    """Return whether the test tensors of a model may be needed to choose how it is run."""
     return network.device.kind != "cpu" or len(network.entries) > 1
 
 
@@ -259,7 +259,8 @@ class Mistranslated(CouldNotTell):
 
     def __init__(self, model: str, backend: str) -> None:
         super().__init__(
-            f"{backend} does not give the test output of '{model}', or there is none to compare by",
+            f"{backend} does not reproduce the test output of '{model}', or there is none to "
+            "compare with",
             hint="--backend native",
             code="backend.differs",
         )
@@ -296,7 +297,7 @@ def refuse_mistranslated(network: NetworkChoice, backend: str) -> None:
 def _asked(precision: Precision, network: NetworkChoice) -> PrecisionChoice:
     for backend, entry in network.entries.items():
         if precision in entry.precisions(network.device):
-            return PrecisionChoice(precision, "as asked for", backend)
+            return PrecisionChoice(precision, "as requested", backend)
     module = next(iter(network.entries.values())).module
     raise PrecisionUnsupported(module, network.device, precision)
 
@@ -319,7 +320,7 @@ def _remembered(
     whole = [trial for trial in trials if trial.precision == FLOAT32.name]
     if len(whole) > 1:  # asked for where the first tile of an image does not agree
         CHOICES.keep(network.notes[-1], choice_key(network, FLOAT32.name), choose_precision(whole))
-    sentence = f"'{network.model.id}' is run in {way_of(choice)} from now on: measured {choice.why}"
+    sentence = f"'{network.model.id}' runs in {way_of(choice)} from now on: measured {choice.why}"
     listener(Note(sentence))
     return choice
 
@@ -331,13 +332,13 @@ def _ways(precision: PrecisionOption, network: NetworkChoice, listener: Listener
         except NoBackend as why:
             if not backend:
                 raise
-            listener(Note(f"{backend} is left out: {why.message}", "warning"))
+            listener(Note(f"{backend} is not used: {why.message}", "warning"))
             continue
         yield from (Way(name, backend) for name in offered if precision in ("auto", name))
 
 
 def choice_key(network: NetworkChoice, precision: str) -> str:
-    """Give a name for all that decides how a network is run, so that only the same is found."""
+    """Return a name for all that decides how a network is run, so that only the same is found."""
     weights = network.weights
     labels = network.labelling.as_record()
     return " | ".join(
@@ -400,14 +401,14 @@ def measure_trials(
     opened : loads it in one of the ways
     inputs : of the network
     ways : float32 first
-    label : makes labels of its outputs; None where none are wanted
+    label : makes labels of its outputs; None if none are wanted
     clock : gives seconds
 
     Returns
     -------
     tuple of Trial
         the first way first; without those in which the network fails. Where float32 gives no
-        object, those of float32 alone, compared by their numbers; empty where there are no two
+        object, those of float32 alone, compared by their numbers; empty if there are no two
         of these, or the first way fails
     """
     with ExitStack() as stack:
@@ -442,7 +443,7 @@ def _agreements(
     Returns
     -------
     dict
-        F1, and whether numbers decided: 1 where they agree, else 0
+        F1, and whether numbers decided: 1 if they agree, else 0
     """
     alike = {way for way in outputs if way.precision == first.precision}
     same = {way.backend for way in alike if _close(outputs[way], outputs[first])}
@@ -470,7 +471,7 @@ def _close_array(array: AnyArray, expected: AnyArray) -> bool:
 def _timed(
     loaded: Mapping[Way, Backend], inputs: Sequence[AnyArray], clock: Callable[[], float]
 ) -> dict[Way, float]:
-    """Give the shortest of a few runs of each, taken in turn."""
+    """Return the shortest of a few runs of each, taken in turn."""
     took_s = dict.fromkeys(loaded, np.inf)
     begun = time.perf_counter()
     for _ in range(_ROUNDS):

@@ -18,7 +18,7 @@ from bmz.write.result import Region
 
 
 def bands(labels: LabelStack) -> Iterator[tuple[int, Mapping[str, int], slice]]:
-    """Give the rows of blocks of a mask in which objects are looked at together.
+    """Return the rows of blocks of a mask in which objects are looked at together.
 
     They are all blocks of a plane that lie side by side, since labels are numbered from the top;
     and all of a stack, or of a plane whose labels were joined to those of others, where they are
@@ -38,7 +38,7 @@ def bands(labels: LabelStack) -> Iterator[tuple[int, Mapping[str, int], slice]]:
 
 
 def object_regions(labels: LabelStack) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
-    """Give the regions of each of the `bands`, with the position along the axes of the loop."""
+    """Return the regions of each of the `bands`, with the position along the axes of the loop."""
     for number, at, rows in bands(labels):
         yield at, _regions(labels, number, rows)
 
@@ -80,7 +80,7 @@ def measured_in_blocks(
 
 
 def edges_in_blocks(labels: LabelStack, image: ImageSource, near: Neighbourhood) -> Iterator[Table]:
-    """Give the pairs of neighbours of each plane or stack.
+    """Return the pairs of neighbours of each plane or stack.
 
     Yields
     ------
@@ -110,7 +110,7 @@ def neighbours_of(
 
 
 def _names(labels: LabelStack, number: int) -> AnyArray:
-    """Give what each label of a part is called in the whole, at its number."""
+    """Return what each label of a part is called in the whole, at its number."""
     return labels.in_whole(number, np.arange(labels.parts[number].count + 1))
 
 

@@ -38,7 +38,7 @@ class PixelCount:
 
     @property
     def share(self) -> float:
-        """Give the share of pixels that are NaN or infinite, 0 to 1."""
+        """Return the share of pixels that are NaN or infinite, 0 to 1."""
         return self.nonfinite / self.total if self.total else 0.0
 
     def add(self, nonfinite: int, total: int) -> None:
@@ -68,12 +68,12 @@ class Stage:
 
     @classmethod
     def network(cls, output: str) -> Stage:
-        """Give the place after the network."""
+        """Return the place after the network."""
         return cls(output, f"output '{output}' of the network")
 
     @classmethod
     def step(cls, which: str, tensor: str, number: int, name: str) -> Stage:
-        """Give the place after a declared step.
+        """Return the place after a declared step.
 
         Parameters
         ----------
@@ -105,11 +105,11 @@ class StageCounts:
             return replace(count)
 
     def worst(self) -> tuple[Stage, PixelCount] | None:
-        """Give the first of the stages with the largest share; None where nothing was counted."""
+        """Return the first of the stages with the largest share; None if nothing was counted."""
         return max(self.stages.items(), key=lambda item: item[1].share, default=None)
 
     def copy(self) -> StageCounts:
-        """Give the same counts, to be counted on apart from these."""
+        """Return the same counts, to be counted on apart from these."""
         return StageCounts(deepcopy(self.stages))
 
 
@@ -157,7 +157,7 @@ LEAST_EDGES = 100
 
 
 def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float | None:
-    """Give the density of object edges on tile lines over that on lines half a tile away.
+    """Return the density of object edges on tile lines over that on lines half a tile away.
 
     1 where tiles leave no trace; above it where they cut objects.
 
@@ -169,7 +169,7 @@ def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float 
     Returns
     -------
     float or None
-        None where there is one tile, or hardly an edge to compare with
+        None if there is one tile, or hardly an edge to compare with
     """
     on, beside = [0, 0], [0, 0]
     for axis in "yx":
@@ -198,13 +198,13 @@ def _edges(labels: LazyArray, axis: str, line: int) -> BoolArray:
 
 
 _CAUSES = (
-    "if an image that is not flat gives the same with --precision float32, on another --device and "
-    "with other --weights, the model is at fault: tell its authors"
+    "if an image that is not flat has the same problem with --precision float32, on another "
+    "--device and with other --weights, the model is at fault: tell its authors"
 )
 
 _NOTHING_FOUND = (
-    "if there are some in the image, try --scale auto, other --channels, or a model that "
-    "bmz fit names"
+    "if the image contains objects, try --scale auto, other --channels, or a model that bmz fit "
+    "suggests"
 )
 
 
@@ -250,7 +250,7 @@ class Watch:
         self.count(Stage.network(output), *nonfinite_pixels(x, letters))
 
     def steps(self, which: Literal["input", "output"], tensor: str, letters: str) -> Seen:
-        """Give what looks at the results of declared steps; see `count`.
+        """Return what looks at the results of declared steps; see `count`.
 
         Those from the first on that makes labels need no look: labels are whole numbers.
 
@@ -266,7 +266,7 @@ class Watch:
         return look
 
     def findings(self, objects: int | None, output: str) -> tuple[Finding, ...]:
-        """Give what is to be known of a result beside what the check of the image said.
+        """Return what is to be known of a result beside what the check of the image said.
 
         Parameters
         ----------

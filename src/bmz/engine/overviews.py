@@ -26,7 +26,7 @@ def overview(
     longest: int = OVERVIEW_PX,
     at: Mapping[str, int] | None = None,
 ) -> Overview:
-    """Give a plane, shrunk by a whole factor so that it fits a picture.
+    """Return a plane, shrunk by a whole factor so that it fits a picture.
 
     Of pixels that fall together the mean is given, of labels the first.
 
@@ -72,7 +72,7 @@ def _means(pixels: AnyArray, step: int) -> AnyArray:
 
 
 def class_numbers(labels: LabelStack) -> AnyArray | None:
-    """Give the class of each label at its number, from 0 by their names; None without classes."""
+    """Return the class of each label at its number, from 0 by their names; None without classes."""
     names: dict[int, str] = {}
     for number, part in enumerate(labels.parts):
         known = part.objects.columns_by(part.numbers).get(CLASS)

@@ -77,9 +77,10 @@ class OutputIsNoMap(CouldNotTell):
 
     def __init__(self, output: str, letters: str) -> None:
         super().__init__(
-            f"output '{output}' has the axes {letters}: one entry per object, and no map of the "
+            f"output '{output}' has the axes {letters}: one entry per object, not a map of the "
             "image that could be kept or labelled",
-            hint="paint its objects with --recipe masks, or name another with --set output=ID",
+            hint="draw its objects with --recipe masks, or choose another output with --set "
+            "output=ID",
             code="recipe.no-map",
         )
 

@@ -84,7 +84,7 @@ class PlaneRunner(Protocol):
         """
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running."""
+        """Return what the record says of the way of running."""
 
 
 class TileRunner(Protocol):
@@ -99,7 +99,7 @@ class TileRunner(Protocol):
         """In which precision it has run; None for that of the plan."""
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Give where labels of blocks are made."""
+        """Return where labels of blocks are made."""
 
     def fill(
         self,
@@ -142,7 +142,7 @@ class ThisProcess:
         return gated_precision(self.backend)
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Give where labels of blocks are made: beside the network."""
+        """Return where labels of blocks are made: beside the network."""
         return Decoding.beside(self.backend, listener)
 
     def fill(
@@ -167,7 +167,7 @@ class ThisProcess:
 def tiles_of(
     backend: Backend, plan: Plan, prepared: Sequence[PreparedImage], listener: Listener
 ) -> Tiles:
-    """Give the tiles of a plane or stack, which is prepared for each input."""
+    """Return the tiles of a plane or stack, which is prepared for each input."""
     inputs = [each.parted() for each in prepared]
     return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
 
@@ -255,7 +255,7 @@ class PlanesInBlocks:
         return ComingPlane(plan, at_once(lambda: output))
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running: blocks, and where labels were made."""
+        """Return what the record says of the way of running: blocks, and where labels were made."""
         made = self.work.decoding.as_record()
         more: WayRecord = {} if made is None else {"labels_made": made}
         return {**more, **self._in_blocks(outputs)}
@@ -267,7 +267,7 @@ class PlanesInBlocks:
         recipe = self.work.setup.labelling.recipe
         needs = None if recipe is None else recipe.in_blocks
         name = self.work.setup.labelling.choice.name
-        note = f"'{name}' weighs all objects together: those of blocks may differ a little"
+        note = f"'{name}' weighs all objects together: objects from blocks may differ slightly"
         return {
             "streamed": {
                 "block_px": max(max(part.block) for part in labels),
@@ -347,7 +347,7 @@ def _asked(
     from bmz.engine.prompting import PromptedNetwork
 
     if not isinstance(work.tiles, ThisProcess):
-        raise TypeError("a network is asked for objects by the process that holds it")
+        raise TypeError("only the process that holds a network can prompt it")
     prompts = work.planned.prompts_at(at, work.setup.request.prompts)
     network = PromptedNetwork(work.setup.model, work.tiles.backend)
     asking = Asking(network, work.setup.labelling, plan, prompts, work.listener)
@@ -368,7 +368,7 @@ def _pixels_of(image: PreparedImage) -> Callable[[tuple[slice, slice]], AnyArray
 def _count(
     work: BlocksContext, layout: dict[str, list[int]], where: str, pixels: list[int]
 ) -> None:
-    """Count the pixels of a plane or stack, and keep the counts for a run that goes on with it.
+    """Count the pixels of a plane or stack, and keep the counts for a run that continues with it.
 
     Parameters
     ----------
@@ -388,7 +388,7 @@ def _count(
 
 
 def _stages(setup: RunSetup) -> dict[str, list[Stage]]:
-    """Give the places in the pipeline after which pixels are counted."""
+    """Return the places in the pipeline after which pixels are counted."""
     output, steps = output_of(setup).id, setup.labelling.map_steps
     return {
         "input": [
@@ -406,7 +406,7 @@ def _numbered_names(steps: Sequence[Step]) -> Iterator[tuple[int, str]]:
 
 
 def _pixels_in(prepared: PreparedImage) -> list[int]:
-    """Give bad and all pixels after each declared step of the input.
+    """Return bad and all pixels after each declared step of the input.
 
     Single bad ones are not looked for: that would read the image once more.
     """
@@ -416,7 +416,7 @@ def _pixels_in(prepared: PreparedImage) -> list[int]:
 
 
 def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[int]:
-    """Give bad and all pixels of a map after each of the ops; without any, of the map itself."""
+    """Return bad and all pixels of a map after each of the ops; without any, of the map itself."""
     counts = np.zeros((max(len(ops), 1), 2), np.int64)
     for tile in stored.tiles():
         results = accumulate(ops, lambda x, op: applied([op], x, letters), initial=tile)
@@ -426,7 +426,7 @@ def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[in
 
 
 def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: Sequence[PreparedImage]) -> list[Op]:
-    """Give the steps after the network, with the statistics of the whole map and image."""
+    """Return the steps after the network, with the statistics of the whole map and image."""
     output = output_of(setup)
     parts = partial(map_parts, stored, output.letters, prepared[0].blocks)
     references: dict[str, PartedReference] = {
@@ -438,7 +438,7 @@ def _map_ops(setup: RunSetup, stored: StoredTiles, prepared: Sequence[PreparedIm
 
 def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict[str, list[int]]:
     labelling, plan = work.decoding.of(work.setup.labelling), work.planned.plan
-    work.decoding.note_copied("the image is run in parts, whose maps are kept on the disk")
+    work.decoding.note_copied("the image runs in parts, whose maps are kept on the disk")
     recipe = not_none(labelling.recipe)
     network, image = tuple(plan.shape.values()), _image_size(work)
     grid = grid_of(maps.shape[1:], plan.shape)

@@ -67,7 +67,7 @@ class PreparedImage:
         return prepared[rest]
 
     def parts(self) -> Iterator[AnyArray]:
-        """Give the plane box by box, as the declared steps get it."""
+        """Return the plane box by box, as the declared steps get it."""
         shrinks = min(n / self._image_size()[axis] for axis, n in self.size.items())
         return self._parts(list(_boxes(self.size, self.blocks, min(shrinks, 1.0))), self._laid)
 
@@ -120,7 +120,7 @@ class PreparedImage:
         return replace(self, ops=tuple(ops))
 
     def elsewhere(self) -> Callable[[FileSource], PreparedImage]:
-        """Give how it is prepared, for another process that opens the image itself."""
+        """Return how it is prepared, for another process that opens the image itself."""
         return partial(
             PreparedImage,
             at=self.at,
@@ -134,7 +134,7 @@ class PreparedImage:
         )
 
     def parted(self) -> LazyTensor:
-        """Give it as an input of `bmz.predict.tiles.run_tiles`."""
+        """Return it as an input of `bmz.predict.tiles.run_tiles`."""
         return LazyTensor(self, self.tensor.letters)
 
     def _parts(
@@ -216,14 +216,14 @@ def prepared_inputs(
 def _boxes(
     sizes: Mapping[str, int], blocks: Blocks, share: float = 1.0
 ) -> Iterator[dict[str, slice]]:
-    """Give the boxes of a plane or stack, with a share of the usual side; all planes in each."""
+    """Return the boxes of a plane or stack, with a share of the usual side; all planes in each."""
     side = max(int(blocks.side_for(sizes.get("z", 1)) * share), 1)
     for box in boxes(tuple(sizes.values()), (*sizes.values(), side, side)[-len(sizes) :]):
         yield dict(zip(sizes, box, strict=True))
 
 
 def map_parts(array: LazyArray, letters: str, blocks: Blocks) -> Iterator[AnyArray]:
-    """Give an output of a network on the disk box by box.
+    """Return an output of a network on the disk box by box.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ class RawStack:
         return tuple(sizes[axis] for axis in self.axes)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
-        """Give a part: one slice per axis."""
+        """Return a part: one slice per axis."""
         sides = dict(zip(self.axes, box, strict=True))
         ranges = [range(*sides[axis].indices(n)) for axis, n in self.loop.items()]
         inner = tuple(sides[axis] for axis in "c" + self.space)

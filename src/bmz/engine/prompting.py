@@ -63,7 +63,7 @@ class NoPrompts(CouldNotTell):
             f"it takes {', '.join(known)}: see --set ask_with" if known else "leave out --prompts"
         )
         super().__init__(
-            f"objects are to be asked for by {what}, and '{model.id}' takes no {what}",
+            f"the prompts are {what}, but '{model.id}' takes no {what}",
             hint=hint,
             code="recipe.no-prompts",
         )
@@ -75,10 +75,10 @@ class NoPromptInside(AnswerIsNo):
     def __init__(self, place: Path, image: ImageInfo, count: int) -> None:
         sizes = ", ".join(f"{axis} {n}" for axis, n in image.sizes.items() if axis != "c")
         super().__init__(
-            f"none of the {count} prompts of '{place}' lies in '{name_of(image.place)}', which "
+            f"none of the {count} prompts in '{place}' is inside '{name_of(image.place)}', which "
             f"has {sizes}",
-            hint="prompts are in pixels of the whole image, or in um in columns such as x_um; are "
-            "they those of another image?",
+            hint="prompts are in pixels of the whole image, or in um in columns such as x_um; do "
+            "these belong to another image?",
             code="prompts.none-inside",
         )
 
@@ -178,7 +178,7 @@ class PlannedPrompts:
         return cls(mask.info.place, mask=mask)
 
     def of_plane(self, at: Mapping[str, int], shape: Sequence[int]) -> list[Prompt]:
-        """Give the prompts in a plane.
+        """Return the prompts in a plane.
 
         Parameters
         ----------
@@ -209,10 +209,10 @@ class PlannedPrompts:
         if not self.outside:
             return []
         count = self.outside + len(self.prompts)
-        message = f"{self.outside} of {count} prompts lie beyond the image, and are left out"
+        message = f"{self.outside} of {count} prompts are outside the image and are left out"
         return [Finding.of(
-            "prompts.outside", tensor, message, wanted="prompts in the image",
-            found=f"{self.outside} beyond it", hint="look whether they are in pixels of this image",
+            "prompts.outside", tensor, message, wanted="prompts inside the image",
+            found=f"{self.outside} outside it", hint="check that they are in pixels of this image",
             evidence="measured",
         )]  # fmt: skip
 
@@ -230,7 +230,7 @@ def given_prompts(
     image: ImageInfo,
     pixel_um: Mapping[str, float],
 ) -> PlannedPrompts | None:
-    """Look at the prompts that a caller from Python gives; None where they name no file.
+    """Look at the prompts that a caller from Python gives; None if they name no file.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ class PromptedNetwork:
         return np.moveaxis(outputs[output], objects, 0)
 
     def _asked(self, prompts: Sequence[Prompt], place: Box) -> dict[str, AnyArray]:
-        """Give the tensors of prompts, all of the same kind."""
+        """Return the tensors of prompts, all of the same kind."""
         tensors, asked = self.tensors, dict[str, AnyArray]()
         low = np.array([side.start for side in place])
         most = np.array([side.stop for side in place]) - low - 1
@@ -348,12 +348,12 @@ class PromptedNetwork:
 
 
 def kind_of(prompt: Prompt) -> tuple[int, bool, bool]:
-    """Say how many points a prompt has, and whether it is a box and a mask."""
+    """Return how many points a prompt has, and whether it is a box and a mask."""
     return len(prompt.points), prompt.box is not None, prompt.mask is not None
 
 
 def batches_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-    """Give prompts of the same kind, some at a time."""
+    """Return prompts of the same kind, some at a time."""
     for _, alike in groupby(sorted(prompts, key=kind_of), key=kind_of):
         some = list(alike)
         for first in range(0, len(some), AT_ONCE):
@@ -361,6 +361,6 @@ def batches_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
 
 
 def _side(tensor: TensorSpec) -> int:
-    """Give the side of the square that a mask is drawn in, px."""
+    """Return the side of the square that a mask is drawn in, px."""
     sizes = [int(str(axis.size)) for axis in tensor.axes if axis.letter in "yx"]
     return max(sizes)

@@ -96,7 +96,7 @@ class Relation:
     Parameters
     ----------
     brought : brings the labels together with the mask
-    rewrites : the labels are others afterwards, and not only more is told of them
+    rewrites : the labels are others afterwards, and not only more is notified of them
     """
 
     brought: Callable[[RelatedLabels, OtherMask, Scratch, Blocks], RelatedLabels]
@@ -202,8 +202,8 @@ class MaskOfJoined(WrongUsage):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"--{name} changes labels of planes that --link joins, of which a table is made",
-            hint=f"leave out z in --link, or take a 3-D model; or leave out --{name}",
+            f"--{name} changes the labels of planes that --link joins and lists in a table",
+            hint=f"leave z out of --link, or use a 3-D model; or leave out --{name}",
             code="relation.joined",
         )
 
@@ -264,7 +264,7 @@ def _shared(stack: LabelStack, mask: OtherMask, blocks: Blocks) -> Shared:
 
 
 def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tuple[Box, int]]:
-    """Give the objects of a plane or stack that hold several seeds, and where they lie."""
+    """Return the objects of a plane or stack that hold several seeds, and where they lie."""
     several = pairing.several
     if not len(several):
         return
@@ -282,7 +282,7 @@ def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tup
 def _part(
     stack: LabelStack, number: int, stored: WritableArray, origin: AnyArray, blocks: Blocks
 ) -> tuple[Labels, AnyArray]:
-    """Give rewritten labels of a plane or stack, and the number in the whole of each of them.
+    """Return rewritten labels of a plane or stack, and the number in the whole of each of them.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def _columns(stack: LabelStack, number: int, origin: AnyArray) -> Columns:
 
 
 def _names(stack: LabelStack) -> AnyArray:
-    """Give the numbers of all objects, in order."""
+    """Return the numbers of all objects, in order."""
     present = [
         stack.in_whole(number, np.unique(part.numbers[part.numbers > 0]))
         for number, part in enumerate(stack.parts)
@@ -331,7 +331,7 @@ def held(shape: tuple[int, ...]) -> WritableArray:
 
 
 def on_disk_in(folder: Path) -> Scratch:
-    """Give what makes room for labels in a folder."""
+    """Return what makes room for labels in a folder."""
     from bmz.write.ome_zarr import scratch_array
 
     made: list[Path] = []

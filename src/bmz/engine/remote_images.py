@@ -51,7 +51,7 @@ class KeysMissing(CouldNotTell):
     def __init__(self, why: str, profile: str) -> None:
         command = f"eval $(aws configure export-credentials --profile {profile} --format env)"
         super().__init__(
-            f"the credentials for the bucket are not whole: {why}",
+            f"the credentials for the bucket are incomplete: {why}",
             hint=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for sign-on: {command}",
             code="image.credentials",
         )
@@ -76,7 +76,7 @@ class S3Settings:
 
 
 def is_s3(address: str) -> bool:
-    """Say whether an address is that of a bucket.
+    """Return whether an address is that of a bucket.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def _files(variables: Mapping[str, str]) -> str:
 
 
 def _profile_files(name: str, variables: Mapping[str, str]) -> list[tuple[Path, str]]:
-    """Give the two files of profiles, and what the profile is called in each."""
+    """Return the two files of profiles, and what the profile is called in each."""
     folder = "~/.aws"
     credentials = variables.get("AWS_SHARED_CREDENTIALS_FILE") or f"{folder}/credentials"
     config = variables.get("AWS_CONFIG_FILE") or f"{folder}/config"
@@ -153,7 +153,7 @@ def _profile(name: str, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def url_of(address: str, settings: S3Settings) -> str:
-    """Give the address by which a server is asked; that of no bucket is given back.
+    """Return the address by which a server is asked; that of no bucket is given back.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def signature(
     now: datetime | None = None,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Give the headers that sign a request for what lies at an address; none without keys.
+    """Return the headers that sign a request for what lies at an address; none without keys.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 
@@ -226,7 +226,7 @@ class HostRefused(CouldNotTell):
 
     def __init__(self, address: str, hosts: str) -> None:
         super().__init__(
-            f"images of {urlsplit(address).netloc} are not allowed: {HOSTS_VARIABLE} is {hosts}",
+            f"images from {urlsplit(address).netloc} are not allowed: {HOSTS_VARIABLE} is {hosts}",
             hint=f"add the host to {HOSTS_VARIABLE}, or copy the image to this computer",
             code="image.host",
         )
@@ -238,8 +238,8 @@ class AddressLeadsNowhere(CouldNotTell):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"there is no image at {address}",
-            hint="check the address; of an OME-Zarr name the folder with zarr.json or .zattrs"
-            + "; what is not public needs AWS_PROFILE or AWS_ACCESS_KEY_ID" * is_s3(address),
+            hint="check the address; for an OME-Zarr, give the folder with zarr.json or .zattrs"
+            + "; private data need AWS_PROFILE or AWS_ACCESS_KEY_ID" * is_s3(address),
             code="image.not-found",
         )
 
@@ -247,7 +247,7 @@ class AddressLeadsNowhere(CouldNotTell):
 def local_image(
     source: str, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> Path:
-    """Give a path under which an image on a server can be read.
+    """Return a path under which an image on a server can be read.
 
     A file is brought whole, and is kept. Of an OME-Zarr only metadata are brought; chunks follow
     when they are read, and are kept, too; of one that is zipped on this computer likewise.
@@ -268,7 +268,7 @@ def local_image(
     AddressLeadsNowhere
         There is no image.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        It cannot be had, or not be kept.
+        It cannot be obtained, or not be kept.
     """
     chosen = settings or settings_from_environment()
     if is_zipped(source):
@@ -303,7 +303,7 @@ class LocalImages:
 def local_images(
     words: Iterable[str], settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> LocalImages:
-    """Give each word as it is, and addresses as paths; see `local_image`.
+    """Return each word as it is, and addresses as paths; see `local_image`.
 
     Images are called by their addresses from now on; see `bmz.image.given_names`.
     """
@@ -352,7 +352,12 @@ def _file(address: str, settings: ZooSettings, listener: Listener) -> Path:
     target = folder / name
     with alone(folder.with_suffix(".lock"), listener, name):
         if not target.is_file():
-            listener(Note(f"{name} is brought from {urlsplit(_url(address)).netloc}, and kept"))
+            listener(
+                Note(
+                    f"downloading {name} from {urlsplit(_url(address)).netloc}; it stays in the "
+                    "cache"
+                )
+            )
             if not _brought(settings, address, target, listener):
                 raise AddressLeadsNowhere(address)
     return target
@@ -412,7 +417,7 @@ def _brought(
 
 
 def _says_absent(refusal: Refused) -> bool:
-    """Say whether a server has no such file; a store that does not list its files says 403."""
+    """Return whether a server has no such file; a store that does not list its files says 403."""
     if refusal.status == _DENIED:
         return _NOT_DENIED.search(refusal.message) is None
     return refusal.status in _NOT_THERE

@@ -25,7 +25,7 @@ PrecisionOption = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def kinds_by_default(recipe: str | None) -> frozenset[str]:
-    """Give the kinds of output where none are named: all that there are without labels.
+    """Return the kinds of output where none are named: all that there are without labels.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class RunRequest:
     ----------
     model : see ``bmz.engine.load.load_model``
     images : files
-    folder : for the outputs; made when it is not there
+    folder : for the outputs; made when it does not exist
     roots : folders that images were found in; outputs keep their structure
     absent : of `images` those that stand for words which lead to none, and why
     names : what the user called an image that is read under another path, such as its address
@@ -153,7 +153,7 @@ class RunRequest:
     trust: Literal["no", "confined", "unconfined"] = "no"
 
     def kinds(self, *, labels: bool = True, polygons: bool = True) -> tuple[str, ...]:
-        """Give the kinds of output of the call; see `bmz.write.outputs.kinds_to_write`."""
+        """Return the kinds of output of the call; see `bmz.write.outputs.kinds_to_write`."""
         asked = self.save if self.into_image is None else {*self.save, IN_IMAGE}
         made = Made(labels=labels, polygons=polygons)
         return kinds_to_write(asked, made, joined=self.link, tables=self.tables)

@@ -77,7 +77,7 @@ class WholePlanes(PlaneRunner):
     ----------
     pixels : axes of ``tczyx`` in that order, as read
     work : what every plane is run with
-    judging : by what masks are judged; None where they cannot be
+    judging : by what masks are judged; None if they cannot be
     keeps_raw : the maps of the network are kept
     behind : makes the labels
     asked : gives what the network is asked for in a plane
@@ -132,9 +132,9 @@ class OpenRun:
     counted : pixels after the network and each declared step, over all planes that were run
     backend_name : gives the name of the backend, for the record, once it has run
     precision : gives the precision and the framework in which it has run
-    use : gives the use of the device so far; None where the network runs on several workers
+    use : gives the use of the device so far; None if the network runs on several workers
     image_sha256 : of its content, where that is known
-    scratch : folder for what is needed in between; None where all is in memory
+    scratch : folder for what is needed in between; None if all is in memory
     turned : plan and runner of the planes along y and x, where these are run, too
     """
 
@@ -300,7 +300,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
 
 @dataclass(frozen=True)
 class ImageRunner:
-    """Runs images with one network, one after the other.
+    """Runs images with one network, one after another.
 
     Parameters
     ----------
@@ -493,6 +493,6 @@ def _too_large(setup: RunSetup, planned: PlannedImage) -> str:
     gigabytes = bytes_in_one_piece(planned, setup) / 1e9
     why = why_in_one_piece(planned, setup)
     return (
-        f"{name_of(planned.image)} needs about {gigabytes:.2g} GB, more than the limit, "
-        f"and cannot be run in parts: {why}; it is run in one piece: crop it if memory runs out"
+        f"{name_of(planned.image)} needs about {gigabytes:.2g} GB, more than the limit, and "
+        f"cannot run in parts: {why}; it runs in one piece: crop it if memory runs out"
     )

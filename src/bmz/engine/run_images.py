@@ -40,7 +40,7 @@ from bmz.write.result import IN_IMAGE
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
-    """Give the kinds of output that a job writes; see `files_of` for those of joined objects.
+    """Return the kinds of output that a job writes; see `files_of` for those of joined objects.
 
     Where one needs polygons that the recipe does not give, `PolygonsLacking` is raised.
     """
@@ -72,7 +72,7 @@ class RunOfAll:
 def claim_files(
     setup: RunSetup, images: Mapping[Path, PlateField | None]
 ) -> dict[Path, dict[str, Path]]:
-    """Give the path of every output of every image, in a folder that can be written to.
+    """Return the path of every output of every image, in a folder that can be written to.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def files_of_states(
     states: Iterable[PlannedImage | ImageRun | ImageFailure],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> dict[Path, Mapping[str, Path]]:
-    """Give the outputs of each image that is run, without those that its plan does not make."""
+    """Return the outputs of each image that is run, without those that its plan does not make."""
     return {
         state.image: files_of(state.plan, files[state.image])
         for state in states
@@ -175,7 +175,7 @@ def save_result(
     Parameters
     ----------
     kinds : see `output_kinds`
-    folder : made when it is not there
+    folder : made when it does not exist
     overwrite : files of these names may be replaced
 
     Raises
@@ -301,7 +301,7 @@ class Turns(Generic[Coming]):
         self._begun: deque[tuple[Path, Coming]] = deque()
 
     def before(self, state: ImageState) -> Iterator[tuple[Path, Coming]]:
-        """Give those that must end before an image is begun, and hold that image."""
+        """Return those that must end before an image is begun, and hold that image."""
         if isinstance(state, PlannedImage):
             while self._begun and not self._room.fits(state):
                 yield self._begun.popleft()
@@ -314,7 +314,7 @@ class Turns(Generic[Coming]):
             yield self._begun.popleft()
 
     def rest(self) -> Iterator[tuple[Path, Coming]]:
-        """Give those that are left."""
+        """Return the remaining images."""
         while self._begun:
             yield self._begun.popleft()
 
@@ -331,14 +331,14 @@ class Room:
         self._first_outside: Path | None = None
 
     def fits(self, planned: PlannedImage) -> bool:
-        """Say whether an image may be held beside those that are."""
+        """Return whether an image may be held beside those that are."""
         limit = planned.plan.blocks.memory_bytes
         if limit is None or not self._held or planned.image in self._held:
             return True
         return sum(self._held.values()) + bytes_in_one_piece(planned, self._setup) <= limit
 
     def holds(self, planned: PlannedImage) -> bool:
-        """Say whether an image can be read before its turn; if so, hold it.
+        """Return whether an image can be read before its turn; if so, hold it.
 
         Where one cannot, none of those behind it takes the room that it waits for.
         """
@@ -357,7 +357,7 @@ class Room:
             self._first_outside = None
 
     def leave(self, image: Path) -> None:
-        """Let go of an image that is done."""
+        """Release an image that is done."""
         self._held.pop(image, None)
 
 
@@ -365,7 +365,7 @@ class Room:
 def stages(
     setup: RunSetup, states: Sequence[ImageState], backend: Backend
 ) -> Iterator[tuple[ImageRunner, int]]:
-    """Give what runs the images, and how many may be labelled and written behind the network."""
+    """Yield what runs the images, and how many may be labelled and written behind the network."""
     count = threads_behind(setup, states, backend.device)
     if not count:
         yield ImageRunner(setup, backend), 0
@@ -375,7 +375,7 @@ def stages(
 
 
 def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device) -> int:
-    """Say in how many threads images are labelled, and in as many written; 0 for none.
+    """Return in how many threads images are labelled, and in as many written; 0 for none.
 
     A single plane, or a single processor, leaves nothing to do meanwhile. The trial of memory would
     be disturbed.
@@ -388,7 +388,7 @@ def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device
 
 
 def is_tried(setup: RunSetup) -> bool:
-    """Say whether the tiles depend on the memory that a trial takes."""
+    """Return whether the tiles depend on the memory that a trial takes."""
     return wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
 
 
@@ -468,7 +468,7 @@ def _looked_ahead(
 def read_ahead(
     setup: RunSetup, states: Sequence[ImageState], whole: Callable[[PlannedImage], bool]
 ) -> Iterator[Iterator[ImageState]]:
-    """Give the images in their order, and read the first ones at once, in other threads.
+    """Yield the images in their order, and read the first ones at once, in other threads.
 
     Where the tiles depend on the memory that a trial takes, which reading would disturb, each image
     is read when its turn comes.

@@ -68,7 +68,7 @@ class Judging:
 
 
 def judging_of(setup: RunSetup, planned: PlannedImage) -> Judging | None:
-    """Say by what the masks of an image are judged; None where they cannot be.
+    """Return by what the masks of an image are judged; None if they cannot be.
 
     Those of stacks cannot, for none is among the images of which it was learnt, and labels that
     are numbers of classes are no objects.
@@ -116,7 +116,7 @@ def keep_evidence(file: Path, evidence: ObjectEvidence) -> None:
 
 
 def kept_evidence(file: Path) -> ObjectEvidence | None:
-    """Give what was kept of the objects of a plane; None where nothing was."""
+    """Return what was kept of the objects of a plane; None if nothing was."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return ObjectEvidence(**arrays)
@@ -127,7 +127,7 @@ def kept_evidence(file: Path) -> ObjectEvidence | None:
 def map_below(
     maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]
 ) -> tuple[AnyArray, AnyArray | None]:
-    """Give the first channels of a map below a part of the image.
+    """Return the first channels of a map below a part of the image.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def map_below(
     Returns
     -------
     (k, my, mx), (h w,) int64
-        of the map; and the flat position in it of the value nearest to each pixel, None where they
+        of the map; and the flat position in it of the value nearest to each pixel, None if they
         are on the same grid
     """
     y, x = (
@@ -153,7 +153,7 @@ def map_below(
 
 
 def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> PlaneOutput:
-    """Say how likely each object of a plane is a true one, and what tells of its mask."""
+    """Return how likely each object of a plane is a true one, and what tells of its mask."""
     confidences, features = plane_confidences(evidence, judging.expected)
     labels = replace(not_none(output.labels), confidences=confidences)
     return replace(output, labels=labels, features=features)
@@ -186,7 +186,7 @@ _GRAVITY = {"note": 1, "warning": 2, "error": 3}
 
 
 def flags_of(findings: Iterable[Finding]) -> dict[str, float]:
-    """Give how grave the findings are that are evidence."""
+    """Return how grave the findings are that are evidence."""
     graves = {f"found_{flag}": 0.0 for flag in FLAGS}
     for finding in findings:
         if (name := f"found_{finding.code}") in graves:
@@ -260,12 +260,12 @@ def quality_findings(
     if good:
         return
     wrong = quality.word == "likely wrong"
-    message = "the mask is likely to be wrong" if wrong else "the mask may be wrong in part"
+    message = "the mask is likely wrong" if wrong else "the mask may be partly wrong"
     yield Finding.of(
         "trial.wrong" if wrong else "trial.doubtful",
         setup.model.required_inputs[0].id,
         f"{message}: {f1_words(quality)}",
-        wanted="a mask that holds" if below is None else f"F1 of {below:g} or more",
+        wanted="a good mask" if below is None else f"F1 of {below:g} or more",
         found=f"F1 about {quality.f1:.2f}",
         hint=hint,
         evidence="measured",
@@ -290,6 +290,6 @@ def judged_result(
     below = setup.request.flag_below
     told: tuple[Finding, ...] = ()
     if below is not None or quality.word == "likely wrong":
-        hint = "bmz check MODEL IMAGE --try looks for options with which the mask is better"
+        hint = "bmz check MODEL IMAGE --try looks for options that improve the mask"
         told = tuple(quality_findings(quality, setup, hint, below=below))
     return {"quality": quality_record(quality), "doubted": doubted_objects(labels)}, told

@@ -80,7 +80,7 @@ class CoreTakesOnePiece(CouldNotTell):
         size = " x ".join(f"{axis} {px}" for axis, px in tile.items())
         super().__init__(
             f"'{name_of(image)}' is larger than the {size} px that the model takes at once",
-            hint="leave out --engine core, and it is run in tiles; or crop it",
+            hint="leave out --engine core to run it in tiles, or crop it",
             code="engine.one-piece",
         )
 
@@ -141,7 +141,7 @@ class PlannedImage:
     ----------
     further_sha256 : input -> hash of a further image that is not a file
     masks : with which its labels are brought together, see `bmz.engine.relations`
-    prompts : the objects that a network is asked for; None where the call names no file
+    prompts : the objects that a network is asked for; None if the call names no file
     field : of a plate, if it is one
     looked : gives its pixels, where they are read ahead
     sha256 : of its content, where it is known; else that of its file
@@ -169,7 +169,7 @@ class PlannedImage:
         return replace(self, header=header, prompts=prompts)
 
     def prompts_at(self, at: Mapping[str, int], word: str | None) -> Sequence[Prompt] | str:
-        """Give the objects that the network is asked for in a plane, or a word for them.
+        """Return the objects that the network is asked for in a plane, or a word for them.
 
         Parameters
         ----------
@@ -236,7 +236,7 @@ def planned_or_failed(
 
 
 def memory_limit(request: RunRequest) -> int:
-    """Give the bytes from which on an image is run in parts."""
+    """Return the bytes from which on an image is run in parts."""
     if request.memory_gb is not None:
         return int(request.memory_gb * 1e9)
     return free_memory() // 2
@@ -309,7 +309,7 @@ class NothingToRelate(WrongUsage):
 
     def __init__(self, relation: str) -> None:
         super().__init__(
-            f"--{relation} is for labels, and --recipe none makes none",
+            f"--{relation} needs labels, and --recipe none makes none",
             hint=f"leave out --{relation}, or choose a --recipe",
             code="relation.nothing",
         )
@@ -320,7 +320,7 @@ class NothingToJoin(WrongUsage):
 
     def __init__(self) -> None:
         super().__init__(
-            "--link joins the labels of objects, and this model and recipe give none",
+            "--link joins the labels of objects, but this model and recipe make none",
             hint="leave out --link, or choose a --recipe that numbers objects",
             code="link.nothing",
         )
@@ -405,7 +405,7 @@ def follow_names(request: RunRequest, settings: ZooSettings) -> None:
 
 
 def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
-    """Give what images share when a call gives other options for its image than for its model.
+    """Return what images share when a call gives other options for its image than for its model.
 
     Parameters
     ----------

@@ -35,14 +35,14 @@ def at_once(work: Callable[[], Made], /) -> Future[Made]:
 
 
 def settled(value: Made) -> Future[Made]:
-    """Give the future of work that is done already."""
+    """Return the future of work that is done already."""
     future: Future[Made] = Future()
     future.set_result(value)
     return future
 
 
 def failed(why: Exception) -> Future[Made]:
-    """Give the future of work that cannot be begun."""
+    """Return the future of work that cannot be begun."""
     future: Future[Made] = Future()
     future.set_exception(why)
     return future
@@ -91,7 +91,7 @@ class Stopwatch:
     Parameters
     ----------
     took_s : stage -> seconds
-    listener : is told of each stage that begins
+    listener : is notified of each stage that begins
     """
 
     took_s: dict[str, float] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class DeviceClock:
         self._computed_s += seconds
 
     def use(self, device: Device) -> DeviceUse:
-        """Give the use of the device until now."""
+        """Return the use of the device until now."""
         return DeviceUse(str(device), self._computed_s, time.perf_counter() - self._began)
 
 
@@ -167,7 +167,7 @@ class NotesInTurn:
         self._lock = Lock()
 
     def begin(self) -> Listener:
-        """Give what listens to the next image, in whatever thread."""
+        """Return what listens to the next image, in whatever thread."""
         held: list[Note] = []
         with self._lock:
             self._held.append(held)

@@ -40,7 +40,7 @@ class NoTestTensor(CouldNotTell):
     def __init__(self, tensor: str) -> None:
         super().__init__(
             f"the description names no test tensor for '{tensor}'",
-            hint="tell the model's authors: without it nobody can tell whether the model works",
+            hint="tell the model's authors: without it, nobody can check whether the model works",
             code="test.no-tensor",
         )
 
@@ -84,7 +84,7 @@ def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = No
     NoTestTensor, TensorWrong
         They are not described, or not as described.
     CouldNotTell
-        A file is not there or another one, or a step does not go with its tensor.
+        A file does not exist or is not the one described, or a step does not go with its tensor.
     """
     from bmz.engine.pipeline import network_inputs  # here: samples do without
 
@@ -123,7 +123,7 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], inputs: Taken) -> li
 
 
 def sample_tensors(model: ModelSpec) -> OwnTensors | None:
-    """Read the test tensors where they are only an aid; None where they cannot be used.
+    """Read the test tensors where they are only an aid; None if they cannot be used.
 
     Of their faults ``bmz test`` tells.
     """
@@ -283,7 +283,7 @@ def first_of_batch(array: AnyArray, letters: str) -> AnyArray:
 
 
 def first_inputs(model: ModelSpec) -> Taken:
-    """Read the first image of each test input that must be; empty where one is not there."""
+    """Read the first image of each test input that must be; empty if one does not exist."""
     taken = {}
     for tensor in model.required_inputs:
         array = sample_tensor(tensor, model)
@@ -297,7 +297,7 @@ def first_inputs(model: ModelSpec) -> Taken:
 def sample_tensor(
     tensor: TensorSpec, model: ModelSpec, reader: Callable[[Path], AnyArray] = npy_array
 ) -> AnyArray | None:
-    """Read a test tensor where it is only an aid; None where there is none that can be used.
+    """Read a test tensor where it is only an aid; None if there is none that can be used.
 
     Of its faults ``bmz test`` tells.
 
@@ -322,7 +322,7 @@ def _read(
     except CouldNotTell as why:
         raise TensorWrong(tensor.id, why.message) from why
     if array.ndim != len(tensor.letters):
-        difference = f"{array.ndim} axes, described are {tensor.letters}"
+        difference = f"{array.ndim} axes, but the description says {tensor.letters}"
         raise TensorWrong(tensor.id, difference)
     return array
 

@@ -44,14 +44,14 @@ class FramesNotJoined(WrongUsage):
 
     def __init__(self) -> None:
         super().__init__(
-            "three_planes joins the planes of each frame, and cannot join frames",
+            "three_planes joins the planes of each frame, but cannot join frames",
             hint="leave t out of --link",
             code="recipe.frames-not-joined",
         )
 
 
 def link_of_planes(link: Link) -> Link:
-    """Give how objects are joined over the planes of each of the three stacks.
+    """Return how objects are joined over the planes of each of the three stacks.
 
     Raises
     ------

@@ -78,7 +78,7 @@ class GatedBackend:
         return self._current.device
 
     def expect(self, case: TileCase) -> None:
-        """Say which image comes next; where images of its kind were judged, so is it."""
+        """Prepare for the next image; where images of its kind were judged, so is it."""
         known = self._known.get(case.key) or TILES.find(case.network.notes, case.key)
         if known is not None:
             self._known[case.key] = known
@@ -91,7 +91,7 @@ class GatedBackend:
         return outputs if self._case is None else self._judged(self._case, inputs, outputs)
 
     def tensor_library(self) -> ModuleType | None:
-        """Give what the network that runs now gives; see `OnTensors`."""
+        """Return what the network that runs now gives; see `OnTensors`."""
         current = self._current
         return current.tensor_library() if isinstance(current, OnTensors) else None
 
@@ -116,7 +116,8 @@ class GatedBackend:
         if not agrees:
             way, other = way_of(judged), way_of(self.choice)
             sentence = (
-                f"run by {way}, for {other} gives other labels on its first tile (F1 {f1:.3f})"
+                f"running in {way}, because {other} gives different labels on the first tile (F1 "
+                f"{f1:.3f})"
             )
             case.listener(Note(f"{case.name}: {sentence}"))
         self._case = None
@@ -132,7 +133,7 @@ class GatedBackend:
         outputs: Sequence[AnyArray],
         whole: Backend,
     ) -> tuple[float | None, list[AnyArray] | None]:
-        """Give F1 of the middle of a tile, else of all of it, and its outputs in float32 then."""
+        """Return F1 of the middle of a tile, else of all of it, and its outputs in float32 then."""
         middle = middle_of_tile(network.model, inputs)
         if middle is not None:
             f1 = _agreement(network, middle, self._current.run(middle), whole.run(middle))
@@ -164,7 +165,7 @@ def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArra
     Returns
     -------
     list of arrays, or None
-        None where the tile is hardly larger, or its size is fixed
+        None if the tile is hardly larger, or its size is fixed
     """
     tensors = list(zip(model.required_inputs, inputs, strict=True))
     sizes: dict[str, int] = {}
@@ -191,7 +192,7 @@ def _agreement(
     outputs: Sequence[AnyArray],
     expected: Sequence[AnyArray],
 ) -> float | None:
-    """Give F1 of the labels of two outputs; None where neither shows an object."""
+    """Return F1 of the labels of two outputs; None if neither shows an object."""
     labels, reference = (_labels(network, inputs, x) for x in (outputs, expected))
     if not (reference.any() or labels.any()):
         return None
@@ -233,5 +234,5 @@ def expect_image(
 
 
 def gated_precision(backend: Backend) -> PrecisionChoice | None:
-    """Give the precision in which an image was run, where its first tile had a say in it."""
+    """Return the precision in which an image was run, where its first tile had a say in it."""
     return backend.choice if isinstance(backend, GatedBackend) else None

@@ -139,7 +139,7 @@ class Tried:
     result : labels and map of the crop as it is
     copies : change -> labels of the changed copy, on the grid of the crop; those that failed are
         left out
-    own : see `sample_values`; empty where no copies were made
+    own : see `sample_values`; empty if no copies were made
     """
 
     crop: GivenImage
@@ -161,12 +161,12 @@ class Tried:
 
 
 def is_like_examples(model: ModelSpec) -> bool:
-    """Say whether masks of such a network are among those that predictions were learnt from."""
+    """Return whether masks of such a network are among those that predictions were learnt from."""
     return is_seen(model.space, model.required_inputs[0].channels or 1)
 
 
 def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:
-    """Tell what the check says of an image, whatever the mask.
+    """Return what the check says of an image, whatever the mask.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ SAMPLES = Notes.of("sample-trial", 1, dict[str, float])
 
 
 def sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
-    """Tell how sure a network is of the first image of its own sample, kept with our notes on it.
+    """Return how sure a network is of the first image of its own sample, kept with our notes on it.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
     Returns
     -------
     dict
-        `OF_SAMPLE` by name with `SAMPLE` before it; empty where there is no sample, or noise
+        `OF_SAMPLE` by name with `SAMPLE` before it; empty if there is no sample, or noise
     """
     key = f"{setup.model.sha256} {setup.labelling.choice.name}"
     notes = setup.network.notes

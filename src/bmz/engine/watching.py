@@ -30,7 +30,7 @@ from bmz.write.outputs import RECORD, RECORD_ENDING
 
 Outcome = ImageRun | ImageFailure
 Fields = Mapping[Path, PlateField | None]
-"""Image -> the field of a plate that it is; None where it is not part of one."""
+"""Image -> the field of a plate that it is; None if it is not part of one."""
 
 
 class ResultOutdated(WrongUsage):
@@ -38,9 +38,9 @@ class ResultOutdated(WrongUsage):
 
     def __init__(self, image: Path, record: Path) -> None:
         super().__init__(
-            f"'{image}' is not the image of which the results at '{record}' were made, or they "
-            "were made with another model or other options",
-            hint="--overwrite replaces them; -o NAME writes into another folder",
+            f"the results at '{record}' were not made from '{image}', or were made with another "
+            "model or other options",
+            hint="--overwrite replaces them; -o NAME writes to another folder",
             code="output.outdated",
         )
 
@@ -90,12 +90,12 @@ class Watch:
 
     @property
     def summary(self) -> RunSummary:
-        """Give the last outcome of every image that was taken."""
+        """Return the last outcome of every image that was taken."""
         return RunSummary(tuple(self._outcomes.values()))
 
     @property
     def waiting(self) -> tuple[Path, ...]:
-        """Give the images that had changed too lately to be taken, or whose turn had not come."""
+        """Return the images that had changed too lately to be taken, or whose turn had not come."""
         taken = (image for parts in self._parts.values() for image in parts)
         return (*self._moving, *(image for image in taken if image not in self._outcomes))
 
@@ -142,7 +142,7 @@ class Watch:
         self._keep(known)
         if known:
             count = f"{len(known)} image{'s' * (len(known) > 1)}"
-            self._listener(Note(f"{count} of before: the results are there"))
+            self._listener(Note(f"{count} already done: the results exist"))
         yield from self._run([state for state in states if not isinstance(state, ImageRun)], fields)
         if self._clock() >= self._join_from_s:
             self.join()
@@ -167,7 +167,7 @@ class Watch:
         self._join_from_s = ended + PAUSE_BETWEEN_JOINS * (ended - began)
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         if self._backend is not None:
             self._backend.close()
             self._backend = None
@@ -229,7 +229,7 @@ class Watch:
         return fields, states
 
     def _images_of(self, source: Path) -> Fields | ImageFailure:
-        """Give the images of a file or plate; of a plate that is not whole, why."""
+        """Return the images of a file or plate; of a plate that is not whole, why."""
         try:
             parts = with_fields([source], self._setup.request.series)
         except BmzError as why:

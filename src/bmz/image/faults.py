@@ -30,15 +30,15 @@ class ImageNotFound(CouldNotTell):
         folder = path.parent
         if path.is_symlink():
             super().__init__(
-                f"'{path}' is a link to '{path.readlink()}', which is not there",
-                hint="connect the disk or the share that it leads to, or name another file",
+                f"'{path}' is a link to '{path.readlink()}', which does not exist",
+                hint="connect the disk or share that it points to, or give another file",
                 code="image.not-found",
             )
             return
         near = get_close_matches(path.name, _names_in(folder), n=1)
         hint = f"did you mean '{folder / near[0]}'?" if near else "check the spelling of the path"
         if not folder.is_dir():
-            hint = f"there is no folder '{folder}' either; check the path"
+            hint = f"the folder '{folder}' does not exist either; check the path"
         super().__init__(f"there is no file '{path}'", hint=hint, code="image.not-found")
 
 
@@ -52,7 +52,7 @@ class ImageIsFolder(CouldNotTell):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"'{path}' is a folder, not an image file",
-            hint=f"name the files in it, such as '{path}'/*.tif",
+            hint=f"give the files in it, such as '{path}'/*.tif",
             code="image.folder",
         )
 
@@ -61,10 +61,10 @@ class ZarrHoldsImages(CouldNotTell):
     """A Zarr folder that is not an image itself, but one that holds or may hold some."""
 
     def __init__(self, path: Path, what: str, inside: Sequence[str]) -> None:
-        example = f"name one of its images, such as '{path / inside[0]}'" if inside else ""
+        example = f"give one of its images, such as '{path / inside[0]}'" if inside else ""
         super().__init__(
             f"'{path}' is {what}, not an image",
-            hint=example or "name the folder inside it whose metadata have 'multiscales'",
+            hint=example or "give the folder inside it whose metadata have 'multiscales'",
             code="image.folder",
         )
 
@@ -75,15 +75,15 @@ class SeveralDatasets(CouldNotTell):
     def __init__(self, path: Path, datasets: Sequence[tuple[str, str]]) -> None:
         if not datasets:
             super().__init__(
-                f"'{path}' holds no dataset of numbers along two axes",
-                hint="links to other files are not followed: name the file that holds the image",
+                f"'{path}' has no dataset of numbers with two or more axes",
+                hint="links to other files are not followed: give the file that contains the image",
                 code="image.dataset",
             )
             return
         super().__init__(
-            f"'{path}' holds {len(datasets)} datasets that can be the image: "
+            f"'{path}' has {len(datasets)} datasets that could be the image: "
             f"{_some([listed for _, listed in datasets])}",
-            hint=f"name one: --dataset {datasets[0][0]}, or '{path}[{datasets[0][0]}]'",
+            hint=f"choose one: --dataset {datasets[0][0]}, or '{path}[{datasets[0][0]}]'",
             code="image.dataset",
         )
 
@@ -106,7 +106,7 @@ class DatasetRefused(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is refused: {why}",
-            hint="copy the pixels into one dataset of numbers of this file, or export it as TIFF",
+            hint="copy the pixels into one numeric dataset of this file, or export it as TIFF",
             code="image.dataset-refused",
         )
 
@@ -126,7 +126,7 @@ class ImageForbidden(CouldNotTell):
     def __init__(self, path: Path, why: OSError) -> None:
         super().__init__(
             f"cannot read '{path}': {why.strerror or type(why).__name__}",
-            hint="ask for the right to read it, or copy it to where you have it",
+            hint="get permission to read the file, or copy it to a place where you have it",
             code="image.permission",
         )
 
@@ -136,11 +136,13 @@ class ImageEmpty(NotWhole):
 
     def __init__(self, path: Path, shape: Sequence[int] = ()) -> None:
         what = (
-            f"holds an image without pixels ({in_words(shape)})" if shape else "is empty (0 bytes)"
+            f"contains an image without pixels ({in_words(shape)})"
+            if shape
+            else "is empty (0 bytes)"
         )
         super().__init__(
             f"'{path}' {what}",
-            hint="copy it again from where it came, or export it again",
+            hint="copy it again from its source, or export it again",
             code="image.empty",
         )
 
@@ -151,7 +153,7 @@ class ImageUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' {why}",
-            hint="open it in Fiji to see whether it is sound, and save it as TIFF from there",
+            hint="open it in Fiji to see whether it is intact, and save it as TIFF from there",
             code="image.unreadable",
         )
 
@@ -162,7 +164,7 @@ class ImageTruncated(NotWhole):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' ends too early: {why}",
-            hint="the copy or download was cut short: fetch the file again",
+            hint="the copy or download is incomplete: get the file again",
             code="image.truncated",
         )
 
@@ -175,7 +177,7 @@ class PartsMissing(NotWhole):
         rest = len(names) - _PARTS_LISTED
         more = f" and {rest} more" if rest > 0 else ""
         super().__init__(
-            f"'{path}' is one file of an image that lies in several; missing: {listed}{more}",
+            f"'{path}' is one of several files of an image; missing: {listed}{more}",
             hint="put all files of the image into one folder, or export it as a single OME-TIFF",
             code="image.parts-missing",
         )
@@ -190,7 +192,7 @@ class ImageTooLarge(CouldNotTell):
     def __init__(self, path: Path, shape: Sequence[int]) -> None:
         super().__init__(
             f"'{path}' does not fit into memory: {in_words(shape)} pixels",
-            hint="crop it, or save it as TIFF without compression, which is read piece by piece",
+            hint="crop it, or save it as uncompressed TIFF, which can be read piece by piece",
             code="image.too-large",
         )
 
@@ -203,11 +205,11 @@ class FormatUnknown(CouldNotTell):
         message = f"cannot read {kind} ('{path}')"
         extra = tuple(s for s in suffixes(by_plugin=True) if s not in PLUGIN_OF)
         if path.suffix.lower() in extra:
-            message = f"cannot read '{path.suffix}' files that do not start like one ('{path}')"
+            message = f"cannot read '{path}': it does not start like a '{path.suffix}' file"
         super().__init__(
             message,
-            hint=f"export it as OME-TIFF; known endings are {', '.join(suffixes())}"
-            f" and, with libraries, {', '.join(extra)}; plugins of bioio read more",
+            hint=f"export it as OME-TIFF; known extensions are {', '.join(suffixes())} and, with "
+            f"libraries, {', '.join(extra)}; bioio plugins read more",
             code="image.format",
         )
 
@@ -231,7 +233,7 @@ class RegionRefused(WrongUsage):
     def __init__(self, path: Path, region: str, why: str) -> None:
         super().__init__(
             f"'{path}' has no region {region}: {why}",
-            hint="give slices start:stop by axis, within the image and without a step",
+            hint="give slices start:stop per axis, within the image and without a step",
             code="image.region",
         )
 
@@ -241,8 +243,8 @@ class PixelsRefused(CouldNotTell):
 
     def __init__(self, path: Path, dtype: str) -> None:
         super().__init__(
-            f"'{path}' holds values of type {dtype}; wanted integers, real numbers or booleans",
-            hint="save the part you want, such as the magnitude, as float32",
+            f"'{path}' contains values of type {dtype}; wanted integers, real numbers or booleans",
+            hint="save the part that you need, such as the magnitude, as float32",
             code="image.dtype",
         )
 
@@ -252,7 +254,7 @@ class Transparent(CouldNotTell):
 
     def __init__(self, path: Path, low: float, high: float) -> None:
         super().__init__(
-            f"'{path}' is partly transparent: its alpha channel goes from {low:g} to {high:g}",
+            f"'{path}' is partly transparent: its alpha channel ranges from {low:g} to {high:g}",
             hint="save it without transparency (in Fiji: Image > Type > RGB Color)",
             code="image.alpha",
         )
@@ -277,8 +279,8 @@ class SeveralImages(WrongUsage):
         rest = len(keys) - _PARTS_LISTED
         more = f" and {rest} more" if rest > 0 else ""
         super().__init__(
-            f"'{path}' holds {len(keys)} images: {listed}{more}",
-            hint=f"name one, such as '{path}[{keys[0]}]', or loop over bmz.images(path); "
+            f"'{path}' contains {len(keys)} images: {listed}{more}",
+            hint=f"choose one, such as '{path}[{keys[0]}]', or loop over bmz.images(path); "
             "Model.run_each(path) runs all",
             code="image.several",
         )
@@ -290,7 +292,7 @@ class SeriesOutOfRange(WrongUsage):
     def __init__(self, path: Path, series: int, count: int) -> None:
         have = "one image, number 0" if count == 1 else f"{count} images, numbers 0 to {count - 1}"
         super().__init__(
-            f"'{path}' has no image number {series}: it holds {have}",
+            f"'{path}' has no image number {series}: it contains {have}",
             hint="choose one of these numbers",
             code="image.series",
         )
@@ -301,7 +303,10 @@ class AxesUnknown(WrongUsage):
 
     def __init__(self, path: Path, axes: str, shape: Sequence[int]) -> None:
         example = _example(axes)
-        hint = "an image has the axes y and x, and of t, c, z at most one each: save it as such"
+        hint = (
+            "an image has the axes y and x, and at most one each of t, c and z: save it in this "
+            "form"
+        )
         if example:
             hint = f"name them in this order, for example --axes {example}"
         super().__init__(
@@ -316,15 +321,15 @@ class AxesRefused(WrongUsage):
 
     def __init__(self, path: Path, axes: str, why: str) -> None:
         super().__init__(
-            f"--axes {axes or repr(axes)} does not suit '{path}': {why}",
-            hint=f"one letter per axis, each of {', '.join(IMAGE_AXES)} at most once, with y and "
-            "x; z=12 takes one plane, z=max the largest value of all",
+            f"--axes {axes or repr(axes)} does not fit '{path}': {why}",
+            hint=f"use one letter per axis, each of {', '.join(IMAGE_AXES)} at most once, with y "
+            "and x; z=12 takes one plane, z=max the maximum projection",
             code="axes.words",
         )
 
 
 def _example(axes: str) -> str:
-    """Fill unnamed axes from the last one with x, y, z, c, t; nothing where that cannot be."""
+    """Fill unnamed axes from the last one with x, y, z, c, t; nothing if that cannot be."""
     free = [letter for letter in "xyzct" if letter not in axes]
     unnamed = [i for i, letter in enumerate(axes) if letter not in IMAGE_AXES]
     filled = dict(zip(reversed(unnamed), free, strict=False))

@@ -53,13 +53,13 @@ def split_series(path: Path) -> tuple[Path, str]:
 
 
 def name_of(path: Path) -> str:
-    """Give the name of an image for people: that of the file, and what stands in brackets."""
+    """Return the name of an image for people: that of the file, and what stands in brackets."""
     file, key = split_series(path)
     return f"{file.name}[{key}]" if key else path.name
 
 
 def format_of(path: Path) -> str:
-    """Give the name of a format, as in `bmz.image.known_formats.FORMATS`.
+    """Return the name of a format, as in `bmz.image.known_formats.FORMATS`.
 
     The first bytes of a file decide, also for one image in it (``cells.h5[/raw]``). A folder is
     ``"OME-Zarr"`` when it has metadata of Zarr.
@@ -103,7 +103,7 @@ def _refuse_preview(path: Path) -> None:
 
 
 def _has_plugin(path: Path) -> bool:
-    """Say whether a plugin of bioio that is installed reads files of this ending."""
+    """Return whether a plugin of bioio that is installed reads files of this ending."""
     try:
         plugins = import_module("bioio.plugins")
     except ImportError:
@@ -113,7 +113,7 @@ def _has_plugin(path: Path) -> bool:
 
 
 def image_suffix(path: Path) -> str:
-    """Give the ending of `path` that names an image format, as written there; else nothing.
+    """Return the ending of `path` that names an image format, as written there; else nothing.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def _by_content(path: Path, head: bytes) -> str | None:
 
 
 def _claimed(path: Path) -> str | None:
-    """Give the format that a file of this name must be of; plugins judge theirs themselves."""
+    """Return the format that a file of this name must be of; plugins judge theirs themselves."""
     ending = path.suffix.lower()
     named = (
         n
@@ -159,7 +159,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Say whether a folder is one of Zarr, by its metadata or its name.
+    """Return whether a folder is one of Zarr, by its metadata or its name.
 
     Raises
     ------
@@ -179,7 +179,9 @@ def _format_of_folder(path: Path) -> str:
     except OSError as why:
         raise ImageForbidden(path, why) from why
     if path.suffix.lower() == ".zarr":
-        raise ImageUnreadable(path, "is not an OME-Zarr folder: no zarr.json or .zgroup is in it")
+        raise ImageUnreadable(
+            path, "is not an OME-Zarr folder: it contains no zarr.json or .zgroup"
+        )
     raise ImageIsFolder(path)
 
 

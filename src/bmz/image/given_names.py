@@ -25,7 +25,7 @@ def forget_name(path: Path) -> None:
 
 
 def given_name(path: Path) -> str:
-    """Give the word by which the user named an image; its path where that is the word.
+    """Return the word by which the user named an image; its path where that is the word.
 
     What lies in an image, such as a field of a plate or one of several images of a file, is called
     after it.

@@ -72,7 +72,7 @@ class _Found:
         return f"{self.name} ({in_words(self.shape)}, {self.kind})"
 
     def has_plane(self, least: int) -> bool:
-        """Say whether it holds numbers along two axes of some length."""
+        """Return whether it holds numbers along two axes of some length."""
         return self.is_number and sum(n >= least for n in self.shape) >= len("yx")
 
 
@@ -122,7 +122,7 @@ def hdf5_pixels(path: Path, series: int) -> AnyArray:
     Raises
     ------
     ImageTooLarge, CouldNotTell
-        It cannot be had; see `hdf5_header`.
+        It cannot be obtained; see `hdf5_header`.
     """
     with hdf5_opened(path, series) as stored:
         try:
@@ -156,7 +156,7 @@ def _meant_dtype(dataset: _Found) -> np.dtype[Any]:
 
 @contextmanager
 def _chosen(path: Path) -> Iterator[tuple[_Found, tuple[str, ...]]]:
-    """Give the dataset that a path names, or the one that is an image, and remarks on it."""
+    """Yield the dataset that a path names, or the one that is an image, and remarks on it."""
     file_path, key = split_series(path)
     with decoding(path, HDF5), _opened(file_path) as file:
         remarks: tuple[str, ...] = ()
@@ -164,10 +164,10 @@ def _chosen(path: Path) -> Iterator[tuple[_Found, tuple[str, ...]]]:
             dataset = _named(file_path, file, key)
         else:
             dataset = _only_image(file_path, file)
-            remarks = (f"its dataset '{dataset.name}' is read, the only one that can be an image",)
+            remarks = (f"its dataset '{dataset.name}' is used, the only one that can be an image",)
         _refuse_no_image(file_path, dataset)
         if _BDV_CELLS.fullmatch(dataset.name):
-            remarks = (*remarks, "its dataset is laid out as BigDataViewer does: z, y, x")
+            remarks = (*remarks, "its dataset has the layout of BigDataViewer: z, y, x")
         yield dataset, remarks
 
 
@@ -191,7 +191,7 @@ def _named(path: Path, file: Any, key: str) -> _Found:  # noqa: ANN401  (h5py ha
         if isinstance(link, str):
             links += 1
             if links > _MOST_LINKS:
-                raise DatasetRefused(path, f"its '{key}' is a link that leads in a circle")
+                raise DatasetRefused(path, f"its '{key}' is a circular link")
             if link.startswith("/"):
                 node, name = file["/"], ""
             place.extendleft(reversed([p for p in link.split("/") if p not in ("", ".")]))
@@ -205,7 +205,7 @@ def _named(path: Path, file: Any, key: str) -> _Found:  # noqa: ANN401  (h5py ha
 
 
 def _link(path: Path, group: Any, part: str, above: str) -> str | None:  # noqa: ANN401
-    """Give the target of a soft link; None for what lies in the group itself."""
+    """Return the target of a soft link; None for what lies in the group itself."""
     h5py = import_module("h5py")
     if not isinstance(group, h5py.Group):
         raise DatasetAbsent(path, f"{above}/{part}", [])
@@ -214,7 +214,7 @@ def _link(path: Path, group: Any, part: str, above: str) -> str | None:  # noqa:
     except TypeError as why:  # h5py knows no others
         raise DatasetRefused(path, f"its '{above}/{part}' is a link of an unknown kind") from why
     if isinstance(link, h5py.ExternalLink):
-        raise DatasetRefused(path, f"its '{above}/{part}' lies in another file, '{link.filename}'")
+        raise DatasetRefused(path, f"its '{above}/{part}' is in another file, '{link.filename}'")
     if link is None:
         listed = [found.listed for found in _datasets(path, group.file)]
         raise DatasetAbsent(path, f"{above}/{part}", listed)
@@ -222,7 +222,7 @@ def _link(path: Path, group: Any, part: str, above: str) -> str | None:  # noqa:
 
 
 def _only_image(path: Path, file: Any) -> _Found:  # noqa: ANN401
-    """Give the only dataset that can be the image.
+    """Return the only dataset that can be the image.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def _datasets(path: Path, file: Any) -> Iterator[_Found]:  # noqa: ANN401
                 continue
             seen.add(address)
             if len(seen) > _MOST_NODES:
-                raise DatasetRefused(path, f"it holds more than {_MOST_NODES} groups and datasets")
+                raise DatasetRefused(path, f"it has more than {_MOST_NODES} groups and datasets")
             if isinstance(node, h5py.Group):
                 groups.append((f"{above}/{name}", node))
             elif isinstance(node, h5py.Dataset):
@@ -294,10 +294,10 @@ _ELSEWHERE = "values in other files"
 
 
 def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
-    """Say what values are that are no numbers; h5py would build a dtype of each of a million."""
+    """Return what values are that are no numbers; h5py would build a dtype of each of a million."""
     classes = {
         h5py.h5t.STRING: "text",
-        h5py.h5t.OPAQUE: "bytes without a meaning",
+        h5py.h5t.OPAQUE: "opaque bytes",
         h5py.h5t.REFERENCE: "references to objects",
         h5py.h5t.VLEN: "lists of varying lengths",
         h5py.h5t.ARRAY: "arrays within an array",
@@ -306,7 +306,11 @@ def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
     if kind.get_class() == h5py.h5t.COMPOUND:
         return f"records of {kind.get_nmembers()} fields"
     numbers = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.BITFIELD)
-    return "" if kind.get_class() in numbers else classes.get(kind.get_class(), "no numbers")
+    return (
+        ""
+        if kind.get_class() in numbers
+        else classes.get(kind.get_class(), "values that are not numbers")
+    )
 
 
 def _refuse_no_image(path: Path, dataset: _Found) -> None:
@@ -320,14 +324,14 @@ def _refuse_no_image(path: Path, dataset: _Found) -> None:
         why = f"its '{dataset.name}' takes its values from other files"
         raise DatasetRefused(path, why)
     if not dataset.is_number:
-        raise DatasetRefused(path, f"its '{dataset.name}' holds {dataset.kind}, and no numbers")
+        raise DatasetRefused(path, f"its '{dataset.name}' contains {dataset.kind}, not numbers")
     if not dataset.shape:
-        raise DatasetRefused(path, f"its '{dataset.name}' holds a single value, not an image")
+        raise DatasetRefused(path, f"its '{dataset.name}' contains a single value, not an image")
     if not math.prod(dataset.shape):
         raise ImageEmpty(path, dataset.shape)
     _refuse_filters(path, dataset)
     if not dataset.node.id.get_storage_size():
-        raise DatasetRefused(path, f"nothing was ever written to its '{dataset.name}'")
+        raise DatasetRefused(path, f"its '{dataset.name}' was never written")
 
 
 def _refuse_filters(path: Path, dataset: _Found) -> None:
@@ -341,12 +345,14 @@ def _refuse_filters(path: Path, dataset: _Found) -> None:
             import_module("hdf5plugin")  # it registers what it brings
         if not h5z.filter_avail(code):
             word = name.decode("utf-8", "replace").split(";")[0].strip() or "an unknown filter"
-            kind = f"{HDF5} file whose '{dataset.name}' is packed by {word} (filter {code})"
-            raise FormatPluginMissing(path, kind, "what unpacks it", "pip install hdf5plugin")
+            kind = f"{HDF5} file whose '{dataset.name}' is compressed with {word} (filter {code})"
+            raise FormatPluginMissing(
+                path, kind, "the package that decompresses it", "pip install hdf5plugin"
+            )
 
 
 def _attribute(dataset: _Found, name: str) -> Sequence[Any]:
-    """Read an attribute of plain text or numbers; nothing where there is none such.
+    """Read an attribute of plain text or numbers; nothing if there is none such.
 
     Returns
     -------
@@ -367,7 +373,7 @@ def _attribute(dataset: _Found, name: str) -> Sequence[Any]:
 
 
 def _axes(dataset: _Found) -> tuple[str, tuple[str, ...]]:
-    """Give a letter for each axis, and what one should beware of."""
+    """Return a letter for each axis, and what one should beware of."""
     count = len(dataset.shape)
     tags, labels = _axis_tags(dataset), _dimension_labels(dataset)
     cautions: list[str] = []
@@ -417,6 +423,6 @@ def _pixel_size(dataset: _Found, letters: str) -> tuple[PixelSize, tuple[str, ..
         return PixelSize(), ()
     fits = space and space == list(SPACE[-len(space) :]) and len(sizes) in (len(space), len(SPACE))
     if not fits or not all(isinstance(size, float) for size in sizes):
-        return PixelSize(), (f"its {_ELEMENT_SIZE} is not used: it goes with axes z, y, x",)
+        return PixelSize(), (f"its {_ELEMENT_SIZE} is not used: it applies only to axes z, y, x",)
     lengths: Mapping[str, float] = dict(zip(space, sizes[-len(space) :], strict=True))
     return from_lengths(lengths, dict.fromkeys(lengths, "um"), f"{HDF5}, {_ELEMENT_SIZE}"), ()

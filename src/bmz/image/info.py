@@ -37,14 +37,14 @@ class ImageInfo:
     odd_pixel : lengths that were read but cannot be meant, such as ``"x: 0.0139 inch (72 dpi)"``
     impossible_pixel : axis of the image -> such a length, where a microscope or a microscopist's
         program stated it
-    magnification : of the objective; None where the file does not state it
+    magnification : of the objective; None if the file does not state it
     channel_names : as many as channels, or none
     colour : red, green and blue of one photograph rather than stains
     series, series_count : which of how many images of the file this is
     series_names : what the file calls each of them, or nothing
     series_key : the name or number by which it was asked for; empty for that of a file
     remarks : what else one should know of the file, each a sentence, such as a lossy compression
-    cautions : what one should beware of before the image is trusted, each a sentence
+    cautions : what one should know before trusting the image, each a sentence
     well : of a plate, such as ``A1``, where the file itself says in which it lies
     stack : the image with all its axes, where it is made of one of more axes; else None
     taken : axis of `stack` that the image does not have -> what is taken along it
@@ -78,17 +78,17 @@ class ImageInfo:
 
     @property
     def images(self) -> tuple[ImageInfo, ...]:
-        """Give the images of which this one is joined; itself where it is none of several."""
+        """Return the images of which this one is joined; itself where it is none of several."""
         return (self if self.alone is None else self.alone, *self.further.values())
 
     @property
     def series_name(self) -> str:
-        """Give what the file calls this image; empty for nothing."""
+        """Return what the file calls this image; empty for nothing."""
         return self.series_names[self.series] if self.series_names else ""
 
     @property
     def place(self) -> Path:
-        """Give the path by which the image was asked for, such as ``cells.czi[2]``."""
+        """Return the path by which the image was asked for, such as ``cells.czi[2]``."""
         name = f"{self.path.name}[{self.series_key}]"
         return self.path.with_name(name) if self.series_key else self.path
 
@@ -99,7 +99,7 @@ class ImageInfo:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Give the size of each named axis."""
+        """Return the size of each named axis."""
         return {a: n for a, n in zip(self.axes, self.shape, strict=True) if a != UNKNOWN_AXIS}
 
     @property
@@ -116,7 +116,7 @@ class ImageInfo:
         return prod(along) * self.stack.read_for_each
 
     def taking(self, taken: Mapping[str, Taken]) -> ImageInfo:
-        """Give the image that is left when one position, or the largest, is taken along axes.
+        """Return the image that is left when one position, or the largest, is taken along axes.
 
         Parameters
         ----------
@@ -154,11 +154,11 @@ class ImageInfo:
         """
         stored, expected = ([n for n in sizes if n > 1] for sizes in (shape, self.shape))
         if stored != expected or dtype != self.dtype:
-            raise ImageUnreadable(self.path, "changed since it was looked at")
+            raise ImageUnreadable(self.path, "has changed since it was inspected")
 
 
 def joined_info(image: ImageInfo, further: Mapping[str, ImageInfo]) -> ImageInfo:
-    """Give the facts of an image to whose channels those of further images are added.
+    """Return the facts of an image to whose channels those of further images are added.
 
     Values keep what they are: the dtype is the smallest that holds those of all.
 
@@ -197,7 +197,7 @@ class PixelSize:
     odd : lengths that were read but cannot be meant, in words
     impossible : axis -> those of them that a microscope or a microscopist's program stated; the
         dots an inch of screens and printers are none of these
-    magnification : of the objective, as it is engraved; None where it is not stated
+    magnification : of the objective, as it is engraved; None if it is not stated
     """
 
     um: Mapping[str, float] = field(default_factory=dict)
@@ -222,8 +222,8 @@ class Header:
     series_count : how many images the file holds
     series_names : what the file calls each of them, or nothing
     remarks : what else one should know of the file, each a sentence
-    cautions : what one should beware of before the image is trusted, each a sentence
-    well : of a plate, such as ``A1``; empty where the file does not say
+    cautions : what one should know before trusting the image, each a sentence
+    well : of a plate, such as ``A1``; empty if the file does not say
     """
 
     axes: str

@@ -25,7 +25,7 @@ _REAL_KINDS = "biuf"
 
 
 def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> ImageInfo:
-    """Tell what the file says of one image, without reading its pixels.
+    """Return what the file says of one image, without reading its pixels.
 
     Axes of size 1 without a name are left out. An axis that the file does not name is ``q``.
 
@@ -73,7 +73,7 @@ def info_from(path: Path, header: Header, *, axes: str | None = None, series: in
         It is a single value, no real numbers, or has other axes than the user says.
     """
     if not header.shape:
-        raise ImageUnreadable(path, "holds a single value, not an image")
+        raise ImageUnreadable(path, "contains a single value, not an image")
     if header.dtype.kind not in _REAL_KINDS:
         raise PixelsRefused(path, str(header.dtype))
     word, taken = (None, {}) if axes is None else _axes_and_taken(path, axes)
@@ -117,7 +117,9 @@ def _axes_and_taken(path: Path, word: str) -> tuple[str | None, dict[str, Taken]
         if number == 0 and not sign:
             letters = axis
         elif axis not in tuple(_TAKEN_ALONG) or axis in taken:
-            raise AxesRefused(path, word, "one position, or max, is taken once along t or z")
+            raise AxesRefused(
+                path, word, "one position, or max, may be taken along t or z, each only once"
+            )
         elif place == "max":
             taken[axis] = "max"
         elif place.isdecimal():
@@ -207,7 +209,7 @@ def _refuse_odd_words(path: Path, axes: str) -> None:
         raise AxesRefused(path, axes, f"'{strange[0]}' is not an axis")
     twice = next((a for a in axes if axes.count(a) > 1), None)
     if twice is not None:
-        raise AxesRefused(path, axes, f"'{twice}' stands twice")
+        raise AxesRefused(path, axes, f"'{twice}' occurs twice")
     absent = next((a for a in _PLANE if a not in axes), None)
     if absent is not None:
         raise AxesRefused(path, axes, f"'{absent}' is missing")
@@ -215,4 +217,4 @@ def _refuse_odd_words(path: Path, axes: str) -> None:
 
 def _counts(subject: str, shape: Sequence[int], axes: str) -> str:
     known = f", known: {subject}" if set(subject) != {UNKNOWN_AXIS} else ""
-    return f"it names {len(axes)} axes, the file has {len(shape)} ({in_words(shape)}{known})"
+    return f"it names {len(axes)} axes, but the file has {len(shape)} ({in_words(shape)}{known})"

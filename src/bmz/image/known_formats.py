@@ -47,7 +47,7 @@ class FileFormat:
     Parameters
     ----------
     suffixes : endings of its files, a longer one before the one that it ends in
-    starts : first bytes of its files; empty where it takes more to tell, see `format_of`
+    starts : first bytes of its files; empty if it takes more to tell, see `format_of`
     lossy : its compression alters the intensities of every image
     by_plugin : a plugin reads it
     container : others write formats of their own into it: a file of an ending in `PLUGIN_OF` is one
@@ -80,7 +80,7 @@ FORMATS: Mapping[str, FileFormat] = {
 
 
 def suffixes(*, by_plugin: bool = False, lossy: bool | None = None) -> tuple[str, ...]:
-    """Give the endings of the formats that are read here, or by plugins.
+    """Return the endings of the formats that are read here, or by plugins.
 
     Parameters
     ----------

@@ -30,10 +30,10 @@ class NothingFound(WrongUsage):
     """A folder or a pattern leads to no image."""
 
     def __init__(self, pattern: str, include: Sequence[str]) -> None:
-        only = f" that is called like {' or '.join(include)}" if include else ""
+        only = f" with a name like {' or '.join(include)}" if include else ""
         super().__init__(
-            f"'{pattern}' leads to no image{only}",
-            hint="name files, a folder with images, or a pattern in quotes, such as 'day1/*.tif'",
+            f"'{pattern}' matches no image{only}",
+            hint="give files, a folder with images, or a pattern in quotes, such as 'day1/*.tif'",
             code="image.none",
         )
 
@@ -43,8 +43,8 @@ class ListUnreadable(CouldNotTell):
 
     def __init__(self, path: Path, why: UnicodeDecodeError) -> None:
         super().__init__(
-            f"the list '{path}' is not text in UTF-8 (byte {why.start})",
-            hint="save it as UTF-8 in your editor, and give it again",
+            f"the list '{path}' is not UTF-8 text (byte {why.start})",
+            hint="save it as UTF-8 in your editor, and try again",
             code="image.list-unreadable",
         )
 
@@ -79,7 +79,7 @@ def listed_images(
     A folder that is not an OME-Zarr stands for all images below it, one set of OME-TIFF files for
     one image. A word with ``*``, ``?`` or ``[`` that is not a file is a pattern: ``**`` stands
     for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
-    A word that leads to no image fails alone, as long as another one leads to some.
+    A word that leads to no image fails alone, while another one leads to some.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def listed_images(
     Raises
     ------
     NothingFound, ImageNotFound, ListUnreadable, BmzError
-        No word leads to an image: a folder or a pattern holds none, a list is not there, or what
+        No word leads to an image: a folder or a pattern holds none, a list does not exist, or what
         `absent` says.
     """
     images: dict[Path, None] = {}
@@ -113,7 +113,7 @@ def listed_images(
 
 
 def _images_of(text: str, include: Sequence[str], skip: str) -> tuple[Sequence[Path], Path | None]:
-    """Give the images of a word, and the folder whose structure their results keep."""
+    """Return the images of a word, and the folder whose structure their results keep."""
     path, root = Path(text).expanduser(), None
     if text.startswith(LIST) and not path.exists():
         raise ImageNotFound(Path(text.removeprefix(LIST)).expanduser())
@@ -131,7 +131,7 @@ def _images_of(text: str, include: Sequence[str], skip: str) -> tuple[Sequence[P
 
 
 def lines_of_lists(words: Iterable[str], lines: Iterable[str] = ()) -> Iterator[str]:
-    """Put the lines of lists in their place; a list that is not there stays as it is.
+    """Put the lines of lists in their place; a list that does not exist stays as it is.
 
     Parameters
     ----------
@@ -217,12 +217,12 @@ def _is_folder_of_images(path: Path) -> bool:
 
 
 def is_pattern(text: str) -> bool:
-    """Say whether a word is a pattern of names, and no file has it as its name."""
+    """Return whether a word is a pattern of names, and no file has it as its name."""
     return _WILD.search(text) is not None and not is_there(split_series(Path(text).expanduser())[0])
 
 
 def fixed_part(pattern: Path) -> Path:
-    """Give the folders before the first that has a wild card."""
+    """Return the folders before the first that has a wild card."""
     fixed = []
     for part in pattern.parts[:-1]:
         if _WILD.search(part):
@@ -235,11 +235,11 @@ class NoFolderToWatch(WrongUsage):
     """What shall be watched is not a folder."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        named = f"'{words[0]}' is none" if len(words) == 1 else f"{len(words)} paths were given"
+        named = f"'{words[0]}' is neither" if len(words) == 1 else f"{len(words)} paths were given"
         super().__init__(
-            f"--watch takes one folder, or one pattern below a folder, and {named}",
-            hint="make the folder first, put a pattern in quotes, and watch several folders by "
-            "several calls, each with an output folder of its own",
+            f"--watch takes one folder, or one pattern in a folder, but {named}",
+            hint="create the folder first, put a pattern in quotes, and watch several folders "
+            "with several calls, each with its own output folder",
             code="watch.no-folder",
         )
 
@@ -321,7 +321,7 @@ def stamp_of(image: Path) -> Stamp | None:
     Returns
     -------
     tuple or None
-        it stays the same as long as no file is written, made or removed; None where nothing is
+        it stays the same while no file is written, made or removed; None if nothing is
         there
     """
     count = size = changed = 0
@@ -360,7 +360,7 @@ class Settling:
     _since: dict[Path, tuple[Stamp, float]] = field(default_factory=dict)
 
     def settled(self, stamps: Mapping[Path, Stamp], now_s: float) -> tuple[Path, ...]:
-        """Give the images that have stood still for long enough.
+        """Return the images that have stood still for long enough.
 
         Parameters
         ----------
@@ -380,6 +380,6 @@ class Settling:
 
 
 def stamps_of(images: Iterable[Path]) -> dict[Path, Stamp]:
-    """Give the stamp of each image that is there; see `stamp_of`."""
+    """Return the stamp of each image that is there; see `stamp_of`."""
     stamps = {image: stamp_of(image) for image in images}
     return {image: stamp for image, stamp in stamps.items() if stamp is not None}

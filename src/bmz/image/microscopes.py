@@ -70,7 +70,7 @@ class BioioScenes:
         self.names = tuple(map(str, image.scenes))
 
     def scene(self, number: int, /) -> Scene:
-        """Give a scene."""
+        """Return a scene."""
         image = self._image
         image.set_scene(number)
         sizes = dict(zip(SPACE, image.physical_pixel_sizes, strict=False))
@@ -95,7 +95,7 @@ def _plugin_missing(path: Path, format_name: str, library: str) -> FormatPluginM
     if format_name != BIOIO:
         return FormatPluginMissing(path, f"{format_name} file", library)
     plugin = PLUGIN_OF.get(path.suffix.lower(), "bioio-bioformats")
-    kind = f"'{path.suffix}' file, which plugins of bioio read"
+    kind = f"'{path.suffix}' file, which bioio plugins read"
     return FormatPluginMissing(path, kind, plugin, f"pip install {plugin}")
 
 
@@ -135,7 +135,7 @@ def plugin_pixels(format_name: str, path: Path, series: int) -> AnyArray:
     Raises
     ------
     FormatPluginMissing, ImageUnreadable, ImageTooLarge
-        They cannot be had.
+        They cannot be obtained.
     """
     with _opened(format_name, path, series) as (_, scene):
         stored = scene.stored

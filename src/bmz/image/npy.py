@@ -69,7 +69,7 @@ def npy_mapped(path: Path) -> AnyArray:
         except ValueError as why:
             # numpy maps before it compares sizes, and these are the words of mmap
             if "greater than file size" in str(why):
-                raise ImageTruncated(path, f"its array wants more than {size} bytes") from why
+                raise ImageTruncated(path, f"its array needs more than {size} bytes") from why
             raise
         if not array.size:
             raise ImageEmpty(path, array.shape)
@@ -141,7 +141,7 @@ class _OfArrays(pickle.Unpickler):
 
 
 def cellpose_masks(path: Path) -> AnyArray | None:
-    """Read the label mask out of a ``_seg.npy`` of Cellpose; None where a file is none.
+    """Read the label mask out of a ``_seg.npy`` of Cellpose; None if a file is none.
 
     Such a file is a pickle, which may run code: only arrays and plain values are loaded of it.
 
@@ -164,7 +164,7 @@ def cellpose_masks(path: Path) -> AnyArray | None:
         content = loaded.item() if isinstance(loaded, np.ndarray) and loaded.size == 1 else loaded
         masks = content.get("masks") if isinstance(content, dict) else None
         if not isinstance(masks, np.ndarray):
-            raise ImageUnreadable(path, "holds objects, and no masks of Cellpose")
+            raise ImageUnreadable(path, "contains objects, but no Cellpose masks")
         return masks
 
 
@@ -173,7 +173,7 @@ class Stored(LazyArray, Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Give the dtype of the pixels, in any byte order."""
+        """Return the dtype of the pixels, in any byte order."""
         ...
 
 
@@ -187,9 +187,9 @@ class Reader:
     pixels : reads all pixels in the order of the file
     opened : keeps the file open and gives regions; what it raises is not yet one of our errors
     one_image : whether a file of this format holds one image
-    inner_paths : whether the path of an image goes on within its file, in brackets, and is given
+    inner_paths : whether the path of an image continues within its file, in brackets, and is given
         whole to the functions above
-    palette_numbers : reads the numbers of the colours of a palette; None where there is none
+    palette_numbers : reads the numbers of the colours of a palette; None if there is none
     is_lossy : says whether the compression of a file alters its intensities, where files of one
         format differ in that
     """

@@ -31,13 +31,13 @@ def opened_set(path: Path) -> Iterator[tuple[TiffFile, tuple[str, ...]]]:
     Raises
     ------
     PartsMissing
-        Another file of the set is not there.
+        Another file of the set does not exist.
     ImageTruncated, ImageUnreadable
         No page is there, or the XML declares its own entities.
     """
     with TiffFile(path) as tif:
         if not len(tif.pages):
-            raise ImageTruncated(path, "no page of it is there")
+            raise ImageTruncated(path, "it has no pages")
         texts = list(_xml(tif.pages.first))
         if any(declares_entities(text) for text in texts):
             raise ImageUnreadable(path, "is refused: its XML declares a document type")
@@ -57,19 +57,17 @@ def opened_set(path: Path) -> Iterator[tuple[TiffFile, tuple[str, ...]]]:
             yield whole, ()
     else:
         with TiffFile(path, is_ome=False) as plain:
-            counts = (
-                f"its OME-XML counts more planes than the {pages} in the file: it is left aside"
-            )
+            counts = f"its OME-XML lists more planes than the {pages} in the file, and is ignored"
             yield plain, (counts,)
 
 
 def files_of_set(path: Path) -> tuple[Path, ...]:
-    """Give all files of the set of OME-TIFF files that a file belongs to, by their names alone.
+    """Return all files of the set of OME-TIFF files that a file belongs to, by their names alone.
 
     Raises
     ------
     PartsMissing, ImageUnreadable
-        The file that describes the set is not there, or not sound.
+        The file that describes the set does not exist, or is damaged.
     """
     with decoding(path, "TIFF"), TiffFile(path) as tif:
         master = _master_of(path, tif)
@@ -91,7 +89,7 @@ def _is_incomplete(tif: TiffFile) -> bool:
 
 
 def _master_of(path: Path, tif: TiffFile) -> Path | None:
-    """Give the file that describes the set; None where this one does."""
+    """Return the file that describes the set; None if this one does."""
     text = tif.pages.first.description
     if "BinaryOnly" not in text:
         return None
@@ -111,7 +109,7 @@ def _description_of(path: Path, master: Path) -> str:
         with TiffFile(master) as tif:
             text = tif.ome_metadata or ""
     if not text or declares_entities(text):
-        raise ImageUnreadable(path, f"is described by '{master.name}', which holds no OME-XML")
+        raise ImageUnreadable(path, f"is described by '{master.name}', which contains no OME-XML")
     return text
 
 
@@ -124,7 +122,7 @@ def _files_of(xml: str) -> list[str]:
 
 def _plain_name(path: Path, name: str) -> str:
     if Path(name).name != name:
-        raise ImageUnreadable(path, f"is refused: it names '{name}', which lies outside its folder")
+        raise ImageUnreadable(path, f"is refused: it names '{name}', which is outside its folder")
     return name
 
 

@@ -40,13 +40,13 @@ _OTHER_FILES: Final = (*_METADATA, ".zattrs", ".zmetadata")
 
 
 def is_node(folder: Path) -> bool:
-    """Tell whether `folder` is a group or an array; of a server's, the metadata are brought."""
+    """Return whether `folder` is a group or an array; of a server's, the metadata are brought."""
     bring_metadata(folder)
     return any((folder / name).is_file() for name in _METADATA)
 
 
 def group_attributes(folder: Path) -> Mapping[str, Any] | None:
-    """Give the attributes of the group in `folder`; None when it is an array.
+    """Return the attributes of the group in `folder`; None when it is an array.
 
     Raises whatever zarr raises for damaged metadata; for a folder that is none, FileNotFoundError.
     """
@@ -76,14 +76,14 @@ def opened_array(path: Path, folder: Path) -> ZarrArray:
     from bmz.image.zarr_codecs import WholeFiles, look_at_chunks
 
     if not is_node(folder):
-        raise ImageUnreadable(path, f"is incomplete: its array '{folder.name}' is not there")
+        raise ImageUnreadable(path, f"is incomplete: its array '{folder.name}' is missing")
     array = zarr.open_array(WholeFiles(folder), mode="r")
     look_at_chunks(path, array)
     return array
 
 
 def has_chunks(folder: Path) -> bool:
-    """Tell whether anything but metadata lies in the folder of an array, or may on a server."""
+    """Return whether anything but metadata lies in the folder of an array, or may on a server."""
     return address_of(folder) is not None or any(
         entry.name not in _OTHER_FILES for entry in folder.iterdir()
     )
@@ -97,8 +97,8 @@ class ZarrAxis(NamedTuple):
 
     Parameters
     ----------
-    name, type, unit : as written, empty where there is none
-    scale : length of a pixel in `unit`; None where it is not stated
+    name, type, unit : as written, empty if there is none
+    scale : length of a pixel in `unit`; None if it is not stated
     """
 
     name: str
@@ -147,7 +147,7 @@ class _Group(NamedTuple):
         if self.version.startswith(_KNOWN):
             return ()
         like = _KNOWN[-1] if self.is_nested else _KNOWN[0]
-        return (f"it is OME-Zarr {self.version}, which is read as if it were {like}",)
+        return (f"it is OME-Zarr {self.version}, which is read as {like}",)
 
 
 class _Dataset(NamedTuple):
@@ -168,7 +168,7 @@ def chosen_array(path: Path, series: int) -> Chosen:
     Raises
     ------
     ImageUnreadable
-        Metadata do not follow the format, or what they name is not there.
+        Metadata do not follow the format, or what they name does not exist.
     ZarrHoldsImages
         It is a plate, a well, or has no images.
     SeriesOutOfRange
@@ -235,7 +235,7 @@ def _of_array(path: Path) -> Chosen:
 def _group_in(path: Path, folder: Path) -> _Group:
     attributes = group_attributes(folder) if is_node(folder) else None
     if attributes is None:
-        raise ImageUnreadable(path, f"is incomplete: its image '{folder.name}' is not there")
+        raise ImageUnreadable(path, f"is incomplete: its image '{folder.name}' is missing")
     return _group(path, folder, attributes)
 
 
@@ -287,7 +287,7 @@ _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
 def _with_axes(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a multiscale the axes that 0.4 wants: 0.3 has only names, and those before it none."""
+    """Add to a multiscale the axes that 0.4 requires: 0.3 has only names, earlier versions none."""
     version = str(entry.get("version", ""))
     names = list(_TYPES) if version in ("0.1", "0.2") else entry.get("axes")
     own = {key: value for key, value in entry.items() if key != "version"}
@@ -312,7 +312,7 @@ def _dataset(
 
 
 def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
-    """Give the one scale of a resolution or a whole image; None where it is not clear."""
+    """Return the one scale of a resolution or a whole image; None if it is not clear."""
     steps = holder.get(_LENGTHS)
     scales = [s.get("scale") for s in steps if isinstance(s, Mapping)] if steps else []
     known = [scale for scale in scales if scale is not None]
@@ -322,7 +322,7 @@ def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
 
 
 def _bioformats2raw(path: Path) -> list[str]:
-    """Give the folders of the images.
+    """Return the folders of the images.
 
     Source: OME-Zarr 0.4 and 0.5, "bioformats2raw.layout": a list in the group ``OME``, else
     folders numbered from 0.
@@ -337,14 +337,14 @@ def _bioformats2raw(path: Path) -> list[str]:
     while is_node(path / str(len(names))):
         names.append(str(len(names)))
     if not names:
-        raise ImageUnreadable(path, "is incomplete: not one of its images is there")
+        raise ImageUnreadable(path, "is incomplete: all of its images are missing")
     return names
 
 
 def _inside(path: Path, folder: Path, name: str) -> Path:
     words = PurePosixPath(name)
     if words.is_absolute() or ".." in words.parts:
-        raise ImageUnreadable(path, f"is refused: it names '{name}', which lies outside of it")
+        raise ImageUnreadable(path, f"is refused: it names '{name}', which is outside of it")
     return folder / words
 
 
@@ -408,7 +408,7 @@ def zarr_header(path: Path, series: int) -> Header:
 
 
 def zarr_labels(path: Path) -> tuple[str, ...]:
-    """Give the names of the label images in the folder of an image; none where it is labels.
+    """Return the names of the label images in the folder of an image; none where it is labels.
 
     Raises
     ------
@@ -422,7 +422,7 @@ def zarr_labels(path: Path) -> tuple[str, ...]:
 
 
 def labels_within(path: Path) -> Path | None:
-    """Give the folder of the label images of an image; None where it has none, or is labels."""
+    """Return the folder of the label images of an image; None if it has none, or is labels."""
     place = path / "labels"
     return place if place.is_dir() and not chosen_array(path, 0).is_label else None
 
@@ -443,7 +443,7 @@ def zarr_pixels(path: Path, series: int) -> AnyArray:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, OME_ZARR):
         array = _sound(path, chosen_array(path, series))
@@ -464,7 +464,7 @@ def _sound(path: Path, chosen: Chosen) -> ZarrArray:
         raise ImageEmpty(path, array.shape)
     # labels without an object may well be stored as nothing but the fill value 0
     if not chosen.is_label and not has_chunks(chosen.folder):
-        raise ImageTruncated(path, f"its array '{chosen.folder.name}' has not one chunk")
+        raise ImageTruncated(path, f"its array '{chosen.folder.name}' has no chunks")
     return array
 
 

@@ -86,7 +86,7 @@ def png_pixels(path: Path) -> AnyArray:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _chunks(path, file)
@@ -105,7 +105,7 @@ def png_pixels(path: Path) -> AnyArray:
 
 
 def png_palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of a PNG with a palette; None where it has none.
+    """Read the numbers of the colours of a PNG with a palette; None if it has none.
 
     The pixels of a palette are stored as those of a grey image are: the file is decoded as one.
 
@@ -116,7 +116,7 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _chunks(path, file)
@@ -165,7 +165,7 @@ def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
 def _check_order(path: Path, names: list[bytes]) -> None:
     # PNG specification, third edition, 5.6: chunks that every file has
     if names[0] != b"IHDR" or names.count(b"IHDR") > 1:
-        reason = "IHDR must be its first chunk, and no other chunk"
+        reason = "IHDR must be its first chunk, and only that"
     elif b"IDAT" not in names:
         reason = "it has no image data (IDAT)"
     else:
@@ -216,7 +216,7 @@ _ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
 _ORIENTATIONS = range(1, 9)  # cameras write 0 when they do not know it
 _UPRIGHT = 1
 
-LOSSY: Final = "JPEG compression has altered its intensities, for good"
+LOSSY: Final = "JPEG compression has permanently altered its intensities"
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def jpeg_pixels(path: Path) -> AnyArray:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, "JPEG"):
         content = path.read_bytes()
@@ -342,6 +342,6 @@ def _orientation(exif: bytes) -> int:
 
 def _turned(orientation: int) -> str:
     return (
-        f"its Exif orientation {orientation} is not applied: some programs show it turned or "
-        "mirrored, bmz and ImageJ do not"
+        f"its Exif orientation {orientation} is not applied: some programs show it rotated or "
+        "mirrored; bmz and ImageJ do not"
     )

@@ -149,7 +149,7 @@ def xml_root(xml: str) -> ET.Element:
 
 
 def declares_entities(xml: str) -> bool:
-    """Tell whether `xml` declares its own entities, which can blow up a parser's memory.
+    """Return whether `xml` declares its own entities, which can blow up a parser's memory.
 
     OME-XML is described by a schema and needs no document type.
     """
@@ -188,10 +188,10 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
 
 
 def well_of(xml: str, series: int) -> str:
-    """Give the name of the well in which image number `series` was taken, such as ``B3``.
+    """Return the name of the well in which image number `series` was taken, such as ``B3``.
 
     Source: OME schema 2016-06, ``Plate``, ``Well`` and ``WellSample``: rows and columns count from
-    0, and are named by letters and by numbers from 1 where the plate does not say otherwise.
+    0, and are named by letters and by numbers from 1 if the plate does not say otherwise.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def well_of(xml: str, series: int) -> str:
     Returns
     -------
     str
-        empty where the XML names none
+        empty if the XML names none
     """
     if "WellSample" not in xml:  # most images are of no plate, and need not be parsed for it
         return ""
@@ -243,7 +243,7 @@ def _is(element: ET.Element, name: str) -> bool:
 
 
 def _magnification(root: ET.Element, image: ET.Element) -> float | None:
-    """Give the nominal magnification of the objective of an image, where it names one."""
+    """Return the nominal magnification of the objective of an image, where it names one."""
     number = next((s.get("ID") for s in image if _is(s, "ObjectiveSettings")), None)
     for objective in root.iter():
         if _is(objective, "Objective") and number and objective.get("ID") == number:

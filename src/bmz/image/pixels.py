@@ -60,7 +60,7 @@ class Pixels:
         object.__setattr__(self, "pixel_um", lengths)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:  # noqa: FBT001  (NumPy's)
-        """Give the array, for functions of NumPy."""
+        """Return the array, for functions of NumPy."""
         return np.array(self.array, dtype, copy=copy)
 
     def inverted(self) -> Pixels:
@@ -85,7 +85,7 @@ class Pixels:
         return dict(zip(self.axes, self.array.shape, strict=True))
 
     def part(self, box: Mapping[str, slice | int]) -> Pixels:
-        """Give a part without copying it.
+        """Return a part without copying it.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Pixels:
         Raises
         ------
         ValueError
-            An axis is not there.
+            An axis does not exist.
         """
         if strange := set(box) - set(self.axes):
             raise ValueError(f"there is no axis {sorted(strange)} in {self.axes}")
@@ -106,20 +106,20 @@ class Pixels:
         return replace(self, array=self.array[places], axes=tuple(axes), channel_names=names)
 
     def transposed(self, axes: Iterable[str]) -> Pixels:
-        """Give the same pixels with all axes in another order, without copying them."""
+        """Return the same pixels with all axes in another order, without copying them."""
         order = tuple(axes)
         places = [self.axes.index(axis) for axis in order]
         return replace(self, array=self.array.transpose(places), axes=order)
 
     def with_channel_axis(self) -> Pixels:
-        """Give the same pixels with an axis c, put before all others where there is none."""
+        """Return the same pixels with an axis c, put before all others where there is none."""
         if "c" in self.axes:
             return self
         return replace(self, array=self.array[np.newaxis], axes=("c", *self.axes))
 
 
 def to_xarray(pixels: Pixels) -> xr.DataArray:
-    """Give pixels as a DataArray, without copying them.
+    """Return pixels as a DataArray, without copying them.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def is_xarray(image: object) -> TypeGuard[xr.DataArray]:
 
 
 def pixel_um_of(image: xr.DataArray) -> dict[str, float]:
-    """Give the length of a pixel in um along those of z, y, x that have it as coordinates.
+    """Return the length of a pixel in um along those of z, y, x that have it as coordinates.
 
     An axis of one pixel has no step between coordinates: its length rides in their attributes.
     """
@@ -175,7 +175,7 @@ NAME = "array"
 
 
 def inspect_array(image: ArrayImage, *, axes: str | None = None) -> ImageInfo:
-    """Tell what an array says of itself, as `bmz.image.inspect.inspect_image` does of a file.
+    """Return what an array says of itself, as `bmz.image.inspect.inspect_image` does of a file.
 
     Parameters
     ----------

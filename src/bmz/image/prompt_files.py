@@ -23,13 +23,13 @@ _UNITS = ("", "_px", "_um")
 
 
 class PromptsNotFound(CouldNotTell):
-    """The file with the prompts is not there."""
+    """The file with the prompts does not exist."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"there are no prompts at '{path}'",
+            f"there is no prompt file '{path}'",
             hint="--prompts takes grid, none, a table, GeoJSON, ImageJ ROIs or a label mask; a "
-            "pattern such as points/{stem}.csv names the file of each image",
+            "pattern such as points/{stem}.csv gives the file for each image",
             code="prompts.not-found",
         )
 
@@ -39,9 +39,9 @@ class PromptsUnreadable(CouldNotTell):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path}' holds no prompts: {why}",
+            f"'{path}' contains no prompts: {why}",
             hint="a table has the columns x,y for points or x0,y0,x1,y1 for boxes, in pixels of "
-            "the whole image or, as x_um,y_um, in um; beside them label, z and t may stand",
+            "the whole image or, as x_um,y_um, in um; it may also have label, z and t",
             code="prompts.unreadable",
         )
 
@@ -51,7 +51,7 @@ class PromptsWithoutLength(CouldNotTell):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"the prompts of '{path}' are in um, and the pixel size of the image is not known",
+            f"the prompts in '{path}' are in um, but the pixel size of the image is not known",
             hint="state it with --pixel-size, such as 0.5um; or give the prompts in pixels",
             code="prompts.no-pixel-size",
         )
@@ -119,13 +119,13 @@ class Prompt:
         return np.array(self.corner) + (size - 1) / 2
 
     def lies_within(self, sizes: Mapping[str, int]) -> bool:
-        """Say whether it lies in an image of these sizes."""
+        """Return whether it lies in an image of these sizes."""
         planes = all(0 <= number < sizes.get(axis, 1) for axis, number in self.at.items())
         pixel = np.floor(self.centre + 0.5)
         return planes and bool((pixel >= 0).all() and (pixel < [sizes["y"], sizes["x"]]).all())
 
     def lies_at(self, at: Mapping[str, int]) -> bool:
-        """Say whether it lies in a plane of an image."""
+        """Return whether it lies in a plane of an image."""
         return all(at.get(axis, 0) == number for axis, number in self.at.items())
 
 
@@ -161,11 +161,11 @@ def with_names(prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
 
 
 def _of_table(path: Path, pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Give the prompts of a table; rows of one label that have points are one object."""
+    """Return the prompts of a table; rows of one label that have points are one object."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as why:
-        raise PromptsUnreadable(path, "it is not text in UTF-8") from why
+        raise PromptsUnreadable(path, "it is not UTF-8 text") from why
     separator = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.DictReader(text.splitlines(), delimiter=separator)
     headings = [str(name).strip().lower() for name in rows.fieldnames or ()]
@@ -179,7 +179,7 @@ def prompts_of_columns(
     rows: Sequence[Mapping[str, Any]],
     pixel_um: Mapping[str, float],
 ) -> Iterator[Prompt]:
-    """Give the prompts of the rows of a table; see `read_prompts`.
+    """Return the prompts of the rows of a table; see `read_prompts`.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def prompts_of_columns(
 def _lengths(
     path: Path, headings: Sequence[str], pixel_um: Mapping[str, float]
 ) -> dict[str, tuple[str, float]]:
-    """Give for each coordinate its column, and what makes pixels of its values."""
+    """Return for each coordinate its column, and what makes pixels of its values."""
     lengths = {}
     for name in _COLUMNS:
         unit = next((unit for unit in _UNITS if f"{name}{unit}" in headings), None)
@@ -258,7 +258,7 @@ def _planes_of(shape: Shape) -> dict[str, int]:
 
 
 def _of_shapes(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Give the points, rectangles and outlines of ROIs of ImageJ, of GeoJSON or of COCO."""
+    """Return the points, rectangles and outlines of ROIs of ImageJ, of GeoJSON or of COCO."""
     try:
         for shape in read_shapes(path).shapes:
             if shape.has_area:

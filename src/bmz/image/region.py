@@ -50,7 +50,7 @@ def read_image(info: ImageInfo) -> Pixels:
 
 
 def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
-    """Give pixels the names of their axes, their lengths, and the order t, c, z, y, x.
+    """Return pixels the names of their axes, their lengths, and the order t, c, z, y, x.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def joined_pixels(parts: Sequence[Pixels], info: ImageInfo) -> Pixels:
 
 
 def apart(pixels: Pixels, info: ImageInfo) -> list[Pixels]:
-    """Give the pixels of each image of which some are joined, with its own dtype and names.
+    """Return the pixels of each image of which some are joined, with its own dtype and names.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def apart(pixels: Pixels, info: ImageInfo) -> list[Pixels]:
 
 
 def first_alone(pixels: Pixels, info: ImageInfo) -> Pixels:
-    """Give the pixels of an image without those that are joined to it."""
+    """Return the pixels of an image without those that are joined to it."""
     if not info.further:
         return pixels
     first, *_ = apart(pixels, info)
@@ -152,7 +152,7 @@ class ImageSource(Protocol):
         """What was found when it was inspected."""
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
-        """Give a region; see `OpenImage.region`."""
+        """Return a region; see `OpenImage.region`."""
 
 
 class FileSource(ImageSource, Protocol):
@@ -180,7 +180,7 @@ class HeldImage:
     pixels: Pixels
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
-        """Give a region; see `OpenImage.region`."""
+        """Return a region; see `OpenImage.region`."""
         return self.pixels.part(slices)
 
 
@@ -214,7 +214,7 @@ class OpenImage:
         Raises
         ------
         RegionRefused
-            An axis is not there, a slice has a step, or nothing lies in it.
+            An axis does not exist, a slice has a step, or nothing lies in it.
         CouldNotTell
             The pixels are damaged, cut short, or larger than the memory.
         """
@@ -254,7 +254,7 @@ class OpenImage:
         return replace(self, info=self.info.stack or self.info)
 
     def _of_stack(self, slices: Mapping[str, slice]) -> dict[str, slice]:
-        """Give a region of the image as one of all its axes."""
+        """Return a region of the image as one of all its axes."""
         _box(self.info, slices)  # or refuse it
         taken = self.info.taken.items()
         return {**slices, **{axis: slice(n, n + 1) for axis, n in taken if n != "max"}}
@@ -279,7 +279,7 @@ class JoinedImage:
         return self.images[0]
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
-        """Give a region; see `OpenImage.region`."""
+        """Return a region; see `OpenImage.region`."""
         _box(self.info, slices)
         wanted = self._of_each(slices)
         parts = [image.region(sides) for image, sides in wanted]
@@ -297,7 +297,7 @@ class JoinedImage:
             image.expect(sides)
 
     def _of_each(self, slices: Mapping[str, slice]) -> Iterator[tuple[OpenImage, dict[str, slice]]]:
-        """Give what of a region lies in each image, which may lack axes of size 1."""
+        """Return what of a region lies in each image, which may lack axes of size 1."""
         channels = range(self.info.sizes["c"])[slices.get("c", slice(None))]
         start = 0
         for image in self.images:
@@ -351,14 +351,14 @@ def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
         if step != 1:
             raise RegionRefused(info.path, _in_words(slices), f"axis {axis} has a step")
         if start >= stop:
-            why = f"no pixel lies in it along {axis}, which has {length}"
+            why = f"it contains no pixel along {axis}, which has {length}"
             raise RegionRefused(info.path, _in_words(slices), why)
         box.append(slice(start, stop))
     return tuple(box)
 
 
 def _with_dropped(stored: tuple[int, ...], named: tuple[int, ...], box: Box) -> Box:
-    """Give `box` the axes of the file: those of size 1 may have been left out, or added."""
+    """Convert `box` to the axes of the file: axes of size 1 may have been left out, or added."""
     sides = iter(side for n, side in zip(named, box, strict=True) if n > 1)
     return tuple(next(sides) if n > 1 else slice(0, 1) for n in stored)
 
@@ -413,7 +413,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     AxesUnknown
         An axis has no name.
     CouldNotTell
-        The pixels cannot be had.
+        The pixels cannot be obtained.
     ValueError
         `most_px` is less than 1.
     """
@@ -453,7 +453,7 @@ def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...],
 
 
 def _grid(height: int, width: int, most_px: int) -> tuple[int, int, tuple[int, int]]:
-    """Give rows and columns of tiles in a plane, and the height and width of each."""
+    """Return rows and columns of tiles in a plane, and the height and width of each."""
     if height * width <= most_px:
         return 1, 1, (height, width)
     side = min(_SIDE_PX, math.isqrt(most_px))

@@ -37,7 +37,7 @@ _ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
 
 
 def is_address(text: str) -> bool:
-    """Say whether a word is the address of an image on a server.
+    """Return whether a word is the address of an image on a server.
 
     Examples
     --------
@@ -52,7 +52,7 @@ _IN_ZIP, _INNER = "zip:", "!/"
 
 
 def is_zipped(text: str) -> bool:
-    """Say whether a word is the path of a zipped OME-Zarr.
+    """Return whether a word is the path of a zipped OME-Zarr.
 
     Source: https://ngff.openmicroscopy.org/rfc/9, "zipped OME-Zarr".
     """
@@ -60,7 +60,7 @@ def is_zipped(text: str) -> bool:
 
 
 def address_in_zip(path: Path) -> str:
-    """Give the address of the group in a zip: at its top, or in the only folder there.
+    """Return the address of the group in a zip: at its top, or in the only folder there.
 
     Raises
     ------
@@ -76,14 +76,14 @@ def address_in_zip(path: Path) -> str:
 
 
 def zip_of(address: str) -> Path | None:
-    """Give the zip that an address leads into; None for that of a server."""
+    """Return the zip that an address leads into; None for that of a server."""
     if not address.startswith(_IN_ZIP):
         return None
     return Path(address.removeprefix(_IN_ZIP).partition(_INNER.rstrip("/"))[0])
 
 
 def metadata_files(folder: Path) -> list[Path]:
-    """Give the metadata of a group or array that are there, in the order of their names."""
+    """Return the metadata of a group or array that are there, in the order of their names."""
     names = {name for group in _METADATA for name in group}
     return [folder / name for name in sorted(names) if (folder / name).is_file()]
 
@@ -104,7 +104,7 @@ class Fetcher(Protocol):
     """Brings a file from a server."""
 
     def __call__(self, address: str, target: Path, /) -> bool:
-        """Write what lies at an address to `target`; False where the server has nothing there.
+        """Write what lies at an address to `target`; False if the server has nothing there.
 
         Raises
         ------
@@ -132,7 +132,7 @@ def follow_marks_below(folder: Path) -> None:
 
 
 def address_of(path: Path) -> str | None:
-    """Give the address that a path stands for; None where it stands for itself.
+    """Return the address that a path stands for; None if it stands for itself.
 
     Only marks below folders that `follow_marks_below` names count: an image from elsewhere could
     bring a mark of its own, and so have a server asked.
@@ -153,7 +153,7 @@ _UNDER_WAY_LOCK = Lock()
 
 
 def bring(path: Path, address: str) -> bool:
-    """See to it that the file at `path` is there; False where the server has none.
+    """See to it that the file at `path` is there; False if the server has none.
 
     Who asks for a file that is already on its way waits for that.
 
@@ -184,7 +184,7 @@ def bring(path: Path, address: str) -> bool:
 
 
 def _known(path: Path) -> bool | None:
-    """Say whether a file is there, or the server is known to have none; None for neither."""
+    """Return whether a file is there, or the server is known to have none; None for neither."""
     if path.is_file():
         return True
     return False if _absent(path).is_file() else None
@@ -202,7 +202,7 @@ def _brought(path: Path, address: str) -> bool:
     if address.startswith(_IN_ZIP):
         return _taken_from_zip(address, path)
     if not _FETCHERS:
-        raise RuntimeError(f"nobody brings {address}")
+        raise RuntimeError(f"nothing can fetch {address}")
     if _FETCHERS[0](address, path):
         return True
     _absent(path).touch()
@@ -263,7 +263,7 @@ def forget_absent(folder: Path) -> None:
 
 
 class ServerArray:
-    """An array of a server, which begins to bring the chunks of a region when it is told of it.
+    """An array of a server, which begins to bring the chunks of a region when it is notified of it.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Scenes(Protocol):
         """The names of the images, in the order of the file."""
 
     def scene(self, number: int, /) -> Scene:
-        """Give an image by its number; raises what the library raises."""
+        """Return an image by its number; raises what the library raises."""
 
 
 Opener = Callable[[Path], AbstractContextManager[Scenes]]
@@ -135,7 +135,7 @@ class CziScenes:
         self.names: Sequence[str] = _scene_names(document.metadata, list(self._areas)) or ("",)
 
     def scene(self, number: int, /) -> Scene:
-        """Give a scene; the tiles of its mosaic are put together, and 0 is between them."""
+        """Return a scene; the tiles of its mosaic are put together, and 0 is between them."""
         document = self._document
         key = list(self._areas)[number] if self._areas else None
         area = self._areas[key] if key is not None else document.total_bounding_rectangle_no_pyramid
@@ -211,7 +211,7 @@ class LifScenes:
         self.names: Sequence[str] = [str(image.name) for image in self._images]
 
     def scene(self, number: int, /) -> Scene:
-        """Give an image; axes of wavelengths keep liffile's letters, which are none of ours."""
+        """Return an image; axes of wavelengths keep liffile's letters, which are none of ours."""
         image = self._images[number]
         axes, sizes = "".join(image.dims), dict(image.sizes)
         inner = len(axes) - axes.index("Y")
@@ -264,7 +264,7 @@ class Nd2Scenes:
         self.names: Sequence[str] = _position_names(document, self._sizes.get("P", 1))
 
     def scene(self, number: int, /) -> Scene:
-        """Give a position."""
+        """Return a position."""
         document, axes = self._document, "".join(self._sizes)
         lazy: Any = document.to_dask()
         if "P" in axes:

@@ -83,7 +83,7 @@ def _has_datasets(path: Path) -> bool:
 
 
 def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
-    """Give the path of every image of a file that is wanted; the file itself where it holds one.
+    """Return the path of every image of a file that is wanted; the file itself where it holds one.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
 
 
 def series_number(path: Path, key: str) -> int:
-    """Give the number of the image that is called `key`, or has this number.
+    """Return the number of the image that is called `key`, or has this number.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def series_number(path: Path, key: str) -> int:
 
 
 def series_keys(path: Path) -> tuple[str, ...]:
-    """Give the name of each image of a file, or numbers where names do not tell all apart.
+    """Return the name of each image of a file, or numbers where names do not tell all apart.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def series_keys(path: Path) -> tuple[str, ...]:
 
 
 def series_key(name: str) -> str:
-    """Give the name of an image without what a path cannot hold.
+    """Return the name of an image without what a path cannot hold.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
 
 
 def content_sha256(path: Path) -> str:
-    """Give the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
+    """Return the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
 
     The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
     ``sha256sum`` prints it. Of an OME-Zarr on a server, whose chunks are not all here, its address
@@ -199,7 +199,7 @@ def _sha256_elsewhere(path: Path, address: str) -> str:
 
 
 def palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of an image with a palette; None where it has none.
+    """Read the numbers of the colours of an image with a palette; None if it has none.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def palette_numbers(path: Path) -> AnyArray | None:
 
 
 def is_lossy(path: Path) -> bool:
-    """Say whether the compression of a file changes its numbers, as JPEG does.
+    """Return whether the compression of a file changes its numbers, as JPEG does.
 
     Raises
     ------
@@ -247,7 +247,7 @@ class PlateField:
     ----------
     plate : folder of the plate
     row, column : of the well, as the plate calls them, such as ``A`` and ``1``
-    field : path of the image within its well, such as ``0``; empty where the well is not there
+    field : path of the image within its well, such as ``0``; empty if the well does not exist
     """
 
     plate: Path
@@ -272,12 +272,12 @@ class PlateField:
 
 
 class FieldMissing(NotWhole):
-    """A well or field that the plate lists is not there."""
+    """A well or field that the plate lists does not exist."""
 
     def __init__(self, field: PlateField) -> None:
         super().__init__(
-            f"'{field.within}' is listed in the plate '{field.plate}', but is not there",
-            hint="copy the plate again, if it should be there",
+            f"'{field.within}' is listed in the plate '{field.plate}', but is missing",
+            hint="copy the plate again if it should exist",
             code="image.field-missing",
         )
         self.field = field
@@ -321,7 +321,7 @@ def _fields(path: Path, plate: Mapping[str, Any]) -> Iterator[PlateField]:
             continue
         well = _ome(path, folder).get("well")
         if not isinstance(well, Mapping):
-            raise ImageUnreadable(path, f"has a well '{name}' without the metadata of one")
+            raise ImageUnreadable(path, f"has a well '{name}' without the metadata of a well")
         for field in _paths(path, well, "images"):
             if len(PurePosixPath(field).parts) != 1 or field == "..":
                 raise ImageUnreadable(path, f"names a field '{field}' in its well '{name}'")
@@ -354,7 +354,7 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
     Returns
     -------
     dict
-        image -> the field that it is; None where it is not part of a plate
+        image -> the field that it is; None if it is not part of a plate
 
     A file that has no image of this number or name fails alone: it stands for such an image, and
     reading that will tell.

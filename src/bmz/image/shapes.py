@@ -42,7 +42,7 @@ class Shape:
     rings : closed rings without a last point that repeats the first, between which the object lies:
         what is in an odd number of them. Of a line or of points one list of these
     runs : the pixels of an object that is stored as such, in the place of rings
-    c, z, t : channel, plane and frame from 0; None where it lies in all, or nobody says
+    c, z, t : channel, plane and frame from 0; None if it lies in all, or nobody says
     """
 
     number: int
@@ -77,14 +77,14 @@ class ShapeFile:
     Parameters
     ----------
     shapes : in the order of the file
-    size : height and width of the image, px; None where the file does not say
+    size : height and width of the image, px; None if the file does not say
     """
 
     shapes: tuple[Shape, ...]
     size: tuple[int, int] | None = None
 
     def sizes(self) -> dict[str, int]:
-        """Give the least sizes along t, z, y and x of an image that has room for all shapes."""
+        """Return the least sizes along t, z, y and x of an image that has room for all shapes."""
         boxes = np.array([shape.box for shape in self.shapes if shape.has_area]).reshape(-1, 4)
         width, height = (int(np.ceil(n)) for n in boxes[:, 2:].max(axis=0, initial=0))
         planes = {
@@ -99,7 +99,7 @@ class ShapeFile:
 
 
 def is_shape_file(path: Path) -> bool:
-    """Say whether the name of a file is that of a file of outlines."""
+    """Return whether the name of a file is that of a file of outlines."""
     return path.suffix.lower() in SHAPE_READERS and path.is_file()
 
 
@@ -183,7 +183,7 @@ def _lots(shapes: Sequence[Shape]) -> Iterator[Sequence[Shape]]:
 
 
 def _runs_of(shapes: Sequence[Shape], height: int) -> tuple[NDArray[np.int64], Runs]:
-    """Give the pixels of shapes as runs, and the shape of each by its place, in its order."""
+    """Return the pixels of shapes as runs, and the shape of each by its place, in its order."""
     owners, runs = [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
     rings = [(k, ring) for k, shape in enumerate(shapes) for ring in shape.rings if len(ring)]
     if rings:
@@ -258,7 +258,7 @@ def read_rois(path: Path) -> ShapeFile:
         rois = list(_rois_in(path))
         shapes = [_shape(name, roi) for name, roi in rois]
     if not rois:
-        raise ImageUnreadable(path, "holds no ROI of ImageJ")
+        raise ImageUnreadable(path, "contains no ImageJ ROI")
     numbers = numbers_of([name for name, _ in rois])
     return ShapeFile(
         tuple(
@@ -270,7 +270,7 @@ def read_rois(path: Path) -> ShapeFile:
 
 
 def _rois_in(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
-    """Give the ROIs with their names: of a ZIP those of its entries, as ImageJ does."""
+    """Return the ROIs with their names: of a ZIP those of its entries, as ImageJ does."""
     from roifile import ImagejRoi  # here: few files are ROIs
 
     if not zipfile.is_zipfile(path):
@@ -287,7 +287,7 @@ def _rois_in(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
 
 
 def _place(position: int) -> int | None:
-    """Give a position from 0; ImageJ counts from 1, and 0 stands for none."""
+    """Return a position from 0; ImageJ counts from 1, and 0 stands for none."""
     return position - 1 if position > 0 else None
 
 
@@ -312,7 +312,7 @@ def _shape(name: str, roi: ImagejRoi) -> tuple[Kind, tuple[Points, ...]]:
         # whole numbers name a pixel, whose middle is meant
         middle = 0.0 if roi.subpixelresolution else 0.5
         return "points", (np.asarray(roi.coordinates(), np.float64) + middle,)
-    raise ValueError(f"'{name}' is of a kind of ROI that has no shape")
+    raise ValueError(f"'{name}' is a kind of ROI without a shape")
 
 
 def _sides(roi: ImagejRoi) -> tuple[float, float, float, float]:
@@ -359,13 +359,13 @@ def read_json_shapes(path: Path) -> ShapeFile:
             strangers = [image for image in images if not {"t", "z"} & set(image)]
             found = _coco(document) if len(images) == 1 or not strangers else None
         if found is None:
-            raise ImageUnreadable(path, f"holds the masks of {len(images)} images, and not of one")
+            raise ImageUnreadable(path, f"contains the masks of {len(images)} images, not of one")
         return found
     if isinstance(document, dict) and document.get("type") == "Feature":
         document = [document]
     features = document.get("features") if isinstance(document, dict) else document
     if not isinstance(features, list):
-        raise ImageUnreadable(path, "is JSON, and neither GeoJSON nor COCO")
+        raise ImageUnreadable(path, "is JSON, but neither GeoJSON nor COCO")
     with decoding(path, "GeoJSON"):
         return _geojson(features, document if isinstance(document, dict) else {})
 
@@ -451,7 +451,7 @@ def _counts(text: str) -> NDArray[np.int64]:
 
 
 def _row_runs(counts: NDArray[np.int64], height: int) -> Runs:
-    """Give the runs along rows of a mask whose pixels are counted column by column."""
+    """Return the runs along rows of a mask whose pixels are counted column by column."""
     ends = np.cumsum(counts)
     starts, stops = ends[:-1:2], ends[1::2]
     lengths = stops - starts[: len(stops)]

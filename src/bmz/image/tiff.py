@@ -45,7 +45,7 @@ _CACHE_BYTES = 64 << 20
 
 
 def stored_series(series: TiffPageSeries) -> Stored:
-    """Give regions of `series`, whose file stays open; a layout without planes is read whole."""
+    """Return regions of `series`, whose file stays open; a layout without planes is read whole."""
     start, dtype = series.dataoffset, series.dtype
     plain = getattr(series, "transform", None) is None
     if start is not None and plain:
@@ -140,7 +140,7 @@ class TiffPlanes:
 
 
 def _normalised(axes: str, within: Box) -> Box:
-    """Give a region of a page as separate samples, length, width, samples beside each other."""
+    """Return a region of a page as separate samples, length, width, samples beside each other."""
     position = slice(0, 1)
     if axes == "SYX":
         return (*within, position)
@@ -186,7 +186,7 @@ class SegmentCutShort(ValueError):
     """A strip or tile gives fewer pixels than it must."""
 
     def __init__(self, index: int, why: str) -> None:
-        super().__init__(f"strip or tile {index} ended before its time: {why}")
+        super().__init__(f"strip or tile {index} ends too early: {why}")
 
 
 def look_at_segments(series: TiffPageSeries) -> None:
@@ -213,7 +213,7 @@ def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
             # bits behind its end must not matter
             others = (decode(data + more * 3, index, **options) for more in (b"\0", b"\xff"))
             if not all(np.array_equal(decoded[0], other[0]) for other in others):
-                raise SegmentCutShort(index, "its last code is not whole")
+                raise SegmentCutShort(index, "its last code is incomplete")
         return decoded
 
     return looked_at
@@ -225,7 +225,7 @@ def _refuse_endless_jpeg(data: bytes, index: int) -> None:
 
 
 def _has_lzw_end(data: bytes) -> bool:
-    """Tell whether a stream ends with its end mark, as those of most writers do.
+    """Return whether a stream ends with its end mark, as those of most writers do.
 
     Source: TIFF 6.0, section 13: codes of 9 to 12 bits, the last byte filled up with zeros.
     """
@@ -237,7 +237,7 @@ def _has_lzw_end(data: bytes) -> bool:
 
 
 def _end_of_jpeg_xr(data: bytes) -> int:
-    """Give where the picture ends in a file of JPEG XR, 0 where the file does not say."""
+    """Return where the picture ends in a file of JPEG XR, 0 if the file does not say."""
     header = struct.Struct("<4sL")
     if not data.startswith(b"II\xbc") or len(data) < header.size:
         return 0
@@ -303,7 +303,7 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, "TIFF"), _opened(path, series) as opened:
         pixels = _mapped(path, opened.series)
@@ -314,7 +314,7 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
 
 
 def tiff_palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the first image as they are stored; None where they are intensities.
+    """Read the numbers of the first image as they are stored; None if they are intensities.
 
     They are numbers of colours where the image has a palette, and of objects in a mask of which
     white is stored as 0.
@@ -322,7 +322,7 @@ def tiff_palette_numbers(path: Path) -> AnyArray | None:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be had.
+        They cannot be obtained.
     """
     with decoding(path, "TIFF"), _opened(path, 0) as opened:
         if opened.series.keyframe.photometric not in (INDEXED, WHITE_IS_ZERO):
@@ -331,7 +331,7 @@ def tiff_palette_numbers(path: Path) -> AnyArray | None:
 
 
 def tiff_is_lossy(path: Path) -> bool:
-    """Say whether the first image is compressed by JPEG."""
+    """Return whether the first image is compressed by JPEG."""
     with decoding(path, "TIFF"), _opened(path, 0) as opened:
         return opened.series.keyframe.compression in _JPEGS
 
@@ -410,7 +410,7 @@ def _refuse_cut_short(path: Path, series: TiffPageSeries) -> None:
         end = max((o + n for o, n in zip(offsets, counts, strict=False)), default=0)
         if end > size:
             raise ImageTruncated(
-                path, f"plane {number} wants {end} bytes, the file has {size} bytes"
+                path, f"plane {number} needs {end} bytes, but the file has {size} bytes"
             )
 
 

@@ -24,7 +24,7 @@ _SCANNERS = ("svs", "qpi", "ndpi", "scn", "bif", "avs", "philips", "indica")
 
 
 def images_of(tif: TiffFile) -> list[int]:
-    """Give the numbers of the series that are images.
+    """Return the numbers of the series that are images.
 
     Thumbnails, labels and overviews of a slide are none, nor are copies that are marked as reduced
     (TIFF 6.0, NewSubfileType), unless the file holds nothing else.
@@ -34,14 +34,18 @@ def images_of(tif: TiffFile) -> list[int]:
 
 
 def small_pictures(tif: TiffFile) -> tuple[str, ...]:
-    """Say in a sentence which series are no images; empty where all are."""
+    """Say in a sentence which series are no images; empty if all are."""
     images = images_of(tif)
     names = [
         (picture.name.lower() or "reduced copy") + f" ({' x '.join(map(str, picture.shape))})"
         for number, picture in enumerate(tif.series)
         if number not in images
     ]
-    return (f"it also holds what is not an image of its own: {', '.join(names)}",) if names else ()
+    return (
+        (f"it also contains pictures that are not images of their own: {', '.join(names)}",)
+        if names
+        else ()
+    )
 
 
 def _is_small_picture(series: TiffPageSeries) -> bool:
@@ -51,7 +55,7 @@ def _is_small_picture(series: TiffPageSeries) -> bool:
 
 
 def maker_words(tif: TiffFile, page: TiffPage) -> tuple[PixelSize, tuple[str, ...]]:
-    """Give the pixel size and the names of channels that the maker of the file states.
+    """Return the pixel size and the names of channels that the maker of the file states.
 
     Nothing is known where none of `MAKERS` wrote it. What a maker states badly is left out.
     """
@@ -233,7 +237,7 @@ _MICROSCOPES = ("lsm", "imagej", "ome", "stk", "fluoview", "micromanager", "mmst
 
 
 def lut_of(tif: TiffFile, series: TiffPageSeries) -> AnyArray | None:
-    """Give the colours of an image whose numbers stand for colours; None where they do not.
+    """Return the colours of an image whose numbers stand for colours; None if they do not.
 
     A palette that grows brighter from number to number colours intensities, as lookup tables of
     microscopists do, and so does any palette of a microscopist's program.

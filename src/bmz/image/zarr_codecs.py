@@ -83,14 +83,14 @@ def refuse_cut_chunk(
     if len(view) != header.packed:
         raise ChunkDamaged(_cut(f"{header.packed} bytes wanted, {len(view)} found"))
     if expected is not None and header.unpacked != expected:
-        raise ChunkDamaged(f"a chunk gives {header.unpacked} bytes, not {expected}")
+        raise ChunkDamaged(f"a chunk unpacks to {header.unpacked} bytes, not {expected}")
     if header.flags & _COPIED:
         if header.packed != header.unpacked + _HEADER.size:
-            raise ChunkDamaged("a chunk that is not packed has another size packed")
+            raise ChunkDamaged("an uncompressed chunk states a different compressed size")
         return
     shuffled = header.flags & (_SHUFFLED | _BITS_SHUFFLED)
     if header.item > 1 and shuffled != _SHUFFLES.get(shuffle, shuffled):
-        raise ChunkDamaged("a chunk is shuffled otherwise than its array says")
+        raise ChunkDamaged("a chunk is shuffled differently from what its array states")
     if header.unpacked:
         _refuse_gaps(view, header)
 
@@ -122,16 +122,16 @@ def _refuse_gaps(view: memoryview, header: BloscHeader) -> None:
     ends = [_end_of(view, header, number, start) for number, start in enumerate(starts)]
     order = sorted(starts)
     if order != sorted([table, *ends])[:-1] or max(ends) != len(view):
-        raise ChunkDamaged("the parts of a chunk do not lie one after the other")
+        raise ChunkDamaged("the parts of a chunk are not contiguous")
     if any(earlier >= later for earlier, later in itertools.pairwise(order)):
-        raise ChunkDamaged("two parts of a chunk lie in one place")
+        raise ChunkDamaged("two parts of a chunk overlap")
 
 
 def _end_of(view: memoryview, header: BloscHeader, number: int, start: int) -> int:
     place = start
     for _ in _streams(header, number):
         if not _HEADER.size <= place <= len(view) - _NUMBER.size:
-            raise ChunkDamaged(_cut("a part of a chunk lies outside of it"))
+            raise ChunkDamaged(_cut("a part of a chunk is outside of it"))
         (length,) = _NUMBER.unpack_from(view, place)
         if length <= 0:
             raise ChunkDamaged("a part of a chunk has no length")
@@ -145,7 +145,7 @@ def _streams(header: BloscHeader, number: int) -> Iterator[int]:
 
 
 def _cut(why: str) -> str:
-    return f"a chunk ended before its time: {why}"
+    return f"a chunk ends too early: {why}"
 
 
 _BLOSC = frozenset({"blosc", "numcodecs.blosc"})
@@ -180,7 +180,7 @@ class WholeFiles(LocalStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """Read a file, or a part of it; None where there is none.
+        """Read a file, or a part of it; None if there is none.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class WholeFiles(LocalStore):
         elif isinstance(byte_range, SuffixByteRequest):
             least = byte_range.suffix
         if len(content) < least:
-            raise ChunkDamaged(f"'{key}' ended before its time: {least} bytes wanted")
+            raise ChunkDamaged(f"'{key}' ends too early: {least} bytes wanted")
         return content
 
 
@@ -245,7 +245,7 @@ def _codecs_of(array: zarr.Array[Any]) -> tuple[Any, ...]:
 def _refuse_others(path: Path, names: Sequence[str], known: frozenset[str]) -> None:
     for name in names:
         if name not in known and not name.startswith(_PICTURES):
-            raise ImageUnreadable(path, f"is refused: its chunks are packed by '{name}'")
+            raise ImageUnreadable(path, f"is refused: its chunks are compressed with '{name}'")
 
 
 def _name(codec: Codec) -> str:
@@ -328,7 +328,7 @@ class _Looking(BytesBytesCodec):
     is_fixed_size = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what the metadata say of it."""
+        """Return what the metadata say of it."""
         return dict(self.inner.to_dict())
 
     def evolve_from_array_spec(self, array_spec: ArraySpec) -> _Looking:
@@ -336,7 +336,7 @@ class _Looking(BytesBytesCodec):
         return replace(self, inner=self.inner.evolve_from_array_spec(array_spec))
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Say how long a chunk becomes."""
+        """Return how long a chunk becomes."""
         return self.inner.compute_encoded_size(input_byte_length, chunk_spec)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:

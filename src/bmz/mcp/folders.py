@@ -22,7 +22,7 @@ class NotAFolder(WrongUsage):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"'{folder}' is not a folder",
-            hint="make it first, or name another with --folder",
+            hint="create it first, or name another with --folder",
             code="mcp.no-folder",
         )
 
@@ -37,11 +37,11 @@ class OutsideFolders(WrongUsage):
     """
 
     def __init__(self, word: str, roots: Sequence[Path]) -> None:
-        named = ", ".join(f"'{root}'" for root in roots) or "none is named"
+        named = ", ".join(f"'{root}'" for root in roots) or "none"
         super().__init__(
-            f"'{word}' lies outside the folders that this server may use ({named})",
-            hint="give a path below one of them; the user of this server names more with "
-            "bmz mcp --folder DIR",
+            f"'{word}' is outside the folders that this server may use ({named})",
+            hint="give a path in one of them; the user of this server can add more with bmz mcp "
+            "--folder DIR",
             code="mcp.outside",
         )
 
@@ -51,9 +51,9 @@ class NotAPath(WrongUsage):
 
     def __init__(self, word: str) -> None:
         super().__init__(
-            f"'{word}' is not the path of a file or folder: this server takes neither addresses "
-            "nor patterns nor lists",
-            hint="give the path of a file or of a folder, and choose files in it with include",
+            f"'{word}' is not the path of a file or folder: this server does not take addresses, "
+            "patterns or lists",
+            hint="give the path of a file or folder, and select files in a folder with include",
             code="mcp.no-path",
         )
 
@@ -63,7 +63,7 @@ class ModelFromElsewhere(WrongUsage):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"'{model}' names neither a model of the zoo nor a package on this computer",
+            f"'{model}' is neither a model in the zoo nor a package on this computer",
             hint="give a name that the tool search finds, a DOI, starter/NAME, or a path",
             code="mcp.model",
         )
@@ -87,7 +87,7 @@ class Folders:
         Raises
         ------
         NotAFolder
-            One of them is not there.
+            One of them does not exist.
         """
         for word in words:
             if not word.is_dir():
@@ -95,7 +95,7 @@ class Folders:
         return cls(tuple(dict.fromkeys(word.resolve() for word in words)))
 
     def path(self, word: str) -> Path:
-        """Give the path that a word means, without links and ``..``.
+        """Return the path that a word means, without links and ``..``.
 
         A path that is not absolute is one below the first folder that holds it.
 
@@ -138,7 +138,7 @@ class Folders:
         return replace(listing, roots=tuple(root for root in listing.roots if root in paths))
 
     def mask(self, word: str) -> Path:
-        """Give the path of a label mask, or of a folder of them.
+        """Return the path of a label mask, or of a folder of them.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Folders:
         return self._image(word)
 
     def model(self, word: str) -> str:
-        """Give a model as the rest of bmz takes it.
+        """Return a model as the rest of bmz takes it.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Folders:
         return path.with_name(f"{path.name}[{series}]") if series else path
 
     def _is_there(self, path: Path) -> bool:
-        """Say whether a file is there; of a path outside the folders nothing is told."""
+        """Return whether a file is there; of a path outside the folders nothing is told."""
         return self._holds(path.resolve()) and path.exists()
 
     def _holds(self, resolved: Path) -> bool:

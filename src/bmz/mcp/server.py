@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from mcp.server import Server, ServerRequestContext
 
 INSTRUCTIONS = """bmz runs the models of the BioImage Model Zoo on microscope images.
-Find a model with fit (by the images) or search (by words), ask check whether the images fit it and
-act on its findings, then run, and score where there is a truth. Paths must lie below {folders}.
-Each answer begins with the exit status of the command of the same name; the document after it is
-what that command prints with --json. No code of a model is run unless the user of this server has
-trusted it before with 'bmz trust add'."""
+Find a model with fit (by images) or search (by words), use check to see whether the images fit it,
+and act on its findings; then run, and score if there is ground truth. Paths must be in {folders}.
+Each answer begins with the exit status of the command of the same name, followed by the document
+that the command prints with --json. A model's own code runs only if the user of this server has
+trusted it with 'bmz trust add'."""
 
-MEMORY_FULL = "the memory of this computer does not hold the image [memory.full]"
+MEMORY_FULL = "the image does not fit into the memory of this computer [memory.full]"
 _AT_ONCE = 2**16
 _PAUSE_S = 0.1
 """Between two messages of progress; a stage that ends is always told."""
@@ -145,7 +145,10 @@ def made_server(folders: Folders) -> Server[Any]:
         async with one_at_a_time, _told(context) as listener:
             return await _in_thread(params.name, params.arguments or {}, folders, listener)
 
-    roots = ", ".join(map(str, folders.roots)) or "a folder (none is named: only models are told)"
+    roots = (
+        ", ".join(map(str, folders.roots))
+        or "a folder (none was given: only information about models is available)"
+    )
     return Server(
         "bmz", version=version(), instructions=INSTRUCTIONS.format(folders=roots),
         on_list_tools=listed, on_call_tool=called,
@@ -157,7 +160,7 @@ def _described(name: str, tool: Tool) -> types.Tool:
 
     return types.Tool(
         name=name,
-        description=f"{tool.what} Answers with the document {tool.document}.",
+        description=f"{tool.what} Returns the document {tool.document}.",
         input_schema=tool.arguments.model_json_schema(),
         output_schema=schema_of(tool.document),
         annotations=types.ToolAnnotations(
@@ -248,7 +251,7 @@ def _tool(name: str) -> Tool:
     from mcp import MCPError, types
 
     if name not in TOOLS:
-        raise MCPError(types.INVALID_PARAMS, f"no tool '{name}': {', '.join(TOOLS)} are there")
+        raise MCPError(types.INVALID_PARAMS, f"no tool '{name}'; the tools are {', '.join(TOOLS)}")
     return TOOLS[name]
 
 

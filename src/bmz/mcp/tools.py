@@ -16,14 +16,14 @@ from bmz.engine.request import RunRequest
 from bmz.mcp.folders import Folders
 from bmz.write.outputs import default_kinds, saved_kinds
 
-MODEL = "Name of a model of the zoo, a DOI, starter/NAME, or the path of a package on this computer"
+MODEL = "Name of a model in the zoo, a DOI, starter/NAME, or the path of a package on this computer"
 IMAGES = "Files, OME-Zarr, or folders of images"
 STATUSES = {
     0: "yes",
     1: "no",
     2: "wrong usage",
     3: "could not tell",
-    70: "a bug of bmz",
+    70: "a bug in bmz",
 }
 """What each exit status means, whatever the tool."""
 
@@ -74,23 +74,33 @@ class Tool:
     web: bool = True
 
     def meaning(self, exit_status: int) -> str:
-        """Say what an exit status means."""
+        """Return what an exit status means."""
         return f"exit status {exit_status}: {({**STATUSES, **self.statuses})[exit_status]}"
 
 
 class SearchArguments(Arguments):
     """See ``bmz search``."""
 
-    words: Annotated[list[str], Field(description="Each must be found in the model")] = []
-    task: Annotated[str | None, Field(description="Such as segmentation or denoising")] = None
-    modality: Annotated[str | None, Field(description="Such as phase, em or fluorescence")] = None
-    structure: Annotated[str | None, Field(description="Such as nuclei or mitochondria")] = None
-    weights: Annotated[str | None, Field(description="Such as onnx or torchscript")] = None
+    words: Annotated[
+        list[str], Field(description="Words that must all occur in the description of a model")
+    ] = []
+    task: Annotated[
+        str | None, Field(description="The task, such as segmentation or denoising")
+    ] = None
+    modality: Annotated[
+        str | None, Field(description="The kind of microscopy, such as phase, em or fluorescence")
+    ] = None
+    structure: Annotated[
+        str | None, Field(description="What is segmented, such as nuclei or mitochondria")
+    ] = None
+    weights: Annotated[
+        str | None, Field(description="A weights format, such as onnx or torchscript")
+    ] = None
     dims: Literal["2d", "3d"] | None = None
     tags: list[str] = []
     labels: Annotated[bool, Field(description="Only models that give label masks")] = False
     runs_here: Annotated[bool, Field(description="Only models that can run here")] = False
-    top: Annotated[int, Field(ge=1, description="At most so many models")] = 20
+    top: Annotated[int, Field(ge=1, description="Maximum number of models")] = 20
 
 
 def _search(arguments: SearchArguments, _: Folders, listener: Listener) -> Answer:
@@ -130,17 +140,19 @@ class ImageArguments(Arguments):
     ] = None
     channels: Annotated[
         list[int | str] | None,
-        Field(description="Image channel (number from 0, or name) for each of the model; -1: none"),
+        Field(
+            description="Image channel (number from 0, or name) for each model channel; -1: none"
+        ),
     ] = None
     pixel_size: Annotated[
-        str | None, Field(description="Such as 0.5um, or z=2um,y=0.5um,x=0.5um")
+        str | None, Field(description="Pixel size, such as 0.5um or z=2um,y=0.5um,x=0.5um")
     ] = None
     kind: Annotated[
-        str | None, Field(description="What the images are, such as phase or em,neurites")
+        str | None, Field(description="What the images show, such as phase or em,neurites")
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """Give what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
         return self.model_dump(include={"axes", "channels", "pixel_size", "kind"})
 
 
@@ -149,10 +161,10 @@ class ModelArguments(ImageArguments):
 
     model: Annotated[str, Field(description=MODEL)]
     include: Annotated[
-        list[str], Field(description="Which files of a folder, such as *_dapi.tif")
+        list[str], Field(description="Which files in a folder, such as *_dapi.tif")
     ] = []
     series: Annotated[
-        str, Field(description="Which images of a file of several: a name, a number, N-M")
+        str, Field(description="Which images of a file with several: a name, a number, or N-M")
     ] = "all"
     scale: Annotated[
         float | Literal["auto"] | None,
@@ -160,11 +172,11 @@ class ModelArguments(ImageArguments):
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """Give what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
         return {**super().options(), "scale": self.scale}
 
     def request(self, folders: Folders, folder: Path) -> RunRequest:
-        """Give the request of a call, with results in `folder`."""
+        """Return the request of a call, with results in `folder`."""
         listing = folders.images(self.images, self.include)
         request = RunRequest(
             folders.model(self.model), listing.images, folder, roots=listing.roots,
@@ -177,7 +189,7 @@ class CheckArguments(ModelArguments):
     """See ``bmz check``."""
 
     trial: Annotated[
-        bool, Field(description="Run the model on crops of the images, and judge its mask")
+        bool, Field(description="Run the model on crops of the images and judge its masks")
     ] = False
 
 
@@ -193,14 +205,14 @@ def _check(arguments: CheckArguments, folders: Folders, listener: Listener) -> A
 class FitArguments(ImageArguments):
     """See ``bmz fit``."""
 
-    task: Annotated[str | None, Field(description="Rank models for it first")] = None
-    top: Annotated[int, Field(ge=1, description="The document has so many models")] = 10
-    models: Annotated[list[str], Field(description="Rank these models, too")] = []
+    task: Annotated[str | None, Field(description="Rank models for this task first")] = None
+    top: Annotated[int, Field(ge=1, description="Number of models in the document")] = 10
+    models: Annotated[list[str], Field(description="Further models to rank")] = []
     measure: Annotated[
-        bool, Field(description="Download the samples of the best, and compare them")
+        bool, Field(description="Download the samples of the best models and compare them")
     ] = False
     tries: Annotated[
-        int, Field(ge=0, description="Download so many of the best, and try them on crops")
+        int, Field(ge=0, description="Number of best models to download and try on crops")
     ] = 0
 
 
@@ -231,36 +243,41 @@ def _known_kinds(kinds: list[str]) -> list[str]:
 class RunArguments(ModelArguments):
     """See ``bmz run``."""
 
-    output: Annotated[str, Field(description="Folder for the results; made when not there")]
+    output: Annotated[
+        str, Field(description="Folder for the results; created if it does not exist")
+    ]
     save: Annotated[
         list[str],
         AfterValidator(_known_kinds),
         Field(
-            description="What to write beside the record",
+            description="What to write in addition to the record",
             json_schema_extra={"items": {"type": "string", "enum": [*saved_kinds()]}},
         ),
     ] = list(default_kinds())
     recipe: Annotated[
-        str | None, Field(description="Label recipe, over that of the model; none: raw output")
+        str | None, Field(description="Label recipe instead of the model's own; none: raw output")
     ] = None
     settings: Annotated[
-        dict[str, str | float | bool], Field(description="Parameters of the recipe or of steps")
+        dict[str, str | float | bool],
+        Field(description="Parameters of the recipe or of declared steps"),
     ] = {}
     link: Annotated[
         str | float | None,
-        Field(description="Join labels of neighbouring planes that overlap by this IoU: 0.25"),
+        Field(
+            description="Join labels of neighbouring planes that overlap by this IoU, such as 0.25"
+        ),
     ] = None
     clip: Annotated[
-        float | None, Field(description="Percentile above which intensities are cut, 50 to 100")
+        float | None, Field(description="Percentile above which intensities are clipped, 50 to 100")
     ] = None
-    invert: Annotated[bool, Field(description="Turn the intensities round")] = False
+    invert: Annotated[bool, Field(description="Invert the intensities")] = False
     tile: Annotated[int | None, Field(ge=16, description="Largest side of a tile, px")] = None
-    overwrite: Annotated[bool, Field(description="Replace results that are there")] = False
-    resume: Annotated[bool, Field(description="Leave out images that are done")] = False
+    overwrite: Annotated[bool, Field(description="Replace results that already exist")] = False
+    resume: Annotated[bool, Field(description="Skip images that are done")] = False
     force: Annotated[bool, Field(description="Run despite findings of severity error")] = False
 
     def options(self) -> dict[str, Any]:
-        """Give what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
         more = self.model_dump(include={"settings", "link", "clip", "invert", "force"})
         return {**super().options(), **more}
 
@@ -283,10 +300,14 @@ class ScoreArguments(Arguments):
     truth: Annotated[str, Field(description="The true mask, or a folder with the same names")]
     ious: Annotated[
         list[Annotated[float, Field(gt=0, le=1)]],
-        Field(description="Overlaps from which two objects are the same; empty for 0.5 to 0.95"),
+        Field(description="Overlaps at which two objects match; empty for 0.5 to 0.95"),
     ] = []
     components: Annotated[
-        bool | None, Field(description="Number the connected pieces of masks without numbers")
+        bool | None,
+        Field(
+            description="Number the connected pieces of masks that only separate objects from "
+            "background"
+        ),
     ] = None
 
 
@@ -303,38 +324,38 @@ def _score(arguments: ScoreArguments, folders: Folders, listener: Listener) -> A
 
 TOOLS: Mapping[str, Tool] = {
     "search": Tool(
-        "Find models of the BioImage Model Zoo, the most relevant first.",
+        "Find models in the BioImage Model Zoo, the most relevant first.",
         SearchArguments,
         _search,
         "bmz.search/1",
-        {0: "found", 1: "no model fits the words"},
+        {0: "found", 1: "no model matches the words"},
         web=False,
     ),
     "show": Tool(
-        "Tell what a model is, what goes in and what comes out, its licence and what it needs.",
+        "Describe a model: its inputs and outputs, its licence, and what it needs to run.",
         ShowArguments,
         _show,
         "bmz.show/1",
         {0: "shown"},
     ),
     "check": Tool(
-        "Say whether images fit a model, before anything is run: every finding with its fix.",
+        "Check whether images fit a model before running it: every finding with its fix.",
         CheckArguments,
         _check,
         "bmz.check/1",
-        {0: "every image fits, as it is, adapted or with warnings", 1: "an image does not fit"},
+        {0: "every image fits (as it is, adapted, or with warnings)", 1: "an image does not fit"},
     ),
     "fit": Tool(
-        "Rank all models of the zoo by how well they fit images; weights are not downloaded.",
+        "Rank all models in the zoo by how well they fit images; weights are not downloaded.",
         FitArguments,
         _fit,
         "bmz.fit/1",
         {0: "a model is made for the images", 1: "none is, or an image could not be read"},
     ),
     "run": Tool(
-        "Predict label masks for images, and write them with pictures, tables and records. Check "
-        "first. A model that runs code of its own is refused unless the user of this server has "
-        "trusted it with 'bmz trust add'.",
+        "Predict label masks for images, and write them with pictures, tables and records. Use "
+        "check first. A model that runs its own code is refused unless the user of this server "
+        "has trusted it with 'bmz trust add'.",
         RunArguments,
         _run,
         "bmz.runs/1",
@@ -343,7 +364,7 @@ TOOLS: Mapping[str, Tool] = {
         writes=True,
     ),
     "score": Tool(
-        "Say how well label masks agree with the truth, object by object.",
+        "Measure how well label masks agree with ground truth, object by object.",
         ScoreArguments,
         _score,
         "bmz.score/1",

@@ -44,8 +44,8 @@ class LayersDiffer(WrongUsage):
             f"'{name}' {' x '.join(map(str, shape))}" for name, shape in shapes.items()
         )
         super().__init__(
-            f"the chosen layers are not of one shape: {named}",
-            hint="choose one layer, or layers that are the channels of one image",
+            f"the selected layers have different shapes: {named}",
+            hint="select one layer, or layers that are the channels of one image",
             code="napari.layers-differ",
         )
 
@@ -80,7 +80,7 @@ class Placement:
         return {a: self.scale[a] * factor for a, factor in factors.items() if factor is not None}
 
     def keywords(self, axes: Sequence[str]) -> dict[str, Any]:
-        """Give what a layer with some of these axes takes."""
+        """Return what a layer with some of these axes takes."""
         return {
             "scale": tuple(self.scale[axis] for axis in axes),
             "translate": tuple(self.translate[axis] for axis in axes),
@@ -90,7 +90,7 @@ class Placement:
 
 
 def image_layer(pixels: Pixels, name: str) -> LayerTuple:
-    """Give an image as a layer; napari makes one of each channel but of a photograph.
+    """Return an image as a layer; napari makes one of each channel but of a photograph.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def image_layer(pixels: Pixels, name: str) -> LayerTuple:
 def labels_layer(
     labels: AnyArray, placement: Placement, name: str, tables: Mapping[str, pd.DataFrame]
 ) -> LayerTuple:
-    """Give a label mask as a layer, with a row of features for each label.
+    """Return a label mask as a layer, with a row of features for each label.
 
     They are those of its object; where frames are joined, those of its track, as the object has a
     row in each frame. All tables are in the metadata.
@@ -135,7 +135,7 @@ def labels_layer(
 
 
 def placement_of(layer: ImageLayer, axes: str) -> Placement:
-    """Say where an image layer lies.
+    """Return where an image layer lies.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _own_axes(layer: ImageLayer, ndim: int) -> str:
 
 
 def image_of(layers: Sequence[ImageLayer], placement: Placement) -> AnyArray | xr.DataArray:
-    """Give image layers as one image: several are the channels of it, in their order.
+    """Return image layers as one image: several are the channels of it, in their order.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ class NoImage(WrongUsage):
     """No image layer is chosen."""
 
     def __init__(self) -> None:
-        hint = "open an image, and choose it in the list"
-        super().__init__("no image layer is chosen", hint=hint, code="napari.no-image")
+        hint = "open an image, and select it in the list"
+        super().__init__("no image layer is selected", hint=hint, code="napari.no-image")
 
 
 class Job:
@@ -67,7 +67,7 @@ class Job:
         self._stopped.set()
 
     def events(self) -> list[Event]:
-        """Give what was told since this was last asked."""
+        """Return what was told since this was last asked."""
         return [self._events.get() for _ in range(self._events.qsize())]
 
     def _hear(self, event: Event, /) -> None:
@@ -103,18 +103,18 @@ class Session:
         self._loaded: tuple[str, Model] | None = None
 
     def check(self, choice: Choice, listener: Listener) -> Report:
-        """Say whether the chosen layers fit the model.
+        """Return whether the chosen layers fit the model.
 
         Raises
         ------
         BmzError
-            The model cannot be had, or the layers are not one image.
+            The model cannot be obtained, or the layers are not one image.
         """
         image = image_of(choice.layers, choice.placement)
         return self._model(choice, listener).check(image, scale=self._scale(choice))
 
     def run(self, choice: Choice, listener: Listener) -> LayerTuple:
-        """Give the label mask that the model makes of the chosen layers, where these lie.
+        """Return the label mask that the model makes of the chosen layers, where these lie.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class Session:
         return _as_layer(result, choice)
 
     def rank(self, choice: Choice, listener: Listener) -> list[str]:
-        """Give the names of the models that fit the chosen layers, the best first."""
+        """Return the names of the models that fit the chosen layers, the best first."""
         from bmz.app.api.ranking import fit
 
         ranking = fit(image_of(choice.layers, choice.placement), listener=listener)
@@ -197,9 +197,11 @@ class RunPanel:
         self.model = QtWidgets.QComboBox()
         self.model.setEditable(True)
         self.model.addItems([f"starter/{name}" for name in starter_names()])
-        self.model.setToolTip("A name of the zoo, starter/NAME, or the path of a package")
+        self.model.setToolTip(
+            "The name of a model in the zoo, starter/NAME, or the path of a package"
+        )
         self.axes = QtWidgets.QLineEdit()
-        self.axes.setPlaceholderText("from the layer, or such as zyx")
+        self.axes.setPlaceholderText("from the layer, or for example zyx")
         self.resized = QtWidgets.QCheckBox("resize to the scale of the model")
         self.forced = QtWidgets.QCheckBox("run despite errors")
         self.findings = QtWidgets.QTextBrowser()
@@ -248,7 +250,7 @@ class RunPanel:
             self.layers.item(row).setSelected(name in chosen or (not chosen and row == 0))
 
     def choice(self) -> Choice:
-        """Give what is chosen.
+        """Return what is chosen.
 
         Raises
         ------
@@ -284,7 +286,7 @@ class RunPanel:
             self.status.setText("stopping")
 
     def poll(self) -> None:
-        """Show what is told of a job, and take what it made when it is done."""
+        """Show what is notified of a job, and take what it made when it is done."""
         job = self._job
         if job is None:
             return
@@ -308,7 +310,7 @@ class RunPanel:
             self._show_error(why)
         else:
             traceback.print_exception(why, file=sys.stderr)
-            self.status.setText(f"a bug of bmz: {type(why).__name__}: {why}")
+            self.status.setText(f"a bug in bmz: {type(why).__name__}: {why}")
 
     def _start(self, work: Callable[[Choice, Listener], Any], then: Callable[[Any], None]) -> None:
         choice = self._chosen()
@@ -344,11 +346,11 @@ class RunPanel:
 
     def _offer(self, names: Sequence[str]) -> None:
         if not names:
-            self.status.setText("no model of the zoo is made for this image")
+            self.status.setText("no model in the zoo is made for this image")
             return
         self.model.clear()
         self.model.addItems([*names])
-        self.status.setText(f"{len(names)} models fit, the best first")
+        self.status.setText(f"{len(names)} models fit, best first")
 
     def _show(self, report: Report) -> None:
         lines = [f"<b>{html.escape(report.words)}</b>", *map(_finding_html, report.findings)]

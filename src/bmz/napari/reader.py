@@ -32,8 +32,9 @@ class TooManyResults(WrongUsage):
 
     def __init__(self, folder: Path, count: int) -> None:
         super().__init__(
-            f"'{folder}' holds the results of {count} images, more than the {MOST} that are opened",
-            hint="open the label masks (.labels.tif) that you want to look at",
+            f"'{folder}' contains the results of {count} images, more than the {MOST} that can "
+            "be opened",
+            hint="open the label masks (.labels.tif) that you want to see",
             code="napari.too-many",
         )
 
@@ -52,7 +53,7 @@ class NotARecord(CouldNotTell):
 def reader_of(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerTuple]] | None:
-    """Give what reads paths, or None where they are not results of bmz.
+    """Return what reads paths, or None if they are not results of bmz.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def reader_of(
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
-    """Give the images and label masks of results as layers; those of a second image are hidden.
+    """Return the images and label masks of results as layers; those of a second image are hidden.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
 
 
 def demo_layers() -> list[LayerTuple]:
-    """Give the bundled image of nuclei."""
+    """Return the bundled image of nuclei."""
     return [image_layer(read_image(inspect_image(demo_image())), "nuclei")]
 
 
@@ -93,7 +94,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _results(path: Path) -> list[Path]:
-    """Give the records that a path stands for; a mask without one stands for itself."""
+    """Return the records that a path stands for; a mask without one stands for itself."""
     name = path.name
     for ending in _MASKS:
         if name.lower().endswith(ending):
@@ -135,7 +136,7 @@ def _image(record: Mapping[str, Any], folder: Path) -> LayerTuple | None:
     places = (path, folder / path.name)
     there = next((place for place in places if split_series(place)[0].exists()), None)
     if there is None:
-        warnings.warn(f"the image '{path}' is not there: its labels are shown alone", stacklevel=2)
+        warnings.warn(f"the image '{path}' does not exist: only its labels are shown", stacklevel=2)
         return None
     series = 0 if split_series(there)[1] else record["image_series"]
     pixels = read_image(inspect_image(there, axes=record["request"]["axes"], series=series))

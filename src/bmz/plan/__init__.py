@@ -1,1 +1,1 @@
-"""Findings and options become a frozen plan that can be printed."""
+"""Turn findings and options into a frozen plan that can be printed."""

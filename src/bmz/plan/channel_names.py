@@ -1,4 +1,4 @@
-"""What the names of channels tell of an output: the recipe for it, and where it finds its maps."""
+"""What channel names reveal about an output: its recipe, and where the recipe finds its maps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LABELS = {"label", "labels", "instances", "instance_labels"}
 
 
 def channel_names(tensor: TensorSpec) -> tuple[str, ...]:
-    """Give the names of the channels in small letters; none where they are not declared."""
+    """Return the names of the channels in lower case; none if they are not declared."""
     axis = tensor.axis("c")
     return tuple(name.strip().lower() for name in axis.names) if axis else ()
 
 
 def word_in(name: str, words: set[str]) -> bool:
-    """Say whether one of the words of a name, as ``cell`` of ``cell-border``, is among `words`."""
+    """Return whether a word of a name, such as ``cell`` in ``cell-border``, is among `words`."""
     return bool(set(re.split(r"[\s_\-]+", name)) & words)
 
 
@@ -41,7 +41,7 @@ class RecipeChoice:
     name : of the recipe, or ``none``
     why : the evidence, as a sentence
     output : id of the output it works on
-    parameters : values that the description or a curated fact gives
+    parameters : values from the description or from a curated fact
     stated_by : which of the two: ``package`` or ``fact``
     """
 
@@ -53,12 +53,12 @@ class RecipeChoice:
 
 
 def class_list(names: Sequence[str]) -> str:
-    """Write names of classes as a recipe takes them: with commas."""
+    """Write names of classes as a recipe takes them, comma-separated."""
     return ",".join(name.strip().replace(",", " ") for name in names)
 
 
 def label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    """Choose ``labels`` where the output is named or typed as labels."""
+    """Choose ``labels`` if the name or dtype of the output says that it is labels."""
     if tensor.channels != 1:
         return None
     if set(channel_names(tensor)) & LABELS:
@@ -71,7 +71,7 @@ def label_output(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 
 def named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    """Choose a recipe of foreground and boundary where channels are named so."""
+    """Choose a recipe for foreground and boundary if the channels are named so."""
     names = channel_names(tensor)
     boundary = next((i for i, name in enumerate(names) if word_in(name, BOUNDARY)), None)
     foreground = next(
@@ -91,7 +91,7 @@ def named_maps(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 
 
 def named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
-    """Choose a recipe by the names that its family gives to channels."""
+    """Choose a recipe by the channel names of its family."""
     names = channel_names(tensor)
     why = f"the output channels are named {', '.join(names)}"
     flows = [name for name in names if word_in(name, {"flow", "flows"})]

@@ -1,4 +1,4 @@
-"""Sizes and grids that the description of a model asks for."""
+"""Sizes and grids that the description of a model requires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bmz.spec.model import AxisSpec, Fixed, LikeAxis, ModelSpec, Stepped, Tensor
 
 
 class SizesUnclear(CouldNotTell):
-    """The declared sizes of the tensors cannot be brought together."""
+    """The declared sizes of the tensors contradict each other."""
 
     def __init__(self, model: str, tensor: str, why: str) -> None:
         super().__init__(
@@ -24,7 +24,7 @@ class SizesUnclear(CouldNotTell):
 
 
 def output_rules(model: ModelSpec) -> tuple[OutputRule, ...]:
-    """Say for each output how its pixels lie on those of the input.
+    """Return how the pixels of each output are placed on those of the input.
 
     Raises
     ------
@@ -49,9 +49,9 @@ def _output_rule(model: ModelSpec, tensor: TensorSpec) -> OutputRule:
 
 
 def _declared_grid(tensor: TensorSpec, spatial: Iterable[str]) -> Mapping[str, int]:
-    """Give by how much a declared step enlarges what the network gives, along each axis.
+    """Return the factor by which a declared step enlarges the network's output, along each axis.
 
-    The axes of an output are those after its steps; labels of stars are on the grid of the input,
+    The axes of an output are those after its steps; StarDist labels are on the grid of the input,
     and the network's map is coarser by the argument ``grid``.
     """
     grids = [step.kwargs["grid"] for step in tensor.steps if "grid" in step.kwargs]
@@ -90,7 +90,7 @@ def _of_fixed(
 
 def _whole_cut(model: ModelSpec, tensor: TensorSpec, cut: Fraction | float) -> int:
     if cut < 0 or int(cut) != cut:
-        raise SizesUnclear(model.id, tensor.id, f"it would lose {float(cut):g} px a side")
+        raise SizesUnclear(model.id, tensor.id, f"it would lose {float(cut):g} px per side")
     return int(cut)
 
 
@@ -114,7 +114,7 @@ def _input_axis(model: ModelSpec, letter: str) -> AxisSpec:
 def axis_rules(
     model: ModelSpec, *, side: int | Mapping[str, int] | None = None
 ) -> tuple[AxisRule, ...]:
-    """Say what the network asks of each spatial axis, with the declared or a chosen halo.
+    """Return what the network requires of each spatial axis, with the declared or a chosen halo.
 
     Parameters
     ----------
@@ -136,15 +136,14 @@ def chosen_halos(
 ) -> dict[str, int]:
     """Choose halos (px of the input) for a network whose description declares none.
 
-    An eighth of the tile, from 16 to 48 px. Two 256 px tiles a side of three trained U-Nets
-    (nuclei-broad, multi-tensor, cremi-membrane) differed from the whole image in the worst pixel
-    by a probability of 0.43 with 16 px, 0.2 with 32 px, 0.008 with 48 px and 2e-5 with 64 px.
-    Never more than a quarter of the tile, so that half of it is kept; less what the network
-    loses anyway.
+    An eighth of the tile, from 16 to 48 px. With 2 x 2 tiles of 256 px, three trained U-Nets
+    (nuclei-broad, multi-tensor, cremi-membrane) differed from the whole image in the worst pixel by
+    a probability of 0.43 with 16 px, 0.2 with 32 px, 0.008 with 48 px and 2e-5 with 64 px. Never
+    more than a quarter of the tile, so that half of it is kept; less what the network loses anyway.
 
     Parameters
     ----------
-    rules : one for each spatial axis; their halos do not matter
+    rules : one per spatial axis; their halos are ignored
     side : as for `plan_tiles`
 
     Returns

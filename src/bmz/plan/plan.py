@@ -1,4 +1,4 @@
-"""The plan of a run: all that is decided before the network starts, and what the run will take."""
+"""The plan of a run: everything decided before the network starts, and the cost of the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How an image is cut for its statistics and its labels, where it is run in parts.
+    """How an image that is run in parts is cut for its statistics and its labels.
 
     Parameters
     ----------
-    side_px : of a block of a plane along y and x
-    overlap_px : how far a block sees beyond its edge; grows where objects are larger
-    stack_px : pixels of a block of a stack, which holds all planes, as far as its sides allow
-    least_side_px : side of a block of a stack of however many planes
+    side_px : side of a block of a plane along y and x
+    overlap_px : how far a block extends beyond its edge; grows for larger objects
+    stack_px : number of pixels in a block of a stack, which includes all planes
+    least_side_px : minimum side of a block of a stack, whatever the number of planes
     memory_bytes : an image that would need more in one piece is run in parts; None for no limit
     """
 
@@ -43,15 +43,15 @@ class Blocks:
     memory_bytes: int | None = None
 
     def side_for(self, planes: int) -> int:
-        """Give the side along y and x of the blocks of a stack of so many planes, px."""
+        """Return the side along y and x of the blocks of a stack with this number of planes, px."""
         return min(self.side_px, max(self.least_side_px, int((self.stack_px / planes) ** 0.5)))
 
 
 GLOBAL_SIDE = 1536
-"""Largest tile (px) of a 2-D network that is said to see the whole image."""
+"""Largest tile (px) of a 2-D network that is declared to see the whole image."""
 
 GPU_PX = 2**22
-"""Pixels of all tiles that a GPU is given at once: enough to keep it busy, and 16 tiles at most."""
+"""Pixels of all tiles that a GPU gets at once: enough to keep it busy, and at most 16 tiles."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,24 @@ class Plan:
     ----------
     weights : the entry that is run
     device : on which it runs, such as ``cpu`` or ``cuda:0``
-    loop : axes over which planes (or stacks) are run one by one, with their sizes
-    channels : for each input, the image channel of each of its channels; -1 is zeros
-    clip : percentile of each channel above which values are cut; None for no cut
+    loop : axes over which planes (or stacks) are run separately, with their sizes
+    channels : for each input, the image channel for each of its channels; -1 means zeros
+    clip : percentile of each channel above which values are clipped; None for no clipping
     scale : factor by which y, x (and z of a 3-D model) are resized before the network
     shape : spatial sizes that the network works on, after the resizing
     tiling : of that shape
-    outputs : how each output lies on the input
-    batch : tiles that are run at once
-    recipe : how the output becomes labels
+    outputs : how each output is placed on the input
+    batch : number of tiles run at once
+    recipe : how the output is turned into labels
     precision : of the arithmetic
     link : axes of the loop over which labels are joined, and how
-    sees_whole_image : every output depends on all that the network is given at once, such as by
+    sees_whole_image : every output depends on the whole input of the network, for example through
         group normalisation or a style vector
     blocks : of an image that is run in parts
-    further : which channels are those of further images, in words
-    invert : values of each channel are turned round, after the cut
+    further : which channels come from further images, in words
+    invert : the values of each channel are inverted, after clipping
     three_planes : a stack is run along z, y and x
-    near : what counts as a neighbour of an object; None where nobody asks
+    near : what counts as a neighbour of an object; None if not requested
     """
 
     weights: Weights
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def apart(self) -> dict[str, int]:
-        """Positions along t and z, at each of which the objects are counted again."""
+        """Positions along t and z at which objects are counted separately."""
         return {a: size for a, size in self.loop.items() if size > 1 and a not in self.link.ious}
 
     @property
@@ -114,7 +114,7 @@ class Plan:
         return {a: size for a, size in self.loop.items() if a in self.link.ious}
 
     def cuts_on_image(self) -> dict[str, list[float]]:
-        """Give where tiles begin and end along y and x, px of the image."""
+        """Return where tiles begin and end along y and x, px of the image."""
         return {
             along.axis: [cut / self.scale for cut in along.cuts]
             for along in self.tiling.axes
@@ -122,7 +122,7 @@ class Plan:
         }
 
     def describe(self) -> tuple[str, ...]:
-        """Give the lines that ``--plan`` prints."""
+        """Return the lines that ``--plan`` prints."""
         loop = ", ".join(f"{size} x {axis}" for axis, size in self.loop.items())
         channels = " | ".join(map(channel_text, self.channels))
         values = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
@@ -132,7 +132,7 @@ class Plan:
             f"weights {where}, batch {self.batch}",
             *((f"        {self.precision.why}",) if self.precision.why else ()),
             f"loop    {loop or 'none: one pass'}",
-            *(("        along y and x, too: three times the network",) * self.three_planes),
+            *(("        also along y and x: three times the network",) * self.three_planes),
             f"take    channels {channels}",
             *(f"        {words}" for words in self.further),
             *((f"clip    above percentile {self.clip:g} of each channel",) if self.clip else ()),
@@ -140,7 +140,7 @@ class Plan:
             f"resize  {'no' if self.scale == 1 else f'x {self.scale:g}, to ' + _sizes(self.shape)}",
             *self.tiling.describe(),
             *(f"        {note}" for note in [self._whole_image_note()] if note),
-            f"labels  {self.recipe.name} of '{self.recipe.output}': {self.recipe.why}",
+            f"labels  {self.recipe.name} from '{self.recipe.output}': {self.recipe.why}",
             *((f"        {values}",) if values else ()),
             *self._described_link(),
         )
@@ -154,7 +154,7 @@ class Plan:
             yield f"link    not over {' and '.join(self.apart)}: objects are counted in each"
 
     def as_record(self) -> PlanRecord:
-        """Give the plan as plain values, for the run record."""
+        """Return the plan as plain values, for the run record."""
         return {
             "weights": self.weights.format,
             "device": self.device,
@@ -183,8 +183,8 @@ class Plan:
         if not self.sees_whole_image or self.tiling.count == 1:
             return None
         return (
-            f"the network sees all that it is given at once, and was given {self.tiling.count} "
-            "tiles: objects may differ a little from those of one piece"
+            f"the network sees its whole input at once, and got {self.tiling.count} tiles: "
+            "objects may differ slightly from those of a run in one piece"
         )
 
 
@@ -194,10 +194,10 @@ def _sizes(shape: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class RunChoices:
-    """What is decided before the geometry: weights, device, recipe with its parameters.
+    """What is decided before the geometry: weights, device, and recipe with its parameters.
 
-    `tile` and `batch` are the user's words; None for those that suit the device. `way` is what
-    the reference of the network's family does at borders and seams.
+    `tile` and `batch` are the user's values; None to suit the device. `way` is what the reference
+    implementation of the network's family does at borders and seams.
     """
 
     weights: Weights
@@ -215,17 +215,17 @@ class RunChoices:
 
 
 def make_plan(case: FitCase, decided: RunChoices) -> Plan:
-    """Plan channels, resizing and tiles of one image.
+    """Plan the channels, resizing and tiles of one image.
 
     Parameters
     ----------
-    case : model, image and what the user said; it must have passed the check of axes
+    case : model, image and what the user stated; it must have passed the check of axes
     decided : what does not depend on the image
 
     Raises
     ------
     HaloTooWide, OffGrid, SizesUnclear
-        No tiles can be laid.
+        No tiling is possible.
     """
     model, scale = case.model, case.scale or 1.0
     sizes = case.image.sizes
@@ -255,7 +255,7 @@ def make_plan(case: FitCase, decided: RunChoices) -> Plan:
 
 
 def _further_channels(info: ImageInfo) -> Iterator[str]:
-    """Say which channels of an image are those of images that are joined to it."""
+    """Return which channels of an image come from images that are joined to it."""
     start = info.images[0].sizes.get("c", 1)
     for name, image in info.further.items():
         last = start + image.sizes.get("c", 1) - 1
@@ -265,7 +265,7 @@ def _further_channels(info: ImageInfo) -> Iterator[str]:
 
 
 def network_shape(case: FitCase) -> dict[str, int]:
-    """Give the sizes of what the network is given of an image, after the rescale, px."""
+    """Return the sizes of the image after rescaling, as the network gets it, px."""
     # as Cellpose does: the whole pixels that fit
     scale = case.scale or 1.0
     return {axis: max(1, int(case.image.sizes[axis] * scale)) for axis in case.model.space}
@@ -280,12 +280,12 @@ def tiling_of(
     ----------
     shape : see `network_shape`
     family : what the reference implementation of such networks does
-    tile : the user's word for the side of a tile, px
+    tile : side of a tile chosen by the user, px
 
     Raises
     ------
     HaloTooWide, OffGrid, SizesUnclear
-        No tiles can be laid.
+        No tiling is possible.
     """
     way = tile_way(model, family)
     side = tile or way.side_px or wide_side(model, way)
@@ -300,11 +300,11 @@ def usual_batch(device: str, tiling: Tiling) -> int:
 
 
 def tile_way(model: ModelSpec, family: TileWay) -> TileWay:
-    """Say how the image goes on beyond its border, and how tiles meet.
+    """Return how the image continues beyond its border, and how tiles meet.
 
-    A padding that the description declares wins over that of the family. So do a halo that it
-    declares, and a receptive field that ends: tiles that overlap by so much give what the whole
-    image gives, and need no average. Stacks and outputs about the whole image are not averaged.
+    A padding in the description takes precedence over that of the family. So do a declared halo and
+    a finite receptive field: tiles that overlap by that much reproduce the whole image and need no
+    averaging. Stacks and outputs about the whole image are not averaged.
 
     Parameters
     ----------
@@ -327,10 +327,10 @@ def tile_way(model: ModelSpec, family: TileWay) -> TileWay:
 
 
 def wide_side(model: ModelSpec, family: TileWay) -> int | None:
-    """Give a larger tile for a network whose description says that it sees the whole image.
+    """Return a larger tile for a network whose description says that it sees the whole image.
 
-    Group normalisation or a style vector makes every output depend on all that the network is
-    given, so tiles shift the numbers; None leaves the default side, or that of the family.
+    Group normalisation or a style vector makes every output depend on the whole input, so tiles
+    shift the values; None keeps the default side, or that of the family.
     """
     if tile_way(model, family).side_px is not None or model.space != "yx":
         return None
@@ -338,7 +338,7 @@ def wide_side(model: ModelSpec, family: TileWay) -> int | None:
 
 
 def sees_whole_image(model: ModelSpec) -> bool:
-    """Say whether the description tells that every output depends on the whole input."""
+    """Return whether the description says that every output depends on the whole input."""
     return bool(model.receptive_field.get("global_context"))
 
 
@@ -358,17 +358,17 @@ def _batch_is_fixed(model: ModelSpec) -> bool:
 
 
 def with_smaller_tiles(plan: Plan, model: ModelSpec) -> Plan | None:
-    """Halve the sides of the tiles, as far as sizes and halos allow, and run them one by one.
+    """Halve the sides of the tiles, as far as sizes and halos allow, and run one tile at a time.
 
     Parameters
     ----------
     plan : whose tiles are too large
-    model : says which sizes are legal
+    model : determines which sizes are valid
 
     Returns
     -------
     Plan or None
-        None where the tiles are the smallest already, or an output is about the whole image.
+        None if the tiles are already the smallest, or an output is about the whole image.
     """
     tile = plan.tiling.tile
     if any(axis not in rule.axes for rule in plan.outputs for axis in tile):
@@ -386,22 +386,22 @@ def with_smaller_tiles(plan: Plan, model: ModelSpec) -> Plan | None:
 
 
 WIDEST_PX = 4096
-"""Largest side of a tile of a network that sees the whole image: more gains next to nothing."""
+"""Largest side of a tile for a network that sees the whole image: more gains almost nothing."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the network of an image takes.
+    """What running the network on an image costs.
 
     Parameters
     ----------
-    run_s : seconds for one run, of as many tiles as are run at once
+    run_s : seconds for one run of a batch of tiles
     network_s : seconds for all tiles of all planes
     held_bytes : memory of the program with the model loaded
-    network_bytes : memory of a run beside it; None where it cannot be measured
-    image_bytes : memory for the image, its maps and its labels beside these
+    network_bytes : additional memory of a run; None if it cannot be measured
+    image_bytes : additional memory for the image, its maps and its labels
     free_bytes : memory that was free
-    workers : how many processes the memory and the processors have room for
+    workers : number of processes for which memory and processors suffice
     """
 
     run_s: float
@@ -414,7 +414,7 @@ class Estimate:
 
     @property
     def peak_bytes(self) -> int | None:
-        """Give the memory at the most, with the program itself."""
+        """Return the peak memory, including the program itself."""
         if self.network_bytes is None:
             return None
         # the network is done with before labels are made
@@ -426,13 +426,13 @@ def fitted(plan: Plan, model: ModelSpec, bytes_a_pixel: float, room_bytes: float
 
     Parameters
     ----------
-    bytes_a_pixel : that a run takes for a pixel of its tiles
-    room_bytes : that it may take
+    bytes_a_pixel : memory of a run per pixel of its tiles
+    room_bytes : memory that it may use
 
     Returns
     -------
     Plan
-        the same where it fits; with the smallest tiles where nothing does
+        the same plan if it fits; the smallest tiles if nothing fits
     """
     while _pixels(plan) * plan.batch * bytes_a_pixel > room_bytes:
         if plan.batch > 1:
@@ -451,7 +451,7 @@ def widened(plan: Plan, model: ModelSpec, bytes_a_pixel: float, room_bytes: floa
     Returns
     -------
     Plan
-        the same for any other network, and where larger tiles do not fit
+        the same plan for any other network, and if larger tiles do not fit
     """
     if wide_side(model, plan.tiling.way) is None or plan.tiling.count == 1:
         return plan

@@ -1,4 +1,4 @@
-"""Which output becomes labels, and by which recipe: evidence and curated facts."""
+"""Which output is turned into labels, and by which recipe: evidence and curated facts."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ RECIPES = (
 
 
 class RecipeUnclear(CouldNotTell):
-    """Nothing in the description tells how its output becomes labels."""
+    """Nothing in the description says how its output is turned into labels."""
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
-            f"cannot tell how the output of '{model}' becomes a label mask: {why}",
+            f"cannot determine how to turn the output of '{model}' into a label mask: {why}",
             hint=f"choose with --recipe: {RECIPES} (none: keep the raw output)",
             code="recipe.unclear",
         )
 
 
 class RecipeMissing(CouldNotTell):
-    """It is known what the output is, and no recipe makes labels of it."""
+    """The kind of output is known, but no recipe makes labels from it."""
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
@@ -53,15 +53,15 @@ class OutputUnclear(CouldNotTell):
 
     def __init__(self, model: str, outputs: tuple[str, ...]) -> None:
         super().__init__(
-            f"'{model}' has {len(outputs)} outputs ({', '.join(outputs)}): "
-            "which one becomes the label mask?",
-            hint=f"say it: --set output={outputs[0]}",
+            f"'{model}' has {len(outputs)} outputs ({', '.join(outputs)}): it is unclear which "
+            "one becomes the label mask",
+            hint=f"choose one: --set output={outputs[0]}",
             code="recipe.output-unclear",
         )
 
 
 class OutputUnknown(WrongUsage):
-    """The model has no output of that name."""
+    """The model has no output with that name."""
 
     def __init__(self, model: str, output: str, outputs: tuple[str, ...]) -> None:
         super().__init__(
@@ -72,7 +72,7 @@ class OutputUnknown(WrongUsage):
 
 
 class MakesNoLabels(AnswerIsNo):
-    """The model restores, translates or classifies images; `curated` when our facts say so."""
+    """The model restores, translates or classifies images; `curated` if our facts say so."""
 
     def __init__(self, model: str, why: str, *, curated: bool = False) -> None:
         self.curated = curated
@@ -85,13 +85,13 @@ class MakesNoLabels(AnswerIsNo):
 
 @dataclass(frozen=True)
 class Curated:
-    """The curated way to labels of one model.
+    """The curated way from a model's output to labels.
 
     Parameters
     ----------
     way : a recipe, or the reason why there is none
     source : of the fact
-    maps : how many channels the output had when the fact was noted; None where that is not known
+    maps : number of channels that the output had when the fact was recorded; None if unknown
     segments : the model is for segmentation
     """
 
@@ -101,13 +101,13 @@ class Curated:
     segments: bool
 
     def fits(self, tensor: TensorSpec) -> bool:
-        """Say whether the fact can still be meant: an author may have changed the output since."""
+        """Return whether the fact still applies: the author may have changed the output since."""
         if self.way.output and self.way.output != tensor.id:
             return False
         return self.maps is None or tensor.channels is None or self.maps == tensor.channels
 
     def refusal(self, model: ModelSpec) -> BmzError | None:
-        """Give the error that tells why there is no recipe; None when there is one."""
+        """Return the error that says why there is no recipe; None if there is one."""
         if self.way.name or not any(self.fits(tensor) for tensor in model.outputs):
             return None
         why = f"{self.way.reason}; {self.source}"
@@ -117,7 +117,7 @@ class Curated:
 
 
 def curated_way(model: ModelSpec) -> Curated | None:
-    """Give what the table knows of a model's way to labels; None when that is nothing."""
+    """Return the table's entry about a model's way to labels; None without an entry."""
     facts = facts_of(model.alias) if model.alias else None
     if facts is None or facts.recipe is None:
         return None
@@ -135,10 +135,10 @@ LABEL_OPS: Mapping[str, str] = {
     "cellpose_flow_dynamics": "flows",
     "microsam_watershed": "distances",
 }
-"""Declared ops that give labels, each with the recipe that does its work."""
+"""Declared ops that return labels, each with the recipe that implements it."""
 
 SAME_MAPS: Mapping[str, str] = {"multicut": "gasp"}
-"""Recipes that nothing asks for by itself, each with the one whose maps and parameters it takes."""
+"""Recipes that no evidence selects, each with the recipe whose maps and parameters it takes."""
 
 BIAPY = {"F", "B", "M", "C", "T", "P", "D", "Db", "Dn", "Dc"}
 """Letters of a representation of BiaPy that the recipe `contour` reads."""
@@ -166,16 +166,16 @@ def choose_recipe(
     Parameters
     ----------
     model : the model
-    recipe, output : the user's word, which wins over any evidence
+    recipe, output : the user's choice, which overrides any evidence
 
     Raises
     ------
     OutputUnclear, OutputUnknown
-        Several outputs and no word which; or a word that names none.
+        There are several outputs and no choice, or the choice names none of them.
     RecipeUnclear
-        Nothing tells how the output becomes labels.
+        Nothing says how the output is turned into labels.
     RecipeMissing
-        It is known what the output is, and no recipe is for it.
+        The kind of output is known, but there is no recipe for it.
     MakesNoLabels
         The curated facts or the tags name another task.
     """
@@ -189,7 +189,7 @@ def choose_recipe(
     if recipe is not None:
         same = evidence is not None and evidence.name in (recipe, SAME_MAPS.get(recipe))
         stated = evidence if evidence is not None and same else RecipeChoice(recipe, "", tensor.id)
-        why = "asked for with --recipe"
+        why = "chosen with --recipe"
         if model.decoder is not None:
             why += f", on the maps of its automatic decoder, {model.decoder.file.path.name}"
         return RecipeChoice(recipe, why, tensor.id, stated.parameters, stated.stated_by)
@@ -199,15 +199,17 @@ def choose_recipe(
     if task is not None:
         raise MakesNoLabels(model.id, f"its task is {task}")
     shown = f"output '{tensor.id}' has axes {tensor.letters} and {_channel_words(tensor)}"
-    raise RecipeUnclear(model.id, f"{shown}, and no op, config or channel name says more")
+    raise RecipeUnclear(
+        model.id, f"{shown}, and no op, config or channel name gives more information"
+    )
 
 
 def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping[str, Any]]:
-    """Name the recipe for what the network was trained to give, whatever is made of it.
+    """Return the recipe for the network's trained output, whatever is done with it.
 
     Returns
     -------
-    name : that of a declared step, or of other evidence, or the chosen one where there is none
+    name : from a declared step, or from other evidence, or the chosen one without evidence
     parameters : that the model states
     """
     declared = (step.name for tensor in model.outputs for step in tensor.steps)
@@ -273,7 +275,7 @@ def decoder_recipe(model: ModelSpec) -> RecipeChoice:
     decoded = model.decoded() if model.decoder is None else model
     choice = _decoded(decoded, decoded.outputs[0])
     if choice is None:
-        raise ValueError(f"no recipe is for the maps of the decoder of '{model.id}'")
+        raise ValueError(f"no recipe takes the maps of the decoder of '{model.id}'")
     return choice
 
 
@@ -282,14 +284,14 @@ def _decoded(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if model.decoder is None or named is None:
         return None
     file, (*most, last) = model.decoder.file.path.name, MAPS
-    why = f"its automatic decoder, {file}, gives {', '.join(most)} and {last}"
+    why = f"its automatic decoder, {file}, returns {', '.join(most)} and {last}"
     return replace(named, why=why)
 
 
 def _declared_op(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     for step in tensor.steps:
         if step.name in LABEL_OPS:
-            why = f"the description declares {step.name}, which gives labels"
+            why = f"the description declares {step.name}, which returns labels"
             return RecipeChoice("labels", why, tensor.id)
     return None
 
@@ -318,7 +320,7 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
     thresholds = stardist.get("thresholds")
     if not isinstance(thresholds, Mapping) or not {"prob", "nms"} <= set(thresholds):
         return None
-    why = "config.stardist holds the thresholds of a StarDist network"
+    why = "config.stardist contains the thresholds of a StarDist network"
     values: dict[str, float | str] = {
         "prob_threshold": float(thresholds["prob"]),
         "nms_threshold": float(thresholds["nms"]),
@@ -326,16 +328,16 @@ def _stardist_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | Non
     classes = _star_classes(stardist, tensor)
     if classes:
         values["classes"] = classes
-        why += ", which tells classes"
+        why += " with classes"
     grid = _network_grid(stardist, tensor)
     if grid:
         values["network_grid"] = grid
-        why += f"; its border counts cells of the network's grid, of {grid} px each"
+        why += f"; its border is in cells of the network's grid, of {grid} px each"
     if tensor.space == "zyx":
         rays = (stardist.get("config") or {}).get("rays_json") or {}
         name = rays.get("name", GOLDEN_SPIRAL)
         if name != GOLDEN_SPIRAL:
-            raise RecipeMissing(model.id, f"its rays are {name}, and only {GOLDEN_SPIRAL} is known")
+            raise RecipeMissing(model.id, f"its rays are {name}, but only {GOLDEN_SPIRAL} is known")
         anisotropy = (rays.get("kwargs") or {}).get("anisotropy") or (1, 1, 1)
         values["anisotropy"] = ",".join(f"{float(along):g}" for along in anisotropy)
     return RecipeChoice("stardist", why, tensor.id, values)
@@ -367,7 +369,7 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     offsets = mutex.get("offsets") if isinstance(mutex, Mapping) else None
     if not isinstance(offsets, Sequence) or len(offsets) != tensor.channels:
         return None
-    why = "config.mws holds the offsets of affinities, as torch-em writes them"
+    why = "config.mws contains the offsets of affinities, as torch-em writes them"
     text = ";".join(",".join(str(int(step)) for step in offset) for offset in offsets)
     # torch-em trains on 1 for what is apart: torch_em/transform/label.py, AffinityTransform
     return RecipeChoice("affinities", why, tensor.id, {"offsets": text, "one_is_apart": True})
@@ -376,9 +378,9 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
 def _prompted(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if model.prompts is None or tensor.id != model.prompts.masks:
         return None
-    why = "the network gives masks of single objects, and a score for each"
+    why = "the network returns masks of single objects, with a score for each"
     if model.prompts.asks:
-        why = "the network takes prompts and gives the mask of the object at each"
+        why = "the network takes prompts and returns the mask of the object at each"
     return RecipeChoice("prompts", why, tensor.id, {"scores": model.prompts.scores})
 
 
@@ -395,8 +397,8 @@ def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     why = f"a BiaPy model, whose maps are {channels}"
     if not said and channels == "F+C":
         # biapy/data/pre_processing.py: until 3.6.3 the contour was taken out of F
-        why += "; F is taken for whole cells, as BiaPy trains it since 3.6.4"
-        why += " (trained by an older one? then --set ring=1)"
+        why += "; F is taken as whole cells, as BiaPy has trained it since 3.6.4"
+        why += " (if trained with an older version, --set ring=1)"
     return RecipeChoice("contour", why, tensor.id, {"channels": channels})
 
 
@@ -414,7 +416,7 @@ def _foreground(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if not _segments(model):
         return None
     if "sigmoid" in steps or tensor.value_range == (0, 1):
-        why = "one map of probabilities of a segmenting model"
+        why = "one probability map of a segmentation model"
         return RecipeChoice("components", why, tensor.id)
     return None
 
@@ -440,7 +442,7 @@ _DECLARED: tuple[_Rule, ...] = (
     _stardist_config,
     _mutex_config,
 )
-"""What the description itself declares; it wins over the curated facts."""
+"""What the description itself declares; it takes precedence over the curated facts."""
 
 _TOLD: tuple[_Rule, ...] = (
     _prompted,
@@ -451,4 +453,4 @@ _TOLD: tuple[_Rule, ...] = (
     _foreground,
     _classes,
 )
-"""What names and tags tell; the curated facts win over it."""
+"""What names and tags indicate; the curated facts take precedence over it."""

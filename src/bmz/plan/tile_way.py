@@ -1,4 +1,4 @@
-"""How a family of networks wants its tiles, and what a plan says of them in records."""
+"""How a family of networks is tiled, and what plans record about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bmz.base.arrays import FloatArray
 from bmz.base.values import dataclass
 
 PadMode = Literal["reflect", "symmetric", "edge", "constant"]
-"""How the image goes on beyond its border, in the words of ``numpy.pad``; constant is 0."""
+"""How the image continues beyond its border, in the words of ``numpy.pad``; constant is 0."""
 
 HaloMargin = Literal["never", "around planes", "where cut"]
 """Where a margin is as wide as the halo: along y and x, or along axes that are cut into tiles."""
@@ -22,7 +22,7 @@ HaloMargin = Literal["never", "around planes", "where cut"]
 
 @dataclass(frozen=True)
 class Blend:
-    """How tiles that overlap become one map: by an average whose weights fall towards their edges.
+    """How overlapping tiles are merged: by an average whose weights fall towards their edges.
 
     The weight at a distance d from the nearest edge is ``1 / (1 + exp((edge_px - d) / fall_px))``.
 
@@ -38,19 +38,19 @@ class Blend:
     fall_px: float
 
     def starts(self, total: int, tile: int) -> Iterator[int]:
-        """Give where the tiles begin that cover `total` px, evenly spread and rounded down."""
+        """Return where the tiles begin that cover `total` px, evenly spread and rounded down."""
         last = ceil((1 + 2 * self.overlap) * total / tile) - 1
         step = (total - tile) / last
         yield from (int(i * step) for i in range(last))
         yield total - tile
 
     def laid(self, span: Span, tile: int) -> list[int]:
-        """Give where the tiles begin, px of the image."""
+        """Return where the tiles begin, px of the image."""
         starts = self.starts(span.covered, tile)
         return [start // span.grid * span.grid - span.before for start in starts]
 
     def weights(self, inside: FloatArray, _overlap: int) -> FloatArray:
-        """Give the weights of pixels at these distances from the nearest edge of a tile."""
+        """Return the weights of pixels at these distances from the nearest edge of a tile."""
         weights: FloatArray = 1 / (1 + np.exp((self.edge_px - inside) / self.fall_px))
         return weights
 
@@ -59,7 +59,7 @@ class Blend:
 class SplineBlend:
     """An average of tiles at a fixed stride, whose weights rise by a squared spline.
 
-    What the last tile reaches beyond the image is padding, half of it before the image. The weight
+    The part of the last tile beyond the image is padding, half of it before the image. The weight
     at a distance d into an overlap of n px is ``2 (d / n)^2`` in its first half, and
     ``1 - 2 (1 - d / n)^2`` in its second.
 
@@ -71,7 +71,7 @@ class SplineBlend:
     stride: float
 
     def laid(self, span: Span, tile: int) -> list[int]:
-        """Give where the tiles begin, px of the image."""
+        """Return where the tiles begin, px of the image."""
         grid = span.grid
         step = max(min(ceil(self.stride * tile / 2) * 2, tile) // grid, 1) * grid
         last = max(ceil((span.image - tile) / step), 0)
@@ -79,20 +79,20 @@ class SplineBlend:
         return [i * step - before for i in range(last + 1)]
 
     def weights(self, inside: FloatArray, overlap: int) -> FloatArray:
-        """Give the weights of pixels at these distances from the nearest edge of a tile."""
+        """Return the weights of pixels at these distances from the nearest edge of a tile."""
         at = np.clip(inside / max(overlap, 1), 0, 1)
         return np.where(at < 1 / 2, 2 * at**2, 1 - 2 * (1 - at) ** 2)
 
 
 @dataclass(frozen=True)
 class Span:
-    """What averaged tiles are to cover along one axis, px, without what the network loses.
+    """What averaged tiles must cover along one axis, px, without what the network loses.
 
     Parameters
     ----------
     image : size of the image, rounded up to the grid
-    covered : with its padding, where the tiles do not decide over that
-    before : of the padding
+    covered : with its padding, if the tiles do not determine it
+    before : padding before the image
     grid : tiles start at multiples of it
     """
 
@@ -108,16 +108,16 @@ class TileWay:
 
     Parameters
     ----------
-    pad : how the image goes on beyond its border
-    margin_px : added before and after the image at least, also where its size is legal; what more
-        a legal size needs is shared between both sides then. 0 pads at the end alone
-    by_halo : where the margin is the halo, if that is wider; around planes, an image that one tile
-        holds, and would not with it, gets none
-    centred : what a legal size needs is shared between both sides without a margin, too
-    alone : how the image goes on along an axis that one tile covers; None for as `pad` says
-    side_px : side of the largest tile along y and x; None for what suits the device
+    pad : how the image continues beyond its border
+    margin_px : minimum padding before and after the image, even if its size is valid; further
+        padding for a valid size is then shared between both sides. 0 pads only at the end
+    by_halo : where the margin is the halo, if that is wider; around planes, an image that fits one
+        tile only without the margin gets none
+    centred : padding for a valid size is shared between both sides even without a margin
+    alone : how the image continues along an axis that one tile covers; None for as `pad` says
+    side_px : side of the largest tile along y and x; None to suit the device
     blend : how overlapping tiles are averaged; None cuts each in the middle of its overlap
-    source : who says so
+    source : of these rules
     """
 
     pad: PadMode = "reflect"
@@ -130,7 +130,7 @@ class TileWay:
     alone: PadMode | None = None
 
     def cut_hard(self) -> TileWay:
-        """Give the same border, with tiles that suit the device and are not averaged."""
+        """Return the same border, with tiles that suit the device and are not averaged."""
         return replace(self, side_px=None, blend=None)
 
     def __str__(self) -> str:
@@ -144,7 +144,7 @@ class TileWay:
 
 _PADDINGS = {
     "reflect": "mirrored",
-    "symmetric": "mirrored with its edge",
+    "symmetric": "mirrored including its edge",
     "edge": "its edge repeated",
     "constant": "zeros",
 }
@@ -155,49 +155,51 @@ _BY_HALO = {
 }
 
 MIRRORED = TileWay(source="the convention of the U-Nets of the zoo")
-"""What is done where no reference says more: the image goes on mirrored, at its end."""
+"""The default without a reference: mirror the image, at its end only."""
 
 
 class BorderRecord(TypedDict):
-    """What is done at the border of an image, and where tiles overlap."""
+    """What happens at the border of an image, and where tiles overlap."""
 
-    pad: Annotated[str, Doc("how the image goes on beyond its border")]
+    pad: Annotated[str, Doc("how the image is continued beyond its border")]
     margin: Annotated[
-        int, Doc("px that are added on every side at least, also where the size is legal")
+        int, Doc("minimum padding on every side in px, even if the size is already valid")
     ]
-    seams: Annotated[Literal["cut", "averaged"], Doc("what is done where tiles overlap")]
+    seams: Annotated[Literal["cut", "averaged"], Doc("what happens where tiles overlap")]
 
 
 class PlanRecord(BorderRecord):
     """How an image is run."""
 
     weights: Annotated[str, Doc("format")]
-    device: Annotated[str, Doc("`cpu`, `cuda:0`, `mps`")]
-    precision: Annotated[str, Doc("`float32`, `bfloat16` or `float16`")]
-    precision_why: Annotated[str, Doc("the reason for it")]
+    device: Annotated[str, Doc("the device: `cpu`, `cuda:0`, `mps`")]
+    precision: Annotated[str, Doc("the precision: `float32`, `bfloat16` or `float16`")]
+    precision_why: Annotated[str, Doc("the reason for this precision")]
     backend: Annotated[
-        str, Doc("the framework: `native` for the one of the format, else such as `openvino`")
+        str, Doc("the framework: `native` for that of the format, else for example `openvino`")
     ]
     loop: Annotated[
-        Mapping[str, int], Doc("positions along t and z, for each of which the network is run")
+        Mapping[str, int], Doc("number of positions along t and z at which the network is run")
     ]
     channels: Annotated[
-        Sequence[Sequence[int]], Doc("image channel of each channel of each input; -1 is zeros")
+        Sequence[Sequence[int]], Doc("image channel for each channel of each input; -1 means zeros")
     ]
     further: Annotated[
-        Sequence[str], Doc("which of these channels are those of further images, in words")
+        Sequence[str], Doc("which of these channels come from further images, in words")
     ]
-    clip: Annotated[float | None, Doc("percentile above which intensities are cut")]
-    invert: Annotated[bool, Doc("intensities are turned round")]
+    clip: Annotated[float | None, Doc("percentile above which intensities are clipped")]
+    invert: Annotated[bool, Doc("intensities are inverted")]
     scale: Annotated[float, Doc("factor by which the image is resized")]
-    shape: Annotated[Mapping[str, int], Doc("of the resized image, px")]
+    shape: Annotated[Mapping[str, int], Doc("shape of the resized image, px")]
     tile: Annotated[Mapping[str, int], Doc("px")]
-    tiles: Annotated[int, Doc("how many")]
-    overlap: Annotated[Mapping[str, int], Doc("of neighbouring tiles, px")]
-    padding: Annotated[Mapping[str, Sequence[int]], Doc("px before and behind the image")]
-    batch: Annotated[int, Doc("tiles at once")]
+    tiles: Annotated[int, Doc("number of tiles")]
+    overlap: Annotated[Mapping[str, int], Doc("overlap of neighbouring tiles, px")]
+    padding: Annotated[Mapping[str, Sequence[int]], Doc("padding before and after the image, px")]
+    batch: Annotated[int, Doc("number of tiles run at once")]
     link: Annotated[Mapping[str, float], Doc("axes over which labels are joined -> least IoU")]
-    link_gap: Annotated[int, Doc("planes or frames that a joined object may be missing in")]
+    link_gap: Annotated[
+        int, Doc("number of planes or frames in which a joined object may be missing")
+    ]
     whole_image_network: Annotated[
-        str | None, Doc("a word of warning where the network sees all at once")
+        str | None, Doc("a warning if the network sees its whole input at once")
     ]

@@ -1,4 +1,4 @@
-"""Tiles: where they lie along an axis, what of each is kept, and the grid of all."""
+"""Tiles: their positions along an axis, the part of each that is kept, and the grid of all."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class OffGrid(CouldNotTell):
 
 @dataclass(frozen=True)
 class OutputRule:
-    """How one output lies on the input.
+    """How one output is placed on the input.
 
     Parameters
     ----------
     axes : one letter per axis, such as ``bcyx``
-    spacing : pixels of the input for one of the output, of axes where it is not 1; 2 for an
-        output of half the size, ``Fraction(1, 2)`` for one of twice the size
-    lost : pixels of the input on each side for which there is no output, where it is not 0
+    spacing : input pixels per output pixel, for axes where this is not 1; 2 for an output of half
+        the size, ``Fraction(1, 2)`` for one of twice the size
+    lost : input pixels on each side without output, for axes where this is not 0
     """
 
     axes: str
@@ -73,7 +73,7 @@ class AxisTiling:
     tile : size of every tile
     starts : where each tile begins, in pixels of the image; below 0 in the padding
     cuts : tile ``i`` is kept from ``cuts[i]`` to ``cuts[i + 1]``; from 0 to `image`
-    blend : how tiles are averaged where they overlap, of which all is kept then; None cuts them
+    blend : how overlapping tiles are averaged, in which case all of each is kept; None cuts them
     """
 
     axis: str
@@ -85,16 +85,16 @@ class AxisTiling:
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Give the pixels that must be added before and after the image."""
+        """Return the pixels that must be added before and after the image."""
         return -self.starts[0], self.starts[-1] + self.tile - self.image
 
     @property
     def overlap(self) -> int:
-        """Give the smallest overlap of two neighbours; 0 for a single tile."""
+        """Return the smallest overlap of two neighbours; 0 for a single tile."""
         return min((a + self.tile - b for a, b in pairwise(self.starts)), default=0)
 
     def kept(self, output: OutputRule) -> tuple[Kept, ...]:
-        """Say for each tile which part of an output is kept, and where it goes.
+        """Return for each tile which part of an output is kept, and where it goes.
 
         Raises
         ------
@@ -111,19 +111,19 @@ class AxisTiling:
         return tuple(spans)
 
     def _parts(self, lost: int) -> Iterable[tuple[int, int]]:
-        """Give from where to where each tile is kept, px of the image."""
+        """Return the start and end of the kept part of each tile, px of the image."""
         if self.blend is None:
             return pairwise(self.cuts)
         parts = ((start + lost, start + self.tile - lost) for start in self.starts)
         return ((max(low, 0), min(high, self.image)) for low, high in parts)
 
     def tile_output(self, output: OutputRule) -> int:
-        """Give the size of what a network makes of one tile."""
+        """Return the size of what a network makes of one tile."""
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
         return self._whole(self.tile - 2 * lost, spacing)
 
     def image_output(self, output: OutputRule) -> int:
-        """Give the size of the output for the image, a last incomplete pixel included."""
+        """Return the size of the output for the image, a last incomplete pixel included."""
         return ceil(self.image / Fraction(output.spacing.get(self.axis, 1)))
 
     def _whole(self, size: int, spacing: Fraction) -> int:
@@ -143,10 +143,10 @@ class AxisTiling:
 
 
 TILE_PX = 1088**2
-"""Pixels of a tile, at most, where sides are chosen together: memory grows with them."""
+"""Maximum pixels of a tile whose sides are chosen together: memory grows with them."""
 
 NEARLY = 1.02
-"""Times the fewest pixels, below which less memory counts for more."""
+"""Factor on the fewest pixels below which less memory counts for more."""
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -168,7 +168,7 @@ class HaloTooWide(CouldNotTell):
 
 @dataclass(frozen=True)
 class AxisRule:
-    """What a network asks of one spatial axis, all in pixels of its input.
+    """What a network requires of one spatial axis, all in pixels of its input.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class AxisRule:
     halo : how much of the output is not kept at each inner edge of a tile, declared or chosen
     grid : cuts lie on multiples of it: the least common multiple of the numerators of the
         spacings of all outputs, such as 2 for an output of half the size
-    lost : the most pixels a side for which the network gives no output (valid convolutions)
+    lost : maximum number of pixels per side without output (valid convolutions)
     """
 
     axis: str
@@ -190,27 +190,27 @@ class AxisRule:
 
     @property
     def margin(self) -> int:
-        """Give by how much two neighbours overlap at least, with halos that lie on the grid."""
+        """Return the minimum overlap of two neighbours, with halos on the grid."""
         return 2 * (_ceil_div(self.halo, self.grid) * self.grid + self.lost)
 
     @property
     def align(self) -> int:
-        """Give the multiples at which tiles start."""
+        """Return the multiples at which tiles start."""
         return lcm(max(self.step, 1), self.grid)
 
     @property
     def least_tile(self) -> int:
-        """Give the smallest legal size of a tile of which something is left without its halos."""
+        """Return the smallest legal size of a tile of which something is left without its halos."""
         sizes = self.legal_sizes(self.margin + 2 * self.align)
         return next((size for size in sizes if size >= self.margin + self.align), sizes[-1])
 
     def legal_sizes(self, most: int) -> range:
-        """Give the legal sizes up to `most`, or the smallest one alone where `most` is below it.
+        """Return the legal sizes up to `most`, or the smallest one alone where `most` is below it.
 
         Raises
         ------
         OffGrid
-            At no legal size is the output a whole number of pixels.
+            No valid size gives a whole number of output pixels.
         """
         # from the first size of which something is left
         least = self.least
@@ -236,42 +236,42 @@ class Tiling:
     Parameters
     ----------
     axes : the tiles along each spatial axis, in the order of the rules
-    way : how the image goes on beyond its border, and how tiles meet
+    way : how the image continues beyond its border, and how tiles meet
     """
 
     axes: tuple[AxisTiling, ...]
     way: TileWay = MIRRORED
 
     def pad(self, along: AxisTiling) -> PadMode:
-        """Say how the image goes on beyond its border along one axis."""
+        """Return how the image continues beyond its border along one axis."""
         one_tile = len(along.starts) == 1
         return self.way.alone if one_tile and self.way.alone is not None else self.way.pad
 
     @property
     def margin_px(self) -> int:
-        """Give how many pixels are added on every side of a plane at least."""
+        """Return the minimum number of pixels added on every side of a plane."""
         if self.way.by_halo == "never":
             return self.way.margin_px
         return min(min(along.padding) for along in self.axes if along.axis != "z")
 
     @property
     def count(self) -> int:
-        """Give the number of tiles."""
+        """Return the number of tiles."""
         return prod(len(along.starts) for along in self.axes)
 
     @property
     def tile(self) -> dict[str, int]:
-        """Give the size of a tile along each axis."""
+        """Return the size of a tile along each axis."""
         return {along.axis: along.tile for along in self.axes}
 
     @property
     def pixel_ratio(self) -> float:
-        """Give how many pixels the network sees for one of the image."""
+        """Return the number of pixels that the network sees per image pixel."""
         planned = self.count * prod(along.tile for along in self.axes)
         return planned / prod(along.image for along in self.axes)
 
     def border_record(self) -> BorderRecord:
-        """Give as plain values what is done at the border and at seams, for the run record."""
+        """Return what happens at the border and at seams as plain values, for the run record."""
         pads = {along.axis: self.pad(along) for along in self.axes}
         words = ", ".join(f"{pad} along {axis}" for axis, pad in pads.items())
         return {
@@ -281,11 +281,11 @@ class Tiling:
         }
 
     def positions(self) -> Iterator[tuple[int, ...]]:
-        """Give the number of each tile along each axis, the last axis fastest."""
+        """Return the number of each tile along each axis, the last axis fastest."""
         return product(*(range(len(along.starts)) for along in self.axes))
 
     def describe(self) -> tuple[str, ...]:
-        """Give the lines that ``--plan`` prints."""
+        """Return the lines that ``--plan`` prints."""
         many = f"{'tiles':<8}{self.count}, {self.pixel_ratio:.2f} x the pixels of the image"
         padded = any(along.padding != (0, 0) for along in self.axes)
         border = (f"{'border':<8}{self.way}",) if padded else ()
@@ -304,34 +304,34 @@ def plan_tiles(
 ) -> Tiling:
     """Cover an image with the smallest number of equal, legal tiles.
 
-    An axis that fits one tile gets one, padded at its end (and by ``lost`` on both sides), for
-    the network should see the border of the image as it is. Otherwise neighbours overlap by
+    An axis that fits one tile gets one, padded at its end (and by ``lost`` on both sides), so
+    that the network sees the border of the image as it is. Otherwise neighbours overlap by
     ``2 * (halo + lost)`` or more, are cut in the middle of their overlap, and are no larger than
     their number demands. Tiles start at multiples of the step (of 16 or less for a fixed size),
     since a network that pools is equivariant only to shifts by that much.
 
     Without a wanted side, the sides along all axes are chosen together, so that the network sees
     the fewest pixels with tiles of at most `TILE_PX` (or of the usual sides, where these are more);
-    of what differs by less than `NEARLY` the smallest tiles.
+    among choices that differ by less than `NEARLY`, the smallest tiles.
 
-    Where `way` asks for a margin, both sides are padded by that much at least and share what is
-    left over; so do they where it is centred. Where it asks for an average, tiles of the wanted
-    side lie where it says, and neither halo nor step decides over that.
+    If `way` requires a margin, both sides are padded by at least that much and share the rest, as
+    they do if it is centred. If it requires averaging, it determines the positions of tiles with
+    the wanted side, regardless of halo and step.
 
     Parameters
     ----------
-    shape : size of the image along each axis; axes without a rule do not matter
-    rules : one for each spatial axis
-    side : the largest tile wanted, px; a number is meant for y and x. An axis left out: see
-        `default_side`. A tile is never smaller than the least legal size
-    way : how the image goes on beyond its border, and how tiles meet
+    shape : size of the image along each axis; axes without a rule are ignored
+    rules : one per spatial axis
+    side : the largest tile wanted, px; a single number is for y and x. For axes left out, see
+        `default_side`. A tile is never smaller than the smallest valid size
+    way : how the image continues beyond its border, and how tiles meet
 
     Raises
     ------
     HaloTooWide
         Several tiles are needed, and the overlap leaves nothing of them.
     OffGrid
-        At no legal size is the output a whole number of pixels.
+        No valid size gives a whole number of output pixels.
     """
     if side is None and way.blend is None:
         return Tiling(_fewest_pixels(shape, rules, way), way)
@@ -357,7 +357,7 @@ def default_side(rules: Sequence[AxisRule]) -> dict[str, int]:
 def largest_sides(
     rules: Sequence[AxisRule], side: int | Mapping[str, int] | None
 ) -> dict[str, int]:
-    """Give the side of the largest tile along each axis, as `plan_tiles` takes the word for it."""
+    """Return the side of the largest tile along each axis, in the form that `plan_tiles` takes."""
     sides = default_side(rules)
     if side is None:
         return sides
@@ -387,7 +387,7 @@ def _fewest_pixels(
 
 
 def _tried(image: int, rule: AxisRule, usual: int, times: float, way: TileWay) -> list[AxisTiling]:
-    """Lay tiles of half to so many times the usual side: of every number of tiles the smallest."""
+    """List tiles from half the usual side upwards: the smallest for each number of tiles."""
     tried = [_along(image, rule, round(times * usual), way)]
     while rule.step and tried[-1].tile > max(usual // 2, rule.least_tile):
         tried.append(_along(image, rule, tried[-1].tile - 1, way))
@@ -410,7 +410,7 @@ def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
 
 
 def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
-    """Give the smallest legal size that holds an image with its margins; None for a fixed one."""
+    """Return the smallest legal size that holds an image with its margins; None for a fixed one."""
     needed = image + 2 * (rule.lost + margin)
     sizes = rule.legal_sizes(needed + lcm(rule.step, rule.grid))
     enough = bisect_left(sizes, needed)
@@ -487,7 +487,7 @@ def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: b
 
 
 def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:
-    """Give the largest stride that keeps the halo, and the alignment of starts that it obeys."""
+    """Return the largest stride that keeps the halo, and the alignment of starts that it obeys."""
     room, align = tile - rule.margin, rule.align
     if not rule.step:
         # an alignment may cost a quarter of the stride at most

@@ -30,7 +30,7 @@ class WeightsUnusable(CouldNotTell):
 
 
 class WeightsNotShipped(WrongUsage):
-    """The model has no weights of the wanted format."""
+    """The model has no weights in the requested format."""
 
     def __init__(self, model: ModelSpec, format_name: str) -> None:
         shipped = ", ".join(weights.format for weights in model.weights)
@@ -47,16 +47,16 @@ def choose_weights(model: ModelSpec, usable: Mapping[str, str], format_name: str
     Parameters
     ----------
     model : the model
-    usable : format -> empty when it can run here, else the line that installs what is missing;
+    usable : format -> empty if it can run here, else the command that installs what is missing;
         formats that bmz cannot run are left out
-    format_name : as asked for; None for the first of `ORDER` that can run
+    format_name : requested format; None for the first in `ORDER` that can run
 
     Raises
     ------
     WeightsNotShipped
-        The model has no entry of the wanted format.
+        The model has no entry in the requested format.
     WeightsUnusable
-        No (or not the wanted) entry can run here.
+        No entry, or not the requested one, can run here.
     """
     entries = {weights.format: weights for weights in model.weights}
     if format_name is not None and format_name not in entries:
@@ -74,17 +74,17 @@ def choose_weights(model: ModelSpec, usable: Mapping[str, str], format_name: str
     raise WeightsUnusable(
         model.id,
         f"it ships {shown}",
-        hint=f"this version runs {', '.join(usable)}; convert the weights, or take another model",
+        hint=f"this version runs {', '.join(usable)}; convert the weights, or use another model",
     )
 
 
 LEAST_F1 = 0.99
 LEAST_IOU = 0.9
 LEAST_GAIN = 1.1
-"""A gain of less than a tenth in time is not worth numbers that differ from those of float32."""
+"""A time gain below a tenth is not worth values that differ from those of float32."""
 
 LEAST_GAIN_IN_FLOAT32 = 1.05
-"""From which another framework is worth its import; less is within what times vary by."""
+"""Gain from which another framework is worth its import; less is within the variation of times."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class PrecisionChoice:
 
     Parameters
     ----------
-    name : such as ``bfloat16``; ``auto`` where it is measured when the network is first run
-    why : empty where nothing was weighed
+    name : such as ``bfloat16``; ``auto`` if it is measured when the network first runs
+    why : empty if nothing was weighed
     backend : the framework; empty for the one to which the format of the weights belongs
-    gated : it was chosen for giving the same labels as float32, and not asked for
+    gated : whether it was chosen because it gives the same labels as float32, not requested
     """
 
     name: str
@@ -123,7 +123,7 @@ class PrecisionChoice:
 
     @property
     def backend_word(self) -> str:
-        """The word for ``--backend``."""
+        """The value for ``--backend``."""
         return self.backend or "native"
 
 
@@ -140,9 +140,9 @@ class Trial:
     precision : such as ``float16``
     took_s : the shortest of a few runs
     f1 : share of objects that agree with those of float32 to an IoU of `LEAST_IOU`; without
-        objects 1 where the numbers agree, else 0
+        objects 1 if the numbers agree, else 0
     backend : see `Way`
-    by_numbers : there are no objects, so numbers were compared
+    by_numbers : whether values were compared because there are no objects
     """
 
     precision: str
@@ -152,7 +152,7 @@ class Trial:
     by_numbers: bool = False
 
     def against(self, whole: Trial) -> str:
-        """Say how much faster it is than another, and whether it agrees."""
+        """Return how much faster it is than another, and whether it agrees."""
         agrees = f"F1 {self.f1:.3f}"
         if self.by_numbers:
             agrees = "the same numbers" if self.f1 else "other numbers"
@@ -165,7 +165,7 @@ def choose_precision(trials: Sequence[Trial]) -> PrecisionChoice:
 
     Parameters
     ----------
-    trials : that of float32 first; none where there was nothing to compare by
+    trials : that of float32 first; none if there was nothing to compare with
 
     Examples
     --------
@@ -178,7 +178,9 @@ def choose_precision(trials: Sequence[Trial]) -> PrecisionChoice:
     'openvino'
     """
     if not trials:
-        return PrecisionChoice("float32", "the test input shows nothing to compare others by")
+        return PrecisionChoice(
+            "float32", "the test input contains nothing to compare other precisions with"
+        )
     whole, *others = trials
     agreeing = [trial for trial in others if trial.f1 >= LEAST_F1]
     chosen = whole
@@ -186,8 +188,8 @@ def choose_precision(trials: Sequence[Trial]) -> PrecisionChoice:
         candidates = [t for t in agreeing if (t.precision == whole.precision) == is_whole]
         best = min(candidates, key=lambda trial: trial.took_s, default=chosen)
         chosen = best if chosen.took_s >= least * best.took_s else chosen
-    words = "; ".join(trial.against(whole) for trial in others) or "no other ran"
+    words = "; ".join(trial.against(whole) for trial in others) or "nothing else could run"
     reference = Way(whole.precision, whole.backend)
-    why = f"against {reference} on the test input: {words}"
+    why = f"compared with {reference} on the test input: {words}"
     gated = chosen.precision != whole.precision
     return PrecisionChoice(chosen.precision, why, chosen.backend, gated)

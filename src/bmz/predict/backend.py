@@ -27,8 +27,8 @@ class OutOfMemory(CouldNotTell):
 
     def __init__(self, device: Device, shapes: str) -> None:
         super().__init__(
-            f"the memory of {device} does not hold the network's work on {shapes}",
-            hint="a smaller tile (--tile), a smaller batch (--batch) or another --device",
+            f"{device} does not have enough memory to run the network on {shapes}",
+            hint="use a smaller tile (--tile), a smaller batch (--batch) or another --device",
             code="predict.out-of-memory",
         )
 
@@ -60,9 +60,9 @@ class DtypeLossy(CouldNotTell):
 
     def __init__(self, tensor: str, actual: np.dtype[Any], expected: np.dtype[Any]) -> None:
         super().__init__(
-            f"the network takes {expected} as input '{tensor}', and its {actual} values change "
+            f"the network takes {expected} as input '{tensor}', but the {actual} values change "
             "when cast to it",
-            hint="the description must cast on purpose (ensure_dtype); tell the model's authors",
+            hint="the description must cast explicitly (ensure_dtype); tell the model's authors",
             code="predict.dtype-lossy",
         )
 
@@ -73,7 +73,7 @@ class WeightsUnreadable(CouldNotTell):
     def __init__(self, path: Path, weights_format: str, why: str) -> None:
         super().__init__(
             f"'{path}' cannot be read as {weights_format} weights: {why[:_WORDS]}",
-            hint="'bmz cache verify' finds damaged files; else choose other --weights",
+            hint="check for damaged files with 'bmz cache verify', or choose other --weights",
             code="package.weights-unreadable",
         )
 
@@ -94,8 +94,8 @@ class PrecisionUnsupported(CouldNotTell):
 
     def __init__(self, framework: str, device: Device, precision: Precision) -> None:
         super().__init__(
-            f"{framework} does not run this network in {precision} on {device}",
-            hint="--precision auto or float32, or weights of another format",
+            f"{framework} cannot run this network in {precision} on {device}",
+            hint="use --precision auto or float32, or weights in another format",
             code="precision.unsupported",
         )
 
@@ -138,9 +138,9 @@ class LoadRequest:
         kept for the next process; None to keep nothing
     architecture : the code that builds the network of a state dict
     strict : each tensor of a state dict must belong to one of the network, and the reverse
-    input_axes, output_axes : letters of the axes of each input and output; empty where they are not
+    input_axes, output_axes : letters of the axes of each input and output; empty if they are not
         known
-    output_channels : size of the axis ``c`` of each output; None where it is not fixed
+    output_channels : size of the axis ``c`` of each output; None if it is not fixed
     trusted : the user allows this model to run its own code
     output_names : the names that the network itself gives to the outputs, in the order of
         `output_ids`, where they differ from these and were matched with them; else empty
@@ -171,11 +171,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Give the name of the framework and its version."""
+        """Return the name of the framework and its version."""
 
     @property
     def device(self) -> Device:
-        """Give the device that it runs on."""
+        """Return the device that it runs on."""
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once.
@@ -213,7 +213,7 @@ class Overlapping(Protocol[Ticket]):
         """Wait for the outputs of a ticket; tickets are collected once each, in any order."""
 
     def computed_s(self, ticket: Ticket) -> float:
-        """Give the seconds in which the device computed for a ticket that was collected."""
+        """Return the seconds in which the device computed for a ticket that was collected."""
 
 
 @runtime_checkable
@@ -221,7 +221,7 @@ class OnTensors(Protocol):
     """A backend beside which PyTorch can do other work on the GPU that runs the network."""
 
     def tensor_library(self) -> ModuleType | None:
-        """Give PyTorch where it can use the CUDA device that runs the network; else None."""
+        """Return PyTorch where it can use the CUDA device that runs the network; else None."""
 
 
 @runtime_checkable
@@ -235,7 +235,7 @@ class StaysThere(Protocol[Ticket]):
         """Wait for the outputs of a ticket; they lie on the device of the backend."""
 
     def computed_s(self, ticket: Ticket) -> float:
-        """Give the seconds in which the device computed for a ticket that was collected."""
+        """Return the seconds in which the device computed for a ticket that was collected."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Arrived:
 
 
 def torch_beside(device: Device) -> ModuleType | None:
-    """Give PyTorch where it is installed, and can use the CUDA device of another framework."""
+    """Return PyTorch where it is installed, and can use the CUDA device of another framework."""
     if device.kind != "cuda" or find_spec("torch") is None:
         return None
     torch = import_module("torch")

@@ -38,8 +38,8 @@ class CheckpointUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' cannot be read as a checkpoint: {why}",
-            hint="bmz adopt takes state dicts of Cellpose 1 to 3 and of Omnipose, TorchScript "
-            "files of InstanSeg, and folders of StarDist",
+            hint="bmz adopt takes state dicts from Cellpose 1 to 3 and Omnipose, TorchScript "
+            "files from InstanSeg, and StarDist folders",
             code="adopt.unreadable",
         )
 
@@ -50,7 +50,7 @@ class CheckpointUnknown(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is not a checkpoint that can be adopted: {why}",
-            hint="its network must be known here: Cellpose 1 to 3, Omnipose, InstanSeg or StarDist",
+            hint="the network must be one of Cellpose 1 to 3, Omnipose, InstanSeg and StarDist",
             code="adopt.unknown",
         )
 
@@ -67,7 +67,7 @@ class Checkpoint:
     space : its spatial axes, ``yx`` or ``zyx``
     channels, maps : of its input and its output
     step : what the size of an image must be a multiple of, px
-    diameter_px : of the objects that it takes; None where the checkpoint states none
+    diameter_px : of the objects that it takes; None if the checkpoint states none
     pixel_um : pixel size that it takes; None as above
     grid : spacing of its maps, px of the input, along `space`; empty for 1
     stated : further values that the checkpoint states
@@ -126,7 +126,7 @@ def read_checkpoint(path: Path, family: str | None = None) -> Checkpoint:
     readers = [reader for name, reader in _READERS[kind].items() if family in {None, name}]
     if not readers:
         known = " or ".join(_READERS[kind]) or "nothing that is known"
-        raise CheckpointUnknown(path, f"it is {kind}, which may be of {known}")
+        raise CheckpointUnknown(path, f"it is {kind}, which may come from {known}")
     try:
         return readers[0](path, family)
     except WeightsUnreadable as why:
@@ -147,9 +147,9 @@ def _kind_of(path: Path) -> str:
     if start.startswith(b"\x80"):  # a pickle, as PyTorch wrote them before 1.6
         return "a state dict"
     if start == b"\x89HDF\r\n\x1a\n":
-        return "a file of Keras"
+        return "a Keras file"
     size = path.stat().st_size
-    what = f"it begins with {start!r}" if start else "it is empty"
+    what = f"it starts with {start!r}" if start else "it is empty"
     raise CheckpointUnreadable(path, f"{what} ({size} bytes), and weights never do")
 
 
@@ -158,7 +158,7 @@ def _is_script(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as why:
-        raise CheckpointUnreadable(path, f"it is cut short or damaged ({why})") from why
+        raise CheckpointUnreadable(path, f"it is truncated or damaged ({why})") from why
     return any(name.endswith("constants.pkl") for name in names)
 
 
@@ -170,7 +170,7 @@ def _read_styled(path: Path, family: str | None) -> Checkpoint:
     layout, family, why = _styled_layout(path, state, family)
     network, wrong = filled(StyledUNet(layout), state)
     if wrong:
-        raise CheckpointUnknown(path, f"its tensors are not those of {family}: {wrong}")
+        raise CheckpointUnknown(path, f"its tensors do not match {family}: {wrong}")
     axes = "zyx"[-layout.axes :]
     stated = diameters.get("diam_mean")
     diameter = float(stated.flatten()[0]) if stated is not None and stated.numel() else 0.0
@@ -192,14 +192,14 @@ def _styled_layout(path: Path, state: State, family: str | None) -> tuple[Any, s
     from bmz.predict.known_networks import StyledLayout
 
     if _CELLPOSE_4 in state:
-        words = "it is of Cellpose 4 (Cellpose-SAM), whose network is not among those known here"
+        words = "it comes from Cellpose 4 (Cellpose-SAM), whose network is not supported"
         raise CheckpointUnknown(path, words)
     first = state.get(_FIRST.format(0))
     last = state.get(_LAST)
     if first is None or last is None:
         absent = _FIRST.format(0) if first is None else _LAST
         names = ", ".join(list(state)[:3]) or "none"
-        words = f"it holds {len(state)} tensors ({names}), and '{absent}' of Cellpose is not there"
+        words = f"it has {len(state)} tensors ({names}), but lacks '{absent}' of Cellpose"
         raise CheckpointUnknown(path, words)
     widths = [first.shape[1]]
     while (weight := state.get(_FIRST.format(len(widths) - 1))) is not None:
@@ -211,25 +211,25 @@ def _styled_layout(path: Path, state: State, family: str | None) -> tuple[Any, s
 
 
 def _whose(path: Path, axes: int, maps: int, family: str | None) -> tuple[str, str]:
-    """Say whether a network of this layout is of Cellpose or of Omnipose, and why."""
+    """Return whether a network of this layout is of Cellpose or of Omnipose, and why."""
     given = f"a residual U-Net with style, {axes} spatial axes and {maps} maps"
     flows_alone = axes < _STACK and maps == axes + 1
     omnipose = axes + 1 <= maps <= axes + 2
     if family == "cellpose" and not flows_alone:
-        raise CheckpointUnknown(path, f"it is {given}, and Cellpose has 2 and 3")
+        raise CheckpointUnknown(path, f"it is {given}, but Cellpose has 2 and 3")
     if not omnipose:
         words = (
-            f"it is {given}; Cellpose has 2 and 3, Omnipose a flow for each axis and 1 or 2 more"
+            f"it is {given}; Cellpose has 2 and 3, Omnipose one flow per axis and 1 or 2 more maps"
         )
         raise CheckpointUnknown(path, words)
     if family is not None:
-        return family, f"{given}, as you said"
+        return family, f"{given}, as you stated"
     if not flows_alone:
         return "omnipose", f"{given}, which only Omnipose has"
     if "omni" in path.name.lower():
         # omnipose 1.1.4, cellpose_omni/models.py, takes a model for its own by this word as well
         return "omnipose", f"{given}, and 'omni' in its name"
-    return "cellpose", f"{given} (--as omnipose, if it is of Omnipose)"
+    return "cellpose", f"{given} (use --as omnipose if it comes from Omnipose)"
 
 
 def _read_script(path: Path, family: str | None) -> Checkpoint:
@@ -245,7 +245,10 @@ def _read_script(path: Path, family: str | None) -> Checkpoint:
         raise CheckpointUnknown(path, why.message) from why
     pixel = getattr(script, "pixel_size", None)
     if pixel is None or not hasattr(script, "cells_and_nuclei"):
-        words = "it is a TorchScript file without 'pixel_size' and 'cells_and_nuclei' of InstanSeg"
+        words = (
+            "it is a TorchScript file without the attributes 'pixel_size' and 'cells_and_nuclei' "
+            "of InstanSeg"
+        )
         raise CheckpointUnknown(path, words)
     both = bool(script.cells_and_nuclei)
     size = float(pixel)
@@ -257,7 +260,7 @@ def _read_script(path: Path, family: str | None) -> Checkpoint:
 
 
 def _script_channels(script: nn.Module) -> int:
-    """Give how many channels the first convolution of a script takes."""
+    """Return how many channels the first convolution of a script takes."""
     shapes = [tuple(tensor.shape) for tensor in script.parameters() if tensor.ndim > _STACK]
     return shapes[0][1] if shapes else 1
 
@@ -284,14 +287,12 @@ def _read_stars(path: Path, _: str | None) -> Checkpoint:
     state, wrong = _star_state(keras_layers(weights), network)
     network_, differs = filled(network, state)
     if wrong or differs:
-        raise CheckpointUnknown(
-            path, f"its weights are not those of its config: {wrong or differs}"
-        )
+        raise CheckpointUnknown(path, f"its weights do not match its config: {wrong or differs}")
     _refuse_other_rays(path, config)
     chosen = folder / "thresholds.json"
     thresholds = {**USUAL_THRESHOLDS, **(_json(chosen) if chosen.is_file() else {})}
     space = "zyx"[-len(layout.grid) :]
-    why = f"a folder with the configuration of StarDist, {layout.rays} rays, grid {layout.grid}"
+    why = f"a folder with a StarDist configuration, {layout.rays} rays, grid {layout.grid}"
     return Checkpoint(
         "stardist", why, network_, space, layout.channels, layout.maps, layout.step,
         grid=layout.grid,
@@ -321,15 +322,18 @@ def _star_layout(path: Path, config: Mapping[str, Any]) -> UNetLayout | ResNetLa
     backbone = config.get("backbone", "unet")
     if backbone not in BACKBONES:
         known = " and ".join(BACKBONES)
-        raise CheckpointUnknown(path, f"its backbone is '{backbone}', and {known} are known")
+        raise CheckpointUnknown(
+            path, f"its backbone is '{backbone}', but only {known} are supported"
+        )
     try:
         layout = BACKBONES[backbone].of(config)
     except (KeyError, TypeError, ValueError) as why:
-        words = f"its config.json is not one of StarDist: {why!r}"
+        words = f"its config.json is not from StarDist: {why!r}"
         raise CheckpointUnreadable(path, words) from why
     if not layout.is_known:
         raise CheckpointUnknown(
-            path, f"a grid of {layout.grid}, kernel {layout.kernel} or '{layout.bend}' is not known"
+            path,
+            f"a grid of {layout.grid}, kernel {layout.kernel} or '{layout.bend}' is not supported",
         )
     return layout
 
@@ -341,7 +345,7 @@ _STATED = ("n_dim", "axes", "n_rays", "n_classes", "grid", "anisotropy", "rays_j
 def _refuse_other_rays(path: Path, config: Mapping[str, Any]) -> None:
     rays = config.get("rays_json") or {}
     if rays.get("name", "Rays_GoldenSpiral") != "Rays_GoldenSpiral":
-        raise CheckpointUnknown(path, f"its rays are {rays.get('name')}, not of a golden spiral")
+        raise CheckpointUnknown(path, f"its rays are {rays.get('name')}, not a golden spiral")
 
 
 def keras_layers(path: Path) -> dict[str, list[AnyArray]]:
@@ -369,7 +373,7 @@ def keras_layers(path: Path) -> dict[str, list[AnyArray]]:
             }
     except (OSError, KeyError, ValueError, RuntimeError) as why:
         raise CheckpointUnreadable(
-            path, f"it holds no weights as Keras writes them: {why}"
+            path, f"it has no weights in the form that Keras writes: {why}"
         ) from why
 
 
@@ -380,7 +384,7 @@ def _text(name: str | bytes) -> str:
 def _star_state(
     layers: Mapping[str, list[AnyArray]], network: StarNetwork
 ) -> tuple[dict[str, Tensor], str]:
-    """Give the arrays of Keras the names and the layout of our network.
+    """Rename the Keras arrays and change their layout to match our network.
 
     Layers without a name of their own are numbered by Keras in the order in which they are made.
     """
@@ -423,6 +427,6 @@ _READERS: Mapping[str, Mapping[str, _Reader]] = {
     "a state dict": {"cellpose": _read_styled, "omnipose": _read_styled},
     "a TorchScript file": {"instanseg": _read_script},
     "a folder": {"stardist": _read_stars},
-    "a file of Keras": {"stardist": _read_stars},
+    "a Keras file": {"stardist": _read_stars},
 }
 """Kind of a file -> families that have such files, each with what reads it."""

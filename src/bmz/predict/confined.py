@@ -54,9 +54,9 @@ class ChildDied(CouldNotTell):
     def __init__(self, doing: str, printed: str) -> None:
         last = harmless(printed.strip().rpartition("\n")[2])
         super().__init__(
-            f"the confined process of the model's code ended when it had to {doing}"
+            f"the confined process that runs the model's code ended when it had to {doing}"
             + (f"; the last line that it printed is {quoted(last)}" if last else ""),
-            hint="the code may need something that it may not use: the network, files, other "
+            hint="the code may need something that it must not use: the network, files, other "
             "programs, or more memory than is available",
             code="trust.child-ended",
         )
@@ -274,8 +274,8 @@ class NotConfinable(CouldNotTell):
         reasons = "; ".join(lacks[name] for name in lacks)
         super().__init__(
             f"the model's code cannot be confined on this computer: {reasons}",
-            hint="run it where Linux offers Landlock and seccomp, or, if you trust its authors "
-            "with all that you may do here, with --trust=unconfined",
+            hint="run it on a Linux with Landlock and seccomp, or, if you trust its authors with "
+            "all your permissions, with --trust=unconfined",
             code="trust.not-confinable",
         )
 
@@ -290,7 +290,7 @@ class ChildRefused(CouldNotTell):
     def __init__(self, code: str, message: str) -> None:
         words = harmless(message)
         super().__init__(
-            "the confined process of the model's code stopped"
+            "the confined process that runs the model's code stopped"
             + (f" and reported {quoted(words)}" if words else ""),
             hint="this text does not come from bmz; 'bmz test MODEL' shows whether the model runs "
             "on its own test input",
@@ -326,7 +326,7 @@ def open_confined(
     if lacks:
         raise NotConfinable(lacks)
     started = start_child(tuple(files), request.device)
-    confined = started.hear("shut itself in").get("confined", {})
+    confined = started.hear("confine itself").get("confined", {})
     lacks = {name: str(confined.get(name)) for name in NEEDED if confined.get(name) != ""}
     if lacks:
         started.end()

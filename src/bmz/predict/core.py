@@ -58,9 +58,9 @@ def open_core(weights: LoadRequest) -> CoreBackend:
         from bioimageio.core import create_prediction_pipeline
         from bioimageio.spec import load_model_description
     except ImportError as why:
-        raise NoBackend(CORE, f"it does not import ({why})", INSTALL) from why
+        raise NoBackend(CORE, f"it cannot be imported ({why})", INSTALL) from why
     if weights.manifest is None:
-        raise ValueError("bioimageio.core reads a manifest, and none was named")
+        raise ValueError("bioimageio.core needs a manifest, and none was given")
     weights_format: Any = weights.weights_format
     _be_quiet()
     _refuse_others_reading(weights)
@@ -170,14 +170,14 @@ class CoreBackend:
         return [np.ascontiguousarray(array) for array in (*outputs, *masks)]
 
     def _laid_out(self, name: str, array: DataArray) -> AnyArray:
-        """Give the axes in their declared order, which core does not keep for every step."""
+        """Return the axes in their declared order, which core does not keep for every step."""
         declared = self._output_dims[name]
         same = set(declared) == set(array.dims)
         laid: AnyArray = (array.transpose(*declared) if same else array).to_numpy()
         return laid
 
     def close(self) -> None:
-        """Let go of the pipeline."""
+        """Release the pipeline."""
         self._pipeline = None
 
 
@@ -185,13 +185,13 @@ _CHANNEL = "channel"
 
 
 def _nonfinite(array: DataArray) -> DataArray:
-    """Say which pixels have a channel that is NaN or infinite."""
+    """Return which pixels have a channel that is NaN or infinite."""
     odd = array.copy(data=~np.isfinite(array.to_numpy()))
     return odd.any(_CHANNEL) if _CHANNEL in odd.dims else odd
 
 
 def _as_nan(pixels: DataArray, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:
-    """Give NaN for the pixels that are none, on the grid of the finished output.
+    """Return NaN for the pixels that are none, on the grid of the finished output.
 
     Parameters
     ----------

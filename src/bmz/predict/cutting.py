@@ -131,7 +131,7 @@ def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray
 def _box(
     tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling
 ) -> tuple[tuple[slice, ...], dict[int, _Side]]:
-    """Give what is read of a tensor for a tile, and how each axis is padded."""
+    """Return what is read of a tensor for a tile, and how each axis is padded."""
     array, axes = tensor
     box = [slice(None)] * len(axes)
     if "b" in axes:

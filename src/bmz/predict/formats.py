@@ -296,7 +296,7 @@ def runnable(weights_format: str, backend: str = "") -> WeightsFormat:
     entry = OTHERS[weights_format][backend] if backend else FORMATS.get(weights_format)
     if entry is None:
         known = ", ".join(FORMATS)
-        raise NoBackend(weights_format, f"bmz runs {known}", f"choose --weights of {known}")
+        raise NoBackend(weights_format, f"bmz runs {known}", f"choose other --weights: {known}")
     if find_spec(entry.module) is None:
         raise NoBackend(weights_format, f"{entry.module} is not installed", entry.install)
     return entry
@@ -335,7 +335,7 @@ class DeviceUnknown(WrongUsage):
     def __init__(self, device: str) -> None:
         super().__init__(
             f"there is no kind of device called '{device}'",
-            hint="--device auto, cpu, cuda, cuda:N or mps",
+            hint="use --device auto, cpu, cuda, cuda:N or mps",
             code="device.unknown",
         )
 
@@ -347,7 +347,7 @@ class DeviceAbsent(CouldNotTell):
         super().__init__(
             f"device {device} is not available for {entry.name} weights: "
             f"{entry.module} sees {', '.join(map(str, available))}",
-            hint="--device auto takes the best one; 'bmz doctor' lists devices by framework",
+            hint="--device auto takes the best device; 'bmz doctor' lists devices by framework",
             code="device.absent",
         )
 
@@ -442,4 +442,4 @@ def _clash(installed: dict[str, str]) -> str:
     if len(installed) <= 1:
         return ""
     both = " and ".join(installed)
-    return f"{both} are both installed into one folder; remove both, then install one of them"
+    return f"{both} are both installed in one folder; uninstall both, then install one of them"

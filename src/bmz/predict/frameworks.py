@@ -89,7 +89,7 @@ def framework_of(weights_format: str, backend: str = "") -> Framework:
 
 
 def wished_backend(choice: str) -> str:
-    """Give the user's word for the frameworks that may run weights.
+    """Return the user's word for the frameworks that may run weights.
 
     Parameters
     ----------

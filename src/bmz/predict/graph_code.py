@@ -93,7 +93,7 @@ class BundleTouchesHost(CouldNotTell):
     def __init__(self, request: LoadRequest, ops: tuple[str, ...]) -> None:
         super().__init__(
             f"the network in '{request.path.name}' does more than compute: {', '.join(ops)}",
-            hint="only if you trust its authors: allow it to run its own code with --trust",
+            hint="allow it to run its own code with --trust, but only if you trust its authors",
             code="package.runs-code",
         )
 
@@ -114,7 +114,7 @@ def refuse_host_ops(request: LoadRequest) -> None:
 
 
 def reaches_host(op: str) -> bool:
-    """Say whether an operation does more than compute, by its name.
+    """Return whether an operation does more than compute, by its name.
 
     Examples
     --------
@@ -221,7 +221,7 @@ _GROUPED = re.compile(r"(math|nn|linalg|signal|image)\.(?!decode|\w*sampler|enco
 
 
 def is_plain_op(function: object) -> bool:
-    """Say whether a function of TensorFlow only computes.
+    """Return whether a function of TensorFlow only computes.
 
     Examples
     --------
@@ -321,7 +321,7 @@ class ConfigRefused(CouldNotTell):
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         super().__init__(
             f"the network in '{path.name}' does more than compute: {', '.join(names)}",
-            hint="only if you trust its authors: allow it to run its own code with --trust",
+            hint="allow it to run its own code with --trust, but only if you trust its authors",
             code="package.runs-code",
         )
 
@@ -331,7 +331,7 @@ class NoArchitecture(CouldNotTell):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"'{path.name}' cannot be loaded: this file holds weights without an architecture",
+            f"'{path.name}' cannot be loaded: this file contains weights without an architecture",
             hint="choose other --weights; the model's authors must save the whole model instead",
             code="weights.architecture",
         )
@@ -358,7 +358,7 @@ def read_config(path: Path) -> Config:
         with path.open("rb") as stream:
             text = _of_hdf5(stream, path)
     except EOFError as why:  # the exception has no message
-        raise WeightsUnreadable(path, "keras", "it ends within a member") from why
+        raise WeightsUnreadable(path, "keras", "it ends inside a member") from why
     except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as why:
         words = str(why).replace("\n", " ")
         raise WeightsUnreadable(path, "keras", words) from why
@@ -418,7 +418,7 @@ def _of_hdf5(stream: BinaryIO, path: Path) -> str | bytes | None:
     try:
         import h5py
     except ImportError as why:
-        reason = f"h5py does not import ({why})"
+        reason = f"h5py cannot be imported ({why})"
         raise NoBackend("keras_hdf5", reason, FRAMEWORKS["keras_hdf5"].install) from why
     with h5py.File(stream, "r") as file:
         for fault in _faults(file, h5py):
@@ -435,7 +435,7 @@ def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                yield f"its '{name}' lies in another file ('{link.filename}')"
+                yield f"its '{name}' is in another file ('{link.filename}')"
                 continue
             if isinstance(link, h5py.SoftLink):
                 continue  # its target is checked where it lies

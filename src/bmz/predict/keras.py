@@ -97,7 +97,7 @@ def for_keras_3(config: Config) -> Config:
 
 
 def raw_ops_in(config: Config) -> bool:
-    """Say whether a translated configuration calls TensorFlow itself."""
+    """Return whether a translated configuration calls TensorFlow itself."""
     layers = config.get("config", {}).get("layers", [])
     return config.get("class_name") == RAW_OP or any(
         raw_ops_in(layer) for layer in layers if isinstance(layer, dict)
@@ -360,7 +360,7 @@ def _keras() -> ModuleType:
 
         keras.backend.backend()
     except (ImportError, OSError, AttributeError) as why:
-        raise NoBackend(FORMAT, f"keras does not import ({why})", INSTALL) from why
+        raise NoBackend(FORMAT, f"keras cannot be imported ({why})", INSTALL) from why
     module: ModuleType = keras
     return module
 
@@ -395,7 +395,7 @@ def _own_layers(keras: ModuleType, config: Config) -> dict[str, type]:
     if keras.backend.backend() != "tensorflow":
         raise NoBackend(
             FORMAT,
-            f"the network calls TensorFlow itself, and keras is on {keras.backend.backend()}",
+            f"the network calls TensorFlow directly, but keras runs on {keras.backend.backend()}",
             FRAMEWORKS["tensorflow_saved_model_bundle"].install,
         )
     return {RAW_OP: raw_op_layer(keras, tensorflow.import_tensorflow(FORMAT))}

@@ -56,7 +56,7 @@ class StyledLayout:
 
 
 def kinds_of(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
-    """Give convolution, batch normalisation and pooling by maximum."""
+    """Return convolution, batch normalisation and pooling by maximum."""
     if axes == len(_SPACE):
         return nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d
     return nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d
@@ -150,7 +150,7 @@ class StyledUNet(nn.Module):
         self._space = tuple(range(2, 2 + layout.axes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the maps of a batch of images, (b, c, (z,) y, x) each."""
+        """Return the maps of a batch of images, (b, c, (z,) y, x) each."""
         levels: list[Tensor] = []
         for number, down in enumerate(self._downs):
             levels.append(down(self._half(levels[-1]) if number else x))
@@ -202,7 +202,7 @@ def write_torchscript(network: nn.Module | Path, path: Path, example: Sequence[i
 
 
 def can_write_onnx() -> bool:
-    """Say whether the package ``onnx`` is installed, without which PyTorch writes no ONNX."""
+    """Return whether the package ``onnx`` is installed, without which PyTorch writes no ONNX."""
     return find_spec("onnx") is not None
 
 
@@ -248,7 +248,7 @@ def filled(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[nn.Module, 
     missing = [name for name in own if name not in given and name not in counters]
     many = [name for name in given if name not in own]
     other = [f"{n} {given[n]}, not {own[n]}" for n in own if n in given and given[n] != own[n]]
-    parts = ((missing, "it lacks"), (many, "it has beside them"), (other, "other shapes:"))
+    parts = ((missing, "it lacks"), (many, "it also has"), (other, "other shapes:"))
     wrong = "; ".join(f"{what} {', '.join(names[:3])}" for names, what in parts if names)
     if not wrong:
         network.load_state_dict(state, strict=False)
@@ -334,7 +334,7 @@ class SamMapsDecoder(nn.Module):
         self.out_conv = nn.Conv2d(widths[-1], layout.maps, 1)
 
     def forward(self, embeddings: Tensor, sizes: Tensor) -> Tensor:
-        """Give the maps (b, maps, y, x), 0 to 1, of images of these sizes.
+        """Return the maps (b, maps, y, x), 0 to 1, of images of these sizes.
 
         Parameters
         ----------

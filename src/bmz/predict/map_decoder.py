@@ -27,8 +27,8 @@ class DecoderDiffers(CouldNotTell):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"'{path.name}' is not an automatic decoder as micro-sam writes it: {why}",
-            hint="ask for objects with --prompts grid or --prompts FILE, which do without it",
+            f"'{path.name}' is not an automatic decoder in the form that micro-sam writes: {why}",
+            hint="use --prompts grid or --prompts FILE, which do not need it",
             code="weights.state-differs",
         )
 
@@ -69,7 +69,7 @@ def built_decoder(path: Path, state: Mapping[str, Tensor], maps: int) -> nn.Modu
         raise DecoderDiffers(path, f"it lacks {_LAST if first else _FIRST}")
     if {len(first), len(last)} != {_OUT_IN_Y_X} or last[0] != maps:
         shapes = f"{_FIRST} is {first} and {_LAST} {last}"
-        raise DecoderDiffers(path, f"{shapes}, where {maps} maps are wanted")
+        raise DecoderDiffers(path, f"{shapes}, but {maps} maps are expected")
     grows = any(name.startswith(f"{_GROWING}block.") for name in state)
     network, wrong = filled(SamMapsDecoder(MapsLayout(first[1], last[1], maps, grows)), state)
     if wrong:

@@ -81,8 +81,8 @@ class OutputShapeDiffers(CouldNotTell):
 
     def __init__(self, number: int, expected: str, actual: Sequence[int]) -> None:
         super().__init__(
-            f"output {number} of the network has shape {tuple(actual)}, "
-            f"but its description promises {expected}",
+            f"output {number} of the network has shape {tuple(actual)}, but its description "
+            f"states {expected}",
             hint="the description is at fault; tell the model's authors",
             code="predict.output-shape",
         )
@@ -95,7 +95,8 @@ class NotTileable(CouldNotTell):
         super().__init__(
             f"the output with axes {rule.axes} has no axis {along.axis}, along which the image "
             f"needs {len(along.starts)} tiles of {along.tile} px",
-            hint=f"a larger --tile where the model takes one, or crop it to {along.tile} px",
+            hint=f"use a larger --tile if the model takes one, or crop the image to {along.tile} "
+            "px",
             code="predict.not-tileable",
         )
 
@@ -180,7 +181,7 @@ class Places:
         return tuple(sizes.get(a, n) for a, n in zip(rule.axes, tile, strict=True))
 
     def averaged(self, dtype: DTypeLike) -> bool:
-        """Tell whether tiles of `dtype` are averaged; tiles of integers are cut."""
+        """Return whether tiles of `dtype` are averaged; tiles of integers are cut."""
         some = any(along.blend is not None for along in self.tiling.axes)
         return some and np.issubdtype(dtype, np.floating)
 
@@ -296,7 +297,7 @@ class TensorMosaic(Mosaic):
     def __init__(self, places: Places, there: TensorPlace) -> None:
         super().__init__(places)
         self.left = ""
-        """Why the maps lie in the memory of the host after all, a clause; empty where they do not.
+        """Why the maps lie in the memory of the host after all, a clause; empty if they do not.
         """
         self._there = there
         self._weighted = self._weighted_there
@@ -337,7 +338,7 @@ class TensorMosaic(Mosaic):
 
 
 def dtype_of(tensor: Any) -> np.dtype[Any]:  # noqa: ANN401  (PyTorch is not imported here)
-    """Give the dtype that a tensor has as an array."""
+    """Return the dtype that a tensor has as an array."""
     return np.dtype(str(tensor.dtype).removeprefix("torch."))
 
 

@@ -140,7 +140,7 @@ def import_tensorrt() -> ModuleType:
         module = import_module(TENSORRT)
     except (ImportError, OSError) as why:
         install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
-        raise NoBackend("onnx", f"tensorrt does not import ({why})", install) from why
+        raise NoBackend("onnx", f"tensorrt cannot be imported ({why})", install) from why
     return module
 
 
@@ -182,9 +182,9 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     started = session.get_providers()
     if compiles and started[0] != _TENSORRT:
         install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
-        raise NoBackend("onnx", "onnxruntime does not find the libraries of TensorRT", install)
+        raise NoBackend("onnx", "onnxruntime cannot find the TensorRT libraries", install)
     if weights.device.kind == "cuda" and _CUDA not in started:
-        raise NoBackend("onnx", "onnxruntime does not find the CUDA libraries", GPU_INSTALL)
+        raise NoBackend("onnx", "onnxruntime cannot find the CUDA libraries", GPU_INSTALL)
     by = f" with tensorrt {import_tensorrt().__version__}" if compiles else ""
     # older versions were built without it
     kind = DlpackOnnxBackend if hasattr(runtime.OrtValue, "__dlpack__") else OnnxBackend
@@ -275,7 +275,7 @@ class OnnxBackend:
             return list(self._session.run(self._outputs, feed))
 
     def tensor_library(self) -> ModuleType | None:
-        """Give PyTorch where it can use the same CUDA device; see `OnTensors`."""
+        """Return PyTorch where it can use the same CUDA device; see `OnTensors`."""
         return torch_beside(self.device)
 
     def _feed(self, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:
@@ -297,7 +297,7 @@ class OnnxBackend:
             raise NetworkFailed(self.name, shapes_of(inputs), _reason(why)) from why
 
     def close(self) -> None:
-        """Let go of the session."""
+        """Release the session."""
         self._session = None
 
 
@@ -328,11 +328,11 @@ class DlpackOnnxBackend(OnnxBackend):
         return Arrived(tensors, time.perf_counter() - start)
 
     def collect_there(self, ticket: Arrived) -> list[torch.Tensor]:
-        """Give the outputs of a run; see `StaysThere`."""
+        """Return the outputs of a run; see `StaysThere`."""
         return ticket.tensors
 
     def computed_s(self, ticket: Arrived) -> float:
-        """Give the seconds of a run with its transfer to the device; see `StaysThere`."""
+        """Return the seconds of a run with its transfer to the device; see `StaysThere`."""
         return ticket.took_s
 
 
@@ -340,10 +340,10 @@ def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except (ImportError, OSError) as why:
-        raise NoBackend("onnx", f"onnxruntime does not import ({why})", INSTALL) from why
+        raise NoBackend("onnx", f"onnxruntime cannot be imported ({why})", INSTALL) from why
     # what is left when onnxruntime or onnxruntime-gpu is removed beside the other
     if not hasattr(onnxruntime, "InferenceSession"):
-        reason = "onnxruntime is an empty shell"
+        reason = "the installation of onnxruntime is empty"
         raise NoBackend("onnx", reason, "pip install --force-reinstall onnxruntime")
     onnxruntime.set_default_logger_severity(_FATAL)
     runtime: ModuleType = onnxruntime
@@ -351,7 +351,7 @@ def _onnxruntime() -> ModuleType:
 
 
 def _tensorrt_provider(weights: LoadRequest) -> tuple[str, Mapping[str, object]]:
-    """Give the options of TensorRT, which keeps what it compiles: that takes minutes.
+    """Return the options of TensorRT, which keeps what it compiles: that takes minutes.
 
     Source: onnxruntime, TensorRT execution provider; it tells apart in the names of what it keeps
     the graph, the precision and the kind of GPU.

@@ -23,7 +23,7 @@ class ProtobufError(ValueError):
     """The bytes are not a complete message."""
 
     def __init__(self) -> None:
-        super().__init__("it is not a whole protocol buffer")
+        super().__init__("it is not a complete protocol buffer")
 
 
 def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
@@ -148,7 +148,7 @@ def refuse_outside(path: Path) -> None:
     except (ProtobufError, OSError) as why:
         raise WeightsUnreadable(path, "onnx", str(why)) from why
     if outside is not None:
-        raise WeightsUnreadable(path, "onnx", f"it takes a tensor from '{outside}'")
+        raise WeightsUnreadable(path, "onnx", f"it reads a tensor from '{outside}'")
 
 
 def locations(model: memoryview) -> Iterator[str]:
@@ -176,13 +176,13 @@ def locations(model: memoryview) -> Iterator[str]:
 
 
 def leaves(location: str) -> bool:
-    """Tell whether a relative path leaves its folder on any operating system."""
+    """Return whether a relative path leaves its folder on any operating system."""
     windows = PureWindowsPath(location)  # it splits at both kinds of slashes
     return bool(windows.anchor) or PurePosixPath(location).is_absolute() or ".." in windows.parts
 
 
 def _leads_out(model: Path, location: str) -> bool:
-    """Tell whether a path is a link out of the folder, or cannot be the path of a file."""
+    """Return whether a path is a link out of the folder, or cannot be the path of a file."""
     try:
         return not (model.parent / location).resolve().is_relative_to(model.parent.resolve())
     except (OSError, ValueError, RuntimeError):  # a NUL byte, too long, or circular links
@@ -224,7 +224,7 @@ class _Graph:
         self._limits = [self._kept(limit) for limit in limits]
 
     def model(self, colours: int, told: Sequence[str]) -> bytes:
-        """Give all as a ``ModelProto``."""
+        """Return all as a ``ModelProto``."""
         dims = [_field(1, 1), _field(1, colours), _field(2, b"y"), _field(2, b"x")]
         sides = b"".join(_field(1, dim) for dim in dims)
         taken = _field(1, IMAGE.encode()) + _field(

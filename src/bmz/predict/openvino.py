@@ -272,7 +272,7 @@ class InferRequest(Protocol):
         """Run the network."""
 
     def get_output_tensor(self, index: int) -> Any:  # noqa: ANN401  (it has no types)
-        """Give an output of the last run."""
+        """Return an output of the last run."""
 
 
 class Port(Protocol):
@@ -295,10 +295,10 @@ class Compiled(Protocol):
         """List its outputs."""
 
     def export_model(self) -> BytesIO:
-        """Give it as bytes."""
+        """Return it as bytes."""
 
     def create_infer_request(self) -> InferRequest:
-        """Give what runs it."""
+        """Return what runs it."""
 
 
 class Core(Protocol):
@@ -341,7 +341,7 @@ class ShapeCheck:
         self._known: dict[tuple[tuple[int, ...], ...], list[tuple[int, ...] | None]] = {}
 
     def outputs(self, inputs: Mapping[int, AnyArray]) -> list[tuple[int, ...] | None]:
-        """Give the shape of each output; None where it depends on the values.
+        """Return the shape of each output; None if it depends on the values.
 
         Raises
         ------
@@ -402,7 +402,7 @@ class OpenvinoBackend:
             raise NetworkFailed(self.name, shapes_of(inputs), _reason(why)) from why
         for number, array in zip(self._outputs, outputs, strict=True):
             if expected[number] not in (None, array.shape):
-                why_words = f"output {number} is {array.shape} and not {expected[number]}"
+                why_words = f"output {number} is {array.shape}, not {expected[number]}"
                 raise NetworkFailed(self.name, shapes_of(inputs), why_words)
         return outputs
 
@@ -428,9 +428,9 @@ def _openvino() -> ModuleType:
         with _hidden(_CONVERTERS):
             import openvino
     except (ImportError, OSError) as why:
-        raise NoBackend(_ONNX, f"{NAME} does not import ({why})", _INSTALL) from why
+        raise NoBackend(_ONNX, f"{NAME} cannot be imported ({why})", _INSTALL) from why
     if not hasattr(openvino, "Core"):  # a folder of that name, or what is left of a removed one
-        raise NoBackend(_ONNX, f"{NAME} is an empty shell", _INSTALL)
+        raise NoBackend(_ONNX, f"the installation of {NAME} is empty", _INSTALL)
     module: ModuleType = openvino
     return module
 
@@ -491,7 +491,7 @@ def _sizes(port: Port) -> tuple[int | None, ...] | None:
 
 
 def _reason(why: Exception) -> str:
-    """Give the lines of an error that state the cause, in one; others name source files."""
+    """Return the lines of an error that state the cause, in one; others name source files."""
     lines = [line.strip() for line in str(why).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_NOISE)]
     return " ".join(telling or lines) or type(why).__name__

@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with damage_told(), opened_zip(path) as archive:
             yield archive
     except (OSError, zipfile.BadZipFile) as why:
-        raise WeightsUnreadable(path, FORMAT, f"it is not a whole zip file ({why})") from why
+        raise WeightsUnreadable(path, FORMAT, f"it is not a complete zip file ({why})") from why
 
 
 def _names_below(folder: Path) -> list[str]:
@@ -90,10 +90,12 @@ def _top(path: Path, names: list[str]) -> PurePosixPath:
     parts = [PurePosixPath(name) for name in names]
     tops = [name.parent for name in parts if name.name == GRAPH]
     if len(tops) != 1:
-        raise WeightsUnreadable(path, FORMAT, f"it holds {len(tops)} files called {GRAPH}, not 1")
+        raise WeightsUnreadable(
+            path, FORMAT, f"it contains {len(tops)} files called {GRAPH}, not 1"
+        )
     other = [n for n in parts if n.parent == tops[0] and n.name in _OTHER_GRAPHS]
     if other:
-        raise WeightsUnreadable(path, FORMAT, f"'{other[0].name}' lies beside its {GRAPH}")
+        raise WeightsUnreadable(path, FORMAT, f"'{other[0].name}' is next to its {GRAPH}")
     return tops[0]
 
 
@@ -127,7 +129,7 @@ class OutputsUnclear(CouldNotTell):
     ) -> None:
         super().__init__(
             f"the network calls its outputs {', '.join(names)}, the description calls them "
-            f"{', '.join(ids)}, and nothing says which is which",
+            f"{', '.join(ids)}, and it is not known which is which",
             hint="the description is at fault: its outputs must have the network's names; tell "
             "the model's authors, or choose other --weights",
             code="predict.outputs-unclear",

@@ -220,7 +220,7 @@ class NothingToCompare(CouldNotTell):
 
     def __init__(self, axis: str, size: int, margin: int) -> None:
         super().__init__(
-            f"axis {axis}: {size} px are run at once, and none of them is {margin} px or more "
+            f"axis {axis}: {size} px are run at once, but none of them is {margin} px or more "
             "from both borders",
             hint="the declared halo is too wide for the size; tell the model's authors",
             code="size.halo",

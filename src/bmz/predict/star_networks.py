@@ -135,7 +135,7 @@ class UNetLayout(StarLayout):
         return lcm(*(p**self.depth * g for p, g in zip(self.pool, self.grid, strict=True)))
 
     def width(self, level: int) -> int:
-        """Give how many channels a level has."""
+        """Return how many channels a level has."""
         return int(self.base * self.expansion ** max(level, 0))
 
     def network(self) -> StarNetwork:
@@ -204,7 +204,7 @@ class _Kernel:
 
     @classmethod
     def of(cls, side: int, layout: StarLayout) -> _Kernel:
-        """Give one of a step of 1; with a side of 0 it is that of the network."""
+        """Return a grid with a step of 1; a side of 0 stands for that of the network."""
         axes = len(layout.kernel)
         return cls((side,) * axes if side else layout.kernel, (1,) * axes)
 
@@ -237,7 +237,7 @@ class StarNetwork(nn.Module):
         self._layout = layout
 
     def keras_name(self, name: str) -> str:
-        """Give what Keras calls a layer; empty where it counts the layers of the kind."""
+        """Return what Keras calls a layer; empty if it counts the layers of the kind."""
         return name if name in {"features", "prob", "dist", "features_class", "prob_class"} else ""
 
     def _add(
@@ -300,7 +300,7 @@ class StarUNet(StarNetwork):
         self._add_heads(layout.width(-1) if layout.depth else layout.width(0))
 
     def keras_name(self, name: str) -> str:
-        """Give what Keras calls a layer; empty where it counts the layers of the kind."""
+        """Return what Keras calls a layer; empty if it counts the layers of the kind."""
         inner = "" if name.startswith("before_") else f"{self.layout.prefix}{name}"
         return super().keras_name(name) or inner
 
@@ -326,7 +326,7 @@ class StarUNet(StarNetwork):
             width = at.width(level - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (b, 1 + rays + classes, (z,) y, x) on the grid."""
+        """Return (b, 1 + rays + classes, (z,) y, x) on the grid."""
         at, names = self.layout, iter(self.layers)
         for pool in at.pools:
             for _ in range(at.convolutions):
@@ -380,7 +380,7 @@ class StarResNet(StarNetwork):
             self._add(f"block_{block}_across", widths, "linear", kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (b, 1 + rays + classes, z, y, x) on the grid."""
+        """Return (b, 1 + rays + classes, z, y, x) on the grid."""
         for number in range(len(_FIRST_SIDES)):
             x = self.layers[f"first_{number}"](x)
         for block in range(self.layout.blocks):

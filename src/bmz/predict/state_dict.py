@@ -39,9 +39,9 @@ class ArchitectureFailed(CouldNotTell):
     def __init__(self, architecture: Architecture, why: str) -> None:
         where = architecture.library or (architecture.code.path.name if architecture.code else "?")
         super().__init__(
-            f"'{architecture.callable}' of '{where}' builds no network: {why}",
-            hint="the package is at fault, or made for another version of a library; tell the "
-            "model's authors, or choose other --weights",
+            f"'{architecture.callable}' in '{where}' does not build a network: {why}",
+            hint="the package is at fault, or was made for another version of a library; tell "
+            "the model's authors, or choose other --weights",
             code="weights.architecture",
         )
 
@@ -124,9 +124,9 @@ def _library_absent(architecture: Architecture, why: ModuleNotFoundError) -> NoB
     library = (why.name or architecture.library).partition(".")[0]
     return NoBackend(
         FORMAT,
-        f"the code of '{architecture.callable}' needs the library '{library}', "
-        "which is not installed",
-        f"if you know that library: pip install {library}; else choose other --weights",
+        f"the code of '{architecture.callable}' needs the library '{library}', which is not "
+        "installed",
+        f"if you trust that library, pip install {library}; else choose other --weights",
     )
 
 
@@ -145,7 +145,7 @@ class StateDiffers(CouldNotTell):
 
     def __init__(self, request: LoadRequest, why: str) -> None:
         super().__init__(
-            f"the state dict '{request.path.name}' does not fit its network: {why}",
+            f"the state dict '{request.path.name}' does not match its network: {why}",
             hint="the description names other code or other arguments than the weights were "
             "trained with; tell the model's authors, or choose other --weights",
             code="weights.state-differs",
@@ -158,8 +158,8 @@ class RunsOwnCode(CouldNotTell):
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(
             f"the state dict '{request.path.name}' needs Python code that builds its network",
-            hint="only if you trust its authors: allow it to run with --trust; else choose other "
-            "--weights",
+            hint="allow it to run with --trust, but only if you trust its authors; else choose "
+            "other --weights",
             code="package.runs-code",
         )
 
@@ -235,15 +235,17 @@ def read_state(torch: ModuleType, path: Path, device: str = "cpu") -> Mapping[st
     except (*_LOADING, zipfile.BadZipFile) as why:
         raise WeightsUnreadable(path, FORMAT, last_line(why)) from why
     if not isinstance(state, Mapping):
-        raise WeightsUnreadable(path, FORMAT, f"it holds a {type(state).__name__}")
+        raise WeightsUnreadable(path, FORMAT, f"it contains a {type(state).__name__}")
     strange = [
         str(key)
         for key, value in state.items()
         if not isinstance(value, torch.Tensor) and not str(key).endswith(_EXTRA)
     ]
     if strange:
-        wrapped = f"its entries {_some(strange)} are no tensors"
-        raise WeightsUnreadable(path, FORMAT, f"a state dict is names and tensors, but {wrapped}")
+        wrapped = f"its entries {_some(strange)} are not tensors"
+        raise WeightsUnreadable(
+            path, FORMAT, f"a state dict consists of names and tensors, but {wrapped}"
+        )
     return state
 
 
@@ -285,10 +287,10 @@ def _some(keys: Sequence[str]) -> str:
 
 
 def _instead(network: object) -> str:
-    return f"it gives a {type(network).__name__} and no torch.nn.Module"
+    return f"it returns a {type(network).__name__}, not a torch.nn.Module"
 
 
 def _unpickling_words(why: Exception) -> str:
     # its advice is to load the file without weights_only, which would run its content
     problem = str(why).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-    return f"it holds more than tensors: {problem or last_line(why)}"
+    return f"it contains more than tensors: {problem or last_line(why)}"

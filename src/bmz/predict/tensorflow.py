@@ -57,7 +57,7 @@ def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
 
             gpus = tf.config.list_physical_devices("GPU")
     except (ImportError, OSError, AttributeError) as why:
-        reason = f"tensorflow does not import ({why})"
+        reason = f"tensorflow cannot be imported ({why})"
         raise NoBackend(weights_format, reason, INSTALL) from why
     tf.get_logger().setLevel("ERROR")
     for gpu in gpus:
@@ -173,7 +173,7 @@ class TensorflowBackend:
             return [output.numpy() for output in self._called(inputs)]
 
     def tensor_library(self) -> ModuleType | None:
-        """Give PyTorch where it can use the same CUDA device; see `OnTensors`."""
+        """Return PyTorch where it can use the same CUDA device; see `OnTensors`."""
         return torch_beside(self.device)
 
     def submit_there(self, inputs: Sequence[AnyArray]) -> Arrived:
@@ -187,11 +187,11 @@ class TensorflowBackend:
         return Arrived(tensors, time.perf_counter() - start)
 
     def collect_there(self, ticket: Arrived) -> list[torch.Tensor]:
-        """Give the outputs of a run; see `StaysThere`."""
+        """Return the outputs of a run; see `StaysThere`."""
         return ticket.tensors
 
     def computed_s(self, ticket: Arrived) -> float:
-        """Give the seconds of a run with its transfer to the device; see `StaysThere`."""
+        """Return the seconds of a run with its transfer to the device; see `StaysThere`."""
         return ticket.took_s
 
     def _tensor(self, output: Any) -> torch.Tensor:  # noqa: ANN401  (TensorFlow has no types)
@@ -201,7 +201,7 @@ class TensorflowBackend:
         return handed_on(capsule, truth=truth)
 
     def _called(self, inputs: Sequence[AnyArray]) -> list[Any]:
-        """Give the outputs in the order of the description, where TensorFlow keeps them."""
+        """Return the outputs in the order of the description, where TensorFlow keeps them."""
         checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._call is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
@@ -269,7 +269,7 @@ def _signature(names: list[str], path: Path) -> str:
     if len(callable_) != 1:
         shown = ", ".join(sorted(callable_)) or "none"
         raise WeightsUnreadable(
-            path, FORMAT, f"of its signatures ({shown}) none is serving_default"
+            path, FORMAT, f"none of its signatures ({shown}) is serving_default"
         )
     return callable_[0]
 

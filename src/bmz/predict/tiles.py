@@ -40,8 +40,8 @@ class TileTooLarge(CouldNotTell):
         size = " x ".join(map(str, tile.values()))
         half = max(tile.values(), default=0) // 2
         super().__init__(
-            f"the memory of {device} does not hold the network's work on one tile of {size} px",
-            hint=f"--tile {half}, or another --device",
+            f"{device} does not have enough memory to run the network on one tile of {size} px",
+            hint=f"use --tile {half}, or another --device",
             code="predict.out-of-memory",
         )
 
@@ -126,10 +126,10 @@ class Tiles:
     backend : the network; one that is `Overlapping` computes while the next tiles are cut
     inputs : in the order of the description; those with spatial axes have the size of the image
         along them, others are given whole with each tile. Several images along ``b`` are run
-        one after the other
+        one after another
     tiling : from `bmz.plan.tiling.plan_tiles`
     outputs : how each output lies on the input, in the order of the description
-    batch : tiles in one run at most; 1 where the model fixes its batch size. An input or output
+    batch : tiles in one run at most; 1 if the model fixes its batch size. An input or output
         without ``b`` makes it 1. It is halved when memory runs out
     listener : hears of each batch, and of a smaller one
     computed : hears of the seconds in which the device computed, batch by batch
@@ -185,7 +185,9 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
             if tried == 1:
                 raise TileTooLarge(tiles.tiling.tile, tiles.backend.device) from why
             most = tried // 2
-            tiles.listener(Note(f"{tried} tiles at once do not fit into memory; now {most}"))
+            tiles.listener(
+                Note(f"{tried} tiles at once do not fit into memory; continuing with {most}")
+            )
     return most
 
 
@@ -320,7 +322,7 @@ class Attempts:
         if smaller is None:
             return False
         large, small = (_size(plan.tiling.tile) for plan in (self.plan, smaller))
-        self._listener(Note(f"a tile of {large} does not fit into memory; now {small}"))
+        self._listener(Note(f"a tile of {large} does not fit into memory; continuing with {small}"))
         self.plan = smaller
         return True
 

@@ -54,7 +54,7 @@ def import_torch() -> ModuleType:
     try:
         import torch
     except (ImportError, OSError) as why:
-        raise NoBackend("torchscript", f"torch does not import ({why})", INSTALL) from why
+        raise NoBackend("torchscript", f"torch cannot be imported ({why})", INSTALL) from why
     return torch
 
 
@@ -219,14 +219,14 @@ class TorchBackend:
         return ticket.tensors
 
     def computed_s(self, ticket: Ticket) -> float:
-        """Give the seconds of a run, on CUDA by its own clock; see `Overlapping`."""
+        """Return the seconds of a run, on CUDA by its own clock; see `Overlapping`."""
         if ticket.times is None:
             return ticket.took_s
         took_ms: float = ticket.times.began.elapsed_time(ticket.times.computed)
         return took_ms / 1000
 
     def tensor_library(self) -> ModuleType | None:
-        """Give PyTorch on a CUDA device; see `OnTensors`."""
+        """Return PyTorch on a CUDA device; see `OnTensors`."""
         return self._torch if self._cuda else None
 
     def close(self) -> None:
@@ -338,7 +338,7 @@ class TorchBackend:
             result = [result[key] for key in (self._output_ids if named else result)]
         if isinstance(result, list | tuple):
             return [tensor for part in result for tensor in self._flat(part)]
-        raise TypeError(f"an output is a {type(result).__name__} and no tensor")
+        raise TypeError(f"an output is a {type(result).__name__}, not a tensor")
 
     def _let_go(self) -> None:
         if self._cuda:
@@ -346,7 +346,7 @@ class TorchBackend:
 
 
 def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
-    """Give a network that was never run, with the same tensors.
+    """Return a network that was never run, with the same tensors.
 
     A network of single objects, or one that is not given all of its inputs, may remember what it
     was given before: micro-sam's ``PredictorAdaptor`` keeps what it made of the first image, and
@@ -356,14 +356,14 @@ def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def tensors_of(network: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Give all parameters and buffers, also those of networks that it only holds."""
+    """Return all parameters and buffers, also those of networks that it only holds."""
     for part in (network, *held_networks(network)):
         yield from part.parameters()
         yield from part.buffers()
 
 
 def held_networks(network: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
-    """Give the networks that plain objects within a network hold, of which PyTorch does not know.
+    """Return the networks that plain objects within a network hold, of which PyTorch does not know.
 
     The network of micro-sam's ``PredictorAdaptor`` lies in a ``SamPredictor``, so that neither its
     parameters nor its device are those of the whole.

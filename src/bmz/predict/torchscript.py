@@ -94,7 +94,7 @@ def host_calls(path: Path) -> tuple[str, ...]:
 
 
 def speaks(path: Path) -> bool:
-    """Tell whether the source in a TorchScript file prints or warns, after `host_calls`."""
+    """Return whether the source in a TorchScript file prints or warns, after `host_calls`."""
     with opened_zip(path) as archive:
         sources = (m for m in archive.infolist() if m.filename.lower().endswith(".py"))
         return any(_SPEAKS.search(archive.read(member)) for member in sources)
@@ -222,7 +222,7 @@ class ScriptTouchesHost(CouldNotTell):
     def __init__(self, request: LoadRequest, calls: tuple[str, ...]) -> None:
         super().__init__(
             f"the network in '{request.path.name}' does more than compute: {', '.join(calls)}",
-            hint="only if you trust its authors: allow it to run its own code with --trust",
+            hint="allow it to run its own code with --trust, but only if you trust its authors",
             code="package.runs-code",
         )
 
@@ -283,7 +283,7 @@ class ScriptModule(Protocol):
     """What is used of a ``torch.jit.ScriptModule`` to look into its graphs."""
 
     def modules(self) -> Iterable[Any]:
-        """Give it and all modules in it."""
+        """Return it and all modules in it."""
 
 
 def round_nothing_in(network: ScriptModule) -> None:

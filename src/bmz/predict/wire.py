@@ -116,7 +116,7 @@ class Block:
         return cls(handle)
 
     def write(self, arrays: Sequence[AnyArray]) -> ArrayWords:
-        """Copy arrays into the block, one after the other, and return where they are."""
+        """Copy arrays into the block, one after another, and return where they are."""
         words: ArrayWords = []
         offset = 0
         for array in arrays:
@@ -151,7 +151,7 @@ class Block:
             shape = tuple(int(n) for n in word["shape"])
             offset = int(word["offset"])
         except (TypeError, ValueError, KeyError, OverflowError, SyntaxError) as why:
-            raise WireError(f"no array: {word!r:.80}") from why
+            raise WireError(f"not an array: {word!r:.80}") from why
         size = math.prod(shape)
         inside = min((offset, *shape), default=0) >= 0
         inside = inside and offset + size * dtype.itemsize <= self.size
@@ -160,7 +160,7 @@ class Block:
         try:
             return np.frombuffer(self._map, dtype, size, offset).reshape(shape)
         except ValueError as why:  # too many axes, or no entries but a huge axis
-            raise WireError(f"no array: {word!r:.80}") from why
+            raise WireError(f"not an array: {word!r:.80}") from why
 
 
 def bytes_for(arrays: Sequence[AnyArray]) -> int:

@@ -44,7 +44,7 @@ def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
 def resized_part(
     read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
 ) -> FloatArray:
-    """Give a part of what `resize_image` gives, from the part of the image that it needs.
+    """Return a part of what `resize_image` gives, from the part of the image that it needs.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
 def resized_labels_part(
     read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
 ) -> AnyArray:
-    """Give a part of what `resize_labels` gives, from the part of the labels that it needs.
+    """Return a part of what `resize_labels` gives, from the part of the labels that it needs.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def resized_labels_part(
 
 
 def taken(values: AnyArray, places: Sequence[NDArray[np.integer[Any]]]) -> AnyArray:
-    """Give the values at places along each of the last axes, a grid as of `numpy.ix_`.
+    """Return the values at places along each of the last axes, a grid as of `numpy.ix_`.
 
     To go along one axis after the other takes a fifth of the time of all at once.
 
@@ -149,7 +149,7 @@ def taken(values: AnyArray, places: Sequence[NDArray[np.integer[Any]]]) -> AnyAr
 def _ends(
     old: int, new: int, part: slice
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Give the nearest entry of each pixel, the next nearest, and the share of the latter."""
+    """Return the nearest entry of each pixel, the next nearest, and the share of the latter."""
     at = (np.arange(part.start, part.stop) + 0.5) * (old / new)
     near = at.astype(np.intp)
     beside = at - near - 0.5
@@ -158,12 +158,12 @@ def _ends(
 
 
 def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
-    """Give the axes along which a corner is not the nearest entry, the nearest corner first."""
+    """Return the axes along which a corner is not the nearest entry, the nearest corner first."""
     return [frozenset(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
 
 
 def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
-    """Give the label with the largest share in all corners together, the first of equals."""
+    """Return the label with the largest share in all corners together, the first of equals."""
     best, most = labels[0], np.zeros(len(labels[0]))
     for corner in labels:
         total = sum(
@@ -246,7 +246,7 @@ class ResizedMaps:
         return self.shape[0]
 
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> AnyArray:
-        """Give the whole map."""
+        """Return the whole map."""
         return np.asarray(self[(slice(None),) * self.ndim], dtype)
 
     def __getitem__(self, box: int | tuple[Any, ...]) -> AnyArray:
@@ -277,7 +277,7 @@ class ResizedMaps:
         return self._grown(part, channel)
 
     def _at(self, channel: int | slice, places: Sequence[NDArray[np.intp]]) -> FloatArray:
-        """Give the values at single entries, the same bit by bit as of the whole map."""
+        """Return the values at single entries, the same bit by bit as of the whole map."""
         alongs = [self._along(axis, at) for axis, at in enumerate(places)]
 
         def corner(axis: int, chosen: tuple[NDArray[np.intp], ...]) -> FloatArray:
@@ -313,7 +313,7 @@ def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray
 
 
 def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
-    """Give one entry per axis, where an ellipsis stands for some and the last are left out."""
+    """Return one entry per axis: expand an ellipsis, and add the last axes if they are left out."""
     parts = list(box) if isinstance(box, tuple) else [box]
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
     if at is not None:
@@ -322,7 +322,7 @@ def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
 
 
 def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
-    """Give the named channels in the named order; a negative number gives zeros.
+    """Return the named channels in the named order; a negative number gives zeros.
 
     Parameters
     ----------
@@ -429,7 +429,7 @@ def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
 
 
 def from_layout(x: Any, layout: str) -> tuple[Any, str]:  # noqa: ANN401
-    """Give a tensor of one image as (c, (z,) y, x): the batch gone, a channel axis added.
+    """Return a tensor of one image as (c, (z,) y, x): the batch gone, a channel axis added.
 
     Parameters
     ----------

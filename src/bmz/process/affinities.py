@@ -52,7 +52,8 @@ class OffsetsUnclear(WrongUsage):
     def __init__(self, text: str, why: str) -> None:
         super().__init__(
             f"recipe 'affinities' cannot read the offsets '{text}': {why}",
-            hint="give one per channel with --set offsets='-1,0;0,-1;-9,0;0,-9' (y,x; or z,y,x)",
+            hint="give one offset per channel with --set offsets='-1,0;0,-1;-9,0;0,-9' (y,x; or "
+            "z,y,x)",
             code="recipe.offsets",
         )
 
@@ -62,33 +63,48 @@ class AffinitySettings:
     """The parameters of the recipe; `seed` to `sigma` are for direct neighbours alone."""
 
     offsets: Annotated[
-        str, Knob("y,x or z,y,x of each channel, joined by ;  empty: the direct neighbours z, y, x")
+        str, Knob("y,x or z,y,x per channel, separated by ;  empty: the direct neighbours z, y, x")
     ] = ""
     one_is_apart: Annotated[bool, Knob("1 means apart (torch-em), not together")] = False
-    foreground_channel: Annotated[int, Knob("channel of a foreground; -1: none", NONE)] = NONE
+    foreground_channel: Annotated[int, Knob("channel of the foreground; -1: none", NONE)] = NONE
     foreground_threshold: Annotated[
-        float, Knob("least foreground, probability", 0, 1, cures=SHARES)
+        float, Knob("minimum foreground probability", 0, 1, cures=SHARES)
     ] = 0.5
-    stride: Annotated[int, Knob("far affinities are read at every n-th pixel of y and x", 1)] = 1
+    stride: Annotated[int, Knob("far affinities are read at every n-th pixel along y and x", 1)] = 1
     seed: Annotated[
-        float, Knob("affinity of sure fragments, share of full; direct neighbours only", 0, 1)
+        float,
+        Knob(
+            "affinity of certain fragments, as a share of full affinity; direct neighbours only",
+            0,
+            1,
+        ),
     ] = 0.9
-    seed_size: Annotated[int, Knob("smallest seed, px of the map; the same", 0)] = 3
-    growth: Annotated[float, Knob("least affinity that fragments grow over; the same", 0, 1)] = 0.5
-    merge: Annotated[float, Knob("least median affinity that joins fragments; the same", 0, 1)] = (
-        0.7
-    )
-    pairs: Annotated[int, Knob("least pairs of pixels of a border that joins; the same", 1)] = 1
+    seed_size: Annotated[int, Knob("smallest seed, px of the map; direct neighbours only", 0)] = 3
+    growth: Annotated[
+        float, Knob("minimum affinity over which fragments grow; direct neighbours only", 0, 1)
+    ] = 0.5
+    merge: Annotated[
+        float, Knob("minimum median affinity that joins fragments; direct neighbours only", 0, 1)
+    ] = 0.7
+    pairs: Annotated[
+        int, Knob("minimum number of pixel pairs in a border that joins; direct neighbours only", 1)
+    ] = 1
     full: Annotated[
-        float, Knob("affinity that counts as 1; -1: of the map; the same", OF_MAP, 1)
+        float,
+        Knob("affinity that counts as 1; -1: from the map; direct neighbours only", OF_MAP, 1),
     ] = OF_MAP
     sigma: Annotated[
-        float, Knob("Gaussian against noise, px of the map; -1: by its noise; the same", OF_MAP, 9)
+        float,
+        Knob(
+            "Gaussian against noise, px of the map; -1: by its noise; direct neighbours only",
+            OF_MAP,
+            9,
+        ),
     ] = OF_MAP
     min_size: Annotated[
         int,
         Knob(
-            "smallest object, px of the input; -1: 15 with direct neighbours alone, else 0",
+            "smallest object, px of the input; -1: 15 with direct neighbours only, else 0",
             AS_NEIGHBOURS_ASK,
         ),
     ] = AS_NEIGHBOURS_ASK
@@ -130,7 +146,7 @@ def label_affinities(
     near = [i for i, offset in enumerate(offsets) if sum(map(abs, offset)) == 1]
     far = [i for i in range(len(offsets)) if i not in near]
     if not near:
-        raise OffsetsUnclear(settings.offsets, "none of them is that of a direct neighbour")
+        raise OffsetsUnclear(settings.offsets, "none of them belongs to a direct neighbour")
     if far:
         joins = edges_of(maps[near], [offsets[i] for i in near], mask)
         apart = edges_of(maps[far], [offsets[i] for i in far], mask, settings.stride)
@@ -152,15 +168,15 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
     """
     if not text:
         if channels != axes:
-            raise OffsetsUnclear(text, f"there are {channels} channels of {axes} axes")
+            raise OffsetsUnclear(text, f"there are {channels} channels for {axes} axes")
         return [tuple(-int(i == axis) for i in range(axes)) for axis in range(axes)]
     if not re.fullmatch(r"\s*-?\d+(\s*[,;]\s*-?\d+)*\s*", text):
-        raise OffsetsUnclear(text, "they are no whole numbers")
+        raise OffsetsUnclear(text, "they are not whole numbers")
     offsets = [tuple(map(int, part.split(","))) for part in text.split(";")]
     if len(offsets) != channels or {len(offset) for offset in offsets} != {axes}:
         raise OffsetsUnclear(text, f"wanted {channels}, one per channel, each with {axes} numbers")
     if not all(any(offset) for offset in offsets):
-        raise OffsetsUnclear(text, "one of them is not a step at all")
+        raise OffsetsUnclear(text, "one of them is zero along all axes")
     return offsets
 
 
@@ -254,14 +270,14 @@ def _numbered(roots: Indices, mask: BoolArray) -> LabelArray:
 
 AFFINITIES = Recipe(
     name="affinities",
-    what="affinities to neighbours: the mutex watershed, or agglomeration where none is far",
+    what="affinities to neighbours: the mutex watershed, or agglomeration if none is far",
     source="Wolf et al. 2020, doi 10.1109/TPAMI.2020.2980827; direct neighbours alone: after BiaPy "
     "3.7.1 (waterz), which floods instead, with growth 0.1, merge 0.5 and pairs 5",
     label=label_affinities,
     in_blocks=InBlocks(far_seeing=True),
     of_whole_map=linking_of_whole_map,
     rescale="labels",
-    rescale_why="the offsets count pixels of the network's grid",
+    rescale_why="the offsets are in pixels of the network's grid",
     settings=AffinitySettings,
 )
 """The recipe of affinity maps."""

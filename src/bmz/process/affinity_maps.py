@@ -32,7 +32,7 @@ class Edges:
     together: FloatArray
 
     def take(self, which: AnyArray) -> Edges:
-        """Give the edges that an index or a mask selects."""
+        """Return the edges that an index or a mask selects."""
         return Edges(self.one[which], self.other[which], self.together[which])
 
 
@@ -43,7 +43,7 @@ def edges_of(
 
     Parameters
     ----------
-    maps : (c, (z,) y, x), 1 where a pixel and the one at the offset belong together
+    maps : (c, (z,) y, x), 1 if a pixel and the one at the offset belong together
     stride : only pixels whose positions along y and x are multiples of this have an edge
     """
     number: type[np.int32 | np.intp] = np.int32 if mask.size < FAR_PLACE else np.intp
@@ -104,7 +104,7 @@ def smoothed(maps: FloatArray, sigma: float) -> FloatArray:
 
 
 def sigma_against_noise(maps: LazyArray, read: Reader) -> float:
-    """Say how wide a Gaussian must be so that little noise is left, entries of the map.
+    """Return how wide a Gaussian must be so that little noise is left, entries of the map.
 
     White noise of deviation s is one of s / (2 sqrt(pi) sigma)^(axes/2) behind it. What counts as
     noise is what differs from pixel to pixel, which maps of networks hardly do: half of all pixels
@@ -131,7 +131,7 @@ def sigma_against_noise(maps: LazyArray, read: Reader) -> float:
 
 
 def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
-    """Give the affinity that a map has where it is sure; 1 where it says of no pair "together".
+    """Return the affinity that a map has where it is sure; 1 if it says of no pair "together".
 
     A network may be sure and still never say more than 0.8. An empty map has nothing to be sure
     of, so only affinities that are more likely than not are looked at.
@@ -150,7 +150,7 @@ def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
 
 
 def _value_at(counts: AnyArray, rank: float, *, lower: bool = False) -> float:
-    """Give the value below which a share of all lies, of counts of equal bins within 0 and 1."""
+    """Return the value below which a share of all lies, of counts of equal bins within 0 and 1."""
     if not counts.any():
         return 0.0
     nth = int(np.searchsorted(np.cumsum(counts), rank * counts.sum()))

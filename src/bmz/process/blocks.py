@@ -53,7 +53,7 @@ def whole_map_parameters(
 
 
 def streamed_otsu(maps: LazyArray, channel: int) -> float:
-    """Give Otsu's threshold of one map as ``skimage.filters.threshold_otsu`` does, in two passes.
+    """Return Otsu's threshold of one map as ``skimage.filters.threshold_otsu`` does, in two passes.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def _parts(maps: LazyArray, channel: int) -> Iterator[FloatArray]:
 
 
 def boxes_of_map(maps: LazyArray) -> Iterator[Box]:
-    """Give the boxes in which a map (c, (z,) y, x) is read; they are cut along y and x only."""
+    """Return the boxes in which a map (c, (z,) y, x) is read; they are cut along y and x only."""
     return boxes(maps.shape, (*maps.shape[:-2], SIDE_AT_ONCE, SIDE_AT_ONCE))
 
 
@@ -90,7 +90,7 @@ OTSU = -1.0
 
 
 def threshold_of(values: AnyArray, asked: float) -> float:
-    """Give `asked`, or for -1 the threshold that parts the values best.
+    """Return `asked`, or for -1 the threshold that parts the values best.
 
     Source: Otsu 1979 (doi 10.1109/TSMC.1979.4310076), ``skimage.filters.threshold_otsu``.
 
@@ -148,10 +148,10 @@ class BlockWork:
         Raises
         ------
         ValueError
-            It labels whole maps alone.
+            It labels only whole maps.
         """
         if self.recipe.in_blocks is None:
-            raise ValueError(f"recipe '{self.recipe.name}' labels whole maps alone")
+            raise ValueError(f"recipe '{self.recipe.name}' labels only whole maps")
         return self.recipe.in_blocks
 
     @property
@@ -181,21 +181,21 @@ class Found:
         return sum(map(len, self.first))
 
     def numbers(self) -> NDArray[np.int64]:
-        """Give the number of each object in raster order, behind a 0 for the background."""
+        """Return the number of each object in raster order, behind a 0 for the background."""
         ranks = np.zeros(self.count + 1, np.int64)
         first = np.concatenate([np.zeros(0, np.int64), *self.first])
         ranks[1 + np.argsort(first, kind="stable")] = np.arange(1, len(first) + 1)
         return ranks
 
     def first_by(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the flat position of the first pixel of label k at k - 1, for these `numbers`."""
+        """Return the flat position of the first pixel of label k at k - 1, for these `numbers`."""
         first = np.concatenate([np.zeros(0, np.int64), *self.first])
         ordered = np.zeros(int(numbers.max(initial=0)), np.int64)
         ordered[numbers[1:][numbers[1:] > 0] - 1] = first[numbers[1:] > 0]
         return ordered
 
     def columns_by(self, numbers: NDArray[np.int64]) -> Columns:
-        """Give what is known of label k at k - 1, for these `numbers`."""
+        """Return what is known of label k at k - 1, for these `numbers`."""
         return numbered(below(self.columns), numbers)
 
 
@@ -251,7 +251,9 @@ def _label_one(
         if _is_sure(work, core, region, done.labels, lost):
             break
         overlap *= GROWTH
-        listener(Note(f"an object is larger than the overlap of blocks; now {overlap} px"))
+        listener(
+            Note(f"an object is larger than the overlap of blocks; continuing with {overlap} px")
+        )
     objects.widest_overlap = max(objects.widest_overlap, overlap)
     # only now, for of an object that is cut a part may be too small
     if work.finish != Finish():
@@ -278,7 +280,7 @@ def _labelled(work: BlockWork, region: Box) -> tuple[Labelled, BoolArray]:
 
 
 def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: BoolArray) -> bool:
-    """Say whether a block saw all of the objects that begin in it, and of those they touch."""
+    """Return whether a block saw all of the objects that begin in it, and of those they touch."""
     shape = work.maps.shape[1:]
     owned, _ = _owned(local, _on_input(core, work.grid), _on_input(region, work.grid), work)
     reach = work.needs.reach(work.maps, work.parameters, work.grid)
@@ -335,7 +337,7 @@ def _touches_cut(
 
 
 def _cut_in(lost: BoolArray, core: Box, region: Box, shape: Sequence[int]) -> bool:
-    """Say whether something without a label reaches from the core to an end of the overlap."""
+    """Return whether something without a label reaches from the core to an end of the overlap."""
     if not lost[core].any():
         return False
     parts, _ = ndimage.label(lost)

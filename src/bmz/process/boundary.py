@@ -152,12 +152,12 @@ class BoundarySettings:
     boundary_channel: Annotated[int, Knob("-2: the last of one or two", BY_COUNT)] = BY_COUNT
     background_channel: Annotated[int, Knob("-1: none", NONE)] = NONE
     foreground_threshold: Annotated[
-        float, Knob("least foreground of a cell, probability", 0, 1)
+        float, Knob("minimum foreground probability of a cell", 0, 1)
     ] = 0.5
     boundary_threshold: Annotated[
         float,
         Knob(
-            "most boundary of an inside, with what the foreground lacks to 1; probability",
+            "maximum boundary of an inside, with what the foreground lacks to 1; probability",
             0,
             1,
             cures=SHARES,
@@ -166,7 +166,8 @@ class BoundarySettings:
     seed_distance: Annotated[
         float,
         Knob(
-            "px between seeds; 0: one each connected inside; -1: 0 with a foreground, 10 without",
+            "px between seeds; 0: one seed per connected inside; -1: 0 with a foreground, 10 "
+            "without",
             BY_KIND,
             grows=1,
         ),
@@ -222,7 +223,7 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], settings: BoundarySetti
     Raises
     ------
     ChannelsDiffer
-        A channel is not there, or there are three or more and no word which is which.
+        A channel does not exist, or there are three or more and no word which is which.
     """
     cells = find_cells(output, settings)
     apart = settings.seed_distance
@@ -280,7 +281,7 @@ def spread_seeds(
     Returns
     -------
     ((z,) y, x) int
-        1 to n, 0 where there is no seed. Where the background is known, a connected inside without
+        1 to n, 0 if there is no seed. Where the background is known, a connected inside without
         a maximum is one seed as a whole, so that no object is lost to a larger one beside it.
     """
     everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
@@ -296,7 +297,7 @@ def spread_seeds(
 
 
 def channels_of(count: int, settings: BoundarySettings) -> tuple[int, int]:
-    """Give the channels of foreground and boundary among so many; `NONE` where there is none.
+    """Return the channels of foreground and boundary among so many; `NONE` where there is none.
 
     Raises
     ------
@@ -305,7 +306,7 @@ def channels_of(count: int, settings: BoundarySettings) -> tuple[int, int]:
     """
     asked = (settings.foreground_channel, settings.boundary_channel)
     if BY_COUNT in asked and count > len(asked):
-        which = "told which of the channels is which, with foreground_channel and boundary_channel,"
+        which = "told which channel is which, with foreground_channel and boundary_channel,"
         raise ChannelsDiffer("boundary", f"to be {which}", count)
     foreground, boundary = (NONE, 0) if count == 1 else (0, 1)
     return (
@@ -322,7 +323,7 @@ def flooded_cells(
     Parameters
     ----------
     boundary, mask : see `Cells`
-    seeds : of the same shape, 0 where there is none
+    seeds : of the same shape, 0 if there is none
     min_size : px of the input
     grid : px of the input for each entry, one number per axis
     """
@@ -341,7 +342,7 @@ TILES = TileWay(
 
 BOUNDARY = Recipe(
     name="boundary",
-    what="boundaries, with or without a foreground: watershed from one seed a cell",
+    what="boundaries, with or without a foreground: watershed from one seed per cell",
     source="torch-em watershed_from_components, UnMICST; PlantSeg distance transform",
     label=label_cells,
     # in blocks it gave an adjusted Rand index of 0.99 or more against one piece, on the
@@ -382,7 +383,7 @@ class Pieces(NamedTuple):
 
 
 def only_value(mask: AnyArray) -> int | None:
-    """Give the one value of a mask beside 0; None where there are several, or none.
+    """Return the one value of a mask beside 0; None if there are several, or none.
 
     Parameters
     ----------

@@ -14,9 +14,9 @@ from bmz.base.progress import Listener, Note, nobody
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
 AFTER_S = 3.0
-"""So long the loops of every recipe take at the most where the machine has nothing else to do."""
+"""So long the loops of every recipe take at most where the machine has nothing else to do."""
 
-TEXT = "the loops of this label recipe are compiled for their first use; later runs start at once"
+TEXT = "compiling the loops of this label recipe for their first use; later runs start at once"
 
 
 class _Waiting(threading.local):

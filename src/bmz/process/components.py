@@ -25,13 +25,13 @@ class ArgmaxSettings:
 
     background: Annotated[int, Knob("channel of the background, counted from 0; -1: none", -1)] = 0
     instances: Annotated[bool, Knob("number the objects; false: the label is the class")] = True
-    diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
+    diagonal: Annotated[bool, Knob("treat pixels that touch at a corner as connected")] = True
     classes: Annotated[
-        str, Knob("names of the classes, one per channel; empty: numbers, where there are several")
+        str, Knob("names of the classes, one per channel; empty: numbers if there are several")
     ] = ""
 
     def class_words(self, channels: int) -> tuple[str, ...]:
-        """Give what the class of each channel is called, the background left out.
+        """Return what the class of each channel is called, the background left out.
 
         There is none where all objects are of one class that nobody named.
 
@@ -84,13 +84,13 @@ def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSetti
 
 
 def classes_of(regions: AnyArray, classes: AnyArray, words: tuple[str, ...]) -> Columns:
-    """Give the class of each region, whose pixels are all of one class.
+    """Return the class of each region, whose pixels are all of one class.
 
     Parameters
     ----------
     regions : ((z,) y, x), 0 background, 1 to n
     classes : of the same shape, 0 background, 1 for the first of `words`
-    words : what the classes are called; empty where that is not told
+    words : what the classes are called; empty if that is not told
     """
     if not words:
         return NO_COLUMNS
@@ -100,14 +100,14 @@ def classes_of(regions: AnyArray, classes: AnyArray, words: tuple[str, ...]) -> 
 
 
 def _classes(output: AnyArray, background: int) -> LabelArray:
-    """Give 0 for the background and 1, 2, ... for the other channels in their order."""
+    """Return 0 for the background and 1, 2, ... for the other channels in their order."""
     number = class_numbers(len(output), background)
     classes: LabelArray = number[np.argmax(output, axis=0)]
     return classes
 
 
 def class_numbers(channels: int, background: int) -> LabelArray:
-    """Give the class that each channel stands for, (channels,) int32; 0 for the background.
+    """Return the class that each channel stands for, (channels,) int32; 0 for the background.
 
     Raises
     ------
@@ -131,13 +131,13 @@ def _gives_classes(parameters: Mapping[str, Value]) -> bool:
 
 
 def _refuse_classes(parameters: Mapping[str, Value]) -> str:
-    why = "labels that are classes are not numbered in blocks"
+    why = "labels that are classes cannot be numbered in blocks"
     return why if _gives_classes(parameters) else ""
 
 
 ARGMAX = Recipe(
     name="argmax",
-    what="one map per class: each pixel takes the best class, connected ones are an object",
+    what="one map per class: each pixel takes the best class, and connected pixels form an object",
     source="multi-class semantic segmentation; skimage.measure.label for the objects",
     label=label_classes,
     in_blocks=InBlocks(refused=_refuse_classes),
@@ -153,10 +153,10 @@ class ComponentSettings:
     """The parameters of the recipe."""
 
     threshold: Annotated[
-        float, Knob("foreground is what lies above, in the unit of the map", cures=SHARES)
+        float, Knob("foreground is above this value, in the unit of the map", cures=SHARES)
     ] = 0.5
     channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
-    diagonal: Annotated[bool, Knob("pixels that touch at a corner are connected")] = True
+    diagonal: Annotated[bool, Knob("treat pixels that touch at a corner as connected")] = True
 
 
 def label_components(
@@ -204,8 +204,8 @@ class NotLabels(AnswerIsNo):
 
     def __init__(self, content: object) -> None:
         super().__init__(
-            f"recipe 'labels' expects whole numbers, 0 and above, but the output holds {content}",
-            hint="the output is a map and no labels: choose another --recipe",
+            f"recipe 'labels' expects whole numbers from 0, but the output contains {content}",
+            hint="the output is a map, not labels: choose another --recipe",
             code="recipe.not-labels",
         )
 
@@ -250,12 +250,12 @@ def _as_whole(values: AnyArray) -> AnyArray:
 
 LABELS = Recipe(
     name="labels",
-    what="the output is labels already; they are numbered 1 to n",
+    what="the output is already labels; they are numbered 1 to n",
     source="the model description",
     label=take_labels,
     of_labels=True,
     rescale="labels",
-    rescale_why="there is nothing between two numbers",
+    rescale_why="there is no value between two labels",
 )
 """The recipe of outputs that need none."""
 
@@ -271,8 +271,8 @@ class ObjectsDiffer(CouldNotTell):
 
     def __init__(self, what: str, expected: str, actual: object) -> None:
         super().__init__(
-            f"recipe 'masks' expects {what} {expected}, and found {actual}",
-            hint="name the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
+            f"recipe 'masks' expects {what} {expected}, but found {actual}",
+            hint="choose the outputs with --set output=ID, --set boxes=ID and --set scores=ID",
             code="recipe.objects",
         )
 
@@ -284,7 +284,7 @@ class MaskSettings:
     boxes: Annotated[str, Knob("id of the output with the boxes; empty: masks of the image")] = ""
     scores: Annotated[str, Knob("id of the output with the scores; empty: none")] = ""
     score_threshold: Annotated[float, Knob("an object needs a higher score", 0, 1)] = 0.5
-    mask_threshold: Annotated[float, Knob("an object is where its mask lies above", 0, 1)] = 0.5
+    mask_threshold: Annotated[float, Knob("an object is where its mask is above", 0, 1)] = 0.5
 
 
 def label_masks(
@@ -313,7 +313,7 @@ def label_masks(
     Raises
     ------
     ObjectsDiffer
-        An output is not there, or has another number of objects, or masks without boxes have
+        An output does not exist, or has another number of objects, or masks without boxes have
         another size than the image.
     """
     masks = output.reshape(len(output), *output.shape[-2:]) if output.size else np.zeros((0, 1, 1))
@@ -347,7 +347,7 @@ def _named(others: Mapping[str, AnyArray], name: str, what: str, objects: int) -
 def _placed(
     mask: FloatArray, box: AnyArray | None, shape: tuple[int, ...]
 ) -> tuple[Box, FloatArray]:
-    """Give the part of the image that a mask covers, and its values there.
+    """Return the part of the image that a mask covers, and its values there.
 
     The values of a box's mask lie evenly in it, and are interpolated at the middle of each pixel
     (Detectron2, ``paste_masks_in_image``).
@@ -380,12 +380,12 @@ def _ends(pixels: AnyArray) -> tuple[int, int]:
 
 MASKS = Recipe(
     name="masks",
-    what="one mask and one score an object, in its box or in the image: the better ones on top",
+    what="one mask and one score per object, in its box or in the image: better ones on top",
     source="He et al. 2017 (Mask R-CNN), doi 10.1109/ICCV.2017.322; Detectron2",
     label=label_masks,
     per_object=True,
     rescale="labels",
-    rescale_why="boxes count pixels of what the network was given",
+    rescale_why="boxes are in pixels of the network's input",
     settings=MaskSettings,
 )
 """The recipe of models that give objects one by one."""

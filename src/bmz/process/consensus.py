@@ -28,13 +28,13 @@ LEAST_SOLIDITY = 0.85
 """Of a single nucleus or cell; clumps and torn objects have less."""
 
 SIZE_FACTOR = 4
-"""How far the area of a plausible object is from the middle one at the most."""
+"""How far the area of a plausible object is from the middle one at most."""
 
 
 def agreements(
     masks: Sequence[AnyArray], weights: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
-    """Give the mean F1 of each mask with the others.
+    """Return the mean F1 of each mask with the others.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def agreements(
     Returns
     -------
     (n,) float64
-        NaN where there is no other; with more than `MOST_PARTNERS` others, those evenly spread
+        NaN if there is no other; with more than `MOST_PARTNERS` others, those evenly spread
     """
     count = len(masks)
     partners = np.unique(np.linspace(0, count - 1, min(count, MOST_PARTNERS)).astype(int))
@@ -79,7 +79,7 @@ class MaskPairs:
 
     Parameters
     ----------
-    f1, tight : (n, n) F1 at `IOU` and at `TIGHT`; NaN where two masks were not compared
+    f1, tight : (n, n) F1 at `IOU` and at `TIGHT`; NaN if two masks were not compared
     dice : (n, n) of what is an object in both
     objects : (n,) how many there are
     shared : of each mask (n, objects): whether the other one has the object, too; objects in raster
@@ -125,7 +125,7 @@ class MaskPairs:
         return cls(f1, tight, dice, objects, shared)
 
     def among(self, members: Sequence[int]) -> MaskPairs:
-        """Give the same for some of the masks."""
+        """Return the same for some of the masks."""
         chosen = np.asarray(members, np.intp)
         square = np.ix_(chosen, chosen)
         shared = tuple(self.shared[member][chosen] for member in members)
@@ -133,16 +133,16 @@ class MaskPairs:
         return MaskPairs(*matrices, self.objects[chosen], shared)
 
     def agreements(self, predicted: Sequence[float | None]) -> NDArray[np.float64]:
-        """Give the mean F1 of each mask with the others, of which good ones count more.
+        """Return the mean F1 of each mask with the others, of which good ones count more.
 
         Parameters
         ----------
-        predicted : F1 of each, 0 to 1; None where it is not known, for as little as 0
+        predicted : F1 of each, 0 to 1; None if it is not known, for as little as 0
 
         Returns
         -------
         (n,) float64
-            NaN where there is no other
+            NaN if there is no other
         """
         counts = np.where(np.isnan(self.f1), 0.0, _counts(predicted)[None])
         total = counts.sum(1)
@@ -150,7 +150,7 @@ class MaskPairs:
         return np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
 
     def evidence(self, predicted: Sequence[float | None]) -> list[dict[str, float]]:
-        """Tell how each mask stands among the others, of which good ones count more.
+        """Return how each mask stands among the others, of which good ones count more.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class MaskPairs:
         }
 
     def _found(self, member: int, others: AnyArray, weights: FloatArray) -> tuple[float, float]:
-        """Tell how much of what the others have a mask has, too: by votes, and by their squares.
+        """Return how much of what the others have a mask has, too: by votes, and by their squares.
 
         An object counts by the share of the other masks that have it, and for each that has it.
         """
@@ -234,7 +234,7 @@ def standings(
     Parameters
     ----------
     masks : as for `MaskPairs.of`
-    predicted : F1 of each by itself, 0 to 1; None where it is not known
+    predicted : F1 of each by itself, 0 to 1; None if it is not known
 
     Returns
     -------
@@ -250,7 +250,7 @@ def standings(
 
 
 def ranks(predicted: Sequence[float]) -> list[int]:
-    """Give the place of each prediction, 1 for the best; those of a tie have the same.
+    """Return the place of each prediction, 1 for the best; those of a tie have the same.
 
     A tie are all that differ by less than `TIE` from the best one that is not of a tie above.
     """
@@ -263,14 +263,14 @@ def ranks(predicted: Sequence[float]) -> list[int]:
 
 
 def _counts(predicted: Sequence[float | None]) -> FloatArray:
-    """Say how much each mask counts for others."""
+    """Return how much each mask counts for others."""
     known = np.array([max(f1 or 0.0, 0.0) for f1 in predicted])
     counts: FloatArray = known**RELIANCE + LEAST_COUNT
     return counts
 
 
 def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
-    """Give for each object the share of the other masks that have it too.
+    """Return for each object the share of the other masks that have it too.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
 
 
 def consensus(masks: Sequence[AnyArray]) -> AnyArray:
-    """Give the objects that at least half of the other masks have too, each once.
+    """Return the objects that at least half of the other masks have too, each once.
 
     Of the masks that have an object the one that agrees best with the others gives its shape.
 
@@ -320,7 +320,7 @@ def consensus(masks: Sequence[AnyArray]) -> AnyArray:
 
 
 def f1_between(mask: AnyArray, other: AnyArray) -> float:
-    """Give the F1 of two masks at IoU 0.5; 1 where neither has an object."""
+    """Return the F1 of two masks at IoU 0.5; 1 if neither has an object."""
     return Overlap.of(mask, other).matching(IOU).f1
 
 
@@ -341,7 +341,7 @@ class Plausibility:
 
     @property
     def share(self) -> float:
-        """Give the share of plausible objects; 0 without any."""
+        """Return the share of plausible objects; 0 without any."""
         if not self.objects:
             return 0.0
         return (1 - self.odd_size) * (1 - (self.odd_shape or 0.0))
@@ -400,7 +400,7 @@ class Agreement:
 
     @property
     def within(self) -> bool:
-        """Say whether no more elements are mismatched than may be."""
+        """Return whether no more elements are mismatched than may be."""
         return self.mismatched_per_million <= self.allowed_per_million
 
     def __str__(self) -> str:

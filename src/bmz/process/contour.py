@@ -118,16 +118,16 @@ class ContourSettings:
     distance_threshold: Annotated[float, _threshold("D, Db or Dn", None)] = OTSU
     centre_threshold: Annotated[float, _threshold("Dc", None)] = OTSU
     growth: Annotated[
-        float, Knob("cells fill what is above this share of the threshold of F or M", 0, 1)
+        float, Knob("cells fill the area above this share of the threshold of F or M", 0, 1)
     ] = 1.0
     ring: Annotated[
-        int, Knob("px of the map that cells grow by at last, for F without contour", 0, grows=1)
+        int, Knob("px of the map by which cells grow at the end, for F without contour", 0, grows=1)
     ] = 0
     seed_size: Annotated[
         float,
         Knob(
-            f"smallest seed, px of the input; 0: all; -1: {LEAST_SEED_PX}, of points "
-            f"{LEAST_POINT_PX}",
+            f"smallest seed, px of the input; 0: all; -1: {LEAST_SEED_PX}, or {LEAST_POINT_PX} "
+            "for points",
             AS_SEEDS_ASK,
             grows=2,
         ),
@@ -147,7 +147,9 @@ class ContourSettings:
             grows=1,
         ),
     ] = float(AS_SEEDS_ASK)
-    activation: Annotated[str, Knob("what turns logits into shares", choices=ACTIVATIONS)] = "none"
+    activation: Annotated[
+        str, Knob("function that turns logits into probabilities", choices=ACTIVATIONS)
+    ] = "none"
 
 
 def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSettings) -> Labelled:
@@ -200,12 +202,12 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
 
 
 def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:
-    """Give the maps of (c, (z,) y, x) by what they show, as `named_channels` says."""
+    """Return the maps of (c, (z,) y, x) by what they show, as `named_channels` says."""
     return {name: output[at] for name, at in named_channels(channels, len(output)).items()}
 
 
 def named_channels(channels: str, count: int) -> dict[str, int]:
-    """Say which channel shows what.
+    """Return which channel shows what.
 
     Parameters
     ----------
@@ -220,7 +222,7 @@ def named_channels(channels: str, count: int) -> dict[str, int]:
     letters = channels.replace(" ", "").split("+")
     unknown = [letter for letter in letters if letter != "-" and letter not in MEANINGS]
     if len(letters) != count or unknown:
-        known = f"a letter for each channel ({', '.join(MEANINGS)} or -), and not '{channels}'"
+        known = f"one letter per channel ({', '.join(MEANINGS)} or -), not '{channels}'"
         raise ChannelsDiffer("contour", known, count)
     places = {MEANINGS[letter]: at for at, letter in enumerate(letters) if letter != "-"}
     if not {"foreground", "mask", "background"} & set(places):
@@ -312,7 +314,8 @@ def _surface(maps: Mapping[str, AnyArray], asked: str) -> AnyArray:
 
 CONTOUR = Recipe(
     name="contour",
-    what="foreground and contour, mask, points or distances: watershed from what is surely inside",
+    what="foreground and contour, mask, points or distances: watershed from what is certainly "
+    "inside",
     source="Franco-Barranco et al. 2025, doi 10.1038/s41592-025-02699-y; BiaPy 3.7.1, which grows "
     "at half of the threshold, keeps every seed, does not read M and regains no ring",
     label=label_contours,

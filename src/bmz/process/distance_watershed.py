@@ -82,7 +82,7 @@ def flooded(
     Returns
     -------
     ((z,) y, x) int32
-        the number of the seed that reached each pixel, 0 where none did
+        the number of the seed that reached each pixel, 0 if none did
     """
     from bmz.process.watershed_loops import close_rows
 
@@ -183,7 +183,7 @@ def _flood_windows(state: LabelArray, levels: NDArray[np.uint16]) -> None:
 def _begun(
     room: NDArray[np.intp], shore: LabelArray, levels: NDArray[np.uint16]
 ) -> tuple[LabelArray, NDArray[np.intp], NDArray[np.intp]]:
-    """Give a queue, and where the pixels of each level begin in it, and end so far.
+    """Return a queue, and where the pixels of each level begin in it, and end so far.
 
     Those to begin with, `shore`, stand at the beginning of their levels, as they come.
     """
@@ -218,7 +218,7 @@ def watershed(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = Non
     Returns
     -------
     ((z,) y, x) int32
-        the number of the seed that reached each pixel, 0 where none did
+        the number of the seed that reached each pixel, 0 if none did
     """
     ends, margin = _ends(surface), MARGIN
     labels = np.zeros(surface.shape, np.int32)
@@ -322,7 +322,7 @@ def _faces(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
-    """Give the Euclidean distance to the next entry that is not inside.
+    """Return the Euclidean distance to the next entry that is not inside.
 
     As ``scipy.ndimage.distance_transform_edt``, without its arrays of 64 bits; of a large map
     window by window, each as wide as its distances are.
@@ -426,11 +426,11 @@ class DistanceSettings:
     """The parameters of the recipe."""
 
     threshold: Annotated[
-        float, Knob("foreground is what lies above; -1: by Otsu's method", cures=(-1, *SHARES))
+        float, Knob("foreground is above this value; -1: by Otsu's method", cures=(-1, *SHARES))
     ] = 0.5
     channel: Annotated[int, Knob("channel of the foreground, counted from 0", 0)] = 0
     neck: Annotated[
-        float, Knob("how much narrower a neck is than the objects beside it, px", 0, grows=1)
+        float, Knob("how much narrower a neck is than the objects next to it, px", 0, grows=1)
     ] = 0.5
     sigma: Annotated[float, Knob("smoothing of the distance, px of the input", 0, grows=1)] = 1.0
 
@@ -485,7 +485,7 @@ def threshold_of_whole_map(
 
 DISTANCE_WATERSHED = Recipe(
     name="distance_watershed",
-    what="one foreground map: its regions, cut where they are narrow",
+    what="one foreground map: its regions, split where they are narrow",
     source="Meyer 1994, doi 10.1016/0165-1684(94)90060-4; h-maxima of the distance transform",
     label=label_by_distance,
     in_blocks=InBlocks(),

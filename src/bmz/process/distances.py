@@ -48,27 +48,36 @@ TORCH_EM, CORE = Gaussians(), Gaussians("reflect", 4.0)
 class DistanceSettings:
     """The parameters of the recipe."""
 
-    foreground_channel: Annotated[int, Knob("of the map of all objects, counted from 0", 0)] = 0
+    foreground_channel: Annotated[
+        int, Knob("channel of the map of all objects, counted from 0", 0)
+    ] = 0
     centre_channel: Annotated[
-        int, Knob("of the distance to the centre: 0 there, 1 at the farthest of the object", 0)
+        int,
+        Knob(
+            "channel of the distance to the centre: 0 there, 1 at the farthest point of the object",
+            0,
+        ),
     ] = 1
     boundary_channel: Annotated[
-        int, Knob("of the nearness to the edge: 1 there, 0 at the deepest of the object", 0)
+        int,
+        Knob(
+            "channel of the nearness to the edge: 1 there, 0 at the deepest point of the object", 0
+        ),
     ] = 2
     foreground_threshold: Annotated[
-        float, Knob("the foreground of an object is higher, probability", 0, 1)
+        float, Knob("minimum foreground probability of an object", 0, 1)
     ] = 0.5
     centre_threshold: Annotated[
-        float, Knob("a seed is where the distance to the centre is lower", 0, 1)
+        float, Knob("a seed is where the distance to the centre is below this value", 0, 1)
     ] = 0.5
     boundary_threshold: Annotated[
-        float, Knob("and the nearness to the edge is lower, too", 0, 1)
+        float, Knob("and where the nearness to the edge is below this value", 0, 1)
     ] = 0.5
     foreground_smoothing: Annotated[
         float,
-        Knob("standard deviation of a Gaussian over the foreground, px of the map", 0, grows=1),
+        Knob("standard deviation of the Gaussian on the foreground, px of the map", 0, grows=1),
     ] = 1.0
-    distance_smoothing: Annotated[float, Knob("the same over both distances", 0, grows=1)] = 1.6
+    distance_smoothing: Annotated[float, Knob("the same for both distances", 0, grows=1)] = 1.6
     min_size: Annotated[int, Knob("smallest object, px of the map", 0, grows=2)] = 0
 
 
@@ -148,7 +157,8 @@ def _unlabelled(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value
 
 DISTANCES = Recipe(
     name="distances",
-    what="foreground, distance to the centre and nearness to the edge: watershed from low ones",
+    what="foreground, distance to the centre and nearness to the edge: watershed from low "
+    "distances",
     source="Archit et al. 2025, micro-sam, doi 10.1038/s41592-024-02580-4; "
     "watershed_from_center_and_boundary_distances of torch-em",
     label=label_distances,

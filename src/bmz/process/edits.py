@@ -22,7 +22,7 @@ class EditRefused(WrongUsage):
 
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(
-            f"the mask cannot be corrected by '{kind}': {why}",
+            f"'{kind}' cannot correct the mask: {why}",
             hint="undo it, or choose another place",
             code="edit.refused",
         )
@@ -44,7 +44,7 @@ class Edit:
     at: Mapping[str, int]
 
     def moved(self, top: int, left: int) -> Edit:
-        """Give it for a part of the image that begins at (top, left) px."""
+        """Return it for a part of the image that begins at (top, left) px."""
         points = tuple((y - top, x - left) for y, x in self.points)
         return Edit(self.kind, points, self.at)
 
@@ -65,7 +65,7 @@ def edited(labels: AnyArray, edits: Iterable[tuple[Edit, tuple[int, ...]]]) -> A
     Raises
     ------
     EditRefused
-        There is no such correction, or it does nothing where it is made.
+        There is no such correction, or it does nothing if it is made.
     """
     changed = labels.astype(np.int64)
     for edit, plane in edits:
@@ -76,7 +76,7 @@ def edited(labels: AnyArray, edits: Iterable[tuple[Edit, tuple[int, ...]]]) -> A
 
 
 def _at(plane: AnyArray, points: Sequence[Point]) -> AnyArray:
-    """Give the label at each point that lies in the plane, without background."""
+    """Return the label at each point that lies in the plane, without background."""
     places = np.floor(np.array(points, np.float64).reshape(-1, 2)).astype(np.int64)
     inside = ((places >= 0) & (places < plane.shape)).all(1)
     numbers: AnyArray = plane[tuple(places[inside].T)]
@@ -86,7 +86,7 @@ def _at(plane: AnyArray, points: Sequence[Point]) -> AnyArray:
 def _delete(whole: AnyArray, plane: AnyArray, points: Sequence[Point]) -> None:
     numbers = _at(plane, points)
     if not len(numbers):
-        raise EditRefused("delete", "there is no object")
+        raise EditRefused("delete", "there is no object here")
     whole[np.isin(whole, numbers)] = 0
 
 
@@ -134,12 +134,12 @@ def _draw(whole: AnyArray, plane: AnyArray, points: Sequence[Point]) -> None:
     from skimage.draw import polygon
 
     if len(points) < _CORNERS:
-        raise EditRefused("draw", "a line around an object has at least three points")
+        raise EditRefused("draw", "a line around an object needs at least three points")
     corners = np.array(points, np.float64).reshape(-1, 2)
     rows, columns = polygon(corners[:, 0], corners[:, 1], plane.shape)
     free = plane[rows, columns] == 0
     if not free.any():
-        raise EditRefused("draw", "no background lies within the line")
+        raise EditRefused("draw", "the line encloses no background")
     plane[rows[free], columns[free]] = whole.max() + 1
 
 

@@ -76,7 +76,7 @@ def follow_flow(
     flow : (2, y, x) or (3, z, y, x) float32, along each axis, px a step, all finite
     cell : ((z,) y, x), the pixels that move
     steps : how many
-    place : where in a larger stack this is a part of; None where it is the whole
+    place : where in a larger stack this is a part of; None if it is the whole
 
     Returns
     -------
@@ -190,7 +190,7 @@ OMNIPOSE_TILES = TileWay(
     "core.py: one tile, unless asked for tiles, which are averaged as in Cellpose",
 )
 """What Omnipose does with an image: its maps are distances to the edge of what is seen of a cell,
-which goes on in a mirrored border."""
+which continues in a mirrored border."""
 
 
 @dataclass(frozen=True)
@@ -198,29 +198,32 @@ class FlowSettings:
     """The parameters of the recipe."""
 
     cellprob_threshold: Annotated[
-        float, Knob("least cell probability (logit) or distance", -6, 6, cures=(-4, -2, 2, 4))
+        float, Knob("minimum cell probability (logit) or distance", -6, 6, cures=(-4, -2, 2, 4))
     ] = 0.0
     flow_threshold: Annotated[float, Knob("largest error of the flow; 0 checks nothing", 0, 3)] = (
         0.4
     )
-    niter: Annotated[int, Knob("steps along the flow; 0: by the diameter, Omnipose 200", 0)] = (
+    niter: Annotated[int, Knob("steps along the flow; 0: by the diameter, 200 for Omnipose", 0)] = (
         BY_DIAMETER
     )
-    diameter: Annotated[float, Knob("of cells, px of the map: 200 steps for 30 px", 1, grows=1)] = (
-        DIAMETER_PX
-    )
+    diameter: Annotated[
+        float, Knob("diameter of cells, px of the map: 200 steps for 30 px", 1, grows=1)
+    ] = DIAMETER_PX
     min_size: Annotated[int, Knob("smallest object, px of the image; 0 keeps all", 0)] = 15
     max_size_fraction: Annotated[float, Knob("largest object, share of the map", 0, 1)] = 0.4
     style: Annotated[
         str,
         Knob(
-            "whose maps they are; auto: Omnipose's if there are two behind the flows",
+            "whose maps they are; auto: Omnipose's if there are two maps after the flows",
             choices=(AUTO, "cellpose", "omnipose"),
         ),
     ] = AUTO
 
     speeds: Annotated[
-        str, Knob("Omnipose: divergences of flows at which pixels stay and move; empty: the map's")
+        str,
+        Knob(
+            "Omnipose: divergences of the flow at which pixels stay and move; empty: from the map"
+        ),
     ] = ""
 
     @property
@@ -249,7 +252,7 @@ def label_flows(
         (logit) or distance (px); Omnipose may have a boundary map behind it, which is not read;
         a flow that is not a number counts as 0
     grid : spacing of the map along (z,) y and x; labels are repeated to fill it
-    place : where in a larger map `output` lies; None where it is the whole
+    place : where in a larger map `output` lies; None if it is the whole
     settings : the parameters
 
     Returns
@@ -302,7 +305,7 @@ def sink_labels(
     flow : (axes, (z,) y, x) float32, px a step
     cell : ((z,) y, x), the pixels that drift
     steps : how many
-    place : where in a larger map this lies; None where it is the whole
+    place : where in a larger map this lies; None if it is the whole
     """
     ends = follow_flow(flow, cell, steps, place) + SINK_RADIUS_PX
     at = np.ravel_multi_index(tuple(ends), with_margin(cell.shape))
@@ -425,7 +428,7 @@ FLOWS = Recipe(
     settings=FlowSettings,
     tiles=TILES,
     own_tiles=OwnTiles("Omnipose", gives_omnipose, OMNIPOSE_TILES),
-    rescale_why="outlines are smooth, as of Cellpose with resample=True",
+    rescale_why="outlines are smooth, like those of Cellpose with resample=True",
     lengths=omnipose_lengths,
     on_tensors=TensorDecoder("bmz.process.tensors:label_flows_there", 200),
 )

@@ -56,7 +56,7 @@ class Borders:
         return cls(pairs // most, pairs % most, sums[0], sums[1])
 
     def renumbered(self, number: Indices) -> Borders:
-        """Give the borders after regions were joined; `number` says which each now is."""
+        """Return the borders after regions were joined; `number` says which each now is."""
         return Borders.of(number[self.first], number[self.second], self.total, self.count)
 
 
@@ -66,7 +66,7 @@ def merged(borders: Borders, regions: int, most: float) -> Indices:
     Average linkage on a graph of regions (GASP of Bailoni et al. 2022, doi
     10.1109/CVPR52688.2022.01135, with the sum of all values of a border). The mean border of a
     joined region lies between those of its parts, so regions that are each other's nearest can be
-    joined at once, and the result is that of one after the other. Of equal borders the one of the
+    joined at once, and the result is that of one after another. Of equal borders the one of the
     lower numbers goes first.
 
     Parameters
@@ -136,9 +136,9 @@ class GaspSettings:
     """The parameters of the recipe."""
 
     channel: Annotated[int, Knob("channel of the boundary, counted from 0", 0)] = 0
-    beta: Annotated[float, Knob("the larger, the more objects stay apart", 0, 1)] = 0.5
+    beta: Annotated[float, Knob("larger values keep more objects apart", 0, 1)] = 0.5
     threshold: Annotated[
-        float, Knob("boundary of a superpixel, probability", 0, 1, cures=(0.3, 0.7))
+        float, Knob("boundary probability of a superpixel", 0, 1, cures=(0.3, 0.7))
     ] = 0.5
     sigma_seeds: Annotated[
         float, Knob("smoothing of the distance, px of the input", 0, grows=1)
@@ -183,7 +183,7 @@ def label_gasp(output: AnyArray, grid: tuple[int, ...], settings: GaspSettings) 
 
 
 def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSettings) -> LabelArray:
-    """Give the distance transform watershed of a boundary map.
+    """Return the distance transform watershed of a boundary map.
 
     Source: Wolny et al. 2020 (PlantSeg, doi 10.7554/eLife.57613), defaults of PlantSeg 2.
 
@@ -279,7 +279,7 @@ def agglomerated(
 
     Parameters
     ----------
-    maps : (c, (z,) y, x), 1 where a pixel and the one at the offset belong together
+    maps : (c, (z,) y, x), 1 if a pixel and the one at the offset belong together
     offsets : of direct neighbours, one per channel
     mask : ((z,) y, x), pixels that take part
     wanted : thresholds and the width of the smoothing
@@ -345,7 +345,7 @@ def joined(fragments: LabelArray, edges: Edges, merge: float, pairs: int) -> Ind
 def _best_borders(
     one: Indices, other: Indices, value: FloatArray, least: tuple[float, int]
 ) -> tuple[Indices, Indices]:
-    """Give the pairs of which each is the other's best, the lower number first."""
+    """Return the pairs of which each is the other's best, the lower number first."""
     merge, pairs = least
     low, high = np.minimum(one, other), np.maximum(one, other)
     most = int(high.max(initial=0)) + 1
@@ -367,7 +367,7 @@ def _best_borders(
 
 
 def _least(maps: FloatArray, offsets: Sequence[Offset]) -> FloatArray:
-    """Give the lowest affinity of each pixel, without those that lead out of the image."""
+    """Return the lowest affinity of each pixel, without those that lead out of the image."""
     known = maps.copy()
     for values, offset in zip(known, offsets, strict=True):
         for axis, step in enumerate(offset):
@@ -379,7 +379,7 @@ def _least(maps: FloatArray, offsets: Sequence[Offset]) -> FloatArray:
 
 
 def _seeds(inside: BoolArray, offsets: Sequence[Offset]) -> LabelArray:
-    """Give a number to what is connected along axes with affinities, in raster order."""
+    """Assign a number to what is connected along axes with affinities, in raster order."""
     axes = {axis for offset in offsets for axis, step in enumerate(offset) if step}
     if len(axes) == inside.ndim:
         return connected(inside)[0]
@@ -391,7 +391,7 @@ def _seeds(inside: BoolArray, offsets: Sequence[Offset]) -> LabelArray:
 
 
 def _order(edges: Edges, seeds: AnyArray, growth: float) -> tuple[Indices, int]:
-    """Give the edges that may join, those within seeds first, and how many those are."""
+    """Return the edges that may join, those within seeds first, and how many those are."""
     from bmz.process.region_loops import sort_out
 
     order = np.empty(len(edges.one), np.intp)

@@ -42,40 +42,43 @@ SIDE_AT_ONCE = 1024
 class HoverSettings:
     """The parameters of the recipe."""
 
-    foreground_channel: Annotated[int, Knob("of the map of all nuclei, counted from 0", 0)] = 0
+    foreground_channel: Annotated[
+        int, Knob("channel of the map of all nuclei, counted from 0", 0)
+    ] = 0
     horizontal_channel: Annotated[
-        int, Knob("of the place from left (-1) to right (1) within a nucleus", 0)
+        int, Knob("channel of the position from left (-1) to right (1) within a nucleus", 0)
     ] = 1
     vertical_channel: Annotated[
-        int, Knob("of the place from top (-1) to bottom (1) within a nucleus", 0)
+        int, Knob("channel of the position from top (-1) to bottom (1) within a nucleus", 0)
     ] = 2
     foreground_threshold: Annotated[
-        float, Knob("least foreground of a nucleus, probability", 0, 1)
+        float, Knob("minimum foreground probability of a nucleus", 0, 1)
     ] = 0.5
     edge_threshold: Annotated[
-        float, Knob("least edge between nuclei, as a share of the sharpest", 0, 1)
+        float, Knob("minimum edge between nuclei, as a share of the sharpest edge", 0, 1)
     ] = 0.4
     filter_size: Annotated[
-        int, Knob("of the Sobel filter that finds these edges, px of the map; an odd number", 3,
+        int, Knob("size of the Sobel filter for these edges, px of the map; odd", 3,
                   grows=1)
     ] = 21  # fmt: skip
     min_size: Annotated[int, Knob("smallest nucleus and smallest marker, px of the map", 0,
                                   grows=2)] = 10  # fmt: skip
     keep_unmarked: Annotated[
-        bool, Knob("a connected foreground without a marker is one nucleus; false: none, as in "
-                   "HoVer-Net")
+        bool, Knob("a connected foreground without a marker is one nucleus; false: it is none, "
+                   "as in HoVer-Net")
     ] = True  # fmt: skip
     class_channel: Annotated[
         int, Knob("first map of the classes of nuclei, or their number; -1: none", -1)
     ] = -1
     classes: Annotated[
-        str, Knob("names of the classes in the order of their maps, with commas; empty: numbers")
+        str,
+        Knob("names of the classes in the order of their maps, comma-separated; empty: numbers"),
     ] = ""
     slopes: Annotated[
         str,
         Knob(
             "lowest and highest slope of the horizontal and of the vertical map, between which "
-            "edges are measured, as low,high;low,high; empty: those of the map"
+            "edges are measured, as low,high;low,high; empty: from the map"
         ),
     ] = ""
 
@@ -302,7 +305,8 @@ def _reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[in
 
 HOVER = Recipe(
     name="hover",
-    what="foreground and the horizontal and vertical place in a nucleus: watershed between edges",
+    what="foreground and the horizontal and vertical position in a nucleus: watershed between "
+    "edges",
     source="Graham et al. 2019, HoVer-Net, doi 10.1016/j.media.2019.101563",
     label=label_hover,
     settings=HoverSettings,

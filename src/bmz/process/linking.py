@@ -180,7 +180,7 @@ class _Unit:
     ----------
     at : position along the axes over which nothing was joined so far
     members : positions of the masks in the order of the call
-    numbers : for each of them the number of label k at k; None as long as it is k
+    numbers : for each of them the number of label k at k; None while it is k
     """
 
     at: Mapping[str, int]
@@ -208,7 +208,7 @@ class _Joined:
 
 
 def link_labels(masks: Sequence[LazyArray], loop: Mapping[str, int], link: Link) -> list[Integers]:
-    """Give the objects of all masks of an image numbers, one to those that are joined.
+    """Assign numbers to the objects of all masks of an image; joined objects share one.
 
     Planes are joined to stacks first, within each frame; then frames to tracks, where the objects
     are those of stacks if z is joined, else those of each plane by itself.
@@ -291,7 +291,7 @@ def _by_mask(units: Sequence[_Unit]) -> Iterator[tuple[_Unit, Integers]]:
     ]
     for _, unit, numbers in sorted(whole, key=lambda entry: entry[0]):
         if numbers is None:
-            raise ValueError("no axis of the loop is to be joined")
+            raise ValueError("there is no axis of the loop to join")
         yield unit, numbers
 
 
@@ -304,7 +304,7 @@ _SIZES = ("area_px", "area_um2", "volume_px", "volume_um3")
 
 
 def measured_together(loop: Mapping[str, int], apart: str) -> list[list[int]]:
-    """Give the masks that are measured together: those of one position along the axes of `apart`.
+    """Return the masks that are measured together: those of one position along the axes of `apart`.
 
     Parameters
     ----------
@@ -384,7 +384,7 @@ def _means(column: AnyArray, first: NDArray[np.intp], frames: AnyArray) -> Float
 
 
 def _ways(rows: Table, first: NDArray[np.intp], last: NDArray[np.intp], unit: str) -> Table:
-    """Give how far each track goes; nothing where a length is not known."""
+    """Return how far each track goes; nothing if a length is not known."""
     axes = [axis for axis in "zyx" if f"centroid_{axis}_px" in rows]
     names = [f"centroid_{axis}_{unit}" for axis in axes]
     if not set(names) <= set(rows):

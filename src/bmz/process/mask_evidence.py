@@ -32,7 +32,7 @@ GREYS = 256
 """Grey levels that a threshold may lie between."""
 
 ODD_SIZE = 4
-"""How far the area of an object is from the middle one at the most, not to be odd."""
+"""How far the area of an object is from the middle one at most, not to be odd."""
 
 HALF = 0.5
 
@@ -121,7 +121,7 @@ OF_SAMPLE = ("separation", "undecided", "undecided_object", "edge_within")
 def evidence_of(
     mask: MaskOnImage, copies: Mapping[str, AnyArray], case: Mapping[str, float]
 ) -> dict[str, float]:
-    """Tell what speaks for and against a label mask.
+    """Return what speaks for and against a label mask.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def _shapes(mask: MaskOnImage) -> dict[str, float]:
 
 
 def _ellipses(mask: MaskOnImage) -> tuple[FloatArray, FloatArray]:
-    """Give the share of its ellipse that each object fills, and the ratio of its axes."""
+    """Return the share of its ellipse that each object fills, and the ratio of its axes."""
     if mask.labels.ndim > 2:  # noqa: PLR2004
         return np.ones(1), np.ones(1)
     yy, xx, yx = mask.runs.second_moments()
@@ -211,7 +211,7 @@ CONTRASTS = (
 
 
 def _contrasts(mask: MaskOnImage) -> dict[str, float]:
-    """Tell how objects stand out, in the channel in which they do so most."""
+    """Return how objects stand out, in the channel in which they do so most."""
     if not mask.runs.count or mask.inside.all():
         return dict.fromkeys(CONTRASTS, np.nan)
     rings = _Rings.of(mask)
@@ -280,7 +280,7 @@ def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, f
 
 
 def _sides(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, float]:
-    """Tell how much outside is as bright as objects, and how much inside as dark as the rest.
+    """Return how much outside is as bright as objects, and how much inside as dark as the rest.
 
     Both are shares of the area of the objects; the limit is half-way between the medians.
     """
@@ -298,7 +298,7 @@ def _sides(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, flo
 
 
 def _edge_place(mask: MaskOnImage, rings: _Rings, steepness: FloatArray) -> dict[str, float]:
-    """Tell how far from the outlines the image is steepest, and how much more than around it.
+    """Return how far from the outlines the image is steepest, and how much more than around it.
 
     Returns
     -------
@@ -321,7 +321,7 @@ def _edge_place(mask: MaskOnImage, rings: _Rings, steepness: FloatArray) -> dict
 
 
 def _peaks(mask: MaskOnImage, plane: FloatArray) -> dict[str, float]:
-    """Tell whether each object has one bright middle, and how many of them lie outside.
+    """Return whether each object has one bright middle, and how many of them lie outside.
 
     The image is smoothed so that what is smaller than an object is gone.
     """
@@ -342,7 +342,7 @@ def _peaks(mask: MaskOnImage, plane: FloatArray) -> dict[str, float]:
 
 
 def _steps(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> FloatArray:
-    """Give by how much each object is brighter than what is around it, where anything is."""
+    """Return by how much each object is brighter than what is around it, where anything is."""
     numbers = np.arange(1, mask.runs.count + 1)
     ring = np.where(rings.outer, rings.nearest, 0)
     around = np.bincount(ring.reshape(-1), minlength=len(numbers) + 1)[1:] > 0
@@ -386,7 +386,7 @@ MAPS = ("separation", "undecided", "undecided_object")
 
 
 def _map_values(mask: MaskOnImage) -> dict[str, float]:
-    """Tell how far the best map of the network tells objects from background."""
+    """Return how far the best map of the network tells objects from background."""
     on = _on_grid(mask.inside, mask.maps.shape[1:])
     if not on.any() or on.all():
         return dict.fromkeys(MAPS, np.nan)
@@ -404,7 +404,7 @@ def _map_values(mask: MaskOnImage) -> dict[str, float]:
 
 
 def _on_grid(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """Give the nearest pixels of an array on another grid over the same field."""
+    """Return the nearest pixels of an array on another grid over the same field."""
     if array.shape == shape:
         return array
     places = [
@@ -415,7 +415,7 @@ def _on_grid(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
 
 
 def _separation(values: FloatArray, on: BoolArray) -> float:
-    """Give the distance of the means in standard deviations, up to 100."""
+    """Return the distance of the means in standard deviations, up to 100."""
     spread = float(np.sqrt((values[on].var() + values[~on].var()) / 2))
     apart = abs(float(values[on].mean()) - float(values[~on].mean()))
     return min(apart / max(spread, 1e-9), 100.0)
@@ -427,7 +427,7 @@ def copy_evidence(labels: AnyArray, copies: Mapping[str, AnyArray]) -> dict[str,
     Returns
     -------
     dict
-        empty where there is no object; else F1 at `IOU` by change, and over all copies: the mean,
+        empty if there is no object; else F1 at `IOU` by change, and over all copies: the mean,
         the least, the mean IoU of objects that have a partner, and the change of their number
         (log2)
     """

@@ -161,7 +161,7 @@ class Overlap:
         return _counted(len(matched), total, len(self.predicted_px), len(self.truth_px))
 
     def matched(self, least: float) -> NDArray[np.intp]:
-        """Give the positions of the matched pairs: most pairs, then the largest sum of IoU."""
+        """Return the positions of the matched pairs: most pairs, then the largest sum of IoU."""
         if least > SURELY_ONE_TO_ONE:
             return np.flatnonzero(self.iou >= least)
         from scipy.sparse import csr_array  # here: they take long to import
@@ -271,7 +271,7 @@ class WorstObject:
     ----------
     what : as of `MaskError`; ``small`` or ``large``: it has a partner and is less or more than
         that; ``moved``: it is beside it or of another shape
-    label, truth : its number, and that of the true object; None where there is none
+    label, truth : its number, and that of the true object; None if there is none
     iou : overlap with the object of the other mask that it overlaps most
     centroid : along each axis of the mask, px
     area_px : of the object; of the true one for ``split`` and ``missed``
@@ -300,7 +300,7 @@ def worst_objects(
     Returns
     -------
     tuple of WorstObject
-        `MOST_WORST` at the most
+        `MOST_WORST` at most
     """
     overlap = Overlap.of(predicted, truth)
     best_p, best_t = np.zeros(len(overlap.predicted_px)), np.zeros(len(overlap.truth_px))
@@ -334,7 +334,7 @@ def worst_objects(
 
 
 def _outline_fault(overlap: Overlap, pair: int) -> Fault:
-    """Say what is wrong with the outline of an object that has a partner."""
+    """Return what is wrong with the outline of an object that has a partner."""
     shared = overlap.shared[pair]
     of_own = shared / overlap.predicted_px[overlap.predicted[pair]]
     of_true = shared / overlap.truth_px[overlap.truth[pair]]
@@ -354,7 +354,7 @@ def _parts(
     of_part: NDArray[np.intp],
     share: NDArray[np.float64],
 ) -> Parts:
-    """Give the objects of which two or more lie within a whole, where both have no partner."""
+    """Return the objects of which two or more lie within a whole, where both have no partner."""
     inside = (share > INSIDE) & np.isin(of_whole, wholes) & np.isin(of_part, parts)
     parts_of: dict[int, list[int]] = {}
     for whole, part in zip(of_whole[inside].tolist(), of_part[inside].tolist(), strict=True):

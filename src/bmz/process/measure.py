@@ -34,19 +34,19 @@ class ObjectValues:
         self._counts: Integers = np.bincount(own)
 
     def mean(self) -> Floats:
-        """Give the mean of each object; NaN where one of its values is."""
+        """Return the mean of each object; NaN if one of its values is."""
         return self._sum(self._values) / self._counts
 
     def lowest(self) -> Floats:
-        """Give the lowest value of each object; NaN where one of its values is."""
+        """Return the lowest value of each object; NaN if one of its values is."""
         return self._known(self._sorted[self._starts])
 
     def highest(self) -> Floats:
-        """Give the highest value of each object; NaN where one of its values is."""
+        """Return the highest value of each object; NaN if one of its values is."""
         return self._known(self._sorted[self._starts + self._counts - 1])
 
     def median(self) -> Floats:
-        """Give the middle value of each object, or the mean of two; NaN where one value is."""
+        """Return the middle value of each object, or the mean of two; NaN if one value is."""
         low = self._sorted[self._starts + (self._counts - 1) // 2]
         high = self._sorted[self._starts + self._counts // 2]
         return self._known(low / 2 + high / 2)
@@ -87,7 +87,7 @@ class ObjectValues:
 
 
 def _as_bits(values: AnyArray) -> NDArray[np.uint32] | None:
-    """Give whole numbers of 32 bits in the same order; None where that cannot be."""
+    """Return whole numbers of 32 bits in the same order; None if that cannot be."""
     if values.dtype == np.float32:
         bits: NDArray[np.uint32] = np.ascontiguousarray(values).view(np.uint32)
         return np.where(bits & _SIGN, ~bits, bits | _SIGN)
@@ -242,7 +242,7 @@ def _sizes(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
 
 
 def _borders(numbers: LabelArray, runs: Runs, um: Sequence[float | None]) -> Table:
-    """Give the length of the border, and how near to a circle an object is, of square pixels.
+    """Return the length of the border, and how near to a circle an object is, of square pixels.
 
     Pixels that are known not to be square have none: the estimate of the length is for square ones.
     """
@@ -256,7 +256,7 @@ def _borders(numbers: LabelArray, runs: Runs, um: Sequence[float | None]) -> Tab
 
 
 def _shapes(runs: Runs, um: Sequence[float | None]) -> Table:
-    """Give the ellipse of the same second moments, and how much of its hull an object fills."""
+    """Return the ellipse of the same second moments, and how much of its hull an object fills."""
     yy, xx, yx = runs.second_moments()
     major, minor = _axis_lengths(yy, xx, yx)
     table = {"axis_major_length_px": major, "axis_minor_length_px": minor}
@@ -307,7 +307,7 @@ def _brightness(values: ObjectValues, name: str, sizes: AnyArray) -> Table:
 
 
 def _channels(image: Pixels) -> dict[str, Pixels]:
-    """Give each channel under the ending of its columns; nothing where there is no c."""
+    """Return each channel under the ending of its columns; nothing if there is no c."""
     if "c" not in image.axes:
         return {"": image}
     names = column_names(image.channel_names, image.sizes["c"])
@@ -315,7 +315,7 @@ def _channels(image: Pixels) -> dict[str, Pixels]:
 
 
 def column_names(names: Sequence[str], count: int) -> list[str]:
-    """Give the names of channels as headings have them: letters, digits and ``_``, each once.
+    """Return the names of channels as headings have them: letters, digits and ``_``, each once.
 
     A channel without a name, or with that of one before it, has its number behind.
 

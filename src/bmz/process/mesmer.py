@@ -43,27 +43,26 @@ class MesmerSettings:
     maxima_threshold: Annotated[
         float,
         Knob(
-            "least rise of a peak of the inner distance; -1: 0.075 for cells, 0.1 for nuclei",
+            "minimum prominence of a peak of the inner distance; -1: 0.075 for cells, 0.1 for "
+            "nuclei",
             BY_COMPARTMENT,
             1,
         ),
     ] = BY_COMPARTMENT
     maxima_smooth: Annotated[
-        float, Knob("Gaussian before peaks are sought, px of the map", 0, grows=1)
+        float, Knob("Gaussian before the search for peaks, px of the map", 0, grows=1)
     ] = 0.0
     interior_threshold: Annotated[
-        float, Knob("least interior of a cell, probability", 0, 1, cures=(0.05, 0.4, 0.6))
+        float, Knob("minimum interior probability of a cell", 0, 1, cures=(0.05, 0.4, 0.6))
     ] = 0.2
     interior_smooth: Annotated[
         float, Knob("Gaussian of the interior, px of the map", 0, grows=1)
     ] = 2.0
     radius: Annotated[
-        int, Knob("how far apart pixels of one peak may lie, px of the map", 1, grows=1)
+        int, Knob("maximum distance between pixels of one peak, px of the map", 1, grows=1)
     ] = 2
     small_objects_threshold: Annotated[int, Knob("smallest object, px of the map", 0, grows=2)] = 15
-    fill_holes_threshold: Annotated[
-        int, Knob("holes smaller than this are filled, px", 0, grows=2)
-    ] = 15
+    fill_holes_threshold: Annotated[int, Knob("fill holes smaller than this, px", 0, grows=2)] = 15
 
 
 def label_mesmer(output: AnyArray, grid: tuple[int, ...], settings: MesmerSettings) -> Labelled:

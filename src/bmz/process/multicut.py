@@ -63,7 +63,7 @@ def label_multicut(output: AnyArray, grid: tuple[int, ...], settings: MulticutSe
 
 
 def costs_of(borders: Borders, beta: float) -> FloatArray:
-    """Give what it costs to cut each border, (pairs,); below 0 where it gains.
+    """Return what it costs to cut each border, (pairs,); below 0 if it gains.
 
     Source: elf 0.9.2, ``elf.segmentation.multicut.transform_probabilities_to_costs``; here the
     lengths are not shared by the longest, which changes no cut.
@@ -200,7 +200,7 @@ class _Search:
         return True
 
     def _best_moves(self, a: int, b: int, sides: dict[int, set[int]]) -> tuple[list[int], float]:
-        """Give the first so many moves, each of the best region at the border, that gain most."""
+        """Return the first so many moves, each of the best region at the border, that gain most."""
         side = {region: one for one, members in sides.items() for region in members}
         alone = not sides[b]
         gains = {
@@ -245,7 +245,7 @@ class _Search:
 
 MULTICUT = Recipe(
     name="multicut",
-    what="boundaries of cells that fill the image: superpixels, the cheapest cut between them",
+    what="boundaries of cells that fill the image: superpixels, and the cheapest cut between them",
     source="Keuper et al. 2015, doi 10.1109/ICCV.2015.204; PlantSeg, Wolny et al. 2020",
     label=label_multicut,
     in_blocks=InBlocks(far_seeing=True),

@@ -29,7 +29,7 @@ class Contacts:
     outline : (n, axes) the same of label k and all that is not of it, at k - 1; the edge of the
         image is not counted, for nobody knows what is behind it
     sums, sizes : (n, axes), (n,) of the positions of the pixels of label k, and their number, at
-        k - 1; 0 where there are none
+        k - 1; 0 if there are none
     """
 
     own: Integers
@@ -71,7 +71,7 @@ def contacts_in(labels: AnyArray, corner: Sequence[int], owned: BoolArray) -> Co
 
 
 def _differing(labels: AnyArray, axis: int) -> tuple[AnyArray, AnyArray]:
-    """Give the labels on both sides of each side of a pixel where they differ."""
+    """Return the labels on both sides of each side of a pixel where they differ."""
     along = np.moveaxis(labels, axis, 0)
     apart = along[:-1] != along[1:]
     return along[:-1][apart], along[1:][apart]
@@ -119,7 +119,7 @@ class Neighbours:
     Parameters
     ----------
     contacts : of all of its objects
-    um : length of a pixel along each axis of the mask; None where one of them is not known
+    um : length of a pixel along each axis of the mask; None if one of them is not known
     near : what counts as a neighbour
     """
 
@@ -131,7 +131,7 @@ class Neighbours:
     def of(
         cls, contacts: Contacts, axes: str, pixel_um: Mapping[str, float], near: Neighbourhood
     ) -> Neighbours:
-        """Give the neighbours of objects that are found.
+        """Return the neighbours of objects that are found.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Neighbours:
         return places
 
     def columns(self, numbers: AnyArray) -> dict[str, AnyArray]:
-        """Give what is known of label k, at k - 1.
+        """Return what is known of label k, at k - 1.
 
         ``neighbours_touching``, how many objects share a side of a pixel (a face of a voxel) with
         it; ``contact_share``, the share of its outline along which they do, without the edge of the
@@ -188,7 +188,7 @@ class Neighbours:
         return columns | self._nearest(numbers)
 
     def _side_sizes(self) -> AnyArray:
-        """Give the length of a side (area of a face) that lies across each axis."""
+        """Return the length of a side (area of a face) that lies across each axis."""
         lengths = self._lengths("um" if self.um else "px")
         sizes: AnyArray = prod(lengths) / lengths
         return sizes
@@ -229,13 +229,13 @@ class Neighbours:
         return columns
 
     def _in_units(self, lengths: AnyArray, unit: str) -> dict[str, AnyArray]:
-        """Give lengths in all units in which they can be told."""
+        """Return lengths in all units in which they can be told."""
         if unit == "um":
             return {"um": lengths}
         return {"px": lengths} | ({} if self.um is None else {"um": lengths * self.um[0]})
 
     def edges(self, numbers: AnyArray) -> Iterator[dict[str, AnyArray]]:
-        """Give the pairs of objects that touch, or lie within the distance: once each, in order.
+        """Return the pairs of objects that touch, or lie within the distance: once each, in order.
 
         Parameters
         ----------
@@ -284,7 +284,7 @@ class Neighbours:
         }
 
     def _close_pairs(self, there: Integers, first: int, last: int) -> Integers:
-        """Give the pairs within the distance of which the lower label is one of some."""
+        """Return the pairs within the distance of which the lower label is one of some."""
         if self.near.distance is None or first == last:
             return np.zeros((0, 2), np.int64)
         from scipy.spatial import cKDTree  # as above

@@ -28,13 +28,13 @@ def numbers_as_names(count: int, names: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def class_of_pixels(maps: AnyArray, names: Sequence[str]) -> tuple[AnyArray, tuple[str, ...]]:
-    """Give the number of the class of each pixel, and the names of the classes.
+    """Return the number of the class of each pixel, and the names of the classes.
 
     Parameters
     ----------
     maps : (classes, (z,) y, x) a map per class, of which the highest counts; or (1, (z,) y, x)
         the number of the class. What is not a number counts as lowest
-    names : of the classes; empty where nobody named them
+    names : of the classes; empty if nobody named them
     """
     if len(maps) > 1:
         highest = np.nan_to_num(np.asarray(maps, np.float32), nan=-np.inf).argmax(axis=0)
@@ -45,12 +45,12 @@ def class_of_pixels(maps: AnyArray, names: Sequence[str]) -> tuple[AnyArray, tup
 
 
 def best_classes(shares: FloatArray, names: Sequence[str]) -> Columns:
-    """Give the likeliest class of each object.
+    """Return the likeliest class of each object.
 
     Parameters
     ----------
     shares : (n, classes), the probability of each class
-    names : of the classes; empty where there are none
+    names : of the classes; empty if there are none
     """
     if not names:
         return {}
@@ -62,13 +62,13 @@ def best_classes(shares: FloatArray, names: Sequence[str]) -> Columns:
 def classes_from_maps(
     labels: AnyArray, output: AnyArray, first: int, names: str, recipe: str
 ) -> Columns:
-    """Give the class of most pixels of each object, where a network tells classes.
+    """Return the class of most pixels of each object, where a network tells classes.
 
     Parameters
     ----------
     labels : ((z,) y, x), 0 background, 1 to n
     output : (c, (z,) y, x), whose entries lie so many px apart as labels are larger
-    first : channel of the first class; -1 where there are none. Either a map per class, or the
+    first : channel of the first class; -1 if there are none. Either a map per class, or the
         only channel from there on holds the number of the class
     names : of the classes, with commas; empty: their numbers, for all channels from the first on
     recipe : its name
@@ -93,7 +93,7 @@ def classes_from_maps(
 
 
 def classes_within(labels: AnyArray, classes: AnyArray, names: Sequence[str]) -> Columns:
-    """Give the class of most pixels of each object, and their share.
+    """Return the class of most pixels of each object, and their share.
 
     The background is the class of an object only where none of its pixels has another one. So
     HoVer-Net does: ``models/hovernet/post_proc.py`` of vqdang/hover_net.

@@ -22,19 +22,19 @@ SCORE = "score"
 """How sure a recipe is of an object."""
 
 CLASS = "class"
-"""The name of what an object is, or its number where it has no name; empty where none is known."""
+"""The name of what an object is, or its number where it has no name; empty if none is known."""
 
 CLASS_PROBABILITY = "class_probability"
 """How sure that is: of the network, or the share of the pixels of the object."""
 
 
 def scored(scores: AnyArray | None) -> dict[str, AnyArray]:
-    """Give the columns of objects of which only a score is known; none for None."""
+    """Return the columns of objects of which only a score is known; none for None."""
     return {} if scores is None else {SCORE: np.asarray(scores, np.float32)}
 
 
 def rows_of(columns: Columns, which: AnyArray) -> dict[str, AnyArray]:
-    """Give the rows that an index or a mask selects."""
+    """Return the rows that an index or a mask selects."""
     return {name: column[which] for name, column in columns.items()}
 
 
@@ -44,12 +44,12 @@ def below(parts: Sequence[Columns]) -> dict[str, AnyArray]:
 
 
 def shared_by_all(parts: Sequence[Columns]) -> list[str]:
-    """Give the headings that each of several tables has, in the order of the first."""
+    """Return the headings that each of several tables has, in the order of the first."""
     return [name for name in parts[0] if all(name in part for part in parts)] if parts else []
 
 
 def by_label(column: AnyArray, labels: AnyArray) -> AnyArray:
-    """Give the value of each label, that of label k at k - 1; NaN or an empty word where none is.
+    """Return the value of each label, that of label k at k - 1; NaN or an empty word where none is.
 
     Fractions become float64.
     """

@@ -23,7 +23,7 @@ MOST_CHANNELS = 4
 """Of an image or a map with more channels than these the first are looked at."""
 
 MARGIN_PX = DEPTHS_PX[1] + 1
-"""So far beyond its objects a window must reach, where the plane goes on."""
+"""So far beyond its objects a window must reach, where the plane continues."""
 
 LATTICE = 96
 """Points along the longer side of a plane at which its channels are looked at as a whole."""
@@ -58,7 +58,7 @@ class PlaneWindow:
     box : of the plane, along y and x: the window
     size : of the plane, px
     scores : (n,) that of label k at k - 1, as the recipe gave it; empty for none
-    grid : (h w,) the flat position in `maps` for each pixel; None where they are on the same grid
+    grid : (h w,) the flat position in `maps` for each pixel; None if they are on the same grid
     """
 
     labels: AnyArray
@@ -73,7 +73,7 @@ class PlaneWindow:
 
     @property
     def is_whole(self) -> bool:
-        """Say whether the whole plane is looked at at once."""
+        """Return whether the whole plane is looked at at once."""
         return self.core == self.box == tuple(slice(0, side) for side in self.size)
 
 
@@ -191,7 +191,7 @@ class _Pixels:
         return cls(inside, edges.pixel, *further, *(Groups.of(some, count) for some in owners))
 
     def on(self, grid: Integers | None) -> _Pixels:
-        """Give the positions on another grid; see `PlaneWindow`."""
+        """Return the positions on another grid; see `PlaneWindow`."""
         if grid is None:
             return self
         names = ("inside", "rim", "beside", "around")
@@ -298,9 +298,9 @@ class Expectation:
 
     Parameters
     ----------
-    diameter_px : of the objects that it is made for, px of the image; NaN where it does not say
+    diameter_px : of the objects that it is made for, px of the image; NaN if it does not say
     scale : factor by which the image was resized before the network
-    side : 1 where its own sample shows bright objects, -1 where dark ones, NaN where neither
+    side : 1 if its own sample shows bright objects, -1 where dark ones, NaN if neither
     """
 
     diameter_px: float
@@ -364,7 +364,7 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
 
 
 def _map_features(evidence: ObjectEvidence) -> _Features:
-    """Tell how sure the network is, by the map that tells objects best from the background."""
+    """Return how sure the network is, by the map that tells objects best from the background."""
     best = _best(_steps(evidence.maps), evidence.map_points)
     mean, spread, beside, around, _, edge = evidence.maps[best].T
     points, on = evidence.map_points[best], evidence.inside
@@ -396,7 +396,7 @@ def _map_features(evidence: ObjectEvidence) -> _Features:
 
 
 def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
-    """Tell how objects stand out, in the channel in which they do so most."""
+    """Return how objects stand out, in the channel in which they do so most."""
     best = _best(_steps(evidence.planes), evidence.plane_points)
     mean, spread, beside, around, rough, edge = evidence.planes[best].T
     points, on = evidence.plane_points[best], evidence.inside

@@ -43,7 +43,7 @@ class Runs:
         return self._sum(self.last - self.first + 1).astype(np.int64)
 
     def boxes(self) -> tuple[list[Integers], list[Integers]]:
-        """Give the first pixel of each object along each axis, and the one behind its last."""
+        """Return the first pixel of each object along each axis, and the one behind its last."""
         low, high = list[Integers](), list[Integers]()
         for firsts, lasts in (*((along, along) for along in self.others), (self.first, self.last)):
             least = np.full(self.count, lasts.max(initial=0), np.int64)
@@ -55,11 +55,11 @@ class Runs:
         return low, high
 
     def centroids(self) -> list[Floats]:
-        """Give the middle of each object along each axis, px."""
+        """Return the middle of each object along each axis, px."""
         return [self._sum(part) / self.sizes for part in self._first_sums(self.others, self.first)]
 
     def second_moments(self) -> tuple[Floats, Floats, Floats]:
-        """Give the mean squares and product of the distances from the middle: yy, xx, yx; px.
+        """Return the mean squares and product of the distances from the middle: yy, xx, yx; px.
 
         From whole numbers, so that what is even is exactly even. Objects of a plane.
         """
@@ -172,7 +172,7 @@ class _Chain:
     x: Integers
 
     def ends(self, label: Integers, y: Integers) -> Integers:
-        """Give the first pixel at or right of the chain, for objects and their rows."""
+        """Return the first pixel at or right of the chain, for objects and their rows."""
         at = np.searchsorted(self.key, label * self.span + y + 1, side="right") - 1
         dy = self.y[at + 1] - self.y[at]
         x = self.x[at] * dy + (self.x[at + 1] - self.x[at]) * (y - self.y[at])
@@ -220,7 +220,7 @@ and at its corners, -> px."""
 
 
 def perimeters(labels: LabelArray, count: int) -> Floats:
-    """Give the length of the border of each object of a plane, px, holes included.
+    """Return the length of the border of each object of a plane, px, holes included.
 
     A pixel of which one of the four sides is not of its object is of the border. Its part of the
     length depends on which of the pixels around it are of the border, too, so that slanting borders
@@ -340,11 +340,11 @@ class Groups:
         return cls(own, counts)
 
     def means(self, values: Floats) -> Floats:
-        """Give the mean of each object."""
+        """Return the mean of each object."""
         sums: AnyArray = np.bincount(self.own, values, minlength=len(self.counts))
         return sums / self.counts
 
     def moments(self, values: Floats) -> tuple[Floats, Floats]:
-        """Give mean and standard deviation of each object."""
+        """Return mean and standard deviation of each object."""
         mean = self.means(values)
         return mean, np.sqrt(np.maximum(self.means(values * values) - mean * mean, 0))

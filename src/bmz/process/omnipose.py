@@ -21,7 +21,7 @@ STEPS = 200
 """How many steps pixels take; each is shorter than the one before."""
 
 SURE = 1.0
-"""A cell goes on to pixels whose distance is less by this than the least, px: hysteresis."""
+"""A cell continues to pixels whose distance is less by this than the least, px: hysteresis."""
 
 FASTER_IN_STACKS = 5.0
 
@@ -31,7 +31,7 @@ PERCENTILES = (0.01, 99.99)
 
 
 def cells_of(distance: AnyArray, least: float) -> BoolArray:
-    """Give the pixels of cells: above `least`, and what hangs together with it a little below.
+    """Return the pixels of cells: above `least`, and what hangs together with it a little below.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _divergence(unit: FloatArray) -> FloatArray:
 
 
 def speeds_of(maps: LazyArray, least: float) -> tuple[float, float]:
-    """Give the percentiles of the divergence of all directions, as `skeleton_labels` takes them.
+    """Return the percentiles of the divergence of all directions, as `skeleton_labels` takes them.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class SpeedsUnclear(WrongUsage):
     def __init__(self, text: str) -> None:
         super().__init__(
             f"recipe 'flows' cannot read the speeds '{text}': wanted two numbers, low,high",
-            hint="leave them out, for those of the map, or give --set speeds=-1.8,1.4",
+            hint="leave them out to use those of the map, or give --set speeds=-1.8,1.4",
             code="recipe.speeds",
         )
 
@@ -176,7 +176,7 @@ def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) 
 
 
 def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> bool:
-    """Say whether an output is Omnipose's, by what the model states and its channels.
+    """Return whether an output is Omnipose's, by what the model states and its channels.
 
     Flows of planes that are given as a stack have fewer maps than a stack asks for, and labels of a
     declared step have one: neither says anything.
@@ -186,5 +186,5 @@ def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> boo
 
 
 def is_omnipose(style: str, channels: int, axes: int) -> bool:
-    """Say whose maps they are: Omnipose has two behind the flows, where `style` says nothing."""
+    """Return whose maps they are: Omnipose has two behind the flows, where `style` says nothing."""
     return style == "omnipose" or (style == AUTO and channels != axes + 1)

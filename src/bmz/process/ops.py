@@ -206,7 +206,7 @@ LABEL_STEPS: Mapping[
 
 
 def _spatial(step: str, axes: str, count: int) -> str:
-    """Give the last `count` letters of zyx when `axes` is these, c and maybe b; else refuse."""
+    """Return the last `count` letters of zyx when `axes` is these, c and maybe b; else refuse."""
     spatial = SPACE[-count:]
     for axis in "c" + spatial:
         position(step, axis, axes)
@@ -217,7 +217,7 @@ def _spatial(step: str, axes: str, count: int) -> str:
 
 
 def _counted_in(step: str, labels: LabelArray, dtype: str) -> AnyArray:
-    """Give labels as the dtype that a step declares for them.
+    """Return labels as the dtype that a step declares for them.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def apply_steps(
     (array([0., 1.], dtype=float32), 'x')
     """
     if len(axes) != x.ndim:
-        raise ValueError(f"{x.ndim} dimensions want as many letters, found '{axes}'")
+        raise ValueError(f"{x.ndim} dimensions need as many letters, found '{axes}'")
     for number, step in enumerate(steps):
         op = op_of(step, references or {})
         if isinstance(x, np.ndarray):
@@ -339,7 +339,7 @@ def apply_steps(
 
 
 def work_on_tensors(steps: Sequence[Step]) -> bool:
-    """Say whether steps can be applied to a tensor of PyTorch, with the same bits."""
+    """Return whether steps can be applied to a tensor of PyTorch, with the same bits."""
     return all(
         "reference_tensor" not in step.kwargs and _on_tensor(op_of(step, {})) is not None
         for step in steps

@@ -34,7 +34,7 @@ LEAST_TO_COUNT = 1 << 12
 def mean_and_deviation(
     x: AnyArray, axes: str, over: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
-    """Give mean and standard deviation (divided by n, not n - 1) over the axes `over`.
+    """Return mean and standard deviation (divided by n, not n - 1) over the axes `over`.
 
     Two passes with float64 sums, part by part: no copy of the image is made.
 
@@ -60,7 +60,7 @@ def mean_and_deviation(
 def percentiles(
     x: AnyArray, axes: str, over: Sequence[str], which: Sequence[float]
 ) -> list[FloatArray]:
-    """Give the percentiles `which` over the axes `over`, with linear interpolation.
+    """Return the percentiles `which` over the axes `over`, with linear interpolation.
 
     Whole numbers that span at most 16 bits are counted instead of sorted, also when their dtype
     is a float (``ensure_dtype`` has often been there first). All else is partitioned; the ends 0
@@ -77,7 +77,7 @@ def percentiles(
     -------
     list of float64
         one array for each of `which`, shape of `x` with 1 in place of each axis of `over`; the
-        same numbers as ``numpy.percentile`` gives in float64; NaN where a value is NaN
+        same numbers as ``numpy.percentile`` gives in float64; NaN if a value is NaN
     """
     rows, shape = _rows(x, axes, over)
     if rows.shape[1] < LEAST_TO_COUNT:
@@ -151,10 +151,10 @@ class Statistics(Protocol):
         """The letters of its dimensions."""
 
     def mean_and_deviation(self, over: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Give mean and standard deviation, as the function of this name."""
+        """Return mean and standard deviation, as the function of this name."""
 
     def percentiles(self, over: Sequence[str], which: Sequence[float]) -> list[FloatArray]:
-        """Give percentiles, as the function of this name."""
+        """Return percentiles, as the function of this name."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Clip(ScalingStep):
 
 @dataclass(frozen=True)
 class ZeroMeanUnitVariance(ScalingStep):
-    """Give ``(x - mean) / (std + eps)``; a constant becomes 0.
+    """Return ``(x - mean) / (std + eps)``; a constant becomes 0.
 
     Source: model description 0.5, ``ZeroMeanUnitVarianceKwargs``.
 
@@ -258,7 +258,7 @@ class ZeroMeanUnitVariance(ScalingStep):
 
 @dataclass(frozen=True)
 class ScaleRange(ScalingStep):
-    """Give ``(x - v_lower) / (v_upper - v_lower + eps)``, not clipped; a constant becomes 0.
+    """Return ``(x - v_lower) / (v_upper - v_lower + eps)``, not clipped; a constant becomes 0.
 
     Source: model description 0.5, ``ScaleRangeKwargs``.
 
@@ -294,7 +294,7 @@ class ScaleRange(ScalingStep):
 
 @dataclass(frozen=True)
 class ScaleMeanVariance(ScalingStep):
-    """Give ``(x - mean) / (std + eps) * (ref_std + eps) + ref_mean``.
+    """Return ``(x - mean) / (std + eps) * (ref_std + eps) + ref_mean``.
 
     Source: model description 0.5, ``ScaleMeanVarianceKwargs``.
 
@@ -330,7 +330,7 @@ class ScaleMeanVariance(ScalingStep):
 def jointly(
     step: str, own_axes: Sequence[str] | None, axes: str, *, also: str = ""
 ) -> Sequence[str]:
-    """Give the axes that a step looks at jointly: its `own_axes`, or all.
+    """Return the axes that a step looks at jointly: its `own_axes`, or all.
 
     An array without "b" is one item, so that "b" may be asked for and not be there.
 
@@ -373,7 +373,7 @@ def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters:
 
 
 def fits(x: AnyArray, low: FloatArray, high: FloatArray) -> bool:
-    """Say whether an integer dtype holds every value between the bounds that can come out."""
+    """Return whether an integer dtype holds every value between the bounds that can come out."""
     if x.dtype.kind not in "iu":
         return False
     holds = np.iinfo(x.dtype)

@@ -24,8 +24,8 @@ class UnknownOp(CouldNotTell):
 
     def __init__(self, step: Step, known: Iterable[str]) -> None:
         super().__init__(
-            f"the step '{step.name}' is not known to this bmz",
-            hint=f"a newer bmz may know it; known are {', '.join(sorted(known))}",
+            f"the step '{step.name}' is unknown to this version of bmz",
+            hint=f"a newer bmz may know it; known steps are {', '.join(sorted(known))}",
             code="package.unknown-op",
         )
 
@@ -37,7 +37,7 @@ class RunsCode(CouldNotTell):
         source = step.kwargs.get("source", "a file of the model")
         super().__init__(
             f"step '{step.name}' is the model's own Python code ({source}); it was not run",
-            hint="this version never runs the code of a package; take a model without it",
+            hint="bmz never runs steps that are code; use a model without this step",
             code="package.runs-code",
         )
 
@@ -90,7 +90,7 @@ class NotOnePerEntry(AnswerIsNo):
 
 
 class ReferenceMissing(AnswerIsNo):
-    """A step takes its statistics from a tensor that is not there."""
+    """A step takes its statistics from a tensor that does not exist."""
 
     def __init__(self, step: str, tensor: str, known: Iterable[str]) -> None:
         there = ", ".join(known) or "none"
@@ -106,8 +106,8 @@ class ReferenceDiffers(AnswerIsNo):
 
     def __init__(self, axis: str, *, expected: int, actual: int) -> None:
         super().__init__(
-            f"axis {axis} of the reference tensor has {actual} entries, "
-            f"that of the tensor {expected}",
+            f"axis {axis} of the reference tensor has {actual} entries, but that of the tensor "
+            f"has {expected}",
             hint=AT_FAULT,
             code="process.reference-differs",
         )
@@ -118,8 +118,9 @@ class TooManyLabels(AnswerIsNo):
 
     def __init__(self, step: str, *, count: int, dtype: str, most: int) -> None:
         super().__init__(
-            f"step '{step}' found {count} objects, but its declared {dtype} holds {most}",
-            hint="cut the image into parts, or ask the authors for output_dtype uint32",
+            f"step '{step}' found {count} objects, but its declared dtype {dtype} holds at most "
+            f"{most}",
+            hint="crop the image into parts, or ask the authors for output_dtype uint32",
             code="process.labels-overflow",
         )
 
@@ -131,7 +132,7 @@ Number: TypeAlias = float | AnyArray
 
 
 def kept_float(x: AnyArray) -> np.dtype[Any]:
-    """Give the dtype of results of arithmetic on `x`: float64 for float64, else float32."""
+    """Return the dtype of results of arithmetic on `x`: float64 for float64, else float32."""
     return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
 
@@ -143,13 +144,13 @@ def calculated(do: np.ufunc, x: AnyArray, other: Number, dtype: np.dtype[Any]) -
 
 
 def shifted_and_divided(x: AnyArray, shift: Number, divisor: Number) -> FloatArray:
-    """Give ``(x - shift) / divisor``."""
+    """Return ``(x - shift) / divisor``."""
     dtype = kept_float(x)
     return calculated(np.divide, calculated(np.subtract, x, shift, dtype), divisor, dtype)
 
 
 def multiplied_and_added(x: AnyArray, gain: Number, offset: Number) -> FloatArray:
-    """Give ``x * gain + offset``."""
+    """Return ``x * gain + offset``."""
     dtype = kept_float(x)
     return calculated(np.add, calculated(np.multiply, x, gain, dtype), offset, dtype)
 
@@ -239,7 +240,7 @@ class FixedZeroMeanUnitVariance:
 
 @dataclass(frozen=True)
 class ScaleLinear:
-    """Give ``x * gain + offset``.
+    """Return ``x * gain + offset``.
 
     Source: model description 0.5, ``ScaleLinearDescr``.
 
@@ -261,7 +262,7 @@ class ScaleLinear:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """Give ``1 / (1 + exp(-x))``, without overflow for large negative values.
+    """Return ``1 / (1 + exp(-x))``, without overflow for large negative values.
 
     Source: model description 0.5, ``SigmoidDescr`` ("a.k.a. expit function").
     """
@@ -278,7 +279,7 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Give ``exp(x) / sum(exp(x))`` along `axis`.
+    """Return ``exp(x) / sum(exp(x))`` along `axis`.
 
     Source: model description 0.5, ``SoftmaxDescr``.
 
@@ -300,7 +301,7 @@ class Softmax:
 
 
 def position(step: str, axis: str, axes: str) -> int:
-    """Give the dimension of `axis`, or raise `AxisMissing`."""
+    """Return the dimension of `axis`, or raise `AxisMissing`."""
     if axis not in axes:
         raise AxisMissing(step, axis, axes=axes)
     return axes.index(axis)
@@ -346,7 +347,7 @@ ACTIVATIONS = ("none", "sigmoid", "softmax")
 
 
 def activated(output: AnyArray, activation: str) -> AnyArray:
-    """Give the maps after an activation, as the declared steps of these names do it.
+    """Return the maps after an activation, as the declared steps of these names do it.
 
     Parameters
     ----------

@@ -24,23 +24,30 @@ class PanopticSettings:
 
     foreground_channel: Annotated[
         int,
-        Knob("of the map of all objects, from 0; -1: what the map of the first class leaves", -1),
+        Knob(
+            "channel of the map of all objects, from 0; -1: the complement of the first class map",
+            -1,
+        ),
     ] = 0
-    centre_channel: Annotated[int, Knob("of the heat map of centres, counted from 0", 0)] = 1
+    centre_channel: Annotated[
+        int, Knob("channel of the heat map of centres, counted from 0", 0)
+    ] = 1
     offset_channel: Annotated[
-        int, Knob("first of the offsets along (z,) y and x to the centre, counted from 0", 0)
+        int,
+        Knob("first channel of the offsets along (z,) y and x to the centre, counted from 0", 0),
     ] = 2
     foreground_threshold: Annotated[
-        float, Knob("least foreground of an object, probability", 0, 1)
+        float, Knob("minimum foreground probability of an object", 0, 1)
     ] = 0.5
-    centre_threshold: Annotated[float, Knob("least height of a centre", 0)] = 0.1
+    centre_threshold: Annotated[float, Knob("minimum height of a centre", 0)] = 0.1
     centre_distance: Annotated[
-        int, Knob("a centre is the highest entry within so many px of the map, along each axis", 1,
+        int, Knob("a centre is the highest entry within this distance, px of the map along each "
+                  "axis", 1,
                   grows=1)
     ] = 3  # fmt: skip
     min_size: Annotated[
         int,
-        Knob("smallest object, px of the map; pixels of smaller ones join others", 0, grows=2),
+        Knob("smallest object, px of the map; pixels of smaller objects join others", 0, grows=2),
     ] = 10
     three_planes: Annotated[
         bool, Knob("run a stack along z, y and x, and keep what two of the three agree on")
@@ -49,7 +56,8 @@ class PanopticSettings:
         int, Knob("first map of the classes of objects, or their number; -1: none", -1)
     ] = -1
     classes: Annotated[
-        str, Knob("names of the classes in the order of their maps, with commas; empty: numbers")
+        str,
+        Knob("names of the classes in the order of their maps, comma-separated; empty: numbers"),
     ] = ""
 
 
@@ -152,7 +160,7 @@ def _targets(output: AnyArray, inside: BoolArray, first: int) -> NDArray[np.floa
 
 
 def offset_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say which channels hold offsets, which are lengths in px."""
+    """Return which channels hold offsets, which are lengths in px."""
     first = int(parameters["offset_channel"])
     return tuple(first <= channel < first + axes for channel in range(channels))
 

@@ -150,7 +150,7 @@ def _merged(clusters: list[set[Node]], near: dict[int, set[int]]) -> list[set[No
 def _majority(
     group: set[Node], masks: Sequence[LabelArray], boxes: Sequence[Sequence[Box]]
 ) -> tuple[Box, BoolArray]:
-    """Give the box around a group, and the voxels of it that enough of its objects have."""
+    """Return the box around a group, and the voxels of it that enough of its objects have."""
     sides = [boxes[mask][label - 1] for mask, label in group]
     around: Box = tuple(
         slice(min(side[k].start for side in sides), max(side[k].stop for side in sides))
@@ -163,7 +163,7 @@ def _majority(
 
 
 def _overlapping(found: Sequence[tuple[set[Node], Box, BoolArray]]) -> Iterator[list[int]]:
-    """Give which objects share so many voxels that they are one."""
+    """Return which objects share so many voxels that they are one."""
     edges: dict[tuple[Node, Node], object] = {}
     for a, b in combinations(range(len(found)), 2):
         (_, one_box, one), (_, other_box, other) = found[a], found[b]

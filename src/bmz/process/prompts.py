@@ -38,34 +38,34 @@ SAME = 0.5
 class PromptSettings:
     """The parameters of the recipe."""
 
-    spacing: Annotated[int, Knob("between the points of the grid, px that the network sees", 1)] = (
-        32
-    )
+    spacing: Annotated[
+        int, Knob("distance between the points of the grid, px of the network's input", 1)
+    ] = 32
     scores: Annotated[str, Knob("id of the output with the scores")] = "scores"
-    score_threshold: Annotated[float, Knob("an object needs a score of at least this")] = 0.88
-    stability: Annotated[
-        float, Knob("an object needs at least this IoU of its mask with a wider one", 0, 1)
-    ] = 0.95
-    mask_threshold: Annotated[float, Knob("an object is where its mask lies above")] = 0.5
+    score_threshold: Annotated[float, Knob("minimum score of an object")] = 0.88
+    stability: Annotated[float, Knob("minimum IoU of an object's mask with a wider one", 0, 1)] = (
+        0.95
+    )
+    mask_threshold: Annotated[float, Knob("an object is where its mask is above this value")] = 0.5
     overlap: Annotated[
-        float, Knob("most share of a mask that better ones may cover already", 0, 1)
+        float, Knob("maximum share of a mask that better masks may already cover", 0, 1)
     ] = 0.5
     most_of_tile: Annotated[
-        float, Knob("a mask that covers more of its tile is background", 0, 1)
+        float, Knob("a mask that covers more than this share of its tile is background", 0, 1)
     ] = 0.5
-    least_px: Annotated[int, Knob("smallest mask, px that the network sees", 1)] = 20
+    least_px: Annotated[int, Knob("smallest mask, px of the network's input", 1)] = 20
     ask_with: Annotated[
         str,
         Knob(
-            "how objects of a mask and outlines are asked for; auto: a point for an object of a "
-            "mask, a box for an outline",
+            "prompts for the objects of a mask and for outlines; auto: a point for an object of "
+            "a mask, a box for an outline",
             choices=("auto", "point", "box", "mask"),
         ),
     ] = "auto"
-    margin: Annotated[int, Knob("around an object that a box is asked for, px", 0)] = 0
+    margin: Annotated[int, Knob("margin of the box around an object, px", 0)] = 0
 
     def for_prompts(self, asked: Collection[str]) -> PromptSettings:
-        """Give the settings for prompts of the user: no object is left out by its looks.
+        """Return the settings for prompts of the user: no object is left out by its looks.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class ObjectMasks:
     scores : (n,) float32
     corners : (n, 4), first y and x of each box and those behind its last, px
     tiles : (n, 4), the same of the tile that it was found in
-    names : (n,) str, of the prompts; None where nobody named any
+    names : (n,) str, of the prompts; None if nobody named any
     """
 
     masks: Sequence[BoolArray]
@@ -115,7 +115,7 @@ class ObjectMasks:
         )
 
     def as_outputs(self) -> tuple[AnyArray, dict[str, AnyArray]]:
-        """Give the masks as an array of arrays, and what lies beside them."""
+        """Return the masks as an array of arrays, and what lies beside them."""
         masks = np.empty(len(self.masks), object)
         masks[:] = list(self.masks)
         names = {} if self.names is None else {PROMPT: self.names}
@@ -123,7 +123,7 @@ class ObjectMasks:
 
 
 def grid_points(shape: tuple[int, int], spacing_px: int) -> NDArray[np.intp]:
-    """Give the middle of every square of a grid that covers an image, in raster order.
+    """Return the middle of every square of a grid that covers an image, in raster order.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def kept_masks(
     masks : (n, y, x) of a tile, any number
     scores : (n,), that of each
     tile : the tile in the image, px
-    names : of the prompts; None where nobody named any
+    names : of the prompts; None if nobody named any
     """
     origin = np.array([side.start for side in tile])
     inside = masks > settings.mask_threshold
@@ -181,7 +181,7 @@ def kept_masks(
 
 
 def stability(masks: AnyArray, threshold: float) -> FloatArray:
-    """Say how little masks depend on the threshold: the IoU of a narrower and a wider one.
+    """Return how little masks depend on the threshold: the IoU of a narrower and a wider one.
 
     Source: Kirillov et al. 2023, appendix B, where the threshold of the logit is moved by 1.
 
@@ -207,7 +207,7 @@ def stability(masks: AnyArray, threshold: float) -> FloatArray:
 
 
 def prompts_of_labels(strips: Iterable[AnyArray]) -> Iterator[Prompt]:
-    """Give each object of a label mask, in the order of their numbers.
+    """Return each object of a label mask, in the order of their numbers.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def prompts_of_labels(strips: Iterable[AnyArray]) -> Iterator[Prompt]:
 
 
 def _parts_of(labels: AnyArray) -> Iterator[tuple[int, int, int, BoolArray]]:
-    """Give number, first row and column, and pixels of each object of a part of a mask."""
+    """Return number, first row and column, and pixels of each object of a part of a mask."""
     from scipy.ndimage import find_objects  # here: it takes long to import
 
     numbers, order = np.unique(np.append(0, labels), return_inverse=True)
@@ -270,7 +270,7 @@ def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
 
 
 def resized_prompt(prompt: Prompt, factors: Sequence[float]) -> Prompt:
-    """Give a prompt as it lies on a resized image.
+    """Return a prompt as it lies on a resized image.
 
     Parameters
     ----------
@@ -466,7 +466,7 @@ def _within(place: Box, low: NDArray[np.intp], high: NDArray[np.intp]) -> Box:
 
 PROMPTS = Recipe(
     name="prompts",
-    what="a network that gives the object at a point is asked for a grid of them",
+    what="a network that returns the object at a point is prompted with a grid of points",
     source="Kirillov et al. 2023, Segment Anything, arXiv 2304.02643, appendix B; Archit et al. "
     "2025, micro-sam, doi 10.1038/s41592-024-02580-4",
     label=label_prompted,
@@ -474,6 +474,6 @@ PROMPTS = Recipe(
     per_object=True,
     prompted=True,
     rescale="labels",
-    rescale_why="the network gives the masks of objects, and no map",
+    rescale_why="the network returns the masks of objects, not a map",
 )
 """The recipe of micro-sam and other promptable networks."""

@@ -30,14 +30,14 @@ chance, as ``model_cards/quality/train.py`` shows."""
 SEEN_SPACE, MOST_SEEN_CHANNELS = "yx", 2
 """Axes, and most channels, of the networks whose masks are among the examples."""
 
-LEARNT_FROM = "a guess: learnt from networks that take planes of one or two channels"
+LEARNT_FROM = "a rough estimate: trained on networks that take planes of one or two channels"
 
 QualityWord = Literal["likely good", "look closely", "likely wrong"]
 
 
 @dataclass(frozen=True, eq=False)
 class RegressionForest:
-    """Extremely randomised trees (Geurts et al. 2006), one after the other.
+    """Extremely randomised trees (Geurts et al. 2006), one after another.
 
     Leaves keep what was seen there (Meinshausen 2006), so that the median can be told: a mean draws
     everything towards the middle.
@@ -70,7 +70,7 @@ class RegressionForest:
     def of(
         cls, names: Sequence[str], unknown: FloatArray, arrays: Mapping[str, AnyArray]
     ) -> RegressionForest:
-        """Give a forest that is kept in less room.
+        """Return a forest that is kept in less room.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class RegressionForest:
         )
 
     def predict(self, values: Mapping[str, float]) -> float:
-        """Give the median over the examples of all trees, each tree counting alike.
+        """Return the median over the examples of all trees, each tree counting alike.
 
         Parameters
         ----------
@@ -106,12 +106,12 @@ class RegressionForest:
         return float(self.answers[np.searchsorted(below, below[-1] / 2)])
 
     def mean(self, values: Mapping[str, float]) -> float:
-        """Give their mean: it puts in order what has one median; see `predict`."""
+        """Return their mean: it puts in order what has one median; see `predict`."""
         shares = self._shares(values)
         return float((shares * self.answers).sum() / shares.sum())
 
     def _shares(self, values: Mapping[str, float]) -> FloatArray:
-        """Say how much each example counts for a prediction."""
+        """Return how much each example counts for a prediction."""
         given = np.array([values.get(name, np.nan) for name in self.names], np.float32)
         row = np.where(np.isnan(given), self.unknown, given)
         nodes = self.roots
@@ -142,9 +142,9 @@ class QualityRecord(TypedDict):
     """How good a mask is likely to be, without ground truth."""
 
     f1: Annotated[float, Doc("predicted F1 at IoU 0.5")]
-    low: Annotated[float, Doc("it is higher in 9 of 10 cases")]
-    high: Annotated[float, Doc("it is lower in 9 of 10 cases")]
-    word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
+    low: Annotated[float, Doc("the actual F1 is higher in 9 of 10 cases")]
+    high: Annotated[float, Doc("the actual F1 is lower in 9 of 10 cases")]
+    word: Annotated[str, Doc("the verdict: `likely good`, `look closely` or `likely wrong`")]
 
 
 @dataclass(frozen=True)
@@ -166,23 +166,23 @@ class Quality:
     seen: bool = True
 
     def ties_with(self, first: Quality) -> bool:
-        """Say whether it is not surely lower than the one of the best mask of the same image."""
+        """Return whether it is not surely lower than the one of the best mask of the same image."""
         return self.f1 > first.f1 - TIE
 
 
 def quality_record(quality: Quality) -> QualityRecord:
-    """Give a prediction as documents hold it."""
+    """Return a prediction as documents hold it."""
     f1, low, high = (round(value, 3) for value in (quality.f1, quality.low, quality.high))
     return {"f1": f1, "low": low, "high": high, "word": quality.word}
 
 
 def quality_words(quality: Quality) -> str:
-    """Say what is predicted, such as ``likely good, F1 about 0.86 (0.71 to 0.95)``."""
+    """Return what is predicted, such as ``likely good, F1 about 0.86 (0.71 to 0.95)``."""
     return f"{quality.word}, {f1_words(quality)}"
 
 
 def f1_words(quality: Quality) -> str:
-    """Say what F1 is predicted, such as ``F1 about 0.86 (0.71 to 0.95)``."""
+    """Return what F1 is predicted, such as ``F1 about 0.86 (0.71 to 0.95)``."""
     learnt = "" if quality.seen else f"; {LEARNT_FROM}"
     return f"F1 about {quality.f1:.2f} ({quality.low:.2f} to {quality.high:.2f}{learnt})"
 
@@ -216,7 +216,7 @@ class Predictor:
         return self.at_f1(self.forest.predict(values), seen=seen)
 
     def at_f1(self, f1: float, *, seen: bool = True) -> Quality:
-        """Give the interval and the word for a prediction.
+        """Return the interval and the word for a prediction.
 
         Parameters
         ----------
@@ -236,7 +236,7 @@ class Predictor:
 
 
 def is_seen(space: str, channels: int) -> bool:
-    """Say whether masks of such networks are among those that predictions were learnt from.
+    """Return whether masks of such networks are among those that predictions were learnt from.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ class ObjectModel:
     findings: Mapping[str, float]
 
     def confidences(self, objects: FloatArray, plane: FloatArray) -> FloatArray:
-        """Give how likely each object is a true one.
+        """Return how likely each object is a true one.
 
         Parameters
         ----------
@@ -367,7 +367,7 @@ def plane_confidences(
 
 
 def confidence_features(confidences: FloatArray) -> dict[str, float]:
-    """Tell what the confidences of all objects of a mask say of it."""
+    """Return what the confidences of all objects of a mask say of it."""
     names = ("mean", "low", "middle", "high", "doubted")
     if not len(confidences):
         return {f"confidence_{name}": np.nan for name in names}

@@ -132,7 +132,7 @@ class Parameter(Knob):
             reason = f"{value} is not {self.limits}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         if self.choices and value not in self.choices:
-            reason = f"'{value}' is none of {', '.join(self.choices)}"
+            reason = f"'{value}' is not one of {', '.join(self.choices)}"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
         return value
 
@@ -201,7 +201,7 @@ class Labelled:
 
     @property
     def scores(self) -> FloatArray | None:
-        """The score of label k at k - 1; None where the recipe has none."""
+        """The score of label k at k - 1; None if the recipe has none."""
         return self.columns.get(SCORE)
 
 
@@ -333,7 +333,7 @@ class Finish:
     min_size: Annotated[int, Knob("smallest object, px of the image", 0)] = 0
     max_size: Annotated[int, Knob("largest object, px of the image; 0: any", 0)] = 0
     fill_holes: Annotated[bool, Knob("fill the holes of objects")] = False
-    remove_border: Annotated[bool, Knob("drop objects at the edge of the image along y or x")] = (
+    remove_border: Annotated[bool, Knob("remove objects at the edge of the image along y or x")] = (
         False
     )
     smooth: Annotated[
@@ -373,7 +373,7 @@ class Recipe:
     three_planes : says for some parameters that a stack is run along z, y and x, and its objects
         are those on which these agree
     of_whole_map : what `label` would take from a map; None for nothing
-    in_blocks : how a large map is labelled block by block; None where only as a whole
+    in_blocks : how a large map is labelled block by block; None if only as a whole
     placed : labels depend on where in the image a pixel lies: `label` also takes `place`, None for
         the whole
     tiles : what the reference does with the image at its border, and where tiles meet
@@ -405,7 +405,7 @@ class Recipe:
     tiles: TileWay = MIRRORED
     own_tiles: OwnTiles | None = None
     rescale: Rescale = "maps"
-    rescale_why: str = "maps between two pixels are what lies between their values"
+    rescale_why: str = "maps can be interpolated between pixels"
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
     polygons: bool = False
@@ -432,7 +432,7 @@ class Recipe:
 
         Parameters
         ----------
-        channels, axes : of the output, None where it is not known how many; spatial axes
+        channels, axes : of the output, None if it is not known how many; spatial axes
         stated : parameters that the model states
         """
         own = self.own_tiles

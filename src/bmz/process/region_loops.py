@@ -15,7 +15,7 @@ EMPTY = -1
 
 @compiled
 def root_of(parent: LabelArray, place: int) -> int:
-    """Give the root of a place, and shorten the way to it (union-find with path halving)."""
+    """Return the root of a place, and shorten the way to it (union-find with path halving)."""
     while parent[place] != place:
         parent[place] = parent[parent[place]]
         place = parent[place]
@@ -156,7 +156,7 @@ def number_by_place(labels: LabelArray, numbers: LabelArray) -> int:
 
 @compiled
 def slot_of(table: Indices, key: int) -> int:
-    """Give the place of a key in a hash table, or the free place where it belongs."""
+    """Return the place of a key in a hash table, or the free place where it belongs."""
     # Fibonacci hashing: neighbouring keys must not lie side by side
     slot = ((key * 0x9E3779B97F4A7C1) & 0x7FFFFFFFFFFFFFFF) % table.size
     while table[slot] != EMPTY and table[slot] != key:
@@ -174,7 +174,7 @@ def enter(wide: Indices, table: Indices) -> None:
 
 @compiled
 def key_of(one: int, other: int, count: int) -> int:
-    """Give the number of a pair, whichever of the two comes first."""
+    """Return the number of a pair, whichever of the two comes first."""
     return one * count + other if one < other else other * count + one
 
 
@@ -198,13 +198,13 @@ def cut_edges(
     Parameters
     ----------
     parent : (pixels,) each its own; its chains of parents lead to roots
-    chains : (3, pixels) of each root the first and the last link of its chain, -1 where there is
+    chains : (3, pixels) of each root the first and the last link of its chain, -1 if there is
         none, and the number of links, 0
     links : (2, twice the edges that tell apart) room for the following link, and for what is at
         the end of a link
-    table : a hash table, -1 where there is no key
+    table : a hash table, -1 if there is no key
     progress : (4,) how many edges are seen, keys entered and links made, 0; when not all edges are
-        seen, the table must hold the last one of keys before it goes on
+        seen, the table must hold the last one of keys before it continues
     one, other : (edges,) flat positions
     order : (edges,) the strongest first
     joins : edges below this number join
@@ -355,7 +355,7 @@ def number_fragments(parent: LabelArray, numbers: LabelArray, fragments: LabelAr
     ----------
     parent : (pixels,) as `grow_fragments` leaves it
     numbers : (pixels,) room
-    fragments : (pixels,) becomes the number of each, 0 where there is none
+    fragments : (pixels,) becomes the number of each, 0 if there is none
     """
     count = 0
     for place in range(parent.size):

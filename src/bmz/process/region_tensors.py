@@ -200,7 +200,7 @@ def label_cells_there(
     foreground_at, boundary_at = channels_of(len(maps), settings)
     bounded = foreground_at != NONE or settings.background_channel != NONE
     if settings.seed_distance > 0 or (settings.seed_distance < 0 and not bounded):
-        raise LeftToProcessor("seeds that keep a distance are spread on arrays")
+        raise LeftToProcessor("seeds that keep a distance are placed on arrays")
     boundary = _one_map(maps, boundary_at)
     mask, inside, sure = _cells(there, maps, boundary, foreground_at, settings)
     seeds = _seeds(there, inside, sure, settings.min_size / math.prod(grid))
@@ -256,7 +256,7 @@ def _seeds(there: TensorPlace, inside: Tensor, sure: Tensor, least: float) -> La
 
 
 def _contacts(there: TensorPlace, parts: Tensor, sure: Tensor) -> Contacts:
-    """Give the pairs of parts that meet at corners, each once, sure or not."""
+    """Return the pairs of parts that meet at corners, each once, sure or not."""
     keys, base = [], int(parts.max()) + 1 if parts.numel() else 1
     for here, before in _before(parts.dim(), diagonal=True):
         one, other = parts[here], parts[before]

@@ -172,8 +172,8 @@ class DimensionsNotDone(CouldNotTell):
 
     def __init__(self, recipe: str, shape: tuple[int, ...]) -> None:
         super().__init__(
-            f"recipe '{recipe}' makes labels of planes: it wants an output with axes c, y, x, "
-            f"and got {len(shape)} axes of {shape}",
+            f"recipe '{recipe}' labels planes: it expects an output with axes c, y, x, but found "
+            f"{len(shape)} axes of {shape}",
             hint="keep the map with --save raw, or choose another recipe with --recipe",
             code="recipe.dimensions",
         )
@@ -184,7 +184,7 @@ class ChannelsDiffer(CouldNotTell):
 
     def __init__(self, recipe: str, expected: str, actual: int) -> None:
         super().__init__(
-            f"recipe '{recipe}' expects {expected}, and the output has {actual} channels",
+            f"recipe '{recipe}' expects {expected}, but the output has {actual} channels",
             hint="choose the recipe that belongs to the model with --recipe",
             code="recipe.channels",
         )

@@ -76,7 +76,7 @@ def _of_keys(pairs: NDArray[np.uint64], pixels: AnyArray) -> Shared:
 
 
 def most_shared(shared: Shared, *, background: bool) -> tuple[Integers, Integers]:
-    """Give for each object the one of the other mask that holds most of its pixels.
+    """Return for each object the one of the other mask that holds most of its pixels.
 
     Of equals it is the lowest number, and the background last.
 
@@ -120,7 +120,7 @@ class Pairing:
         return np.flatnonzero(self.numbers == SEVERAL)
 
     def new_number(self, other: AnyArray) -> AnyArray:
-        """Give the number of the pixels of the other mask: its own, or 0 where nothing holds it.
+        """Return the number of the pixels of the other mask: its own, or 0 if nothing holds it.
 
         Parameters
         ----------
@@ -129,18 +129,18 @@ class Pairing:
         return np.where(self.holder(other) > 0, other, 0)
 
     def holder(self, other: AnyArray) -> AnyArray:
-        """Give the object that holds each pixel's object of the other mask; 0 for none."""
+        """Return the object that holds each pixel's object of the other mask; 0 for none."""
         if not len(self.seeds):
             return np.zeros(other.shape, np.int64)
         place = np.minimum(np.searchsorted(self.seeds, other), len(self.seeds) - 1)
         return np.where(other > 0, self.holders[place], 0)
 
     def lowest_seed(self, one: int) -> int:
-        """Give the lowest number that an object holds."""
+        """Return the lowest number that an object holds."""
         return int(self.seeds[self.holders == one][0])
 
     def origin(self) -> Integers:
-        """Give the old number of each new one, at that; 0 where there is no such object."""
+        """Return the old number of each new one, at that; 0 if there is no such object."""
         highest = max(int(self.numbers.max(initial=0)), int(self.seeds.max(initial=0)))
         origin = np.zeros(highest + 1, np.int64)
         alone = np.flatnonzero(self.numbers > 0)

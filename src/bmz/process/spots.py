@@ -27,17 +27,18 @@ MANY_TIMES = 4
 class SpotSettings:
     """The parameters of the recipe."""
 
-    threshold: Annotated[float, Knob("least height of a peak, in units of the map")] = 0.5
+    threshold: Annotated[float, Knob("minimum height of a peak, in units of the map")] = 0.5
     channel: Annotated[int, Knob("channel of the heat map, counted from 0", 0)] = 0
     min_distance: Annotated[
-        int, Knob("a peak is the highest entry within so many px of the map, along each axis", 1,
+        int, Knob("a peak is the highest entry within this distance, px of the map along each "
+                  "axis", 1,
                   grows=1)
     ] = 1  # fmt: skip
     radius: Annotated[
-        float, Knob("of the disc that stands for a spot, px of the map", 0, grows=1)
+        float, Knob("radius of the disc that represents a spot, px of the map", 0, grows=1)
     ] = 2.0
     sigma: Annotated[
-        float, Knob("Gaussian before peaks are sought, px of the map; 0: none", 0, grows=1)
+        float, Knob("Gaussian before the search for peaks, px of the map; 0: none", 0, grows=1)
     ] = 0.0
 
 
@@ -87,14 +88,14 @@ def label_spots(
 
 
 def discs_around(numbers: LabelArray, radius: float) -> LabelArray:
-    """Give the entries around each number to it, to the nearest one, as far as `radius`.
+    """Assign the entries around each number to the nearest number, up to `radius` away.
 
     The same as by ``scipy.ndimage.distance_transform_edt``, which gives an entry between two that
     are equally near to the one that comes first along x, then y, then z.
 
     Parameters
     ----------
-    numbers : ((z,) y, x) integers, 0 where there is none
+    numbers : ((z,) y, x) integers, 0 if there is none
     radius : entries
     """
     at = np.stack(np.nonzero(numbers != 0), axis=1)
@@ -132,7 +133,7 @@ def _tops(heat: FloatArray, numbers: LabelArray, count: int) -> FloatArray:
 
 
 def _beside(heat: FloatArray, at: tuple[AnyArray, ...], axis: int) -> FloatArray:
-    """Say how far from an entry the top lies along an axis, from -0.5 to 0.5 entries."""
+    """Return how far from an entry the top lies along an axis, from -0.5 to 0.5 entries."""
     last = heat.shape[axis] - 1
     places = [(*at[:axis], np.clip(at[axis] + k, 0, last), *at[axis + 1 :]) for k in (-1, 0, 1)]
     values = np.stack([heat[place].astype(np.float64) for place in places])
@@ -194,14 +195,14 @@ def _heat(output: AnyArray, settings: SpotSettings) -> FloatArray:
 
 
 def spot_reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
-    """Say how far a value of the map has an influence on labels, entries."""
+    """Return how far a value of the map has an influence on labels, entries."""
     smoothing = int(4 * float(parameters["sigma"]) + 0.5)
     return int(parameters["min_distance"]) + int(2 * float(parameters["radius"])) + smoothing + 1
 
 
 SPOTS = Recipe(
     name="spots",
-    what="one heat map: a point, and a disc around it, for each of its peaks",
+    what="one heat map: a point for each of its peaks, with a disc around it",
     source="local maxima, as Spotiflow (Dominguez Mantes et al. 2025, doi "
     "10.1038/s41592-025-02662-x) and U-FISH read their heat maps",
     label=label_spots,

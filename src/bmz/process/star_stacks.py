@@ -42,7 +42,7 @@ class Rays:
         return volumes
 
     def seen(self, first: Indices, stop: Indices) -> Faces:
-        """Give the face through which the centre sees each voxel of a box.
+        """Return the face through which the centre sees each voxel of a box.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Rays:
 
 @lru_cache(maxsize=8)
 def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
-    """Give rays that are spread evenly, on a spiral from pole to pole with the golden angle.
+    """Return rays that are spread evenly, on a spiral from pole to pole with the golden angle.
 
     Source: Weigert et al. 2020, doi 10.1109/WACV45572.2020.9093435; ``Rays_GoldenSpiral`` of
     stardist 0.9.2.
@@ -250,7 +250,7 @@ class _Shelf:
         return cls(members[np.argsort(flat, kind="stable")], starts, origin, reach)
 
     def near(self, centre: Indices, reach: int) -> list[Indices]:
-        """Give all members that can touch what reaches so far from a centre, and some others."""
+        """Return all members that can touch what reaches so far from a centre, and some others."""
         place, wide = centre - self.origin, reach + self.reach
         last = np.array(self.starts.shape) - [0, 0, 1]
         first = np.maximum(place - wide, 0) // self.side
@@ -312,7 +312,7 @@ class _Polyhedra:
         return [_Shelf.of(which[size == s], self.centres, 1 << int(s)) for s in np.unique(size)]
 
     def near(self, best: int, shelves: list[_Shelf], alive: BoolArray, least: float) -> Indices:
-        """Give those alive whose boxes share more with the best's than `least` of the smaller."""
+        """Return those alive whose boxes share more with the best's than `least` of the smaller."""
         centre, reach = self.centres[best], int(self.reach[best])
         parts = [part for shelf in shelves for part in shelf.near(centre, reach)]
         near = np.concatenate([np.zeros(0, np.intp), *parts])
@@ -329,7 +329,7 @@ class _Polyhedra:
     def overlapping(
         self, best: int, shelves: list[_Shelf], alive: BoolArray, least: float
     ) -> Indices:
-        """Give those alive that share more than `least` of the smaller volume with `best`."""
+        """Return those alive that share more than `least` of the smaller volume with `best`."""
         from bmz.process.star_stack_loops import find_sure
 
         others = self.near(best, shelves, alive, least)
@@ -362,7 +362,7 @@ class _Polyhedra:
     def box(
         self, which: Indices, corner: Indices, shape: tuple[int, ...]
     ) -> tuple[Indices, Indices]:
-        """Give the boxes of some in an array that begins at `corner`: two of (n, 3)."""
+        """Return the boxes of some in an array that begins at `corner`: two of (n, 3)."""
         low, high = (np.clip(end[which] - corner, 0, shape) for end in (self.low, self.high))
         return low, high
 

@@ -101,11 +101,11 @@ class _Stars:
         return len(self.distances)
 
     def take(self, which: Tensor) -> _Stars:
-        """Give the polygons that an index selects."""
+        """Return the polygons that an index selects."""
         return _Stars(self.points[which], self.distances[which], self.scores[which])
 
     def reach(self) -> Tensor:
-        """Give the distance of the farthest corner from each centre, (n,) float32, px."""
+        """Return the distance of the farthest corner from each centre, (n,) float32, px."""
         farthest: Tensor = self.distances.amax(1)
         return farthest
 
@@ -197,7 +197,7 @@ class _Crowd:
         return cls(there, stars, least, reach, areas, low, high, shelves)
 
     def undisputed(self, front: Tensor) -> Tensor:
-        """Give those of the best candidates `front` that touch no better one: they are kept."""
+        """Return those of the best candidates `front` that touch no better one: they are kept."""
         y, x = self.stars.points[front].to(self.there.torch.float32).T
         reach = self.reach[front]
         apart = (y[:, None] - y).square() + (x[:, None] - x).square()
@@ -295,7 +295,7 @@ class _Shelf:
     def near(
         self, there: TensorPlace, winners: Tensor, points: Tensor, reach: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give pairs (winner, member) of all that can touch, and some that cannot, in parts."""
+        """Return pairs (winner, member) of all that can touch, and some that cannot, in parts."""
         centre = points[winners] - self.origin
         wide = (reach[winners].ceil().to(centre.dtype) + self.side)[:, None]
         last = there.put(np.array(self.shape)) - 1
@@ -311,7 +311,7 @@ class _Shelf:
 
 
 def _ranges(there: TensorPlace, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the numbers from `start` up to `stop`; see `bmz.process.star_polygons.ranges`."""
+    """Return the numbers from `start` up to `stop`; see `bmz.process.star_polygons.ranges`."""
     length = (stop - start).clamp(min=0)
     which = there.torch.repeat_interleave(length)
     before = length.cumsum(0) - length
@@ -358,7 +358,7 @@ def _least_overlap_areas(
 
 
 def _overlap_areas(there: TensorPlace, first: Tensor, second: Tensor, offset: Tensor) -> Tensor:
-    """Give the areas of intersections; see `bmz.process.star_polygons.overlap_areas`.
+    """Return the areas of intersections; see `bmz.process.star_polygons.overlap_areas`.
 
     Parameters
     ----------

@@ -93,30 +93,30 @@ class Candidates:
 class StarSettings:
     """The parameters of the recipe, in the order of the reference page."""
 
-    prob_threshold: Annotated[float, Knob("least probability of an object", 0, 1, cures=SHARES)] = (
-        0.5
-    )
-    nms_threshold: Annotated[float, Knob("largest overlap of two objects, share of size", 0, 1)] = (
-        0.4
-    )
+    prob_threshold: Annotated[
+        float, Knob("minimum probability of an object", 0, 1, cures=SHARES)
+    ] = 0.5
+    nms_threshold: Annotated[
+        float, Knob("maximum overlap of two objects, as a share of their size", 0, 1)
+    ] = 0.4
     border: Annotated[
-        int, Knob("outermost cells of the network's grid without centres", 0, grows=1)
+        int, Knob("width of the border without centres, cells of the network's grid", 0, grows=1)
     ] = 2
     network_grid: Annotated[
         str,
         Knob(
-            "(z,)y,x: px of the input a cell of the network's grid (config.stardist); empty: as "
-            "the map's"
+            "(z,)y,x: px of the input per cell of the network's grid (config.stardist); empty: "
+            "as for the map"
         ),
     ] = ""
-    anisotropy: Annotated[str, Knob("stacks: of the rays along z, y, x (config.stardist)")] = (
-        "1,1,1"
-    )
-    overlap_label: Annotated[int, Knob("stacks: label where objects overlap; 0: the best")] = (
-        ANY_PLACE
-    )
+    anisotropy: Annotated[
+        str, Knob("stacks: anisotropy of the rays along z, y, x (config.stardist)")
+    ] = "1,1,1"
+    overlap_label: Annotated[
+        int, Knob("stacks: label where objects overlap; 0: the best object")
+    ] = ANY_PLACE
     classes: Annotated[
-        str, Knob("names of the classes, whose maps follow the distances; the background first")
+        str, Knob("names of the classes, whose maps follow the distances; background first")
     ] = ""
 
     @property
@@ -152,7 +152,7 @@ class NetworkGridUnclear(WrongUsage):
     def __init__(self, text: str, axes: int) -> None:
         super().__init__(
             f"recipe 'stardist' cannot read the grid of the network '{text}' of {axes} axes",
-            hint="give a whole number per axis, such as --set network_grid=2,2",
+            hint="give one whole number per axis, such as --set network_grid=2,2",
             code="recipe.network-grid",
         )
 
@@ -394,7 +394,7 @@ STARDIST = Recipe(
     in_blocks=InBlocks(least_overlap=longest_ray),
     settings=StarSettings,
     tiles=TileWay(source="stardist 0.9.2, StarDistPadAndCropResizer: mirrored, at the end only"),
-    rescale_why="outlines are polygons, whose distances grow with the image",
+    rescale_why="outlines are polygons, whose distances scale with the image",
     lengths=ray_lengths,
     sparse=True,
     polygons=True,

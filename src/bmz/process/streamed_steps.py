@@ -22,7 +22,7 @@ class StepNotStreamed(CouldNotTell):
 
     def __init__(self, step: Step) -> None:
         super().__init__(
-            f"the step {step} needs the whole image at once, and the image is read in parts",
+            f"the step {step} needs the whole image at once, but the image is read in parts",
             hint="crop the image, or raise the limit with --memory",
             code="stream.step",
         )
@@ -134,7 +134,7 @@ class _Parted:
 def mean_and_deviation_of(
     parts: Parts, axes: str, over: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
-    """Give mean and standard deviation over all parts, as `mean_and_deviation` over the whole.
+    """Return mean and standard deviation over all parts, as `mean_and_deviation` over the whole.
 
     Source: Chan, Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115, for the joining.
     """
@@ -155,7 +155,7 @@ def mean_and_deviation_of(
 def percentiles_of(
     parts: Parts, axes: str, over: Sequence[str], which: Sequence[float], *, lower: bool = False
 ) -> list[FloatArray]:
-    """Give percentiles over all parts, with linear interpolation, as ``numpy.percentile``.
+    """Return percentiles over all parts, with linear interpolation, as ``numpy.percentile``.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def _range_of(rows: Iterable[AnyArray]) -> tuple[FloatArray, FloatArray, int, An
         whole = integral if whole is None else whole & integral
         count += part.shape[1]
     if low is None or high is None or whole is None:
-        raise ValueError("an image without a part has no percentiles")
+        raise ValueError("an image without pixels has no percentiles")
     return low, high, count, whole & (high - low < MOST_BINS)
 
 
@@ -215,7 +215,7 @@ def _ranked(
     *,
     whole: bool,
 ) -> Mapping[int, float]:
-    """Give the values of some ranks of a row, rank -> value."""
+    """Return the values of some ranks of a row, rank -> value."""
     low, high = ends
     if not (np.isfinite(low) and np.isfinite(high)):
         return dict.fromkeys(map(int, ranks), float("nan"))

@@ -61,7 +61,7 @@ def label_flows_there(
     axes = output.ndim - 1
     of_plane = axes == CHANNELS - 1 and len(output) in (CHANNELS, CHANNELS + 1)
     if not of_plane or axes == STACK or is_omnipose(settings.style, len(output), axes):
-        raise LeftToProcessor("only flows of Cellpose in planes are followed there")
+        raise LeftToProcessor("only Cellpose flows in planes are followed there")
     maps = there.taken(output)
     flow = _pixels_a_step(there, maps[:axes])
     cell = maps[axes] > there.limit(settings.cellprob_threshold, maps)

@@ -260,7 +260,7 @@ def shores(state: LabelArray, steps: Indices, shore: LabelArray) -> int:
 
     Parameters
     ----------
-    state : (pixels,) the number of a seed, 0 where nothing can be flooded, below 0 what is open
+    state : (pixels,) the number of a seed, 0 if nothing can be flooded, below 0 what is open
     steps : to the neighbours
     """
     count = 0
@@ -273,7 +273,7 @@ def shores(state: LabelArray, steps: Indices, shore: LabelArray) -> int:
 
 @compiled
 def level_of(height: np.float32, low: np.float32, scale: np.float32) -> int:
-    """Give the level of a height: a higher one has no lower level."""
+    """Return the level of a height: a higher one has no lower level."""
     return int((height - low) * scale)
 
 
@@ -296,7 +296,7 @@ def make_room(
 
 @compiled
 def rank_of(bits: np.int64) -> np.int64:
-    """Give a whole number that rises with the float32 of these bits."""
+    """Return a whole number that rises with the float32 of these bits."""
     return bits ^ 0xFFFFFFFF if bits >> 31 else bits | 0x80000000
 
 
@@ -406,7 +406,7 @@ def along_rows(
     ----------
     values, out : (y, x) float64
     kernel : (4 n + 1,) float64
-    sign : 1 where both halves are alike, -1 where they differ in their signs
+    sign : 1 where both halves are alike, -1 if they differ in their signs
     place : (x + 4 n,) which column stands for each, with those beyond the edges
     line : (x + 4 n,) room
     """

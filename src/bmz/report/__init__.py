@@ -1,1 +1,1 @@
-"""Any result becomes text, JSON or HTML."""
+"""Turn any result into text, JSON or HTML."""

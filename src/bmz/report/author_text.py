@@ -1,4 +1,4 @@
-"""What is printed for authors of models: packages that were made."""
+"""Output for authors of models: the packages that were made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Outcome = tuple[AdoptedPackage, ModelTestResult] | AdoptFailure
 
 
 def adopt_lines(summary: AdoptSummary) -> Iterator[Line]:
-    """Tell each package, what is left to state, and its test at the end."""
+    """Describe each package: what remains to be stated, and the result of its test."""
     for outcome in summary.outcomes:
         if isinstance(outcome, AdoptFailure):
             yield "error", str(outcome.error)
@@ -31,7 +31,7 @@ def adopt_lines(summary: AdoptSummary) -> Iterator[Line]:
 
 
 def adopt_json(summary: AdoptSummary) -> str:
-    """Give the document ``bmz.adopt/1``."""
+    """Return the document ``bmz.adopt/1``."""
     models = [_adopted(outcome) for outcome in summary.outcomes]
     document: AdoptDocument = {"schema": "bmz.adopt/1", "models": models}
     return document_text(document)
@@ -56,17 +56,17 @@ def _adopted(outcome: Outcome) -> AdoptedModel:
 
 
 def describe_lines(written: DescribedPackage) -> Iterator[Line]:
-    """Tell what was added and why, and what was written."""
+    """Describe what was added and why, and what was written."""
     for proposal in written.proposals:
         yield "answer", f"{proposal.where}: {proposal.value}"
         yield "answer", f"  {proposal.why}"
     for proposal in written.refused:
         yield "note", f"left out: {proposal.where}: {proposal.value}; {proposal.why}"
-    yield "answer", f"wrote {written.package}, and {written.text} for a pull request"
+    yield "answer", f"wrote {written.package} and {written.text}, for a pull request"
 
 
 def describe_json(written: DescribedPackage) -> str:
-    """Give the document ``bmz.describe/1``."""
+    """Return the document ``bmz.describe/1``."""
     document: DescribeDocument = {
         "schema": "bmz.describe/1",
         "model": written.model,

@@ -1,4 +1,4 @@
-"""The check in words, as JSON, JUnit XML and SARIF, and as annotations of GitHub."""
+"""The check as text, JSON, JUnit XML, SARIF and GitHub annotations."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ if TYPE_CHECKING:
 
 
 MANY = 8
-"""Of more images than these each has but one row; `bmz check` of one alone tells all of it."""
+"""Above this number of images, each has one row; `bmz check` on a single image prints
+everything."""
 
 ORDER = ("error", "warning", "note")
 
-HOW = " (-v tells how)"
-"""After the verdict of an image that is adapted, where the notes are left out."""
+HOW = " (-v shows how)"
+"""Follows the verdict of an image that is adapted, if the notes are left out."""
 
 
 def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
-    """Tell the verdict of every image with its findings, the worst first.
+    """Return the verdict of every image with its findings, worst first.
 
-    Of more than `MANY` images each has one row of a table, with the worst of its findings.
+    Above `MANY` images, each has one row of a table, with its worst finding.
 
     Parameters
     ----------
-    verbosity : 1 to tell notes, too; -1 to leave out the images that fit without a warning
+    verbosity : 1 to include notes; -1 to leave out images that fit without a warning
     """
     lines: list[Line] = []
     images = [image for image in summary.images if verbosity >= 0 or _is_doubted(image)]
@@ -109,7 +110,7 @@ def _worst(image: ImageCheck) -> str:
 
 
 def _table(summary: CheckSummary) -> list[Line]:
-    """Count in how many images each finding comes up, the worst and commonest first."""
+    """Count in how many images each finding occurs, the worst and most frequent first."""
     counts = Counter(
         seen
         for image in summary.images
@@ -120,11 +121,11 @@ def _table(summary: CheckSummary) -> list[Line]:
 
 
 def _kinds(summary: CheckSummary) -> list[Line]:
-    """Count how many of the images show what."""
+    """Count how many images show each kind."""
     counts = summary.kinds
     if not counts:
         return []
-    told = "kinds of images, as stated" if summary.stated else "kinds of images, as seen"
+    told = "kinds of images, as stated" if summary.stated else "kinds of images, as recognised"
     return [
         ("answer", f"{told}:"),
         *(("answer", f"  {count:>5} x {kind}") for kind, count in counts.items()),
@@ -143,7 +144,7 @@ def _details(image: ImageCheck, *, with_notes: bool) -> list[Line]:
 
 
 def check_json(summary: CheckSummary) -> str:
-    """Give the document ``bmz.check/1``."""
+    """Return the document ``bmz.check/1``."""
     document: CheckDocument = {
         "schema": "bmz.check/1",
         "model": summary.model,
@@ -170,7 +171,7 @@ def _image(image: ImageCheck) -> CheckedImage:
 
 
 def trial_record(trial: ImageTrial) -> TrialRecord:
-    """Give what a trial told, as documents hold it."""
+    """Return the result of a trial, as documents hold it."""
     return {
         **quality_record(trial.quality),
         "crops": [
@@ -188,7 +189,7 @@ def _cure(cure: Cure) -> CureRecord:
 
 
 def trial_words(trial: ImageTrial) -> str:
-    """Say how a trial ended, in a line."""
+    """Return the result of a trial on one line."""
     objects = "1 object" if trial.objects == 1 else f"{trial.objects} objects"
     crops = "1 crop" if len(trial.crops) == 1 else f"{len(trial.crops)} crops"
     picture = "" if trial.picture is None else f"; the worst crop is in {trial.picture}"
@@ -209,9 +210,9 @@ def _shown_kind(kind: ImageKind | None) -> ShownKind | None:
 
 
 def check_github(summary: CheckSummary) -> str:
-    """Give one workflow command for each error and warning; GitHub shows them beside the files.
+    """Return one workflow command per error and warning; GitHub shows them next to the files.
 
-    Errors come first and notes are left out, since GitHub shows but ten annotations of a kind.
+    Errors come first and notes are left out, because GitHub shows only ten annotations of a kind.
     """
     by_level: dict[str, list[str]] = {"error": [], "warning": []}
     for image in summary.images:
@@ -244,11 +245,11 @@ def _escaped(text: str, more: str) -> str:
 
 
 def explanation_rows(code: str, page: FindingCode) -> list[tuple[str, str]]:
-    """Tell of one code."""
+    """Explain one code."""
     return [
         ("code", f"{code} ({page.severity})"),
         ("cause", page.cause),
-        ("cure", page.cure),
+        ("fix", page.cure),
         ("example", page.example),
     ]
 
@@ -261,14 +262,14 @@ SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 _PROJECT = "https://github.com/bmz-dev/bmz"
 _RULES = f"{_PROJECT}/blob/main/docs/reference/findings.md"
-"""The page on which each code of a finding has a section of its own."""
+"""The page with a section for the code of each finding."""
 
 
 def check_junit(summary: CheckSummary) -> str:
-    """Give JUnit XML: a test case an image, failed by findings of severity error.
+    """Return JUnit XML: one test case per image, which findings of severity error fail.
 
-    An image that could not be read is an ``error``, not a ``failure``. Warnings and notes stand in
-    ``system-out``, below the verdict where there are warnings.
+    An image that could not be read is an ``error``, not a ``failure``. Warnings and notes are in
+    ``system-out``, below the verdict if there are warnings.
     """
     cases = summary.images
     suite = ET.Element(
@@ -309,10 +310,10 @@ def _sentence(finding: Finding) -> str:
 
 
 def check_sarif(summary: CheckSummary) -> str:
-    """Give SARIF 2.1.0 with one result for each finding and one rule for each code.
+    """Return SARIF 2.1.0 with one result per finding and one rule per code.
 
-    Errors come first, then warnings: readers of many results cut the list. The verdicts of the
-    images stand in the properties of the run.
+    Errors come first, then warnings, because readers truncate long lists. The verdicts of the
+    images are in the properties of the run.
     """
     results = [result for image in summary.images for result in _results(image)]
     order = list(SARIF_LEVELS)
@@ -340,17 +341,17 @@ def _tool(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def failed_documents(error: BmzError, model: str) -> dict[str, str]:
-    """Give what each format says where nothing could be checked, so that no file is empty.
+    """Return what each format says if nothing could be checked, so that no file is empty.
 
     Parameters
     ----------
-    error : why nothing was checked
-    model : as it was named
+    error : why nothing could be checked
+    model : as named in the call
 
     Returns
     -------
     dict
-        format -> text; JSON has no such document, whose reader looks at the exit status
+        format -> text; there is no such JSON document, because its reader looks at the exit status
     """
     why = failure_of(error)
     text = f"{why['message']} ({why['hint']})" if why["hint"] else why["message"]
@@ -419,9 +420,9 @@ def _result(image: ImageCheck, code: str, level: str, message: str, hint: str) -
 
 
 def xml_text(root: ET.Element) -> str:
-    """Give a document as indented text, with a replacement mark for what XML cannot hold.
+    """Return a document as indented text, with a replacement mark for what XML cannot represent.
 
-    Letters beyond ASCII are character references, so that any terminal and any encoding holds it.
+    Non-ASCII letters are character references, so that any terminal and any encoding can show it.
     """
     for element in root.iter():
         element.text = element.text and _legal(element.text)

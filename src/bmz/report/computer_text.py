@@ -1,4 +1,4 @@
-"""What is printed of this computer: downloads, the cache, and what works here."""
+"""Output about this computer: downloads, the cache, and what works here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _THOUSAND = 1000
 
 
 def size_words(size: int | None) -> str:
-    """Say a number of bytes.
+    """Format a number of bytes.
 
     Examples
     --------
@@ -44,16 +44,16 @@ def size_words(size: int | None) -> str:
 
 
 def files_words(count: int) -> str:
-    """Say a number of files."""
+    """Format a number of files."""
     return f"{count} file{'s' * (count != 1)}"
 
 
 def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
-    """Say what is about to be downloaded.
+    """Describe what is about to be downloaded.
 
     Parameters
     ----------
-    sizes : of the files, in bytes; None where nobody says it
+    sizes : of the files, in bytes; None if unknown
     """
     known = [size for size in sizes.values() if size is not None]
     least = "at least " if known and None in sizes.values() else ""
@@ -79,7 +79,10 @@ def _fetched(done: ModelFetch) -> list[Line]:
     loaded = f"{size_words(sum(file.bytes for file in new))} downloaded" if new else "nothing new"
     lines = [("answer", f"{done.model}: {what}, {files_words(len(done.files))}, {loaded}")]
     lines += [
-        ("warning", f"{file.name} of {done.model} is not the file described; found {file.sha256}")
+        (
+            "warning",
+            f"{file.name} of {done.model} is not the file described: its sha256 is {file.sha256}",
+        )
         for file in done.files
         if file.action == "changed-allowed"
     ]
@@ -87,7 +90,7 @@ def _fetched(done: ModelFetch) -> list[Line]:
 
 
 def fetch_json(summary: FetchSummary) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     models = [_values(outcome) for outcome in summary.outcomes]
     document: FetchDocument = {"schema": "bmz.fetch/1", "models": models}
     return document_text(document)
@@ -111,7 +114,7 @@ _SHOWN = 12  # letters of a sha256 that tell packages apart
 
 
 def cache_table(packages: Sequence[CachedPackage]) -> list[tuple[str, ...]]:
-    """Give a line of cells for each package, under the headings `HEADINGS`."""
+    """Return one row of cells per package, under the headings `HEADINGS`."""
     return [
         (
             package.id,
@@ -126,7 +129,7 @@ def cache_table(packages: Sequence[CachedPackage]) -> list[tuple[str, ...]]:
 
 
 def cache_summary(packages: Sequence[CachedPackage]) -> str:
-    """Say in one line how much there is."""
+    """Return the number of packages and their size on one line."""
     return f"{_counted(packages)}, {size_words(sum(package.bytes for package in packages))}"
 
 
@@ -135,23 +138,23 @@ def _counted(packages: Sequence[object]) -> str:
 
 
 def cache_json(packages: Sequence[CachedPackage]) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: CacheDocument = {"schema": "bmz.cache/1", "packages": packages}
     return document_text(document)
 
 
 def verify_lines(states: Sequence[FileState]) -> list[Line]:
-    """Name every damaged file, then count; one whose sha256 nobody stated is neither."""
+    """List damaged files, then the counts; a file without a stated sha256 counts as neither."""
     damaged = [state for state in states if state.status == "damaged"]
     lines = [
         ("error", f"{s.name} of {s.package} is damaged: {s.why or _hashes(s)}") for s in damaged
     ]
     if damaged:
-        lines.append(("hint", "bmz fetch loads it again; bmz cache remove takes it away"))
+        lines.append(("hint", "bmz fetch downloads it again; bmz cache remove removes it"))
     whole = sum(state.status == "whole" for state in states)
     unknown = len(states) - len(damaged) - whole
-    untold = f"; of {unknown} no sha256 was stated" if unknown else ""
-    return [*lines, ("answer", f"{whole} of {len(states)} files are whole{untold}")]
+    untold = f"; {unknown} without a stated sha256" if unknown else ""
+    return [*lines, ("answer", f"{whole} of {len(states)} files are intact{untold}")]
 
 
 def _hashes(state: FileState) -> str:
@@ -159,25 +162,25 @@ def _hashes(state: FileState) -> str:
 
 
 def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
-    """Name the packages of which nobody knows any more where they came from."""
-    note = "the note on where it came from cannot be read; bmz fetch MODEL writes it again"
+    """List the packages whose origin is no longer known."""
+    note = "the note about its origin cannot be read; bmz fetch MODEL writes it again"
     return [("note", f"{p.sha256[:_SHOWN]}: {note}") for p in packages if p.note_damaged]
 
 
 def verify_json(states: Sequence[FileState]) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: CacheVerifyDocument = {"schema": "bmz.cache-verify/1", "files": states}
     return document_text(document)
 
 
 def removed_words(removed: RemovedPackages) -> str:
-    """Say what was removed."""
+    """Describe what was removed."""
     names = ", ".join(package.id for package in removed.packages)
     return f"removed {_counted(removed.packages)} ({names}), {size_words(removed.bytes)}"
 
 
 def removed_json(removed: RemovedPackages) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: CacheRemoveDocument = {
         "schema": "bmz.cache-remove/1",
         "packages": removed.packages,
@@ -187,7 +190,7 @@ def removed_json(removed: RemovedPackages) -> str:
 
 
 def carried_words(verb: str, carried: CarriedPackages) -> str:
-    """Say what an archive holds.
+    """Describe what an archive contains.
 
     Parameters
     ----------
@@ -198,7 +201,7 @@ def carried_words(verb: str, carried: CarriedPackages) -> str:
 
 
 def carried_json(carried: CarriedPackages) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: CacheArchiveDocument = {
         "schema": "bmz.cache-archive/1",
         "archive": str(carried.archive),
@@ -210,13 +213,13 @@ def carried_json(carried: CarriedPackages) -> str:
 
 
 def doctor_rows(view: DoctorView) -> list[Row]:
-    """Tell it row by row; what is missing comes with the line that installs it."""
+    """Describe this computer row by row; a missing framework comes with its install command."""
     memory = "unknown" if view.memory_bytes is None else f"{view.memory_bytes / 2**30:.1f} GiB"
     cores = f"{view.cpus} processor core{'s' * (view.cpus != 1)}"
     rows = [
         ("bmz", view.versions["bmz"]),
         ("python", f"{view.versions['python']} on {view.system}"),
-        ("computer", f"{cores} to use, {memory} of memory"),
+        ("computer", f"{cores} available, {memory} of memory"),
         ("cache", f"{view.cache} ({view.cache_bytes / 1e6:.1f} MB)"),
     ]
     for entry in view.formats:
@@ -236,7 +239,7 @@ def _format_rows(entry: FormatView) -> list[Row]:
     if entry.version is None:
         return [
             (entry.format, f"no {entry.framework}"),
-            ("", f"to run it: {for_this_environment(entry.install)}"),
+            ("", f"to install it: {for_this_environment(entry.install)}"),
         ]
     if entry.trouble:
         return [(entry.format, entry.trouble)]
@@ -244,7 +247,7 @@ def _format_rows(entry: FormatView) -> list[Row]:
 
 
 def _other_rows(entry: FormatView) -> list[Row]:
-    """Say it of a framework without which the format runs as well."""
+    """Describe a further framework, without which the format also runs."""
     if entry.version is None:
         return [
             ("", f"no {entry.framework}, which may be faster on a CPU:"),
@@ -256,12 +259,12 @@ def _other_rows(entry: FormatView) -> list[Row]:
 def _confinement_words(confinement: Mapping[str, str]) -> str:
     lacks = "; ".join(dict.fromkeys(why for why in confinement.values() if why))
     if lacks:
-        return f"of models cannot be sandboxed here ({lacks}); only --trust=unconfined runs it"
+        return f"of models cannot be sandboxed here ({lacks}); it runs only with --trust=unconfined"
     return "of models that you trust runs in a sandbox"
 
 
 def doctor_json(view: DoctorView) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: DoctorDocument = {
         "schema": "bmz.doctor/1",
         "versions": view.versions,

@@ -1,4 +1,4 @@
-"""A contract as TOML: written with a comment on each part, and read without guessing."""
+"""A contract as TOML: written with comments, and read without guessing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bmz.spec.made_for import STRUCTURES, Family, stated_kind
 
 SCHEMA = "bmz.contract/1"
 
-TOP = """# What images of this lab, and what {model} finds in them, must be like.
-# Made by 'bmz check ... --lock'; held by 'bmz check ... --contract'. Ranges may be changed by hand,
-# and lines that do not matter may go.
+TOP = """# Requirements for images of this lab, and for what {model} finds in them.
+# Written by 'bmz check ... --lock', checked by 'bmz check ... --contract'. You may edit the ranges
+# and delete lines that do not matter.
 """
 
 _PARTS: Mapping[str, Mapping[str, type]] = {
@@ -37,7 +37,7 @@ _PARTS: Mapping[str, Mapping[str, type]] = {
     "objects": {"count": list, "diameter_px": list},
 }
 IMAGE_WORDS = ("axes", "dtype", "channels", "family", "structure")
-"""Fields of a contract that are a word or a number on the images."""
+"""Fields of a contract with a word or a number about the images."""
 
 _RANGES = {"signal", "count", "diameter_px"}
 
@@ -48,13 +48,13 @@ class ContractUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is not a contract: {why}",
-            hint="make one from images that are right: bmz check MODEL IMAGE... --lock lab.toml",
+            hint="make one from images known to be good: bmz check MODEL IMAGE... --lock lab.toml",
             code="contract.unreadable",
         )
 
 
 def contract_toml(contract: Contract) -> str:
-    """Give the text of the file."""
+    """Return the text of the file."""
     image = {name: getattr(contract, name) for name in IMAGE_WORDS}
     parts: dict[str, dict[str, Any]] = {
         "model": {"name": contract.model, "sha256": contract.model_sha256},
@@ -70,7 +70,7 @@ def contract_toml(contract: Contract) -> str:
 
 
 def contract_words(contract: Contract) -> str:
-    """Say in one line what a contract asks for."""
+    """Return what a contract requires, on one line."""
     sides = {
         "signal": contract.signal,
         "objects": contract.objects,
@@ -99,7 +99,7 @@ def read_contract(path: Path) -> Contract:
     Raises
     ------
     ContractUnreadable
-        The file is not there, no TOML, of another form, or names something unknown.
+        The file does not exist, is not TOML, has another form, or names something unknown.
     """
     try:
         document = tomllib.loads(given_text(path))
@@ -133,7 +133,7 @@ def _refuse_unknown(path: Path, part: str, values: object) -> None:
         if key not in known:
             raise ContractUnreadable(path, f"[{part}] has no '{key}'; it has {', '.join(known)}")
         if not isinstance(value, known[key]) or not _can_be_meant(key, value):
-            raise ContractUnreadable(path, f"{part}.{key} = {value!r} cannot be meant")
+            raise ContractUnreadable(path, f"{part}.{key} = {value!r} is not a possible value")
         if key in _RANGES and not _is_range(value):
             raise ContractUnreadable(path, f"{part}.{key} must be two numbers, the lower one first")
 

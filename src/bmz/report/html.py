@@ -16,14 +16,14 @@ from bmz.report.run_text import finding_lines
 from bmz.results.models import ModelView
 
 TEXT_COLOURS = {"error": "#b3261e", "warning": "#8a5a00", "note": "#4a5568", "hint": "#4a5568"}
-"""Of text on a white ground; each has a contrast of at least 4.5 to 1."""
+"""Colours of text on a white background; each has a contrast of at least 4.5 to 1."""
 
 _QUALITY = 90  # of WebP
 _CELL = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
 
 
 def model_html(view: ModelView) -> str:
-    """Show what a model is, as ``bmz show`` does."""
+    """Show a model, as ``bmz show`` does."""
     rows = "".join(
         f"<tr><th {_CELL}>{escape(heading)}</th><td {_CELL}>{escape(text)}</td></tr>"
         for heading, text in model_rows(view)
@@ -32,7 +32,7 @@ def model_html(view: ModelView) -> str:
 
 
 def findings_html(heading: str, findings: Iterable[Finding]) -> str:
-    """Show a verdict with all findings, the worst first."""
+    """Show a verdict with all findings, worst first."""
     items = "".join(
         f'<li style="color:{TEXT_COLOURS[kind]}">{"" if kind == "hint" else f"<b>{kind}</b> "}'
         f"{escape(text)}</li>"
@@ -42,7 +42,7 @@ def findings_html(heading: str, findings: Iterable[Finding]) -> str:
 
 
 def result_html(words: Sequence[str], picture: AnyArray | None, findings: Iterable[Finding]) -> str:
-    """Show a result: the overlay, a few words, and what the check said.
+    """Show a result: the overlay, a few words, and the findings of the check.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def result_html(words: Sequence[str], picture: AnyArray | None, findings: Iterab
 
 
 def picture_uri(picture: AnyArray, *, small: bool = False) -> str:
-    """Give a picture as an address that holds it.
+    """Return a picture as a data URI.
 
     Parameters
     ----------
     picture : (y, x) or (y, x, 3) uint8
-    small : lossy WebP where Pillow can write it; else PNG
+    small : use lossy WebP if Pillow can write it, else PNG
     """
     form = "webp" if small and features.check("webp") else "png"
     data = BytesIO()

@@ -1,4 +1,4 @@
-"""A model in words and as JSON, with its declared steps."""
+"""A model as text and as JSON, with its declared steps."""
 
 from __future__ import annotations
 
@@ -86,11 +86,15 @@ _WORDS: Mapping[str, Callable[[Kwargs], str]] = {
     "scale_linear": lambda k: (
         f"multiply by {k.get('gain', 1)}, add {k.get('offset', 0)}{_along(k)}"
     ),
-    "scale_mean_variance": lambda k: f"give it mean and spread of '{k.get('reference_tensor')}'",
+    "scale_mean_variance": lambda k: (
+        f"match the mean and standard deviation of '{k.get('reference_tensor')}'"
+    ),
     "scale_range": _scale_range,
     "sigmoid": lambda _: "sigmoid: logits to probabilities",
     "softmax": lambda k: f"softmax{_along(k)}: logits to probabilities",
-    "zero_mean_unit_variance": lambda k: f"subtract the mean, divide by the spread, {_over(k)}",
+    "zero_mean_unit_variance": lambda k: (
+        f"subtract the mean, divide by the standard deviation, {_over(k)}"
+    ),
     "stardist_postprocessing": lambda k: (
         f"StarDist labels: probability above {k.get('prob_threshold')}, "
         f"overlap up to {k.get('nms_threshold')}"
@@ -104,20 +108,23 @@ _WORDS: Mapping[str, Callable[[Kwargs], str]] = {
         f"distances to the centre and the edge are below {k.get('center_distance_threshold', 0.5)} "
         f"and {k.get('boundary_distance_threshold', 0.5)}"
     ),
-    "custom": lambda k: f"runs its own code: {k.get('callable')} of {k.get('source')}",
+    "custom": lambda k: f"runs its own code: {k.get('callable')} from {k.get('source')}",
 }
 
 
 MOST = 4
-"""So many channels are named one by one."""
+"""Up to this number, channels are named one by one."""
 
 
 def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    """Yield headings and texts: pixel size and objects, what images show, what the maps mean."""
+    """Yield headings and texts: pixel size, objects, what images show, what the maps mean."""
     facts, made = _facts(model), made_for(model)
     yield "pixels", _pixels(model)
     if facts.polarity is not None:
-        yield "objects", f"{facts.polarity.value} beside what surrounds them{_by(facts.polarity)}"
+        yield (
+            "objects",
+            f"{facts.polarity.value} compared with their surroundings{_by(facts.polarity)}",
+        )
     if made.channels:
         yield "images", f"{_listed(made.channels)}; {made.channels_source}"
     if facts.output_channels is not None:
@@ -155,12 +162,12 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def made_for_words(purpose: MadeFor) -> str:
-    """Say for what kind of image a model is made, and where that is stated."""
-    return f"{purpose.title}; {purpose.source}" if purpose.states_any else "nothing states it"
+    """Return the kind of image that a model is made for, and where this is stated."""
+    return f"{purpose.title}; {purpose.source}" if purpose.states_any else "not stated"
 
 
 def model_rows(view: ModelView) -> list[Row]:
-    """Tell of a model, row by row."""
+    """Describe a model, row by row."""
     model = view.model
     rows = [
         ("model", " ".join(f"{model.id} {view.version} - {model.name}".split())),
@@ -253,7 +260,7 @@ def _decoder_rows(model: ModelSpec) -> list[Row]:
 
 
 def _decoder_name(model: ModelSpec) -> str:
-    """Name the file of an automatic decoder that can be run; empty where there is none."""
+    """Return the file of an automatic decoder that can be run; empty if there is none."""
     return model.decoder_file.path.name if model.decoder_file and model.has_decoder else ""
 
 
@@ -267,7 +274,7 @@ def _weights_words(entry: WeightsView) -> str:
 def _tools_words(view: ModelView) -> str:
     """Say which other tools passed; nothing for a package of which the zoo knows nothing."""
     if view.reports is None:
-        return "the reports of other tools could not be had"
+        return "the reports of other tools could not be downloaded"
     if not view.reports:
         return "no other tool has reported on it" if view.version else ""
     words = {"passed": "passed by", "failed": "failed by", "not-applicable": "not for"}
@@ -358,7 +365,7 @@ _IMPORTS = 8  # names that are told; a longer list hides what matters
 
 
 def code_words(code: ModelCode) -> str:
-    """Say in one sentence what would be run.
+    """Describe in one sentence what would be run.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """The pages of the reference that are made from the code: JSON documents, recipes, findings.
 
-``python -m bmz.report.reference docs/reference`` writes the pages into that folder, and beside this
-module a JSON Schema 2020-12 for each document that commands print. A field may be added to a
-document, so fields that a schema does not name are allowed; a change of meaning raises the number
-of the document.
+``python -m bmz.report.reference docs/reference`` writes the pages into that folder and, next to
+this module, a JSON Schema 2020-12 for each document that commands print. A field may be added to a
+document, so schemas allow fields that they do not name; a change of meaning raises the number of
+the document.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ _WORDS = {"string": "str", "integer": "int", "number": "num", "boolean": "bool",
 
 DOCUMENTS_INTRODUCTION = """# JSON documents
 
-`--json` (or `--format json`) prints one document on stdout. Its field `schema` names what it is. A
-field may be added to a document; a change of meaning raises the number. The JSON Schema files are
-installed with bmz, in `bmz/report/schemas`, and tests hold what every command prints against them.
-A `?` behind a type means that the value may be null, and one behind a name that it may be left out.
+`--json` (or `--format json`) prints one document on stdout, whose field `schema` names its kind.
+Fields may be added to a document; a change of meaning raises the number. The JSON Schema files are
+installed with bmz, in `bmz/report/schemas`, and tests validate what every command prints against
+them. A `?` after a type means that the value may be null; a `?` after a name means that the field
+may be left out.
 
 This page is made from the code: `python -m bmz.report.reference docs/reference`.
 """
@@ -89,7 +90,7 @@ def _described(schema: dict[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """Read what each field means: off its `Doc`, or off the parameters in the docstring."""
+    """Read the meaning of each field from its `Doc` or from the parameters in the docstring."""
     _, _, parameters = (getdoc(kind) or "").partition("Parameters\n----------\n")
     entries = re.findall(r"^(\w[\w, ]*?)(?: : |\n +)(.+(?:\n +.+)*)", parameters, re.MULTILINE)
     meanings = {name: _plain(text) for names, text in entries for name in names.split(", ")}
@@ -171,25 +172,25 @@ def _words(field: Mapping[str, Any], null: str = "") -> str:
 
 RECIPES_INTRODUCTION = """# Label recipes
 
-A recipe turns the output of a network into a label mask. `bmz show` tells which one a model gets
-and by what evidence, the first that is there: a declared step that gives labels; a block of
+A recipe turns the output of a network into a label mask. `bmz show` prints the recipe of a model
+and the evidence for it, which is the first of these: a declared step that gives labels; a block of
 `config` (`config.bmz.recipe` with `name` and `parameters`, the thresholds in `config.stardist`, the
 offsets in `config.mws`); the [curated facts](facts.md) of the model; names of channels; tags.
-When nothing tells, bmz asks for `--recipe`; it never guesses. `--set NAME=VALUE` changes a
+Without evidence, bmz asks for `--recipe`; it never guesses. `--set NAME=VALUE` changes a
 parameter. `--recipe none` makes no labels.
 
-Every recipe is a pure function of `bmz.process`. Labels are 1 to n without gaps, in the order in
-which a reader of the image meets the objects; a mask has the smallest unsigned dtype that holds
-them. Tests compare each recipe with its reference implementation or its published steps, and
-demand that ideal maps give back the objects they show, and that objects turn with the image.
+Every recipe is a pure function in `bmz.process`. Labels are 1 to n without gaps, in raster order of
+the objects; a mask has the smallest unsigned dtype that holds them. Tests compare each recipe with
+its reference implementation or its published steps, and check that ideal maps reproduce the
+objects they show, and that objects turn with the image.
 
 This page is made from the code: `python -m bmz.report.reference docs/reference`.
 """
 
 
 _RESCALED = {
-    "maps": "the maps are brought to the image, and labels are made there",
-    "labels": "labels are made before, and then brought to the image",
+    "maps": "the maps are resized to the image, and labels are made there",
+    "labels": "labels are made first, and then resized to the image",
 }
 
 _HEAD = ("| parameter | default | range | meaning |", "|---|---|---|---|")
@@ -204,13 +205,13 @@ def _last_steps() -> str:
     lines = ["", "## What every recipe does last", "", *_HEAD, *map(_parameter_row, FINISH)]
     lines += [
         "",
-        "This happens on the grid of the image, after `--scale` is undone: smooth, fill, drop by",
-        "size and place, number again. A recipe with a parameter of one of these names means its",
+        "This happens on the grid of the image, after `--scale` is undone: smooth, fill, remove by",
+        "size and place, renumber. A recipe that has a parameter with one of these names uses its",
         "own, such as `min_size` of `flows`, a step of the reference implementation.",
         "",
-        "A length or an area that is meant for the network's grid, such as a smoothing, grows with",
-        "the image where maps are brought to it, unless `--set` gives it: then it counts pixels of",
-        "the image. Sizes of objects are pixels of the image always.",
+        "A length or an area on the network's grid, such as a smoothing width, is scaled with the",
+        "maps when they are resized to the image, unless `--set` gives it: then it is in pixels of",
+        "the image. Object sizes are always in pixels of the image.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -221,12 +222,12 @@ def _recipe_section(recipe: Recipe) -> str:
         f"{recipe.what[0].upper()}{recipe.what[1:]}.\n",
         f"Source: {recipe.source}.",
         "",
-        f"Where the image was resized, {_RESCALED[recipe.rescale]}: {recipe.rescale_why}.",
+        f"If the image was resized, {_RESCALED[recipe.rescale]}: {recipe.rescale_why}.",
         "",
         f"Border of the image: {recipe.tiles}. Source: {recipe.tiles.source}.",
     ]
     if (own := recipe.own_tiles) is not None:
-        lines += ["", f"Of {own.family}'s: {own.tiles}. Source: {own.tiles.source}."]
+        lines += ["", f"For {own.family}: {own.tiles}. Source: {own.tiles.source}."]
     if recipe.parameters:
         lines += ["", *_HEAD]
         lines += [_parameter_row(parameter) for parameter in recipe.parameters]
@@ -249,10 +250,10 @@ def _limits(parameter: Parameter) -> str:
 
 FINDINGS_INTRODUCTION = """# Findings
 
-`bmz check` and `bmz run` say all findings of an image at once. Each has a code that never changes
-its meaning. *Errors* stop the image, *warnings* ask you to look before you trust, *notes* tell what
-is adapted or unknown. An image that fits gives neither errors nor warnings. With
-`bmz check --strict` warnings count as errors; `bmz check --explain CODE` prints the same text.
+`bmz check` and `bmz run` report all findings of an image at once. Each has a code whose meaning
+never changes. *Errors* stop the image, *warnings* ask you to look before you trust the result, and
+*notes* say what is adapted or unknown. An image that fits has neither errors nor warnings. With
+`bmz check --strict`, warnings count as errors; `bmz check --explain CODE` prints the same text.
 
 This page is made from the code: `python -m bmz.report.reference docs/reference`.
 """

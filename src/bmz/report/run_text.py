@@ -1,4 +1,4 @@
-"""A run in words and as JSON."""
+"""A run as text and as JSON."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 _TWO_DIGITS = 99.5
-"""From here on ``.2g`` would print a power of ten."""
+"""From this value on, ``.2g`` would print a power of ten."""
 
 LOUDNESS: Mapping[str, Loudness] = {"error": "error", "warning": "warning", "note": "detail"}
-"""How findings are told while images are run, by their severity."""
+"""How findings are reported while images run, by severity."""
 
 
 def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
-    """Give the findings as notes for a listener, to be shown before the network starts."""
+    """Return the findings as notes for a listener, to be shown before the network starts."""
     notes: list[Note] = []
     for finding in worst_first(findings):
         told = f"{finding.message} [{finding.code}]"
@@ -54,16 +54,16 @@ def finding_notes(findings: Iterable[Finding], image: str) -> list[Note]:
 
 
 def arrival_lines(outcome: ImageRun | ImageFailure) -> list[Line]:
-    """Report an image of a folder that is watched, as soon as it is run."""
+    """Report an image of a watched folder as soon as it has run."""
     if isinstance(outcome, ImageRun):
         return _done(outcome)
     if isinstance(outcome.error, NotWhole):
-        return [("note", f"not whole yet, and taken when it changes: {outcome.error}")]
+        return [("note", f"not complete yet, will be run when it changes: {outcome.error}")]
     return _failed(outcome)
 
 
 def watch_lines(summary: RunSummary, waiting: Sequence[Path]) -> list[Line]:
-    """Say at the end of a watch how many images are done, and which are not.
+    """Report at the end of a watch how many images are done, and which are not.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def watch_lines(summary: RunSummary, waiting: Sequence[Path]) -> list[Line]:
     lines: list[Line] = [("answer", f"{count} image{'s' * (count != 1)} done")]
     if waiting:
         names = ", ".join(path.name for path in waiting)
-        lines.append(("note", f"not run yet, and taken by the next call: {names}"))
+        lines.append(("note", f"not run yet, left for the next call: {names}"))
     return lines + _failed_names(summary)
 
 
 def run_lines(summary: RunSummary) -> list[Line]:
-    """Report every image, then name the failed ones again at the end."""
+    """Report every image, then list the failed ones again at the end."""
     lines: list[Line] = []
     absent: dict[Path, list[str]] = {}
     for outcome in summary.outcomes:
@@ -114,7 +114,7 @@ def _failed_names(summary: RunSummary) -> list[Line]:
 
 
 def _name_of(failure: ImageFailure) -> str:
-    """Give the name of an image, and of a field of a plate its place in that."""
+    """Return the name of an image, or for a field of a plate its place in the plate."""
     plate = next((p for p in failure.image.parents if p.name.lower().endswith(".zarr")), None)
     return name_of(failure.image) if plate is None else failure.image.relative_to(plate).as_posix()
 
@@ -137,11 +137,11 @@ def _done(done: ImageRun) -> list[Line]:
 
 
 FIRST_DOUBTED = 5
-"""Objects that are named; the record and the table have more."""
+"""Number of objects that are named; the record and the table have more."""
 
 
 def quality_sentences(record: Mapping[str, Any]) -> list[str]:
-    """Say how good the mask of a run is likely to be, and which objects to look at first.
+    """Describe how good the mask of a run is likely to be, and which objects to look at first.
 
     Parameters
     ----------
@@ -154,22 +154,22 @@ def quality_sentences(record: Mapping[str, Any]) -> list[str]:
         sentences.append(f"mask: {quality['word']}, F1 about {quality['f1']:.2f} ({span})")
     if doubted:
         named = ", ".join(f"{d['label']} ({d['confidence']:.2f})" for d in doubted[:FIRST_DOUBTED])
-        sentences.append(f"least likely true ones, with their confidence: {named}")
+        sentences.append(f"objects least likely to be true, with their confidence: {named}")
     return sentences
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Put errors before warnings, and those before notes."""
+    """Sort errors before warnings, and warnings before notes."""
     order = ("error", "warning", "note")
     return sorted(findings, key=lambda f: order.index(f.severity))
 
 
 def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
-    """Report findings, the worst first.
+    """Report findings, worst first.
 
     Parameters
     ----------
-    image : its name, to begin each line with; empty where the lines stand under it
+    image : its name, with which each line begins; empty if the lines are below it
     """
     start = f"{image}: " if image else ""
     lines: list[Line] = []
@@ -181,7 +181,7 @@ def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
 
 
 def plan_lines(planned: ImagePlan | ImageFailure) -> list[Line]:
-    """Say how one image would be run."""
+    """Describe how one image would be run."""
     if isinstance(planned, ImageFailure):
         return _failed(planned)
     lines = finding_lines(planned.findings, name_of(planned.image))
@@ -199,16 +199,16 @@ def _memory(planned: ImagePlan) -> str:
     above = f"{size}, above the limit of {(blocks.memory_bytes or 0) / 1e9:.2g} GB"
     if planned.in_parts:
         cut = f"{blocks.side_px} px with {blocks.overlap_px} px of overlap"
-        return f"{above}: it is run in parts, in blocks of {cut}"
+        return f"{above}: runs in parts, in blocks of {cut}"
     if planned.in_one_piece_why:
-        return f"{above}, but it cannot be run in parts: {planned.in_one_piece_why}"
-    return f"{size}, beside the network"
+        return f"{above}, but cannot run in parts: {planned.in_one_piece_why}"
+    return f"{size}, in addition to the network"
 
 
 def _prompts(planned: ImagePlan) -> list[str]:
     if planned.prompts_later:
-        of = "they are the objects of a mask that an earlier step has still to make"
-        return [f"prompts unknown: {of}; the time is that of the first of them in each tile"]
+        of = "they are the objects of a mask that an earlier step has yet to make"
+        return [f"prompts unknown: {of}; the time is that of the first ones in each tile"]
     return [] if planned.prompts is None else [f"prompts {planned.prompts} in all"]
 
 
@@ -218,7 +218,7 @@ def _estimate(planned: ImagePlan) -> list[str]:
         return []
     tiles = f"for {plan.batch} tiles" if plan.batch > 1 else "a tile"
     whole, once = _seconds(estimate.network_s), _seconds(estimate.run_s)
-    lines = [f"time    about {whole} of network, {once} {tiles}"]
+    lines = [f"time    about {whole} for the network, {once} {tiles}"]
     if estimate.peak_bytes is not None and estimate.network_bytes is not None:
         parts = (estimate.held_bytes, estimate.network_bytes, estimate.image_bytes)
         program, network, image = (f"{size / 1e9:.2f}" for size in parts)
@@ -239,14 +239,14 @@ def _seconds(seconds: float) -> str:
 
 
 def run_json(summary: RunSummary) -> str:
-    """Give the run record of a single image, or a list of them with the failures."""
+    """Return the run record of a single image, or a list of them with the failures."""
     if len(summary.outcomes) == 1 and summary.done:
         return document_text(summary.done[0].record)
     return runs_json(summary)
 
 
 def runs_json(summary: RunSummary) -> str:
-    """Give the run records of all images, and the failures."""
+    """Return the run records of all images, and the failures."""
     document: RunsDocument = {
         "schema": "bmz.runs/1",
         "runs": [cast("RunRecord", done.record) for done in summary.done],
@@ -275,7 +275,7 @@ def chain_lines(summary: ChainSummary) -> list[Line]:
 
 
 def chain_json(summary: ChainSummary) -> str:
-    """Give the records of all steps on all images, and the failures."""
+    """Return the records of all steps on all images, and the failures."""
     document: ChainDocument = {
         "schema": "bmz.chain/1",
         "images": [done.chained() for done in summary.done],
@@ -285,7 +285,7 @@ def chain_json(summary: ChainSummary) -> str:
 
 
 def chain_plan_lines(steps: Sequence[ChainedPlan]) -> list[Line]:
-    """Say how each step of a chain would be run."""
+    """Describe how each step of a chain would be run."""
     lines: list[Line] = []
     for number, step in enumerate(steps, start=1):
         with_masks = "".join(f", {name} {of}" for name, of in step.relations.items())
@@ -293,12 +293,12 @@ def chain_plan_lines(steps: Sequence[ChainedPlan]) -> list[Line]:
         for image in step.images:
             lines += plan_lines(image)
         if not step.images:
-            lines.append(("note", "its input is still to be made: it is checked when it is run"))
+            lines.append(("note", "its input does not exist yet; it is checked when the step runs"))
     return lines
 
 
 def chain_plan_json(steps: Sequence[ChainedPlan]) -> str:
-    """Give what each step of a chain would do with each image."""
+    """Return what each step of a chain would do with each image."""
     document: ChainPlanDocument = {
         "schema": "bmz.chain-plan/1",
         "steps": [
@@ -314,12 +314,12 @@ def chain_plan_json(steps: Sequence[ChainedPlan]) -> str:
 
 
 def plan_json(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> str:
-    """Give what would be done with each image."""
+    """Return what would be done with each image."""
     return document_text(plan_document(model, planned))
 
 
 def plan_document(model: str, planned: Sequence[ImagePlan | ImageFailure]) -> PlanDocument:
-    """Give what would be done with each image, as a document."""
+    """Return what would be done with each image, as a document."""
     plans: list[PlannedImage] = [
         {
             "image": given_name(image.image),

@@ -1,4 +1,4 @@
-"""What is printed of the tests of a model, and its card."""
+"""Output for the tests of a model, and its card."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 SCHEMA = "bmz.test/2"
-"""In number 1 a quality that is poor was ``failed``; it is a ``warning`` since."""
+"""In version 1, poor quality was ``failed``; since then it is a ``warning``."""
 
 _WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
 
 
 def tested_lines(models: Sequence[ModelTestResult]) -> list[Line]:
-    """Tell every check of one model; of several, a line each and a sum."""
+    """List every check of one model; for several models, one line each and a summary."""
     if len(models) == 1:
         checks = models[0].checks
         lines = [("answer", f"{c.status:<8}{c.name:<{_WIDTH}} {c.detail}".rstrip()) for c in checks]
@@ -43,7 +43,7 @@ def tested_lines(models: Sequence[ModelTestResult]) -> list[Line]:
 
 
 def model_line(model: ModelTestResult) -> str:
-    """Tell one model in a line."""
+    """Describe one model on one line."""
     passed = sum(check.status == "passed" for check in model.checks)
     worst = model.worst
     why = f"  {worst.name}: {worst.detail}" if worst else ""
@@ -52,7 +52,7 @@ def model_line(model: ModelTestResult) -> str:
 
 
 def status_words(model: ModelTestResult) -> str:
-    """Give the status of a model in words, with the number of warnings."""
+    """Return the status of a model in words, with the number of warnings."""
     return f"{model.status}{_warned(model.warnings, ', with ')}"
 
 
@@ -61,7 +61,7 @@ def _warned(count: int, before: str) -> str:
 
 
 def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
-    """Tell what has changed since the baseline, the worse first."""
+    """List what has changed since the baseline, changes for the worse first."""
     if not changes:
         return [("answer", "nothing has changed since the baseline")]
     ordered = sorted(changes, key=lambda change: not change.worse)
@@ -76,7 +76,7 @@ def _change_words(change: CheckChange) -> str:
 def model_tests_json(
     models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
 ) -> str:
-    """Give the document ``bmz.test/2``, with the changes where there is a baseline."""
+    """Return the document ``bmz.test/2``, with the changes where there is a baseline."""
     document: TestDocument = {"schema": "bmz.test/2", "models": list(map(tested_model, models))}
     if changes is not None:
         document["changes"] = [_change(change) for change in changes]
@@ -84,7 +84,7 @@ def model_tests_json(
 
 
 def tested_model(model: ModelTestResult) -> TestedModel:
-    """Give what a document says of a tested model."""
+    """Return what a document says about a tested model."""
     return {
         "model": model.model,
         "status": model.status,
@@ -105,9 +105,9 @@ def _change(change: CheckChange) -> ChangedCheck:
 
 
 def tested_junit(models: Sequence[ModelTestResult]) -> str:
-    """Give JUnit XML: a suite for each model, a test case for each check.
+    """Return JUnit XML: one suite per model, one test case per check.
 
-    JUnit has no warnings: such a case passes, and its output says so.
+    JUnit has no warnings: a check with a warning passes, and its output says so.
     """
     root = ET.Element("testsuites")
     for model in models:
@@ -133,7 +133,7 @@ def tested_junit(models: Sequence[ModelTestResult]) -> str:
 
 
 def zoo_reports(models: Sequence[ModelTestResult]) -> str:
-    """Give one report a model in the form of the zoo's partner tools; of several, by name.
+    """Return one report per model in the form of the zoo's partner tools; for several, by name.
 
     Source: ``ToolCompatibilityReport`` of bioimage-io/collection,
     ``src/backoffice/compatibility.py``.
@@ -164,21 +164,21 @@ def _zoo_report(model: ModelTestResult) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What it wants": ("made for", "input", "pixels", "objects", "images"),
-    "What it gives": ("task", "output", "maps", "labels"),
-    "What it needs": ("weights", "runs code", "packages"),
-    "Whose it is": ("licence", "cite", "tags"),
+    "Inputs": ("made for", "input", "pixels", "objects", "images"),
+    "Outputs": ("task", "output", "maps", "labels"),
+    "Requirements": ("weights", "runs code", "packages"),
+    "Licence and citation": ("licence", "cite", "tags"),
     "Known defects": ("defects",),
-    "Which one it is": ("identity",),
+    "Identity": ("identity",),
 }
-"""Headings of the card, and which rows of ``bmz show`` stand under each."""
+"""Headings of the card, and the rows of ``bmz show`` below each."""
 
 NAMED = frozenset({"made for", "runs code", "licence", "cite", "tags", "task"})
-"""Rows that say little without their name."""
+"""Rows that mean little without their name."""
 
 
 def card_text(card: CardView) -> str:
-    """Give the card in Markdown."""
+    """Return the card in Markdown."""
     model = card.view.model
     rows = _under_headings(model_rows(card.view))
     parts = [f"# Model card: {model.id}", _plain(model.description or model.name)]
@@ -218,8 +218,8 @@ def _measured(card: CardView) -> Iterator[str]:
     if card.sizes:
         s = card.sizes
         yield (
-            f"Objects of the test input, by the recipe `{s.recipe}`: {s.count}, with diameters of "
-            f"{s.low_px:.1f} to {s.high_px:.1f} px (5 % to 95 %), median {s.median_px:.1f} px."
+            f"Objects in the test input, by the recipe `{s.recipe}`: {s.count}, with diameters "
+            f"of {s.low_px:.1f} to {s.high_px:.1f} px (5 % to 95 %), median {s.median_px:.1f} px."
         )
 
 
@@ -233,5 +233,5 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep text of a model from being read as HTML, and on one line."""
+    """Keep the text of a model on one line, and from being read as HTML."""
     return " ".join(text.replace("<", "&lt;").split())

@@ -1,7 +1,7 @@
-"""What all reports are written with: lines of a kind, documents of JSON, verdicts in words.
+"""What all reports share: lines with a kind, JSON documents, verdicts in words.
 
-A line is a pair of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text, so
-that whoever prints it decides where it goes and in which colour.
+A line is a pair of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text; the
+caller that prints it decides where it goes and in which colour.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 
 Row = tuple[str, str]
-"""A heading (empty to go on under the last one) and a text."""
+"""A heading (empty to continue the previous one) and a text."""
 
 
 def encodable(text: str) -> str:
-    """Put a mark for what UTF-8 cannot hold: the name of a file may be any bytes.
+    """Replace what UTF-8 cannot encode with a mark: a file name may be any bytes.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def encodable(text: str) -> str:
 
 
 def document_text(document: Mapping[str, object]) -> str:
-    """Write a document with indentation; dataclasses become objects, and paths text.
+    """Write a document with indentation; dataclasses become objects, and paths become text.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _plain(value: object) -> object:
 
 
 def failure_of(error: BmzError, message: str | None = None) -> Failure:
-    """Give what a document says of an error; `message` stands in for its own."""
+    """Return what a document says about an error; `message` replaces the error's own."""
     told = message or error.message
     return {
         "code": error.code,
@@ -83,35 +83,35 @@ _NO_FIT = {"mismatch": "does not fit", None: "could not be checked"}
 
 
 def verdict_words(verdict: str | None, warnings: int) -> str:
-    """Give a verdict in words: fits, fits with warnings, or does not fit.
+    """Return a verdict in words: fits, fits with warnings, or does not fit.
 
     Parameters
     ----------
-    verdict : ``fits``, ``adapts`` or ``mismatch``; None where there is none
-    warnings : how many there are
+    verdict : ``fits``, ``adapts`` or ``mismatch``; None if there is none
+    warnings : number of warnings
     """
     return _NO_FIT.get(verdict) or _WORDS[str(verdict), warnings > 0]
 
 
 def short_verdict(verdict: str | None, warnings: int) -> str:
-    """Give a verdict for a cell of a table: its own name, and whether there are warnings."""
+    """Return a verdict for a table cell: its name, and whether there are warnings."""
     if verdict in _NO_FIT:
         return verdict or ""
     return f"{verdict}, with warnings" if warnings else str(verdict)
 
 
 def image_words(image: ImageCheck) -> str:
-    """Give the verdict of an image in words."""
+    """Return the verdict of an image in words."""
     return verdict_words(image.verdict, image.warnings)
 
 
 def counted(objects: int, apart: Mapping[str, int], joined: Mapping[str, int]) -> str:
-    """Say how many objects there are, and in how many planes and frames they were counted.
+    """Describe how many objects there are, and in how many planes and frames they were counted.
 
     Parameters
     ----------
-    objects : how many; those that are joined over t are tracks
-    apart : positions along t and z, at each of which objects were counted again
+    objects : number of objects; objects joined over t are tracks
+    apart : positions along t and z at which objects were counted separately
     joined : positions along t and z over which objects were joined
 
     Examples
@@ -128,7 +128,7 @@ def counted(objects: int, apart: Mapping[str, int], joined: Mapping[str, int]) -
 
 
 def within(apart: Mapping[str, int], joined: Mapping[str, int]) -> str:
-    """Say in how many planes and frames objects were counted, to go on behind a number.
+    """Describe in how many planes and frames objects were counted, to follow a number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The models of the zoo, as a search finds them and as they fit images: as tables and as JSON."""
+"""The models of the zoo, as found by a search and ranked by fit: as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SEARCH_HEADINGS = ("model", "made for", "task", "weights", "here", "labels", "name")
 
 NAME_COLUMN = SEARCH_HEADINGS.index("name")
-"""The column of a model's own name, which stands below its alias where there is little room."""
+"""The column of a model's own name, which is below its alias if there is little room."""
 
 SHORT_FORMATS: Mapping[str, str] = {
     "pytorch_state_dict": "pytorch",
@@ -41,11 +41,11 @@ SHORT_FORMATS: Mapping[str, str] = {
     "keras_v3": "keras",
     "tensorflow_js": "tfjs",
 }
-"""Names of weights formats for a table; others are short enough."""
+"""Short names of weights formats for a table; the others are short enough."""
 
 
 def search_table(view: SearchView) -> list[tuple[str, ...]]:
-    """Give a line of cells for each model, under the headings `SEARCH_HEADINGS`."""
+    """Return one row of cells per model, under the headings `SEARCH_HEADINGS`."""
     return [_hit_cells(found) for found in view.hits]
 
 
@@ -66,7 +66,7 @@ def _hit_cells(hit: SearchHit) -> tuple[str, ...]:
 
 
 def made_for_record(purpose: MadeFor) -> MadeForRecord:
-    """Give the kind of image that a model is made for, with its source."""
+    """Return the kind of image that a model is made for, with its source."""
     return {
         "modalities": purpose.modalities,
         "structures": purpose.structures,
@@ -75,8 +75,8 @@ def made_for_record(purpose: MadeFor) -> MadeForRecord:
 
 
 def search_summary(view: SearchView) -> str:
-    """Say in one line how many there are, and how old the list is."""
-    age = " (old: it could not be read again)" if view.stale else ""
+    """Return on one line how many models there are, and how old the list is."""
+    age = " (old: it could not be refreshed)" if view.stale else ""
     return f"{len(view.hits)} of {view.of} models, as listed {_day(view)}{age}"
 
 
@@ -85,7 +85,7 @@ def _day(view: SearchView) -> str:
 
 
 def search_json(view: SearchView) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: SearchDocument = {
         "schema": "bmz.search/1",
         "models": [_values(found) for found in view.hits],
@@ -95,13 +95,13 @@ def search_json(view: SearchView) -> str:
 
 
 def listing(of: int, fetched_at: float, *, stale: bool) -> Listing:
-    """Give how old a list of models is.
+    """Return the age of a list of models.
 
     Parameters
     ----------
-    of : how many models it has
+    of : number of models in the list
     fetched_at : seconds since 1970
-    stale : it is old, and a new one could not be had
+    stale : the list is old, and a new one could not be downloaded
     """
     listed_at = datetime.fromtimestamp(fetched_at, UTC).isoformat(timespec="seconds")
     return {"of": of, "listed_at": listed_at, "stale": stale}
@@ -132,23 +132,23 @@ def _values(hit: SearchHit) -> FoundModel:
 FIT_HEADINGS = ("#", "model", "title", "made for", "verdict", "channels", "scale", "here")
 
 _FOLDER = "out"
-"""Where the printed command writes to."""
+"""Folder to which the printed command writes."""
 
 _STRUCTURES = {word: structure.title for word, structure in STRUCTURES.items()}
 
 _COMMANDS = 3
-"""So many commands are printed at most: one for each structure."""
+"""Maximum number of printed commands: one per structure."""
 
 _LIKELY = 0.5
-"""Models with less than this share of the best score are not worth a command."""
+"""Models below this share of the best score get no command."""
 
 
 def fit_table(ranking: Ranking, top: int | None = None) -> list[tuple[str, ...]]:
-    """Give a line of cells for each model, under the headings `FIT_HEADINGS`.
+    """Return one row of cells per model, under the headings `FIT_HEADINGS`.
 
     Parameters
     ----------
-    top : only so many; None for all that can be read
+    top : number of models; None for all that can be read
     """
     several = len(ranking.images) > 1
     models = ranking.ranked[:top]
@@ -181,7 +181,7 @@ def tried_words(model: ModelFit) -> str:
 
 
 def _channel_words(channels: tuple[int, ...] | None) -> str:
-    """Give the word for ``--channels``."""
+    """Return the value for ``--channels``."""
     return channel_text(channels or ())
 
 
@@ -197,7 +197,7 @@ _REFUSALS: Mapping[str, str] = {
     "channel.count": "other channels",
     "channel.rgb": "other colours",
 }
-"""Errors in words that are short enough for a cell; others are named by their code."""
+"""Errors in words short enough for a cell; the others are named by their code."""
 
 
 def _verdict(model: ModelFit) -> str:
@@ -219,7 +219,7 @@ def _verdict(model: ModelFit) -> str:
 
 
 def runs_here_words(about: AboutModel) -> str:
-    """Say whether a model runs here, and else what it needs."""
+    """Return whether a model runs here, or else what it needs."""
     told = [_need(need.code, need.hint) for need in about.needs] or ["yes"]
     if about.download_bytes:
         told.append(f"{size_words(about.download_bytes)} to fetch")
@@ -234,7 +234,7 @@ def _need(code: str, hint: str) -> str:
 
 
 def fit_summary(ranking: Ranking) -> list[Line]:
-    """Say what was seen, count the verdicts, and say what to do next."""
+    """Describe what the images show, count the verdicts, and suggest what to do next."""
     lines: list[Line] = [
         line
         for why in ranking.unread.values()
@@ -245,7 +245,9 @@ def fit_summary(ranking: Ranking) -> list[Line]:
     if ranking.left_out:
         why = Counter(ranking.left_out.values())
         told = "; ".join(f"{count}: {reason}" for reason, count in sorted(why.items()))
-        lines.append(("note", f"left out are {len(ranking.left_out)} ({told}); --all ranks them"))
+        lines.append(
+            ("note", f"{len(ranking.left_out)} models are left out ({told}); --all also ranks them")
+        )
     lines += [
         ("note", f"{model.id} could not be tried: {model.untried}")
         for model in ranking.models
@@ -261,18 +263,22 @@ def fit_summary(ranking: Ranking) -> list[Line]:
     lines.append(("note", NONE_MADE))
     best = next((m.worst for m in ranking.ranked if m.worst), None)
     if best is not None and best.content.is_another:
-        lines.append(("hint", "if the pixels mislead, say what it is: --kind MODALITY,STRUCTURE"))
+        lines.append(
+            ("hint", "if the pixels mislead, state what the image shows: --kind MODALITY,STRUCTURE")
+        )
     elif best is not None and best.reasons:
         worst = best.reasons[0]
-        lines.append(("hint", f"the best is held back by: {worst.message}; {worst.hint}"))
+        lines.append(
+            ("hint", f"the score of the best model is lowered by: {worst.message}; {worst.hint}")
+        )
     return lines
 
 
-NONE_WORKS = "none of the models that were tried works well here: all masks are likely to be wrong"
+NONE_WORKS = "none of the models that were tried works well here: all masks are likely wrong"
 
-TRY_MORE = "try more of them with --try N; bmz check MODEL IMAGE --try --pictures DIR shows a mask"
+TRY_MORE = "try more models with --try N; bmz check MODEL IMAGE --try --pictures DIR shows a mask"
 
-NONE_MADE = "none of the zoo's models is made for this"
+NONE_MADE = "no model in the zoo is made for this"
 
 _OUTCOMES = FITS, ADAPTS, WARNED, OTHER, MISMATCH, RESTORES, UNREAD = (
     "fit",
@@ -280,7 +286,7 @@ _OUTCOMES = FITS, ADAPTS, WARNED, OTHER, MISMATCH, RESTORES, UNREAD = (
     "fit with warnings",
     "are made for another kind of image",
     "do not fit",
-    "make no label mask and stand last",
+    "make no label mask and are ranked last",
     "cannot be read (see --json)",
 )
 
@@ -288,7 +294,7 @@ _OUTCOMES = FITS, ADAPTS, WARNED, OTHER, MISMATCH, RESTORES, UNREAD = (
 def _counted(ranking: Ranking) -> str:
     counts = Counter(_outcome(model) for model in ranking.models)
     told = [f"{counts[words]} {words}" for words in _OUTCOMES if counts[words]]
-    age = " (an old list: it could not be read again)" if ranking.stale else ""
+    age = " (the list is old: it could not be refreshed)" if ranking.stale else ""
     return f"of {len(ranking.models)} models {', '.join(told)}{age}"
 
 
@@ -308,14 +314,14 @@ def _outcome(model: ModelFit) -> str:
 
 
 def seen_words(images: Iterable[SeenImage]) -> Iterator[str]:
-    """Say what each image shows, and where that is not clear, how to name it."""
+    """Describe what each image shows, or if this is unclear, how to state it."""
     for image in images:
         if image.whole is None:
-            yield f"{image.image} shows nothing by which its kind could be told"
+            yield f"{image.image} shows nothing that identifies its kind"
         elif image.family is None:
             yield (
-                f"what kind of image {image.image} is, is not clear "
-                f"({_likeliest(image.whole.families, FAMILY_TITLES, 2)}): name it with --kind"
+                f"the kind of image {image.image} is not clear "
+                f"({_likeliest(image.whole.families, FAMILY_TITLES, 2)}): state it with --kind"
             )
         else:
             family = _likeliest(image.whole.families, FAMILY_TITLES)
@@ -338,13 +344,13 @@ def _shown(image: SeenImage) -> str:
 
 
 def _likeliest(shares: Mapping[str, float], titles: Mapping[Any, str], most: int = 1) -> str:
-    """Give the likeliest kinds in words, with their probability."""
+    """Return the most likely kinds in words, with their probability."""
     best = sorted(shares, key=lambda word: -shares[word])[:most]
     return " or ".join(f"{titles[word]} ({100 * shares[word]:.0f} %)" for word in best)
 
 
 def run_lines(ranking: Ranking) -> Iterator[str]:
-    """Yield what to type next: the command of the first model of each structure that is likely."""
+    """Yield the next commands to type: the first model for each likely structure."""
     told, joined, flat = set[tuple[str, ...]](), False, False
     least = max((model.score for model in ranking.fitting), default=0.0) * _LIKELY
     for model in ranking.fitting:
@@ -354,7 +360,7 @@ def run_lines(ranking: Ranking) -> Iterator[str]:
             continue
         told.add(structures)
         yield from (
-            f"first {need.hint}"
+            f"first, {need.hint}"
             for need in model.about.needs
             if need.hint and "--trust" not in need.hint
         )
@@ -368,27 +374,27 @@ def run_lines(ranking: Ranking) -> Iterator[str]:
 
 
 JOIN = (
-    "add --link 0.25 to join the objects of neighbouring planes; without it each plane has its own"
+    "add --link 0.25 to join the objects of neighbouring planes; without it, each plane has its own"
 )
 
 EACH = (
-    "without z= in --axes a 2-D model is run on each plane; --link 0.25 then joins the "
-    "objects of neighbouring planes"
+    "without z= in --axes, a 2-D model runs on each plane; --link 0.25 then joins the objects of "
+    "neighbouring planes"
 )
 
 
 def _is_of_planes(fit: ImageFit) -> bool:
-    """Say whether the model is run plane by plane on the image."""
+    """Return whether the model runs plane by plane on the image."""
     found = (f for f in fit.findings if f.code == "axes.extra")
     return any(finding.where.endswith(".z") for finding in found)
 
 
 def run_line(model: ModelFit, options: Mapping[str, str]) -> str:
-    """Give the command that runs a model on the images as the ranking says.
+    """Return the command that runs a model on the images as the ranking says.
 
     Parameters
     ----------
-    options : what the user said of the images: option -> word
+    options : what the user said about the images: option -> value
     """
     fit = model.images[0]
     told = {**options, **({"--axes": fit.axes} if fit.axes else {})}
@@ -404,11 +410,11 @@ def run_line(model: ModelFit, options: Mapping[str, str]) -> str:
 
 
 def fit_json(ranking: Ranking, top: int | None = None) -> str:
-    """Give the document ``bmz.fit/1``.
+    """Return the document ``bmz.fit/1``.
 
     Parameters
     ----------
-    top : only so many; None for all, with those that cannot be read
+    top : number of models; None for all, including those that cannot be read
     """
     document: FitDocument = {
         "schema": "bmz.fit/1",

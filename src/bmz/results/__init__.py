@@ -1,1 +1,1 @@
-"""What the commands give back: values, which report turns into text and documents."""
+"""The results of the commands, as values that `report` turns into text and documents."""

@@ -1,4 +1,4 @@
-"""What a comparison of masks gives back."""
+"""The results of comparing masks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResultQuality:
-    """How good a result is, as far as that can be said.
+    """How good a result is, as far as known.
 
     Parameters
     ----------
     matchings : IoU threshold -> agreement with the truth; empty without it
     errors : objects that are split, merged, missed or false; empty without the truth
-    agreement : mean F1 with the other results of the image, of which those count more whose
-        prediction is better; None where there is none
+    agreement : mean F1 with the other results of the image, weighted by how good these are
+        predicted to be; None if there are no others
     consensus : F1 with the objects that most results have; None with fewer than three
-    stability : mean F1 with its own results for changed copies of the image; None where none were
+    stability : mean F1 with its own results for changed copies of the image; None if none were
         tried
-    predicted : how good it is likely to be, without the truth; where there are other results of the
-        image, by what it has in common with them, too
+    predicted : how good it is likely to be, without the truth; if there are other results of the
+        image, also judged by what it has in common with them
     plausible : sizes and shapes of the objects
     judged : how far it agrees with what a user said of masks of the image; None where nothing was
     """
@@ -53,13 +53,13 @@ class ResultQuality:
 
     @property
     def f1(self) -> float | None:
-        """Give the F1 at IoU 0.5 against the truth."""
+        """Return the F1 at IoU 0.5 against the truth."""
         matching = self.matchings.get(0.5)
         return None if matching is None else matching.f1
 
     @property
     def mean_ap(self) -> float | None:
-        """Give the mean AP over IoU 0.5 to 0.95."""
+        """Return the mean AP over IoU 0.5 to 0.95."""
         if not self.matchings:
             return None
         return sum(m.ap for m in self.matchings.values()) / len(self.matchings)
@@ -71,23 +71,23 @@ class ResultQuality:
 
     @property
     def predicted_f1(self) -> float | None:
-        """Give the F1 that is predicted; None where nothing is."""
+        """Return the predicted F1, or None without a prediction."""
         return None if self.predicted is None else self.predicted.f1
 
     def ties_with(self, first: ResultQuality) -> bool:
-        """Say whether the prediction is not surely lower than that of the first result."""
+        """Return whether the prediction may be as high as that of the first result."""
         if self.predicted is None or first.predicted is None:
             return self is first
         return self.predicted.ties_with(first.predicted)
 
     @property
     def guess(self) -> float:
-        """Give the order of the ranking without the truth, 0 to 1: the predicted F1."""
+        """Return the value that orders the ranking without the truth, 0 to 1: the predicted F1."""
         return self.predicted_f1 or 0.0
 
 
 WARNED = 0.05
-"""By so much a warning of the check lowers the guess how good a result is."""
+"""How much each warning of the check lowers the estimate of how good a result is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SettingResult:
     model : as the user named it
     settings : the values of the sweep
     command : that repeats it
-    labels : ((t,) (z,) y, x); None where it failed
+    labels : ((t,) (z,) y, x); None if it failed
     table : measures of the objects
     recipe : name of the label recipe
     parameters : of the recipe, complete
@@ -128,7 +128,7 @@ class SettingResult:
 
     @property
     def objects(self) -> int | None:
-        """How many objects there are."""
+        """Number of objects."""
         return None if self.labels is None else int(self.labels.array.max(initial=0))
 
     @property
@@ -138,7 +138,7 @@ class SettingResult:
 
     @property
     def guess(self) -> float:
-        """Give the order without the truth: that of its quality, less `WARNED` a warning."""
+        """Return the order without the truth: that of its quality, less `WARNED` per warning."""
         return max(self.quality.guess - WARNED * self.warnings, 0.0)
 
     @property
@@ -148,7 +148,7 @@ class SettingResult:
 
     @property
     def name(self) -> str:
-        """Give the model and the settings in a few words."""
+        """Return the model and the settings in a few words."""
         words = " ".join(f"{key}={value}" for key, value in self.settings.items())
         path = Path(self.model)
         # a path tells less than the name of its folder
@@ -163,10 +163,10 @@ class ImageComparison:
     Parameters
     ----------
     path : of the image
-    pixels : as read; None where it cannot be
-    truth : of the grid of the labels; None where it is not known
+    pixels : as read; None if it cannot be read
+    truth : on the grid of the labels; None if unknown
     consensus : the objects that most results have; None with the truth, or fewer than three
-    results : sorted by the truth where it is known, else by what was judged, then by the guess
+    results : sorted by the truth if it is known, else by what was judged, then by the estimate
     """
 
     path: Path
@@ -177,7 +177,7 @@ class ImageComparison:
 
     @property
     def done(self) -> tuple[SettingResult, ...]:
-        """Give the results that have labels."""
+        """Return the results that have labels."""
         return tuple(result for result in self.results if result.labels is not None)
 
 
@@ -231,7 +231,7 @@ class Comparison:
     ----------
     command : the whole call
     images : in the order of the call
-    models : what is known of each model that was asked for: name, title, sha256
+    models : name, title and sha256 of each requested model
     versions : of bmz and the libraries
     """
 
@@ -248,12 +248,12 @@ class Comparison:
         return f"<bmz.Comparison of {counted}: {firsts}>"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give each result of each image, the best first, as rows of a table.
+        """Return each result of each image, the best first, as rows of a table.
 
         Returns
         -------
         list
-            ``image``, ``place`` (from 1; None where it failed), ``result`` (model and settings),
+            ``image``, ``place`` (from 1; None if it failed), ``result`` (model and settings),
             ``objects``, ``f1`` (at IoU 0.5, with the truth), ``predicted_f1`` (without), ``error``
         """
         return [
@@ -304,7 +304,7 @@ IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class MaskPair:
-    """A predicted mask and the true one; None for a side that is not there."""
+    """A predicted mask and the true one; None for a missing side."""
 
     name: str
     predicted: Path | None
@@ -318,7 +318,7 @@ class PairScore:
     Parameters
     ----------
     ious : thresholds
-    matchings : one for each threshold
+    matchings : one per threshold
     errors : objects without a partner at IoU 0.5, the largest first
     worst : objects that are wrong or have poor outlines, the worst first
     """
@@ -332,7 +332,7 @@ class PairScore:
 
 @dataclass(frozen=True)
 class PairFailed:
-    """Why there is no score; `error` is None where one side is not there."""
+    """Why there is no score; `error` is None if one side is missing."""
 
     pair: MaskPair
     error: BmzError | None
@@ -354,7 +354,7 @@ class ScoreSummary:
         return f"<bmz.ScoreSummary of {len(self.outcomes)} mask{many}: {told}>"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give each mask at each threshold as rows of a table.
+        """Return each mask at each threshold as rows of a table.
 
         Returns
         -------
@@ -369,17 +369,17 @@ class ScoreSummary:
 
     @cached_property
     def scored(self) -> tuple[PairScore, ...]:
-        """Give the pairs that have a score."""
+        """Return the pairs that have a score."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, PairScore))
 
     @cached_property
     def failed(self) -> tuple[PairFailed, ...]:
-        """Give the pairs that have none."""
+        """Return the pairs without a score."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, PairFailed))
 
     @cached_property
     def total(self) -> tuple[tuple[float, Matching], ...]:
-        """Give for each threshold the objects of all masks counted together."""
+        """Return for each threshold the objects of all masks counted together."""
         if not self.scored:
             return ()
         columns = zip(*(score.matchings for score in self.scored), strict=True)
@@ -387,7 +387,7 @@ class ScoreSummary:
 
     @property
     def exit_status(self) -> int:
-        """Say 0 when every pair has a score, 3 when none has, else 1."""
+        """Return 0 if every pair has a score, 3 if none has, else 1."""
         if not self.failed:
             return 0
         return 1 if self.scored else 3

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bmz.results.images import ImageTrial
 
 SHOWN = 10
-"""Lines of the table when no other number is asked for."""
+"""Default number of lines in the table."""
 
 _REASONS = 2
 
@@ -33,27 +33,27 @@ class ImageFit:
     image
         The image, by its path
     verdict
-        ``fits``, ``adapts`` or ``mismatch``: also for an image of another kind than the model is
-        made for
+        ``fits``, ``adapts`` or ``mismatch``; the last also if the model is made for another kind of
+        image
     score
-        0 to 1: how probable it is that the model is made for what the image shows, times what the
-        size of the objects and the findings leave of it
+        0 to 1: the probability that the model is made for what the image shows, reduced by the size
+        of the objects and by the findings
     channels
-        Image channel for each channel of the model, from 0; -1 for zeros; None where image and
-        model have different numbers of them
+        Image channel for each model channel, from 0; -1 for zeros; None if image and model have
+        different numbers of channels
     named
-        That ``--channels`` must name them; else the model takes the channels as they lie
+        Whether ``--channels`` must name them; else the model takes the channels in order
     axes
-        Word for ``--axes``, where the image must be taken for a stack of one plane, or a plane or
+        Value for ``--axes`` if the image must be taken as a stack of one plane, or if a plane or
         projection of a stack is taken; else None
     scale
-        Factor by which ``--scale auto`` would resize the image; None where that is not known
+        Factor by which ``--scale auto`` would resize the image; None if unknown
     resized
-        That the factor is far enough from 1 to be used
+        Whether the factor is far enough from 1 to be used
     content
-        How probable it is that the image is of the kind that the model is made for
+        Probability that the image is of the kind that the model is made for
     findings
-        What the check says, with these channels and this scale
+        Findings of the check, with these channels and this scale
     """
 
     image: str
@@ -69,7 +69,7 @@ class ImageFit:
 
     @property
     def of_stack(self) -> str:
-        """What is taken of a stack: the number of a plane, or ``max``; empty for nothing."""
+        """What is taken from a stack: the number of a plane, or ``max``; empty for neither."""
         return (self.axes or "").partition("z=")[2].partition(",")[0]
 
     @property
@@ -79,7 +79,7 @@ class ImageFit:
 
     @property
     def reasons(self) -> tuple[Finding, ...]:
-        """Give the two findings that cost most; one that costs nothing is left out.
+        """Return the two findings that lower the score most; leave out those that do not.
 
         The worst of all comes first.
         """
@@ -89,30 +89,30 @@ class ImageFit:
 
 @dataclass(frozen=True)
 class AboutModel:
-    """What is known of a model itself, whatever the image.
+    """What is known about a model itself, whatever the image.
 
     Parameters
     ----------
     title
         Its own name
     task
-        As its tags tell, such as ``instance-segmentation``
+        According to its tags, such as ``instance-segmentation``
     labels
-        The recipe that turns its output into labels; None where evidence gives none
+        The recipe that turns its output into labels; None without evidence for one
     only_restores
-        It makes no label mask: it restores, translates or classifies images
+        Whether it makes no label mask: it restores, translates or classifies images
     made_for
         The kind of image that it is made for
     weights
-        Formats of weights whose framework is installed
+        Weights formats whose framework is installed
     needs
-        What must be allowed or installed before it runs here; empty where nothing is missing
+        What must be allowed or installed before it runs here; empty if nothing is missing
     download_bytes
-        How much of the weights is still to be downloaded; None where that is not known
+        Bytes of the weights that are still to be downloaded; None if unknown
     passed, failed
-        How many tools reproduce its test output, and how many do not, by the published reports
+        Number of tools that reproduce its test output, and that do not, by the published reports
     sampled
-        Its own sample is here, and was compared with the image
+        Whether its own sample is in the cache and was compared with the image
     """
 
     title: str = ""
@@ -137,21 +137,21 @@ class ModelFit:
     id, version
         Alias and version in the zoo
     images
-        How each image fits, in the order of the call; empty where the model cannot be read
+        How each image fits, in the order of the call; empty if the model cannot be read
     about
-        What is known of the model itself
+        What is known about the model itself
     status, broken
         ``ok``; else ``broken`` or ``invalid``, and why
     trials
-        How it did on crops of the images; empty where it was not tried
+        How it did on crops of the images; empty if it was not tried
     agreement
-        Mean F1 of its masks with those of the other models that were tried, of which those count
-        more whose prediction is better; None where there is none
+        Mean F1 of its masks with those of the other models that were tried, weighted by how good
+        these are predicted to be; None if there are no others
     beside
-        How good its masks are likely to be, by themselves and beside those of the other models;
-        None where no other was tried
+        How good its masks are likely to be, judged on their own and against those of the other
+        models; None if no other was tried
     untried
-        Why it could not be tried; None where it was, or was not meant to
+        Why it could not be tried; None if it was, or was not meant to be
     """
 
     id: str
@@ -167,33 +167,33 @@ class ModelFit:
 
     @property
     def quality(self) -> Quality | None:
-        """How good its masks are likely to be; None where it was not tried.
+        """How good its masks are likely to be; None if it was not tried.
 
-        Where no other model was tried it is that of the image for which least is predicted.
+        If no other model was tried, this is the value of the image with the lowest prediction.
         """
         worst = min((trial.quality for trial in self.trials), key=lambda q: q.f1, default=None)
         return self.beside or worst
 
     @property
     def guess(self) -> float:
-        """The order of those that were tried: the F1 that is predicted; 0 without a trial."""
+        """The value that orders the models that were tried: the predicted F1; 0 without a trial."""
         return 0.0 if self.quality is None else self.quality.f1
 
     @property
     def worst(self) -> ImageFit | None:
-        """The image that fits worst; None where the model cannot be read."""
+        """The image that fits worst; None if the model cannot be read."""
         return min(
             self.images, key=lambda fit: (fit.verdict != "mismatch", fit.score), default=None
         )
 
     @property
     def verdict(self) -> Verdict | None:
-        """That of the worst image; None where the model cannot be read."""
+        """Verdict of the worst image; None if the model cannot be read."""
         return None if self.worst is None else self.worst.verdict
 
     @property
     def score(self) -> float:
-        """That of the worst image; 0 where the model cannot be read."""
+        """Score of the worst image; 0 if the model cannot be read."""
         return 0.0 if self.worst is None else self.worst.score
 
     @property
@@ -204,18 +204,18 @@ class ModelFit:
 
 @dataclass(frozen=True)
 class SeenImage:
-    """What was seen in an image.
+    """What an image was found to show.
 
     Parameters
     ----------
     image
         Its path
     whole
-        What all channels show together; None where they are flat
+        What all channels show together; None if they are flat
     channels
-        Channel -> what it shows; channels that are flat, or not looked at, are left out
+        Channel -> what it shows; channels that are flat or not examined are left out
     apart
-        Each channel was looked at by itself; those of a colour image are seen as one
+        Whether each channel was examined on its own; those of a colour image count as one
     """
 
     image: str
@@ -225,7 +225,7 @@ class SeenImage:
 
     @property
     def family(self) -> str | None:
-        """The family of modalities that is more likely than not; None where there is none."""
+        """The family of modalities that is more likely than not, or None."""
         return None if self.whole is None else self.whole.family
 
 
@@ -236,18 +236,18 @@ class Ranking:
     Parameters
     ----------
     images
-        What was seen in each
+        What each image was found to show
     models
-        The best first; those that make no labels come after the others, and those that cannot be
-        read are the last
+        The best first; models that make no labels come after the others, and models that cannot be
+        read come last
     left_out
         Model -> why it is not ranked
     fetched_at
         When the index was read, seconds since 1970
     stale
-        It is old, and could not be read again
+        Whether the index is old and could not be read again
     words
-        What the user said of the images: option -> word, to be said again when a model is run
+        What the user said about the images: option -> value, to be repeated when a model is run
     unread
         Image -> why it could not be read; the models were ranked for the others
     """
@@ -283,7 +283,7 @@ class Ranking:
 
     @property
     def tied(self) -> tuple[ModelFit, ...]:
-        """The models that were tried whose masks are not surely worse than those of the first."""
+        """The models that were tried whose masks may be as good as those of the first."""
         first, *others = (model.quality for model in self.tried) if self.tried else (None,)
         return tuple(
             model
@@ -293,7 +293,7 @@ class Ranking:
 
     @property
     def any_works(self) -> bool:
-        """Whether the mask of any model that was tried is not likely to be wrong."""
+        """Whether any model that was tried makes a mask that is not likely to be wrong."""
         return any(
             model.quality is not None and model.quality.word != "likely wrong"
             for model in self.tried
@@ -306,9 +306,9 @@ class Ranking:
 
     @property
     def exit_status(self) -> int:
-        """Say 0 where a model is made for all of the images and all could be read, else 1.
+        """Return 0 if a model is made for all of the images and all could be read, else 1.
 
-        Where models were tried, one of them must work.
+        If models were tried, one of them must work.
         """
         works = self.any_works or not self.tried
         return 0 if self.any_fits and works and not self.unread else 1

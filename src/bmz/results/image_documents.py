@@ -26,7 +26,7 @@ class FailedImage(Failure):
 class ShownKind(TypedDict):
     """What an image shows."""
 
-    title: Annotated[str, Doc("in words, as far as it is more likely than not")]
+    title: Annotated[str, Doc("the kind in words, where one is more likely than not")]
     families: Annotated[Mapping[str, float], Doc("family of modalities -> probability")]
     structures: Annotated[Mapping[str, float], Doc("structure -> probability")]
 
@@ -34,60 +34,68 @@ class ShownKind(TypedDict):
 class KindCount(TypedDict):
     """How many images of one kind there are."""
 
-    kind: Annotated[str, Doc("in words; `unknown` where none is more likely than not")]
-    images: Annotated[int, Doc("how many")]
+    kind: Annotated[str, Doc("the kind in words; `unknown` where none is more likely than not")]
+    images: Annotated[int, Doc("number of images")]
 
 
 class CropRecord(TypedDict):
     """A part of an image on which the model was tried."""
 
-    box: Annotated[Mapping[str, Sequence[int]], Doc("axis -> where it begins and ends, px")]
-    objects: Annotated[int, Doc("how many were found there")]
+    box: Annotated[Mapping[str, Sequence[int]], Doc("axis -> start and end, px")]
+    objects: Annotated[int, Doc("number of objects found")]
     f1: Annotated[float, Doc("predicted F1 at IoU 0.5")]
 
 
 class CureRecord(TypedDict):
     """Options with which the mask is likely to be better."""
 
-    options: Annotated[str, Doc("of `bmz run`, as they are typed")]
-    f1: Annotated[float, Doc("predicted F1 at IoU 0.5 with them")]
+    options: Annotated[str, Doc("options of `bmz run`, as typed")]
+    f1: Annotated[float, Doc("predicted F1 at IoU 0.5 with these options")]
     word: Annotated[str, Doc("`likely good`, `look closely` or `likely wrong`")]
 
 
 class TrialRecord(QualityRecord):
     """How the model did on crops of an image, predicted without ground truth, over all crops."""
 
-    crops: Annotated[Sequence[CropRecord], Doc("the one with the lowest prediction first")]
+    crops: Annotated[Sequence[CropRecord], Doc("the crops, lowest prediction first")]
     picture: Annotated[str | None, Doc("path of a picture of the first crop")]
-    cure: Annotated[CureRecord | None, Doc("null where none was looked for, or found")]
+    cure: Annotated[
+        CureRecord | None,
+        Doc("options that may improve the mask; null if none were sought or found"),
+    ]
 
 
 class CheckedImage(TypedDict):
-    """An image, held against a model."""
+    """An image, checked against a model."""
 
     image: Annotated[str, Doc("path")]
-    series: Annotated[int | None, Doc("where the file holds several")]
-    step: Annotated[str | None, Doc("of a chain, against whose model it was held; else null")]
+    series: Annotated[int | None, Doc("number of the image in a file with several; else null")]
+    step: Annotated[
+        str | None, Doc("step of a chain whose model it was checked against; else null")
+    ]
     verdict: Annotated[
-        str | None, Doc("`fits`, `adapts` or `mismatch`; null when it could not be told")
+        str | None, Doc("`fits`, `adapts` or `mismatch`; null if it could not be determined")
     ]
-    warnings: Annotated[int, Doc("how many; with any, an image that fits does so with warnings")]
-    findings: Annotated[Sequence[Finding], Doc("all of them")]
+    warnings: Annotated[int, Doc("number of warnings; an image that fits may have some")]
+    findings: Annotated[Sequence[Finding], Doc("all findings of the check")]
     kind: Annotated[
-        ShownKind | None, Doc("as stated, else as seen; null where the pixels were not looked at")
+        ShownKind | None,
+        Doc("the kind as stated, else as recognised; null if the pixels were not read"),
     ]
-    error: Annotated[Failure | None, Doc("why it could not be told")]
-    trial: Annotated[TrialRecord | None, Doc("`--try`; null where the model was not tried")]
+    error: Annotated[Failure | None, Doc("why there is no verdict")]
+    trial: Annotated[TrialRecord | None, Doc("result of `--try`; null if the model was not tried")]
 
 
 class CheckDocument(TypedDict):
     """`bmz check`."""
 
     schema: Literal["bmz.check/1"]
-    model: Annotated[str, Doc("or the file of a chain")]
-    model_sha256: Annotated[str, Doc("of the manifest, or of that file")]
+    model: Annotated[str, Doc("the model, or the file of a chain")]
+    model_sha256: Annotated[str, Doc("sha256 of the manifest, or of the file of the chain")]
     stated_kind: Annotated[str | None, Doc("--kind")]
-    kinds: Annotated[Sequence[KindCount], Doc("of the images that were looked at, commonest first")]
+    kinds: Annotated[
+        Sequence[KindCount], Doc("kinds of the images whose pixels were read, most frequent first")
+    ]
     images: Annotated[Sequence[CheckedImage], Doc("in the order of the call")]
 
 
@@ -97,69 +105,82 @@ class ImageFitRecord(TypedDict):
     image: Annotated[str, Doc("path")]
     verdict: Annotated[str, Doc("`fits`, `adapts` or `mismatch`")]
     score: Annotated[float, Doc("0 to 1")]
-    family: Annotated[float, Doc("how probable it is that the image is of a family of the model")]
-    structure: Annotated[float, Doc("how probable it is that it shows a structure of the model")]
-    channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
-    axes: Annotated[
-        str | None, Doc("`--axes` that makes it a stack of one plane, or takes a plane of it")
+    family: Annotated[float, Doc("probability that the image belongs to a family of the model")]
+    structure: Annotated[float, Doc("probability that it shows a structure of the model")]
+    channels: Annotated[
+        Sequence[int] | None, Doc("image channel for each model channel; -1 for zeros")
     ]
-    scale: Annotated[float | None, Doc("that `--scale auto` finds")]
+    axes: Annotated[
+        str | None, Doc("`--axes` that makes the image a stack of one plane, or takes one plane")
+    ]
+    scale: Annotated[float | None, Doc("factor that `--scale auto` finds")]
 
 
 class RankedModel(TypedDict):
-    """A model, by how well images fit it; of several images what is said of the worst."""
+    """A model, by how well images fit it; for several images, the values of the worst."""
 
-    rank: Annotated[int, Doc("from 1")]
+    rank: Annotated[int, Doc("rank, from 1")]
     id: Annotated[str, Doc("the name to give to other commands")]
-    version: Annotated[str, Doc("in the zoo")]
-    title: Annotated[str, Doc("its own name")]
+    version: Annotated[str, Doc("version in the zoo")]
+    title: Annotated[str, Doc("the model's own name")]
     status: Annotated[str, Doc("`ok`, `broken` or `invalid`")]
-    made_for: Annotated[MadeForRecord, Doc("the kind of image that it is made for")]
+    made_for: Annotated[MadeForRecord, Doc("the kind of image that the model is made for")]
     verdict: Annotated[str | None, Doc("`fits`, `adapts` or `mismatch`")]
-    made_for_another: Annotated[bool, Doc("a mismatch, since it is made for another kind of image")]
-    warnings: Annotated[int, Doc("how many the check gives")]
-    score: Annotated[float, Doc("0 to 1")]
-    reasons: Annotated[Sequence[str], Doc("what took points away, in words")]
-    channels: Annotated[Sequence[int] | None, Doc("of the image for each of the model, or -1")]
-    axes: Annotated[
-        str | None, Doc("`--axes` that makes it a stack of one plane, or takes a plane of it")
+    made_for_another: Annotated[
+        bool, Doc("a mismatch because the model is made for another kind of image")
     ]
-    scale: Annotated[float | None, Doc("that `--scale auto` finds")]
-    image: Annotated[str | None, Doc("that fits worst")]
-    images: Annotated[Sequence[ImageFitRecord], Doc("each, in the order of the call")]
+    warnings: Annotated[int, Doc("number of warnings of the check")]
+    score: Annotated[float, Doc("0 to 1")]
+    reasons: Annotated[Sequence[str], Doc("what lowered the score, in words")]
+    channels: Annotated[
+        Sequence[int] | None, Doc("image channel for each model channel; -1 for zeros")
+    ]
+    axes: Annotated[
+        str | None, Doc("`--axes` that makes the image a stack of one plane, or takes one plane")
+    ]
+    scale: Annotated[float | None, Doc("factor that `--scale auto` finds")]
+    image: Annotated[str | None, Doc("the image that fits worst")]
+    images: Annotated[Sequence[ImageFitRecord], Doc("each image, in the order of the call")]
     task: str | None
-    only_restores: Annotated[bool, Doc("it makes no label mask")]
+    only_restores: Annotated[bool, Doc("the model makes no label mask")]
     runs_here: Annotated[bool, Doc("nothing must be allowed or installed first")]
     needs: Annotated[Sequence[Finding], Doc("what must be allowed or installed first")]
-    download_bytes: Annotated[int | None, Doc("still to be downloaded; null where not known")]
-    weights_here: Annotated[Sequence[str], Doc("formats whose framework is installed")]
+    download_bytes: Annotated[int | None, Doc("bytes still to download; null if unknown")]
+    weights_here: Annotated[Sequence[str], Doc("weights formats whose framework is installed")]
     labels: Annotated[str | None, Doc("the label recipe")]
-    sample_compared: Annotated[bool, Doc("the model's own sample was here to compare with")]
-    reports: Annotated[ReportCounts, Doc("of other tools")]
-    findings: Annotated[Sequence[Finding], Doc("of the check, with these channels and this scale")]
-    trials: Annotated[Sequence[TrialRecord], Doc("`--try`: of each image that was tried")]
+    sample_compared: Annotated[bool, Doc("the model's own sample was in the cache to compare with")]
+    reports: Annotated[ReportCounts, Doc("reports of other tools")]
+    findings: Annotated[
+        Sequence[Finding], Doc("findings of the check, with these channels and this scale")
+    ]
+    trials: Annotated[Sequence[TrialRecord], Doc("`--try`: the trial of each image that was tried")]
     agreement: Annotated[
         float | None, Doc("`--try`: mean F1 with the masks of the other models that were tried")
     ]
     predicted: Annotated[
-        QualityRecord | None, Doc("`--try`: of its masks, beside those of the other models")
+        QualityRecord | None,
+        Doc("`--try`: quality of its masks, compared with those of the other models"),
     ]
-    untried: Annotated[Failure | None, Doc("why it could not be tried")]
+    untried: Annotated[Failure | None, Doc("why the model could not be tried")]
 
 
 class ImageKindRecord(TypedDict):
-    """What a channel, or a colour image, shows: probabilities."""
+    """What a channel, or a colour image, shows, as probabilities."""
 
-    families: Annotated[Mapping[str, float], Doc("how it was made")]
-    structures: Annotated[Mapping[str, float], Doc("what it shows")]
+    families: Annotated[Mapping[str, float], Doc("how the image was made, as probabilities")]
+    structures: Annotated[Mapping[str, float], Doc("what the image shows, as probabilities")]
 
 
 class SeenRecord(TypedDict):
-    """What was seen in an image."""
+    """What an image was found to show."""
 
     image: Annotated[str, Doc("path")]
-    family: Annotated[str | None, Doc("how it was made, where one family is more likely than not")]
-    kind: Annotated[ImageKindRecord | None, Doc("of all channels; null where they are flat")]
+    family: Annotated[
+        str | None, Doc("how the image was made, if one family is more likely than not")
+    ]
+    kind: Annotated[
+        ImageKindRecord | None, Doc("what all channels show together; null if they are flat")
+    ]
     by_channel: Annotated[Mapping[str, ImageKindRecord], Doc("channel -> what it shows")]
 
 
@@ -167,21 +188,21 @@ class FitDocument(Listing):
     """`bmz fit`."""
 
     schema: Literal["bmz.fit/1"]
-    image: Annotated[str, Doc("path of the first")]
-    images: Annotated[Sequence[SeenRecord], Doc("what was seen in each")]
+    image: Annotated[str, Doc("path of the first image")]
+    images: Annotated[Sequence[SeenRecord], Doc("what each image shows")]
     none_made_for_this: Annotated[bool, Doc("no model is made for all of the images")]
-    models: Annotated[Sequence[RankedModel], Doc("the best first")]
+    models: Annotated[Sequence[RankedModel], Doc("the models, best first")]
     left_out: Annotated[Mapping[str, str], Doc("model -> why it is not ranked")]
     failed: Annotated[Sequence[FailedImage], Doc("images that could not be read")]
 
 
 class RecipeRecord(TypedDict):
-    """How a map became labels."""
+    """How a map was turned into labels."""
 
-    name: Annotated[str, Doc("of the label recipe")]
-    why: Annotated[str, Doc("the evidence")]
-    output: Annotated[str, Doc("of the network that becomes labels")]
-    parameters: Annotated[Mapping[str, Any], Doc("of the recipe")]
+    name: Annotated[str, Doc("name of the label recipe")]
+    why: Annotated[str, Doc("the evidence for the recipe")]
+    output: Annotated[str, Doc("output of the network that is turned into labels")]
+    parameters: Annotated[Mapping[str, Any], Doc("parameters of the recipe")]
     declared: Annotated[NotRequired[Sequence[str]], Doc("declared steps after the network")]
 
 
@@ -190,13 +211,20 @@ class PlannedImage(TypedDict):
 
     image: Annotated[str, Doc("path")]
     plan: Annotated[PlanRecord, Doc("what would be done")]
-    bytes_in_one_piece: Annotated[int, Doc("about what the image would need")]
-    in_parts: Annotated[bool, Doc("it is read, labelled and written in parts")]
-    estimate: Annotated[Estimate | None, Doc("by a trial of two tiles")]
-    prompts: Annotated[int | None, Doc("that the network is asked; null where not, or not known")]
-    prompts_later: Annotated[bool, Doc("they are objects of a mask that is still to be made")]
-    recipe: Annotated[RecipeRecord, Doc("of the labels")]
-    findings: Annotated[Sequence[Finding], Doc("of the header")]
+    bytes_in_one_piece: Annotated[int, Doc("approximate memory that the image would need")]
+    in_parts: Annotated[bool, Doc("the image is read, labelled and written in parts")]
+    estimate: Annotated[
+        Estimate | None, Doc("time and memory, estimated from a trial of two tiles")
+    ]
+    prompts: Annotated[
+        int | None,
+        Doc("number of prompts for the network; null if there are none, or if it is unknown"),
+    ]
+    prompts_later: Annotated[
+        bool, Doc("the prompts are objects of a mask that is still to be made")
+    ]
+    recipe: Annotated[RecipeRecord, Doc("the label recipe")]
+    findings: Annotated[Sequence[Finding], Doc("findings from the header of the image")]
 
 
 class PlanDocument(TypedDict):
@@ -211,15 +239,15 @@ class PlanDocument(TypedDict):
 class WeightsFile(TypedDict):
     """A file of weights."""
 
-    format: Annotated[str, Doc("of the description")]
-    file: Annotated[str, Doc("its name")]
-    sha256: Annotated[str | None, Doc("as the description states it")]
+    format: Annotated[str, Doc("weights format, as in the description")]
+    file: Annotated[str, Doc("name of the file")]
+    sha256: Annotated[str | None, Doc("sha256 that the description states")]
 
 
 class RequestRecord(TypedDict):
-    """The options of a call that decide its result."""
+    """The options of a call that determine its result."""
 
-    model: Annotated[str, Doc("as the call names it")]
+    model: Annotated[str, Doc("the model, as named in the call")]
     axes: Annotated[str | None, Doc("--axes")]
     channels: Annotated[Sequence[int | str] | None, Doc("--channels, -1 for zeros")]
     inputs: Annotated[Mapping[str, str], Doc("--input: input of the model -> file or pattern")]
@@ -249,7 +277,7 @@ class RequestRecord(TypedDict):
 
 
 class FurtherRecord(TypedDict):
-    """An image that filled an input of the model beside the first."""
+    """An image that filled a further input of the model."""
 
     image: Annotated[str, Doc("path")]
     sha256: Annotated[str, Doc("as `image_sha256`")]
@@ -260,24 +288,24 @@ class FurtherRecord(TypedDict):
 
 
 class MaskRecord(TypedDict):
-    """A label mask with which the labels were brought together."""
+    """A label mask that the labels were combined with."""
 
     image: Annotated[str, Doc("path")]
     sha256: Annotated[str, Doc("as `image_sha256`")]
 
 
 class PromptsRecord(MaskRecord):
-    """A file that names the objects that a network was asked for."""
+    """A file of prompts for a network."""
 
-    outside: Annotated[int, Doc("how many prompts lie beyond the image, and were left out")]
+    outside: Annotated[int, Doc("number of prompts outside the image, which were left out")]
 
 
 class OwnCode(TypedDict):
     """Code of a model that was run."""
 
-    what: Annotated[str, Doc("which code of the model")]
-    sha256: Annotated[str, Doc("of the code")]
-    run: Annotated[str, Doc("`confined` or `unconfined`")]
+    what: Annotated[str, Doc("which code of the model was run")]
+    sha256: Annotated[str, Doc("sha256 of the code")]
+    run: Annotated[str, Doc("how it was run: `confined` or `unconfined`")]
 
 
 class StreamedRecord(TypedDict):
@@ -285,78 +313,86 @@ class StreamedRecord(TypedDict):
 
     block_px: Annotated[int | None, Doc("side of the blocks in which labels were made")]
     overlap_px: Annotated[int | None, Doc("the widest overlap that was needed")]
-    note: Annotated[str | None, Doc("where objects may differ from those of one piece")]
+    note: Annotated[str | None, Doc("where objects may differ from those of a run in one piece")]
 
 
 class RunFacts(TypedDict):
     """What is known of a run before its result."""
 
     schema: Literal["bmz.run/1"]
-    model: Annotated[str, Doc("the name by which it was asked for")]
-    model_name: Annotated[str, Doc("its own name")]
-    model_sha256: Annotated[str, Doc("of the manifest")]
-    weights: Annotated[WeightsFile, Doc("that were run")]
+    model: Annotated[str, Doc("the model, as named in the call")]
+    model_name: Annotated[str, Doc("the model's own name")]
+    model_sha256: Annotated[str, Doc("sha256 of the manifest")]
+    weights: Annotated[WeightsFile, Doc("the weights that were run")]
     image: Annotated[str, Doc("path")]
     image_sha256: Annotated[
         str,
-        Doc("of the file; of a folder, of the list of its files, or of its metadata on a server"),
+        Doc(
+            "sha256 of the file; for a folder, of the list of its files, or of its metadata on a "
+            "server"
+        ),
     ]
     image_axes: Annotated[str, Doc("one letter per axis")]
     image_shape: Annotated[Sequence[int], Doc("as stored")]
     image_dtype: Annotated[str, Doc("as stored")]
-    image_series: Annotated[int, Doc("which image of the file")]
-    image_series_name: Annotated[str, Doc("what the file calls it; empty for nothing")]
-    image_series_count: Annotated[int, Doc("how many images the file holds")]
-    image_remarks: Annotated[Sequence[str], Doc("what else one should know of the file")]
+    image_series: Annotated[int, Doc("number of the image in the file")]
+    image_series_name: Annotated[str, Doc("name of the image in the file; empty if it has none")]
+    image_series_count: Annotated[int, Doc("number of images in the file")]
+    image_remarks: Annotated[Sequence[str], Doc("further remarks about the file")]
     plan: Annotated[PlanRecord, Doc("what was done")]
-    recipe: Annotated[RecipeRecord, Doc("of the labels")]
+    recipe: Annotated[RecipeRecord, Doc("the label recipe")]
     objects_in: Annotated[
         Mapping[str, int],
-        Doc("positions along t and z, at each of which an object was counted again"),
+        Doc("number of positions along t and z at which objects were counted separately"),
     ]
     joined_over: Annotated[
-        Mapping[str, int], Doc("positions along t and z over which labels were joined")
+        Mapping[str, int], Doc("number of positions along t and z over which labels were joined")
     ]
-    device: Annotated[str, Doc("the same as in the plan")]
-    versions: Annotated[Mapping[str, str], Doc("of bmz, Python and the libraries")]
-    findings: Annotated[Sequence[Finding], Doc("of the check")]
+    device: Annotated[str, Doc("the device, as in the plan")]
+    versions: Annotated[Mapping[str, str], Doc("versions of bmz, Python and the libraries")]
+    findings: Annotated[Sequence[Finding], Doc("findings of the check")]
 
 
 class DoubtedObject(TypedDict):
     """An object that is more likely wrong than right."""
 
-    label: Annotated[int, Doc("its number in the label mask")]
-    confidence: Annotated[float, Doc("how likely it has an IoU above 0.5 with a true object")]
+    label: Annotated[int, Doc("number of the object in the label mask")]
+    confidence: Annotated[float, Doc("probability that its IoU with a true object is above 0.5")]
 
 
 class DecodingRecord(TypedDict):
     """Where labels were made, for a network on a GPU."""
 
     planes: Annotated[
-        Mapping[str, int], Doc("device -> how many planes, stacks or blocks were labelled on it")
+        Mapping[str, int],
+        Doc("device -> number of planes, stacks or blocks that were labelled on it"),
     ]
-    left_to_processor: Annotated[Sequence[str], Doc("why the processor made labels, if it did")]
+    left_to_processor: Annotated[Sequence[str], Doc("why the CPU made labels, if it did")]
     maps_copied: Annotated[
-        Sequence[str], Doc("why maps were copied from the GPU, if they were: labels always are")
+        Sequence[str], Doc("why maps were copied from the GPU, if they were (labels always are)")
     ]
-    copied_bytes: Annotated[int, Doc("bytes of labels and maps that were copied from the GPU")]
+    copied_bytes: Annotated[int, Doc("size of the labels and maps that were copied from the GPU")]
 
 
 class WayRecord(TypedDict, total=False):
-    """What is said of some runs alone."""
+    """Fields that only some runs have."""
 
-    labels_made: Annotated[DecodingRecord, Doc("where a GPU ran the network")]
+    labels_made: Annotated[
+        DecodingRecord, Doc("where labels were made; only if a GPU ran the network")
+    ]
     quality: Annotated[
-        QualityRecord, Doc("of the mask, as predicted without ground truth; of planes the lowest")
+        QualityRecord,
+        Doc("quality of the mask, predicted without ground truth; the lowest of all planes"),
     ]
     doubted: Annotated[
         Sequence[DoubtedObject],
-        Doc("the objects that are least likely to be true, the worst first, 20 at most"),
+        Doc("the objects that are least likely to be true, the worst first, at most 20"),
     ]
     seam_score: Annotated[
-        float | None, Doc("object edges on tile lines over those half a tile away")
+        float | None,
+        Doc("number of object edges on tile borders, relative to that half a tile away"),
     ]
-    streamed: Annotated[StreamedRecord, Doc("where the image was run in parts")]
+    streamed: Annotated[StreamedRecord, Doc("how the image was run in parts, if it was")]
 
 
 class RanRecord(RunFacts, WayRecord):
@@ -367,43 +403,41 @@ class RanRecord(RunFacts, WayRecord):
     ]
     relations: Annotated[
         Mapping[str, MaskRecord],
-        Doc("`mask`, `pair` or `parent` -> the label mask that was that to the labels"),
+        Doc("`mask`, `pair` or `parent` -> the label mask with this role"),
     ]
-    prompts: Annotated[
-        Mapping[str, PromptsRecord], Doc("`file` -> what names the objects that were asked for")
-    ]
-    request: Annotated[RequestRecord, Doc("the options of the call that decide the result")]
-    own_code: Annotated[OwnCode | None, Doc("of the model that was run")]
+    prompts: Annotated[Mapping[str, PromptsRecord], Doc("`file` -> the file of prompts")]
+    request: Annotated[RequestRecord, Doc("the options of the call that determine the result")]
+    own_code: Annotated[OwnCode | None, Doc("the model's own code that was run, if any")]
     backend: Annotated[str, Doc("framework and version")]
     device_busy: Annotated[
         float | None,
         Doc(
-            "share of the time since the network was loaded in which its device computed, until "
-            "the labels of this image were made; null where several workers ran its tiles"
+            "share of the time, from loading the network to making the labels of this image, in "
+            "which its device computed; null if several workers ran the tiles"
         ),
     ]
 
 
 class RunRecord(RanRecord):
-    """`bmz run` of one image, and the run record `NAME.run.json`."""
+    """`bmz run` on one image, and the run record `NAME.run.json`."""
 
-    files: Annotated[Mapping[str, str], Doc("kind -> path beside the record")]
-    objects: Annotated[int | None, Doc("how many; null without labels")]
+    files: Annotated[Mapping[str, str], Doc("kind -> path relative to the record")]
+    objects: Annotated[int | None, Doc("number of objects; null without labels")]
     timings_s: Annotated[
-        Mapping[str, float], Doc("seconds of each stage; stages may overlap in a batch")
+        Mapping[str, float], Doc("seconds spent in each stage; stages may overlap in a batch")
     ]
 
 
 class RunsDocument(TypedDict):
-    """`bmz run` of several images."""
+    """`bmz run` on several images."""
 
     schema: Literal["bmz.runs/1"]
-    runs: Annotated[Sequence[RunRecord], Doc("of images that are done")]
+    runs: Annotated[Sequence[RunRecord], Doc("run records of the finished images")]
     device_busy: Annotated[
         float | None,
         Doc(
             "share of the time since the network was loaded in which its device computed; null "
-            "where no network ran in this process"
+            "if no network ran in this process"
         ),
     ]
     failed: Sequence[FailedImage]
@@ -412,42 +446,42 @@ class RunsDocument(TypedDict):
 class ChainStepRecord(TypedDict):
     """A step of a chain on an image."""
 
-    name: Annotated[str, Doc("of the step, and of its folder")]
-    record: Annotated[str, Doc("path of its run record, beside this record")]
+    name: Annotated[str, Doc("name of the step and of its folder")]
+    record: Annotated[str, Doc("path of its run record, relative to this record")]
     run: Annotated[RunRecord, Doc("its run record")]
 
 
 class ChainedRecord(TypedDict):
-    """What the steps of a chain made of an image."""
+    """What the steps of a chain made from an image."""
 
     image: Annotated[str, Doc("path")]
-    steps: Annotated[Sequence[ChainStepRecord], Doc("in their order")]
+    steps: Annotated[Sequence[ChainStepRecord], Doc("the steps, in their order")]
     table: Annotated[
         str | None,
-        Doc("beside this record: objects that belong together by their numbers, one row each"),
+        Doc("path relative to this record: table of the objects that share a number, one row each"),
     ]
 
 
 class ChainDocument(TypedDict):
-    """`bmz run` of a chain, and the record `NAME.chain.json` of one image."""
+    """`bmz run` with a chain, and the record `NAME.chain.json` of one image."""
 
     schema: Literal["bmz.chain/1"]
-    images: Annotated[Sequence[ChainedRecord], Doc("that are done")]
+    images: Annotated[Sequence[ChainedRecord], Doc("the finished images")]
     failed: Sequence[FailedImage]
 
 
 class PlannedStep(TypedDict):
     """What a step of a chain would do."""
 
-    name: Annotated[str, Doc("of the step")]
+    name: Annotated[str, Doc("name of the step")]
     relations: Annotated[
         Mapping[str, str], Doc("`mask`, `pair` or `parent` -> `from:` the step whose mask it takes")
     ]
-    plan: Annotated[PlanDocument, Doc("of its model on the images")]
+    plan: Annotated[PlanDocument, Doc("plan for its model on the images")]
 
 
 class ChainPlanDocument(TypedDict):
-    """`bmz run --plan` of a chain."""
+    """`bmz run --plan` with a chain."""
 
     schema: Literal["bmz.chain-plan/1"]
-    steps: Annotated[Sequence[PlannedStep], Doc("in their order")]
+    steps: Annotated[Sequence[PlannedStep], Doc("the steps, in their order")]

@@ -1,4 +1,4 @@
-"""What a check and a run of images give back, and the record of a run."""
+"""The results of checking and running images, and the record of a run."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class TriedCrop:
 
     Parameters
     ----------
-    box : axis -> where it begins and ends in the image, px
-    objects : how many were found there
-    quality : of their mask, as predicted
+    box : axis -> start and end in the image, px
+    objects : number of objects found there
+    quality : predicted quality of their mask
     """
 
     box: Mapping[str, tuple[int, int]]
@@ -55,8 +55,8 @@ class Cure:
 
     Parameters
     ----------
-    options : as they are typed, such as ``--scale 0.5``
-    quality : of the mask with them, as predicted
+    options : as typed, such as ``--scale 0.5``
+    quality : predicted quality of the mask with these options
     """
 
     options: str
@@ -69,10 +69,10 @@ class ImageTrial:
 
     Parameters
     ----------
-    crops : the one with the lowest prediction first
-    quality : over all of them
-    picture : of the first, with outlines; None where none was asked for
-    cure : None where none was looked for, or found
+    crops : lowest prediction first
+    quality : over all crops
+    picture : of the first crop, with outlines; None if not requested
+    cure : None if none was sought or found
     """
 
     crops: tuple[TriedCrop, ...]
@@ -92,10 +92,10 @@ class ImageCheck:
 
     Parameters
     ----------
-    series : its number where the file holds several; else None
-    error : why there is no answer; None when there is one
-    trial : how the model does on it; None where it was not tried
-    step : of a chain, whose model it is; None where there is one model
+    series : number of the image in a file with several; else None
+    error : why there is no verdict; None if there is one
+    trial : how the model does on it; None if it was not tried
+    step : step of a chain that uses the model; None for a single model
     """
 
     image: Path
@@ -107,14 +107,14 @@ class ImageCheck:
 
     @property
     def name(self) -> str:
-        """Give the path, the series where there are several, and the step of a chain."""
+        """Return the path, the series if there are several, and the step of a chain."""
         name = given_name(self.image)
         name = name if self.series is None else f"{name}[{self.series}]"
         return name if self.step is None else f"{name}, step {self.step}"
 
     @property
     def verdict(self) -> str | None:
-        """Give ``fits``, ``adapts`` or ``mismatch``; None when there is no answer."""
+        """Return ``fits``, ``adapts`` or ``mismatch``; None without a verdict."""
         return None if self.error else self.report.verdict
 
     @property
@@ -129,7 +129,7 @@ class CheckSummary:
 
     Parameters
     ----------
-    stated : the user's word for what the images are; None where there is none
+    stated : what the user says the images are; None if nothing
     """
 
     model: str
@@ -139,13 +139,13 @@ class CheckSummary:
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """Count the images of each kind, the commonest first; those not looked at are left out."""
+        """Count the images of each kind, most frequent first; images not examined are left out."""
         seen = [image.report.kind for image in self.images]
         return dict(Counter(kind_title(kind) for kind in seen if kind is not None).most_common())
 
     @property
     def exit_status(self) -> int:
-        """Say 1 when an image does not fit, else 3 when one could not be told, else 0."""
+        """Return 1 if an image does not fit, else 3 if one could not be checked, else 0."""
         verdicts = {image.verdict for image in self.images}
         return 1 if "mismatch" in verdicts else 3 if None in verdicts else 0
 
@@ -156,12 +156,12 @@ class ImagePlan:
 
     Parameters
     ----------
-    bytes_in_one_piece : about what it needs beside the network
-    estimate : of time and memory, from a trial; None where it was not tried
-    in_parts : that is more than there is, so it is read, labelled and written in parts
-    in_one_piece_why : it is more than there is, and this is why it cannot be run in parts
-    prompts : how many objects the network is asked for; None where it is not, or that is not known
-    prompts_later : they are the objects of a mask that an earlier step has still to make
+    bytes_in_one_piece : approximate memory that it needs in addition to the network
+    estimate : of time and memory, from a trial; None if it was not tried
+    in_parts : that exceeds the limit, so the image is read, labelled and written in parts
+    in_one_piece_why : that exceeds the limit, and this is why the image cannot be run in parts
+    prompts : number of prompts for the network; None without prompts, or if it is unknown
+    prompts_later : the prompts are objects of a mask that an earlier step has yet to make
     """
 
     image: Path
@@ -182,7 +182,7 @@ class ImageRun:
     Parameters
     ----------
     files : kind -> path of what was written
-    objects : how many; None without labels
+    objects : number of objects; None without labels
     record : the run record, as written
     """
 
@@ -195,7 +195,7 @@ class ImageRun:
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """Why one image gave nothing."""
+    """Why one image has no result."""
 
     image: Path
     error: BmzError
@@ -203,13 +203,13 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """How much of a run the device of the network computed.
+    """For how much of a run the device of the network computed.
 
     Parameters
     ----------
     device : such as ``cuda:0``
-    computed_s : seconds in which it worked on tiles
-    run_s : seconds from the loaded network on
+    computed_s : seconds that it spent on tiles
+    run_s : seconds since the network was loaded
     """
 
     device: str
@@ -218,17 +218,17 @@ class DeviceUse:
 
     @property
     def share(self) -> float:
-        """Give the part of the time in which it computed, 0 to 1."""
+        """Return the share of the time in which the device computed, 0 to 1."""
         return min(self.computed_s / self.run_s, 1.0) if self.run_s else 0.0
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The fate of every image, in the order of the call.
+    """The outcome of every image, in the order of the call.
 
     Parameters
     ----------
-    use : of the device; None where no network ran here
+    use : of the device; None if no network ran here
     """
 
     outcomes: tuple[ImageRun | ImageFailure, ...]
@@ -236,17 +236,17 @@ class RunSummary:
 
     @property
     def done(self) -> tuple[ImageRun, ...]:
-        """Give the images that have a result."""
+        """Return the images that have a result."""
         return tuple(o for o in self.outcomes if isinstance(o, ImageRun))
 
     @property
     def failed(self) -> tuple[ImageFailure, ...]:
-        """Give the images that have none."""
+        """Return the images without a result."""
         return tuple(o for o in self.outcomes if isinstance(o, ImageFailure))
 
     @property
     def exit_status(self) -> int:
-        """Say 0 when all worked, the common status when all failed alike, else 1."""
+        """Return 0 if all succeeded, the common status if all failed alike, else 1."""
         if not self.failed:
             return 0
         statuses = {failure.error.exit_status for failure in self.failed}
@@ -260,9 +260,9 @@ class ChainedPlan:
     Parameters
     ----------
     name : of the step
-    model : as it is asked for
-    relations : what a label mask is to its labels -> ``from:`` the step whose mask it is, or a file
-    images : the plan of each
+    model : as named in the call
+    relations : role of a label mask -> ``from:`` the step that makes the mask, or a file
+    images : the plan for each image
     """
 
     name: str
@@ -273,13 +273,13 @@ class ChainedPlan:
 
 @dataclass(frozen=True)
 class ChainedImage:
-    """What the steps of a chain made of one image.
+    """What the steps of a chain made from one image.
 
     Parameters
     ----------
     steps : name -> what was done
     record : file that holds the records of all steps
-    table : of objects that belong together by their numbers; None where none do
+    table : of the objects that share a number; None if no steps share numbers
     """
 
     image: Path
@@ -288,7 +288,7 @@ class ChainedImage:
     table: Path | None
 
     def chained(self) -> ChainedRecord:
-        """Give the records of all steps, with paths beside the record."""
+        """Return the records of all steps, with paths relative to the record."""
         folder = self.record.parent
         return {
             "image": given_name(self.image),
@@ -304,40 +304,40 @@ class ChainedImage:
         }
 
     def document(self) -> ChainDocument:
-        """Give the record as a document of its own."""
+        """Return the record as a document of its own."""
         return {"schema": "bmz.chain/1", "images": [self.chained()], "failed": []}
 
 
 @dataclass(frozen=True)
 class ChainSummary:
-    """The fate of every image of a chain."""
+    """The outcome of every image of a chain."""
 
     outcomes: tuple[ChainedImage | ImageFailure, ...]
 
     @property
     def done(self) -> tuple[ChainedImage, ...]:
-        """Give the images of which all steps have a result."""
+        """Return the images for which all steps have a result."""
         return tuple(o for o in self.outcomes if isinstance(o, ChainedImage))
 
     @property
     def failed(self) -> tuple[ImageFailure, ...]:
-        """Give the others."""
+        """Return the other images."""
         return tuple(o for o in self.outcomes if isinstance(o, ImageFailure))
 
     @property
     def exit_status(self) -> int:
-        """Say 0 when all worked, the common status when all failed alike, else 1."""
+        """Return 0 if all succeeded, the common status if all failed alike, else 1."""
         if self.failed and self.done:
             return 1
         return RunSummary(self.failed).exit_status
 
 
 SCHEMA = "bmz.run/1"
-"""Name and number of the record's form; a change of meaning raises the number."""
+"""Name and version of the record format; a change of meaning raises the version."""
 
 NOT_REPEATED = {
-    "bmz.chain/1": "it is of a chain, whose later steps need the masks of earlier ones: run the "
-    "chain again with 'bmz run CHAIN.toml IMAGE -o DIR'"
+    "bmz.chain/1": "it describes a chain, whose later steps need the masks of earlier steps: run "
+    "the chain again with 'bmz run CHAIN.toml IMAGE -o DIR'"
 }
 """Schema of a record that ``--from`` does not take -> why."""
 
@@ -350,12 +350,12 @@ def run_record(
     findings: Iterable[Finding],
     image_sha256: str | None = None,
 ) -> RunFacts:
-    """Give what is known of a run before its result, as plain values.
+    """Return what is known about a run before its result, as plain values.
 
     Parameters
     ----------
     recipe : name, why, output and parameters of the label recipe, and the declared steps
-    image_sha256 : `content_sha256` of the image, where it is known already
+    image_sha256 : `content_sha256` of the image, if already known
     """
     return {
         "schema": "bmz.run/1",
@@ -392,7 +392,7 @@ def with_result(
     objects: int | None,
     took_s: Mapping[str, float],
 ) -> RunRecord:
-    """Give the record with what came out."""
+    """Return the record with the results."""
     return {
         **record,
         "files": {

@@ -1,4 +1,4 @@
-"""What is known of models and of this computer: found, shown, downloaded, tested, installed."""
+"""Results about models and this computer: found, shown, downloaded, tested, installed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Status = Literal["ok", "broken", "invalid"]
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model when it is searched for.
+    """What a search knows about a model.
 
     Parameters
     ----------
     id, version, sha256 : alias, version and manifest in the zoo
     aliases : other names, such as DOIs
-    status : ``broken`` where the manifest cannot be had or read, ``invalid`` where it breaks the
+    status : ``broken`` if the manifest cannot be downloaded or read, ``invalid`` if it violates the
         specification
     reason : why it is not ok
-    labels : the recipe that turns its output into labels; None where evidence gives none
+    labels : the recipe that turns its output into labels; None without evidence for one
     made_for : the kind of image that it is made for
     """
 
@@ -50,16 +50,16 @@ class Card:
 
 
 _NAMED = 5
-"""Models that a search names where it is printed from Python."""
+"""Number of models that a search names when it is printed in Python."""
 
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A model with its place in the answer.
+    """A model with its place in the result.
 
     Parameters
     ----------
-    score : relevance; 0 where no words were given
+    score : relevance; 0 if no words were given
     runs_here : a framework for some of its weights is installed
     """
 
@@ -70,14 +70,14 @@ class SearchHit:
 
 @dataclass(frozen=True, repr=False)
 class SearchView:
-    """The answer of a search.
+    """The result of a search.
 
     Parameters
     ----------
     hits : most relevant first
-    of : how many models there are
+    of : number of models searched
     fetched_at : when the index was read, seconds since 1970
-    stale : it is old, and could not be read again
+    stale : the index is old and could not be read again
     """
 
     hits: tuple[SearchHit, ...]
@@ -98,13 +98,13 @@ class SearchView:
 
 @dataclass(frozen=True)
 class WeightsView:
-    """One weights entry as it stands here.
+    """One weights entry and its state here.
 
     Parameters
     ----------
     format : of the description
-    size_bytes : None where it is not known
-    fetched : the file is there
+    size_bytes : None if unknown
+    fetched : the file is in the cache
     state : ``runs here``, or what is missing
     backends : the frameworks that run it here
     """
@@ -118,7 +118,7 @@ class WeightsView:
 
 @dataclass(frozen=True)
 class ToolReport:
-    """What the newest tested version of another tool made of a model.
+    """How the newest tested version of another tool did with a model.
 
     Parameters
     ----------
@@ -132,16 +132,16 @@ class ToolReport:
 
 @dataclass(frozen=True)
 class ModelView:
-    """What ``bmz show`` tells.
+    """What ``bmz show`` prints.
 
     Parameters
     ----------
-    recipe : chosen by evidence, or the reason why none is
-    code : what of the package is code that would run; empty when nothing is
-    version : in the zoo; empty for a package that is only here
-    defects : what is known to be wrong with it
-    reports : of other tools, as the zoo publishes them; None when they could not be had
-    code_unknown : of which weights it cannot be told, and why
+    recipe : chosen by evidence, or the reason why there is none
+    code : which parts of the package are code that would run; empty if none
+    version : in the zoo; empty for a package that exists only here
+    defects : known defects
+    reports : of other tools, as the zoo publishes them; None if they could not be downloaded
+    code_unknown : weights that may contain code, and why this is not known
     packages : Python packages that its code needs
     settings : every parameter of the recipe with its value
     """
@@ -160,14 +160,14 @@ class ModelView:
 
 @dataclass(frozen=True)
 class ModelFetch:
-    """A model that lies in the cache with what was asked for.
+    """A model in the cache, with the requested files.
 
     Parameters
     ----------
-    model : the name by which it was asked for
-    folder : where its files lie
-    weights : the formats whose files are there
-    files : what became of each
+    model : as named in the call
+    folder : of its files
+    weights : the formats whose files are in the cache
+    files : the outcome for each file
     """
 
     model: str
@@ -178,7 +178,7 @@ class ModelFetch:
 
 @dataclass(frozen=True)
 class FetchFailure:
-    """Why a model could not be fetched whole."""
+    """Why a model could not be fetched completely."""
 
     model: str
     error: BmzError
@@ -186,13 +186,13 @@ class FetchFailure:
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """The fate of every model, in the order of the call."""
+    """The outcome of every model, in the order of the call."""
 
     outcomes: tuple[ModelFetch | FetchFailure, ...]
 
     @property
     def exit_status(self) -> int:
-        """Say 0 when all are there, the common status when all failed alike, else 1."""
+        """Return 0 if all were fetched, the common status if all failed alike, else 1."""
         failed = {o.error.exit_status for o in self.outcomes if isinstance(o, FetchFailure)}
         if not failed:
             return 0
@@ -208,9 +208,9 @@ class FormatView:
     ----------
     format : as in model descriptions
     framework : what runs it
-    version : of the framework; None where it is not installed
+    version : of the framework; None if it is not installed
     devices : that it sees
-    trouble : what is wrong; empty where nothing is
+    trouble : what is wrong; empty if nothing is
     install : the line that installs the framework
     """
 
@@ -224,15 +224,15 @@ class FormatView:
 
 @dataclass(frozen=True)
 class DoctorView:
-    """What ``bmz doctor`` tells.
+    """What ``bmz doctor`` prints.
 
     Parameters
     ----------
     versions : of bmz, Python and libraries
     system : the platform
-    cpus, memory_bytes : what the process may use, and what there is; None where unknown
-    cache, cache_bytes : the cache folder and what lies in it
-    confinement : means to shut the code of models in -> empty text, or why it is lacking
+    cpus, memory_bytes : processors that the process may use, and memory; None if unknown
+    cache, cache_bytes : the cache folder and its size
+    confinement : means to sandbox the code of models -> empty text, or why it is missing
     others : further frameworks that run a format
     """
 
@@ -261,15 +261,14 @@ ModelStatus = Literal["passed", "failed", "not-applicable"]
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """One thing that was looked at.
+    """One check of a model.
 
     Parameters
     ----------
     name : such as ``onnx.reproduces``; never changes meaning
-    status : ``failed`` where the model does not do what it says, ``warning`` where it does, and
-        its quality is poor, ``skipped`` where it could not be looked at, or does not concern the
-        model
-    detail : figures, or why
+    status : ``failed`` if the model does not do what it declares, ``warning`` if it does but its
+        quality is poor, ``skipped`` if the check could not be made or does not apply to the model
+    detail : measured values, or the reason
     """
 
     name: str
@@ -279,11 +278,11 @@ class ModelCheck:
 
 @dataclass(frozen=True)
 class ModelTestResult:
-    """All that was looked at of one model.
+    """All checks of one model.
 
     Parameters
     ----------
-    model : the word by which it was asked for
+    model : as named in the call
     checks : in the order in which they were made
     """
 
@@ -292,7 +291,7 @@ class ModelTestResult:
 
     @property
     def status(self) -> ModelStatus:
-        """Say failed if anything did, passed if some weights reproduced, else not applicable."""
+        """Return failed if any check failed, passed if weights reproduced, else not applicable."""
         if any(check.status == "failed" for check in self.checks):
             return "failed"
         return "passed" if self.reproduced_formats else "not-applicable"
@@ -308,12 +307,12 @@ class ModelTestResult:
 
     @property
     def warnings(self) -> int:
-        """Count the checks that warn."""
+        """Count the checks with a warning."""
         return sum(check.status == "warning" for check in self.checks)
 
     @property
     def worst(self) -> ModelCheck | None:
-        """Give what decided, when the model did not pass."""
+        """Return the check that decided, if the model did not pass."""
         for status in ("failed", "skipped"):
             for check in self.checks:
                 if check.status == status and self.status != "passed":
@@ -323,12 +322,12 @@ class ModelTestResult:
 
 @dataclass(frozen=True)
 class CheckChange:
-    """A check whose status is another one than in the baseline.
+    """A check whose status differs from the baseline.
 
     Parameters
     ----------
-    before, now : the statuses; None where it was not made
-    detail : of the check as it is now
+    before, now : the statuses; None if the check was not made
+    detail : of the current check
     """
 
     model: str
@@ -339,7 +338,7 @@ class CheckChange:
 
     @property
     def worse(self) -> bool:
-        """Say whether it fails now, or did what it says before and tells nothing now."""
+        """Return whether the check fails now, or passed before and has no result now."""
         works = {"passed", "warning"}
         return self.now == "failed" or (self.before in works and self.now not in works)
 
@@ -361,11 +360,11 @@ def strictly(models: Sequence[ModelTestResult]) -> tuple[ModelTestResult, ...]:
 def exit_status(
     models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
 ) -> int:
-    """Say 0 when all passed, 1 when one failed, 3 when of one nothing could be told.
+    """Return 0 if all passed, 1 if one failed, 3 if one could not be tested.
 
     Parameters
     ----------
-    changes : since the baseline, of which only the worse ones count; None without a baseline
+    changes : since the baseline; only changes for the worse count; None without a baseline
     """
     if changes is not None:
         return int(any(change.worse for change in changes))
@@ -395,8 +394,8 @@ class ObjectSizes:
 
     Parameters
     ----------
-    recipe : that made labels of it
-    count : of the objects
+    recipe : that made the labels
+    count : number of objects
     low_px, median_px, high_px : percentiles 5, 50 and 95 of their diameters, px
     """
 
@@ -409,14 +408,14 @@ class ObjectSizes:
 
 @dataclass(frozen=True)
 class CardView:
-    """All that stands on a card.
+    """Everything on a model card.
 
     Parameters
     ----------
-    view : what the model says of itself
-    tested : what ``bmz test`` says
+    view : what the model declares
+    tested : the result of ``bmz test``
     speeds : of the formats that reproduced the test output
-    sizes : None where no labels come out
+    sizes : None if no labels are made
     date : of the measurement, YYYY-MM-DD
     versions : of bmz, Python and the libraries
     """

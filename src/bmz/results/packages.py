@@ -1,4 +1,4 @@
-"""What authors of models get: packages of checkpoints, and descriptions with what they lacked."""
+"""Results for authors of models: packages made from checkpoints, and completed descriptions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bmz.results.models import ModelTestResult
 
 @dataclass(frozen=True)
 class AdoptedPackage:
-    """A package that was made of a checkpoint.
+    """A package that was made from a checkpoint.
 
     Parameters
     ----------
     checkpoint : path of its file or folder
     package, archive : the folder and the zip that were written
-    family : the program that the checkpoint is of
-    why : how that was recognised
-    notes : what the author should still state or look at
+    family : the program that the checkpoint comes from
+    why : how the program was recognised
+    notes : what the author should still state or review
     """
 
     checkpoint: str
@@ -33,7 +33,7 @@ class AdoptedPackage:
 
 @dataclass(frozen=True)
 class AdoptFailure:
-    """Why no package was made of a checkpoint."""
+    """Why no package was made from a checkpoint."""
 
     checkpoint: str
     error: BmzError
@@ -41,18 +41,18 @@ class AdoptFailure:
 
 @dataclass(frozen=True)
 class AdoptSummary:
-    """The fate of every checkpoint, in the order of the call.
+    """The outcome of every checkpoint, in the order of the call.
 
     Parameters
     ----------
-    outcomes : packages, each with what ``bmz test`` says of it, and failures
+    outcomes : packages, each with its result of ``bmz test``, and failures
     """
 
     outcomes: tuple[tuple[AdoptedPackage, ModelTestResult] | AdoptFailure, ...]
 
     @property
     def exit_status(self) -> int:
-        """Say 0 when all are adopted and pass, the common status when none is, else 1."""
+        """Return 0 if all were adopted and pass, the common status if none was, else 1."""
         failed = {o.error.exit_status for o in self.outcomes if isinstance(o, AdoptFailure)}
         tests = [o[1] for o in self.outcomes if not isinstance(o, AdoptFailure)]
         if failed:
@@ -62,13 +62,13 @@ class AdoptSummary:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One entry that a description lacks.
+    """One entry that is missing from a description.
 
     Parameters
     ----------
-    where : the field of the description
+    where : field of the description
     value : of the entry
-    why : how it is known
+    why : the evidence
     """
 
     where: str
@@ -78,15 +78,15 @@ class Proposal:
 
 @dataclass(frozen=True)
 class DescribedPackage:
-    """A package that was written with what its description lacked.
+    """A package that was written with the entries missing from its description.
 
     Parameters
     ----------
-    model : the word by which it was asked for
+    model : as named in the call
     package : the new folder
     text : for a pull request
     proposals : what was added
-    refused : what was left out, since the description would not be valid with it, and why
+    refused : what was left out because the description would be invalid with it, and why
     """
 
     model: str

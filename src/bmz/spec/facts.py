@@ -72,7 +72,7 @@ class Facts:
     polarity : whether the objects, or their boundaries, are brighter or darker than their surround
     channels : what each channel of the image should show
     modality : how the images are made that it is for, as keys of ``MODALITIES`` of
-        ``bmz.spec.made_for``; empty where nothing public says it
+        ``bmz.spec.made_for``; empty if nothing public says it
     plane_by_plane : it works on stacks but takes each plane by itself, so that a single plane is a
         stack for it
     structure : what it segments, or what its images show, as keys of ``STRUCTURES``; empty as above
@@ -278,7 +278,7 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 
 
 def fills_channels(model: ModelSpec) -> bool:
-    """Say whether it is trained for images of fewer channels, whose others are zeros.
+    """Return whether it is trained for images of fewer channels, whose others are zeros.
 
     ``config.bmz.fills_channels`` is an addition of bmz to a description.
     """
@@ -340,9 +340,9 @@ class PackageAbsent(CouldNotTell):
 
     def __init__(self, needed: NeededPackage) -> None:
         super().__init__(
-            f"{needed.weights} weights cannot run here: their code needs '{needed.name}', which is "
-            "not installed",
-            hint=f"if you know that library: pip install {needed.install}; else choose other "
+            f"{needed.weights} weights cannot run here: their code needs '{needed.name}', which "
+            "is not installed",
+            hint=f"if you trust that library, pip install {needed.install}; else choose other "
             "--weights",
             code="weights.no-backend",
         )
@@ -411,18 +411,18 @@ def _singular(word: str) -> str:
 
 
 def has_task(task: str | None, query: str) -> bool:
-    """Say whether every word of `query` stands in the task of a model."""
+    """Return whether every word of `query` stands in the task of a model."""
     return task is not None and set(tokens(query)) <= set(tokens(task))
 
 
 SEEN = "2026-05-20"
 """The day on which the packages of the table were checked."""
 
-_MISSING = "the zoo answers 404 for a file that its description names"
-_CHANGED = "is another file than described (its sha256 differs); --allow-changed fetches it"
+_MISSING = "the zoo returns 404 for a file that the description names"
+_CHANGED = "is not the file described (its sha256 differs); --allow-changed fetches it"
 
 KNOWN_DEFECTS: Mapping[str, str] = {
-    "brave-monkey": "a sample tensor has another number of axes than the description says",
+    "brave-monkey": "a sample tensor does not have the number of axes that the description states",
     "efficient-raccoon": f"environment.yaml {_CHANGED}",
     "modest-spider": _MISSING,
     "plucky-leopard": f"test-output.npy {_CHANGED}",

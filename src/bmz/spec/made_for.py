@@ -155,10 +155,10 @@ class MadeFor:
 
     Parameters
     ----------
-    modalities : keys of `MODALITIES`; empty where nothing states one
-    structures : keys of `STRUCTURES`; empty where nothing states one
+    modalities : keys of `MODALITIES`; empty if nothing states one
+    structures : keys of `STRUCTURES`; empty if nothing states one
     source : where it is stated: the field and the sentence
-    channels : what each channel of the image should show; empty where nothing states it
+    channels : what each channel of the image should show; empty if nothing states it
     channels_source : where that is stated
     """
 
@@ -170,14 +170,14 @@ class MadeFor:
 
     @property
     def ontology(self) -> dict[str, str]:
-        """Give the identifier of each term that a published ontology has."""
+        """Return the identifier of each term that a published ontology has."""
         terms = {word: MODALITIES[word].ontology for word in self.modalities}
         terms |= {word: STRUCTURES[word].ontology for word in self.structures}
         return {word: identifier for word, identifier in terms.items() if identifier}
 
     @property
     def families(self) -> frozenset[Family]:
-        """Give the families of images that the modalities cover; empty where none is stated."""
+        """Return the families of images that the modalities cover; empty if none is stated."""
         return frozenset(f for word in self.modalities for f in MODALITIES[word].families)
 
     @property
@@ -192,7 +192,7 @@ class MadeFor:
 
     @property
     def title(self) -> str:
-        """Give it in words, as in "nuclei in fluorescence"; empty where nothing is stated."""
+        """Return it in words, as in "nuclei in fluorescence"; empty if nothing is stated."""
         things = _listed(STRUCTURES[word].title for word in self.structures)
         ways = _listed(MODALITIES[word].title for word in self.modalities)
         return f"{things} in {ways}" if things and ways else things or ways
@@ -241,7 +241,7 @@ _BLOCK: Mapping[str, Mapping[str, Any] | None] = {
     "structure": STRUCTURES,
     "channels": None,
 }
-"""The entries of ``config.bmz.made_for`` and the terms of each; None where any text is allowed."""
+"""The entries of ``config.bmz.made_for`` and the terms of each; None if any text is allowed."""
 
 
 def _declared(model: ModelSpec) -> MadeFor:
@@ -250,7 +250,7 @@ def _declared(model: ModelSpec) -> MadeFor:
         raise MadeForInvalid(model.id, f"wanted modality, structure and channels, found {block!r}")
     if unknown := set(map(str, block)) - set(_BLOCK):
         raise MadeForInvalid(
-            model.id, f"it has {', '.join(sorted(unknown))}; there is {', '.join(_BLOCK)}"
+            model.id, f"it has {', '.join(sorted(unknown))}; it may have {', '.join(_BLOCK)}"
         )
     words = {name: _words(model.id, name, block.get(name)) for name in _BLOCK}
     return MadeFor(words["modality"], words["structure"], "config.bmz.made_for", words["channels"])
@@ -261,7 +261,7 @@ def _words(model: str, name: str, value: object) -> tuple[str, ...]:
     if words is None:
         return ()
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise MadeForInvalid(model, f"{name} is {value!r}, and no list of words")
+        raise MadeForInvalid(model, f"{name} is {value!r}, not a list of words")
     terms = _BLOCK[name]
     unknown = [word for word in words if terms is not None and word not in terms]
     if unknown:
@@ -395,7 +395,7 @@ def _phrase(pattern: str, text: str) -> str:
 
 
 def _stated(where: str, terms: Iterable[str], words: Mapping[str, str]) -> _Stated:
-    """Give the terms for which there is a word; a general one only where none is more exact."""
+    """Return the terms for which there is a word; a general one only where none is more exact."""
     found = {term: words[term] for term in terms if words.get(term)}
     exact = _most_exact(found)
     named = ", ".join(dict.fromkeys(found[term] for term in exact))
@@ -414,14 +414,14 @@ class StatedKind:
     Parameters
     ----------
     modality : key of `bmz.spec.made_for.MODALITIES`
-    structure : key of `bmz.spec.made_for.STRUCTURES`; None where the user states none
+    structure : key of `bmz.spec.made_for.STRUCTURES`; None if the user states none
     """
 
     modality: str
     structure: str | None = None
 
     def __str__(self) -> str:
-        """Give the words that state it.
+        """Return the words that state it.
 
         Examples
         --------
@@ -432,12 +432,12 @@ class StatedKind:
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """Give the families of images that the modality covers."""
+        """Return the families of images that the modality covers."""
         return MODALITIES[self.modality].families
 
     @property
     def title(self) -> str:
-        """Give it in plain words.
+        """Return it in plain words.
 
         Examples
         --------

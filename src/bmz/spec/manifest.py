@@ -33,7 +33,7 @@ class DescriptionRefused(WrongUsage):
     def __init__(self, why: str) -> None:
         super().__init__(
             f"the description would not be valid: {why}",
-            hint="give another value; licences are named as at https://spdx.org/licenses",
+            hint="give another value; licence identifiers are listed at https://spdx.org/licenses",
             code="adopt.description",
         )
 
@@ -47,7 +47,7 @@ class Credits:
     name : of the model; empty for one made of the name of its file
     description : one sentence; empty for what the checkpoint tells
     authors : names
-    license : SPDX identifier; empty where it is not said
+    license : SPDX identifier; empty if it is not said
     cite : texts, each with a DOI or an address behind a bar, such as ``A. B., 2024|10.1000/x``
     """
 
@@ -69,13 +69,13 @@ class Credits:
         lacking = next((text for text, where in parted if not where), None)
         if lacking is not None:
             raise DescriptionRefused(
-                f"'{lacking}' has no DOI or address behind it, as in 'A. B., 2024|10.1000/x'"
+                f"'{lacking}' has no DOI or address after it, as in 'A. B., 2024|10.1000/x'"
             )
         return tuple(Citation(text, where) for text, where in parted)
 
 
 def credit_fields(credits_: Credits, cite: Sequence[Citation]) -> Content:
-    """Give the fields of a description that say whose it is.
+    """Return the fields of a description that say whose it is.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _reference(entry: Citation) -> dict[str, str]:
 
 
 def file_entry(path: Path) -> dict[str, str]:
-    """Give what a description says of a file that lies beside it."""
+    """Return what a description says of a file that lies beside it."""
     return {"source": path.name, "sha256": sha256_of(path)}
 
 
@@ -108,7 +108,7 @@ def space_axes(
     halo: int = 0,
     grid: Sequence[int] = (),
 ) -> list[Content]:
-    """Give the spatial axes of a tensor.
+    """Return the spatial axes of a tensor.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def refuse_invalid(manifest: Path) -> None:
 
 
 def newest_content(manifest: Path) -> Content:
-    """Give a description as plain values of the newest format, as bioimageio.spec converts it.
+    """Return a description as plain values of the newest format, as bioimageio.spec converts it.
 
     Raises
     ------

@@ -379,7 +379,7 @@ class ModelSpec:
         return self.decoder_file is not None and prompts is not None and bool(prompts.embedded)
 
     def decoded(self) -> ModelSpec:
-        """Give the network with its automatic decoder behind it, as one whose outputs are maps.
+        """Return the network with its automatic decoder behind it, as one whose outputs are maps.
 
         The decoder, too, is a file without which the weights cannot be used.
 
@@ -410,7 +410,7 @@ class ModelSpec:
         return replace(self, outputs=(maps,), weights=weights, decoder=decoder)
 
     def undecoded(self) -> ModelSpec:
-        """Give the network without its decoder, as the description has it."""
+        """Return the network without its decoder, as the description has it."""
         if self.decoder is None:
             return self
         return replace(self, outputs=self.decoder.outputs, decoder=None)

@@ -37,8 +37,8 @@ class PackageNewer(CouldNotTell):
     def __init__(self, manifest: Path, why: str) -> None:
         super().__init__(
             f"the description '{manifest}' needs a newer bmz, or a newer bioimageio.spec: {why}",
-            hint="update them: pip install --upgrade bmz bioimageio.spec; where the newest do not "
-            "know it either, tell the authors of the model",
+            hint="update them: pip install --upgrade bmz bioimageio.spec; if the newest versions "
+            "do not know it either, tell the authors of the model",
             code="package.newer",
         )
         self.why = why
@@ -49,9 +49,9 @@ class LibrariesDoNotMatch(CouldNotTell):
 
     def __init__(self, spec: str, pydantic: str) -> None:
         super().__init__(
-            f"bioimageio.spec {spec} reads no model with pydantic {pydantic}",
-            hint="pip install --upgrade bioimageio.spec, or pip install 'pydantic<2.14' where "
-            "bioimageio.core asks for that version",
+            f"bioimageio.spec {spec} cannot read models with pydantic {pydantic}",
+            hint="pip install --upgrade bioimageio.spec, or pip install 'pydantic<2.14' if "
+            "bioimageio.core requires that version",
             code="package.libraries",
         )
 
@@ -61,8 +61,8 @@ class PathLeavesPackage(CouldNotTell):
 
     def __init__(self, package: Path, source: str) -> None:
         super().__init__(
-            f"the package '{package}' names '{source}', which lies outside of it",
-            hint="do not use this package: a model has no business with other files",
+            f"the package '{package}' names '{source}', which is outside of it",
+            hint="do not use this package: a model must not refer to files outside it",
             code="package.path",
         )
 
@@ -73,7 +73,7 @@ class FileMissing(CouldNotTell):
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
             f"the package has no file '{path.name}' ({what}); wanted it at '{path}'",
-            hint="get the whole package again, or choose weights that are there with --weights",
+            hint="download the whole package again, or choose available weights with --weights",
             code="package.missing-file",
         )
 
@@ -83,9 +83,9 @@ class HashDiffers(CouldNotTell):
 
     def __init__(self, path: Path, expected: str, actual: str) -> None:
         super().__init__(
-            f"'{path.name}' is not the file described: wanted sha256 {expected[:12]}…, "
-            f"found {actual[:12]}…",
-            hint="the file is damaged or was changed; get the package again",
+            f"'{path.name}' is not the file described: wanted sha256 {expected[:12]}…, found "
+            f"{actual[:12]}…",
+            hint="the file is damaged or was changed; download the package again",
             code="package.hash-differs",
         )
 

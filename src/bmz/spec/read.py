@@ -64,7 +64,7 @@ class FormatVersion:
     @property
     def why_newer(self) -> str:
         """State that it is newer, as a part of a sentence."""
-        return f"it is written in format {self.text}, and {dotted(self.known)} is the newest known"
+        return f"it uses format {self.text}, but {dotted(self.known)} is the newest known"
 
 
 def format_version(
@@ -86,7 +86,7 @@ def format_version(
         Its format is not known here.
     """
     if "format_version" not in content:
-        raise PackageInvalid(manifest, "it does not say its format_version")
+        raise PackageInvalid(manifest, "it does not state its format_version")
     written = content["format_version"]
     if not isinstance(written, str):
         raise PackageInvalid(manifest, f"its format_version is {_kind(written)}; {_WANTED}")
@@ -100,15 +100,15 @@ def format_version(
     if match[3] is None or match[4]:
         raise PackageInvalid(manifest, f"its format_version is '{written[:40]}'; {_WANTED}")
     if version.numbers[:2] < OLDEST:
-        older = f"it is written in format {written}, which is older than {dotted(OLDEST)}"
+        older = f"it uses format {written}, which is older than {dotted(OLDEST)}"
         raise PackageInvalid(manifest, older)
     return version
 
 
-_WANTED = "wanted text of three numbers, such as '0.5.4'"
+_WANTED = "wanted a text of three numbers, such as '0.5.4'"
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "a truth value"),
+    (bool, "a boolean"),
     ((int, float), "a number"),
     (list, "a list"),
     (Mapping, "a mapping"),
@@ -118,7 +118,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 def _kind(written: object) -> str:
     if written is None:
         return "empty"
-    name = next((word for kind, word in _KINDS if isinstance(written, kind)), "no text")
+    name = next((word for kind, word in _KINDS if isinstance(written, kind)), "not a text")
     return f"{name}, {written}" if isinstance(written, int | float) else name
 
 
@@ -342,7 +342,7 @@ def _refuse_libraries() -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Give the numbers with which a version begins."""
+    """Return the numbers with which a version begins."""
     start = version.partition("+")[0].split(".")
     return tuple(int(number[0]) for part in start if (number := re.match(r"\d+", part)))
 
@@ -358,7 +358,7 @@ def _refusal(
     unknown = unknown_words(content, places)
     if unknown:
         known = f"format {dotted(written.known)}"
-        return PackageNewer(manifest, f"it has {', '.join(unknown)}, unknown in {known}")
+        return PackageNewer(manifest, f"it has {', '.join(unknown)}, which {known} does not know")
     first = _first_error(description)
     if written.newer:
         return PackageNewer(manifest, f"{written.why_newer} ({first})")

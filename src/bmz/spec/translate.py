@@ -79,7 +79,7 @@ class LaterStep:
     defaults: Mapping[str, Any]
 
     def stated(self, name: str, kwargs: Mapping[str, Any] | None) -> Step:
-        """Give the step with all its arguments."""
+        """Return the step with all its arguments."""
         return Step(name, {**self.defaults, **(kwargs or {})})
 
 
@@ -164,8 +164,8 @@ def without_needless_axes(content: Content) -> tuple[Content, tuple[str, ...]]:
             continue
         result[kind] = [_tensor_without(tensor, steps) for tensor in tensors]
         remarks += [
-            f"repaired: scale_linear of '{old.get('name')}' has one gain for all axes; "
-            "its needless axes were left out"
+            f"repaired: scale_linear of '{old.get('name')}' has one gain for all axes; its "
+            "superfluous axes were removed"
             for old, new in zip(tensors, result[kind], strict=True)
             if old is not new
         ]
@@ -204,8 +204,8 @@ def with_sizes_that_follow(content: Content) -> tuple[Content, tuple[str, ...]]:
         return content, ()
     mended = [_following(output, inputs[0]) for output in outputs]
     remarks = tuple(
-        f"repaired: output '{old.get('name')}' has a halo and a fixed size, that of its input; "
-        "its size was taken to follow the input"
+        f"repaired: output '{old.get('name')}' has a halo and the fixed size of its input; its "
+        "size was made to follow the input"
         for old, new in zip(outputs, mended, strict=True)
         if old is not new
     )
@@ -254,7 +254,7 @@ def without_text_dependencies(content: Content) -> tuple[Content, tuple[str, ...
         for name, entry in weights.items()
     }
     remarks = tuple(
-        f"repaired: dependencies of {name} are '{dependencies}', no YAML file; they were left out"
+        f"repaired: dependencies of {name} are '{dependencies}', not a YAML file; they were removed"
         for name, dependencies in faulty.items()
     )
     return {**content, "weights": mended}, remarks
@@ -305,7 +305,7 @@ class Source:
         if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
             raise PathLeavesPackage(self.manifest, written)
         if not all(part.isprintable() and len(part.encode()) <= _MOST_NAME for part in pure.parts):
-            raise PackageInvalid(self.manifest, f"no file can be called '{written[:80]}'")
+            raise PackageInvalid(self.manifest, f"'{written[:80]}' is not a valid file name")
         stated = getattr(description, "sha256", None) or _hash_of(self.content, named)
         return PackagedFile(self.manifest.parent / pure, str(stated) if stated else None, url)
 

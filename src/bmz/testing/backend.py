@@ -171,7 +171,7 @@ class BackendContract(ABC):
 
     @abstractmethod
     def inputs(self) -> list[AnyArray]:
-        """Give inputs with at least two images along their first axis, batch."""
+        """Return inputs with at least two images along their first axis, batch."""
 
     def test_it_returns_numpy_arrays_and_the_same_ones_again(self) -> None:
         """Two runs on the same inputs agree to the last bit."""
@@ -179,11 +179,11 @@ class BackendContract(ABC):
 
         first, second = backend.run(self.inputs()), backend.run(self.inputs())
 
-        np.testing.assert_equal(type(first), list, "run gives a list, one array for each output")
+        np.testing.assert_equal(type(first), list, "run returns a list with one array per output")
         kinds = {type(array) for array in first}
-        np.testing.assert_equal(kinds, {np.ndarray}, "each output is an array of NumPy")
+        np.testing.assert_equal(kinds, {np.ndarray}, "each output is a NumPy array")
         odd = [str(a.dtype) for a in first if a.dtype.kind not in "buif" or not a.dtype.isnative]
-        np.testing.assert_equal(odd, [], "an output holds real numbers in the byte order of here")
+        np.testing.assert_equal(odd, [], "an output contains real numbers in native byte order")
         _same(first, second, 0, "a second run on the same inputs")
 
     def test_it_leaves_its_inputs_alone(self) -> None:
@@ -245,11 +245,11 @@ class BackendContract(ABC):
         """An input that the network does not have is not an input to drop."""
         inputs = self.inputs()
 
-        _refused(self.backend(), [*inputs, inputs[0]], "an input too many")
+        _refused(self.backend(), [*inputs, inputs[0]], "one input too many")
 
     def test_it_refuses_one_input_too_few(self) -> None:
         """An input that is not given is not made up."""
-        _refused(self.backend(), self.inputs()[:-1], "an input too few")
+        _refused(self.backend(), self.inputs()[:-1], "one input too few")
 
     def test_it_can_be_closed_twice_and_names_itself_and_its_device(self) -> None:
         """`close` may be called by a context and by hand."""
@@ -261,7 +261,7 @@ class BackendContract(ABC):
         np.testing.assert_equal(type(backend.name), str, "the name is text")
         np.testing.assert_equal(type(backend.device), Device, "the device is a Device")
         if not backend.name:
-            raise AssertionError("the name is that of the framework, not empty")
+            raise AssertionError("the name is that of the framework, and not empty")
 
 
 class OverlapContract(BackendContract):
@@ -340,7 +340,7 @@ class StaysContract(BackendContract):
             backend.submit_there(inputs[:-1])
         except TensorCountDiffers:
             return
-        raise AssertionError("it took an input too few")
+        raise AssertionError("it accepted one input too few")
 
 
 def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -348,7 +348,7 @@ def _more(inputs: Sequence[AnyArray]) -> list[AnyArray]:
 
 
 def _odd(array: AnyArray) -> AnyArray:
-    """Give an equal array that is a view with a negative stride, big-endian and read-only."""
+    """Return an equal array that is a view with a negative stride, big-endian and read-only."""
     view = array[..., ::-1].copy().astype(array.dtype.newbyteorder(">"))[..., ::-1]
     view.flags.writeable = False
     return view
@@ -362,7 +362,7 @@ def _refused(backend: Backend, inputs: Sequence[AnyArray], what: str) -> None:
     except Exception as other:
         raise AssertionError(f"it refused {what} with {other!r}, not TensorCountDiffers") from other
     else:
-        raise AssertionError(f"it took {what}")
+        raise AssertionError(f"it accepted {what}")
 
 
 def _same(

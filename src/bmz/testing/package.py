@@ -25,7 +25,7 @@ def description(
     space: str = "yx",
     halo: int = 0,
 ) -> Description:
-    """Give the description of a segmenting model with one input and one output of one size.
+    """Return the description of a segmenting model with one input and one output of one size.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def description(
         "format_version": "0.5.4",
         "type": "model",
         "name": "Identity for tests",
-        "description": "Gives back what it is given.",
+        "description": "Returns its input.",
         "authors": [{"name": "bmz developers"}],
         "cite": [{"text": "none", "url": "https://example.com"}],
         "license": "CC0-1.0",
@@ -110,7 +110,7 @@ def put_state_dict(
     state: Mapping[str, Any],
     kwargs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Give a package a state dict with the code that builds its network, and no other weights.
+    """Add to a package a state dict with the code that builds its network, and no other weights.
 
     Needs PyTorch. To be called by the `change` of `write_package`.
 
@@ -178,7 +178,7 @@ def write_identity(path: Path, ranks: list[int], *, op: str = "Identity") -> Non
 
 
 def sha256_of(path: Path) -> str:
-    """Give the sha256 of a file."""
+    """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -205,16 +205,16 @@ class SmallZoo(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Give the address of the service."""
+        """Return the address of the service."""
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
     def index_url(self) -> str:
-        """Give the address of the index."""
+        """Return the address of the index."""
         return f"{self.url}/collection/index.json"
 
     def index(self) -> dict[str, Any]:
-        """Give the index in the form of the live one."""
+        """Return the index in the form of the live one."""
         manifests = [*self.folder.glob("*/bioimageio.yaml"), *self.folder.glob("*/rdf.yaml")]
         return {"items": [self._item(path) for path in sorted(manifests)]}
 
@@ -229,7 +229,7 @@ class SmallZoo(ThreadingHTTPServer):
         return {"id": f"bioimage-io/{alias}", "type": "model", "versions": [version]}
 
     def body(self, path: str) -> bytes | None:
-        """Give what lies at a path of the service; None for nothing."""
+        """Return what lies at a path of the service; None for nothing."""
         match path.split("/"):
             case ["collection", "index.json"]:
                 return json.dumps(self.index()).encode()

@@ -79,7 +79,7 @@ Measure(property='intensity_mean', unit='', channel='DAPI'), None)
 
 
 def annotated(result: Result, rows: Mapping[str, AnyArray]) -> AnnData:
-    """Give a table of objects as AnnData.
+    """Return a table of objects as AnnData.
 
     ``X`` has a column for each measurement, ``var`` its property, unit and channel, ``obs`` all
     else that is known of an object, ``obsm["spatial"]`` the centroids along x, y (and z) in um, or
@@ -150,7 +150,7 @@ def join_annotated(path: Path, tables: Mapping[Path, Mapping[str, str | float]])
 
 
 def joined_rows(result: Result, kind: str) -> dict[str, AnyArray]:
-    """Give all rows of a table in one, fractions to the digits of the CSV."""
+    """Return all rows of a table in one, fractions to the digits of the CSV."""
     tables = list(result.rows(kind))
     rows = {name: np.concatenate([np.asarray(t[name]) for t in tables]) for name in tables[0]}
     return {n: to_digits(c) if c.dtype.kind == "f" else c for n, c in rows.items()}
@@ -196,7 +196,7 @@ def _var(measures: Mapping[str, Measure]) -> pd.DataFrame:
 
 
 def _places(result: Result, rows: Mapping[str, AnyArray]) -> tuple[AnyArray | None, str]:
-    """Give where objects lie along x, y (and z), and the unit of that."""
+    """Return where objects lie along x, y (and z), and the unit of that."""
     axes = [axis for axis in SPACE[::-1] if f"centroid_{axis}_px" in rows]
     if not axes:
         return None, ""
@@ -209,7 +209,7 @@ def _places(result: Result, rows: Mapping[str, AnyArray]) -> tuple[AnyArray | No
 
 
 def _about(result: Result) -> dict[str, Any]:
-    """Give the facts of the record that say where the objects come from."""
+    """Return the facts of the record that say where the objects come from."""
     names = (
         "model", "model_name", "model_sha256", "image", "image_sha256", "image_axes",
         "image_series_name",
@@ -254,7 +254,7 @@ def _neighbours(result: Result, rows: Mapping[str, AnyArray]) -> dict[str, Any]:
 
 
 def _rows_of(rows: Mapping[str, AnyArray], edges: Mapping[str, AnyArray], name: str) -> AnyArray:
-    """Give the row of the table that one end of each edge has."""
+    """Return the row of the table that one end of each edge has."""
     apart = [axis for axis in "tz" if axis in rows and axis in edges]
 
     def keys(table: Mapping[str, AnyArray], label: str) -> AnyArray:

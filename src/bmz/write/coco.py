@@ -102,7 +102,7 @@ class ColumnRuns:
     stops: Integers
 
     def box(self, k: int) -> list[int]:
-        """Give the box of an object: x, y, width and height."""
+        """Return the box of an object: x, y, width and height."""
         left, top, right, bottom = self.boxes[k].tolist()
         return [left, top, right - left, bottom - top]
 
@@ -139,7 +139,7 @@ def _runs(regions: Iterable[Region], height: int, space: Sequence[str]) -> Colum
 
 
 def _runs_of_plane(plane: AnyArray, z: int, region: Region, height: int) -> Integers:
-    """Give label, plane, start, stop, x and y of each run along y."""
+    """Return label, plane, start, stop, x and y of each run along y."""
     numbers, labels = closed_up(np.ascontiguousarray(plane.T))
     runs = runs_of(numbers)
     x, y = runs.others[0] + region.x, runs.first + region.y
@@ -153,7 +153,7 @@ _LETTERS = 13
 
 
 def compressed(runs: ColumnRuns, some: range, size: int) -> list[str]:
-    """Give the compressed run lengths of some objects, as strings of JSON.
+    """Return the compressed run lengths of some objects, as strings of JSON.
 
     Source: ``rleToString`` of the COCO API.
 

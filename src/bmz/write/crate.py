@@ -37,14 +37,14 @@ class CrateOfOthers(WrongUsage):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"'{path}' is there, and is not of bmz",
-            hint="write into another folder with -o, or leave crate out of --save",
+            f"'{path}' already exists, and was not written by bmz",
+            hint="write to another folder with -o, or leave crate out of --save",
             code="output.crate",
         )
 
 
 def refuse_crate_of_others(folder: Path) -> None:
-    """Do nothing where a folder is not a crate, or one of ours.
+    """Do nothing if a folder is not a crate, or one of ours.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _run(path: Path) -> Mapping[str, Any] | None:
 
 
 def _graph(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> Iterator[Entity]:
-    """Give the entities, each once."""
+    """Return the entities, each once."""
     entities: dict[str, Entity] = {}
     actions = []
     for path, record in records.items():
@@ -115,7 +115,7 @@ def _graph(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> Iterator[
         "@id": "./",
         "@type": "Dataset",
         "name": f"Results of bmz in {folder.resolve().name}",
-        "description": f"Label masks and measurements that {len(records)} runs of bmz made.",
+        "description": f"Label masks and measurements from {len(records)} runs of bmz.",
         "datePublished": _time(latest),
         "license": {"@id": "#license"},
         "conformsTo": {"@id": _PROFILE},
@@ -132,7 +132,7 @@ def _graph(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> Iterator[
         "@id": "#license",
         "@type": "CreativeWork",
         "name": "not stated",
-        "description": "Whoever publishes these results states their licence.",
+        "description": "To be stated by whoever publishes these results.",
     }
     yield from entities.values()
 
@@ -142,7 +142,7 @@ def _time(seconds: float) -> str:
 
 
 def _of_run(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Give what a run used and made, and last the run."""
+    """Return what a run used and made, and last the run."""
     program = _program(record)
     used = [_image(record), _model(record), *_settings(path, folder, record)]
     made = list(_files(folder, path, record))
@@ -181,7 +181,7 @@ def _program(record: Mapping[str, Any]) -> Entity:
 
 
 def _image(record: Mapping[str, Any]) -> Entity:
-    """Give the image, which lies outside of the folder: it is known by its hash."""
+    """Return the image, which lies outside of the folder: it is known by its hash."""
     digest = record["image_sha256"]
     return {
         "@id": f"#image-{digest}",
@@ -204,7 +204,7 @@ def _model(record: Mapping[str, Any]) -> Entity:
 
 
 def _settings(path: Path, folder: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Give the options of the call that were set."""
+    """Return the options of the call that were set."""
     within = quote(path.relative_to(folder).as_posix())
     for name, value in record["request"].items():
         if value not in (None, False, [], {}) and name != "model":
@@ -214,7 +214,7 @@ def _settings(path: Path, folder: Path, record: Mapping[str, Any]) -> Iterator[E
 
 
 def _files(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Give the files of a run that lie in the folder."""
+    """Return the files of a run that lie in the folder."""
     for kind, name in record["files"].items():
         file = path.parent / name
         if ".." in PurePosixPath(name).parts or not file.exists():

@@ -58,7 +58,7 @@ def _feature(geometry: str, properties: str) -> str:
 
 
 def _geometries(part: Outlines, some: range) -> Iterator[str]:
-    """Give the geometries of some objects; corners become text all at once."""
+    """Return the geometries of some objects; corners become text all at once."""
     rings = part.first_rings[some.start : some.stop + 1].tolist()
     ends = part.first_points[rings[0] : rings[-1] + 1]
     points = part.points[ends[0] : ends[-1]]
@@ -83,12 +83,12 @@ def _pieces(pieces: Sequence[Sequence[str]]) -> str:
 
 
 def _plane(at: Mapping[str, int]) -> str:
-    """Give the plane of QuPath, where there are several; it holds for all channels."""
+    """Return the plane of QuPath, where there are several; it holds for all channels."""
     return f', "plane": {{"c": -1, "z": {at.get("z", 0)}, "t": {at.get("t", 0)}}}' if at else ""
 
 
 def _properties(table: Mapping[str, AnyArray]) -> Iterator[str]:
-    """Give the properties of the objects of a table."""
+    """Return the properties of the objects of a table."""
     labels = table["label"].tolist()
     classes = [f"{name}" for name in table[CLASS].tolist()] if CLASS in table else []
     known = {name: json.dumps(_classification(name)) for name in set(classes)}
@@ -126,7 +126,7 @@ def _classification(name: str) -> dict[str, str | list[int]]:
 
 
 def class_colour(name: str) -> list[int]:
-    """Give the colour of a class: red, green, blue to 255, the same wherever its name is."""
+    """Return the colour of a class: red, green, blue to 255, the same wherever its name is."""
     turn = zlib.crc32(name.encode("utf-8")) / 2**32
     return [round(255 * part) for part in colorsys.hsv_to_rgb(turn, 0.7, 0.9)]
 
@@ -152,7 +152,7 @@ def _is_measurement(heading: str) -> bool:
 
 
 def _title(heading: str) -> str:
-    """Give a heading as QuPath writes its measurements.
+    """Return a heading as QuPath writes its measurements.
 
     Examples
     --------

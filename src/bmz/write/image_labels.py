@@ -32,7 +32,7 @@ class ImageTakesNoLabels(WrongUsage):
 
     def __init__(self, image: Path, why: str, hint: str) -> None:
         super().__init__(
-            f"--into-image cannot write into '{image}': {why}", hint=hint, code="into-image.image"
+            f"--into-image cannot write to '{image}': {why}", hint=hint, code="into-image.image"
         )
 
 
@@ -41,8 +41,8 @@ class LabelsOfOthers(WrongUsage):
 
     def __init__(self, group: Path) -> None:
         super().__init__(
-            f"'{group}' is there, and was not written by --into-image",
-            hint="give another name: labels of others are never replaced",
+            f"'{group}' already exists, and was not written by --into-image",
+            hint="choose another name: bmz never replaces labels that it did not write",
             code="into-image.taken",
         )
 
@@ -52,7 +52,7 @@ class LabelGridDiffers(CouldNotTell):
 
     def __init__(self, image: Path, labels: Mapping[str, int], sizes: Mapping[str, int]) -> None:
         super().__init__(
-            f"--into-image cannot write into '{image}': the labels are {_words(labels)}, and the "
+            f"--into-image cannot write to '{image}': the labels are {_words(labels)}, but the "
             f"image is {_words(sizes)}",
             hint="run the whole image, without taking a plane or a projection of it",
             code="into-image.grid",
@@ -84,8 +84,8 @@ def with_places_in_images(
     """
     if not _NAME.fullmatch(name):
         raise WrongUsage(
-            f"--into-image '{name}' is not a name of labels",
-            hint="letters, digits, '.', '_' and '-', such as nuclei",
+            f"--into-image '{name}' is not a valid name for labels",
+            hint="use letters, digits, '.', '_' and '-', such as nuclei",
             code="into-image.name",
         )
     return {image: {**kinds, IN_IMAGE: _place(image, name)} for image, kinds in files.items()}
@@ -98,12 +98,12 @@ def _place(image: Path, name: str) -> Path:
         )
     if address_of(image) is not None:
         raise ImageTakesNoLabels(
-            image, "it lies on a server or in a zip", "copy it to this computer first"
+            image, "it is on a server or in a zip", "copy it to this computer first"
         )
     ome = _ome(image)
     if "multiscales" not in ome or "image-label" in ome:
-        why = "its metadata describe no image (no 'multiscales', or labels)"
-        raise ImageTakesNoLabels(image, why, "name the folder of the image itself")
+        why = "its metadata do not describe an image (no 'multiscales', or labels)"
+        raise ImageTakesNoLabels(image, why, "give the folder of the image itself")
     group = image / LABELS / name
     _refuse_others(group)
     return group
@@ -153,7 +153,7 @@ _BEHIND = "~"
 
 @contextmanager
 def images_with_labels(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Give a temporary path for labels in an image; they appear when the block ends well.
+    """Yield a temporary path for labels in an image; they appear if the block ends without error.
 
     They get the sha256 of the record of the run, then their name, and last the list of labels of
     the image names them. When the block raises, the image is as it was.
@@ -192,7 +192,7 @@ def _sign(group: Path, record_sha256: str) -> None:
 
 
 def _replace(group: Path, whole: Path) -> None:
-    """Give whole labels their name, and remove those that had it."""
+    """Rename complete labels to their final name, and remove the labels that had it."""
     earlier = whole.with_name(f"{whole.name}{_BEHIND}")
     if is_there(group):
         group.rename(earlier)

@@ -40,7 +40,9 @@ class VerdictUnknown(WrongUsage):
 
     def __init__(self, word: str) -> None:
         super().__init__(
-            f"'{word}' is not a judgement", hint="it is right, or wrong", code="open.verdict"
+            f"'{word}' is not a judgement",
+            hint="a judgement is right or wrong",
+            code="open.verdict",
         )
 
 
@@ -78,11 +80,11 @@ class Judgement:
 
     @property
     def right(self) -> bool:
-        """Say whether it was judged right."""
+        """Return whether it was judged right."""
         return self.verdict == "right"
 
     def row(self, mask: str) -> dict[str, object]:
-        """Give it as a row of the table.
+        """Return it as a row of the table.
 
         Parameters
         ----------
@@ -108,7 +110,7 @@ class Judgement:
 
 
 def keep_judgement(folder: Path, judgement: Judgement) -> tuple[Path, int]:
-    """Add a row to the table of a folder, which is made where it is not there.
+    """Add a row to the table of a folder, which is made where it does not exist.
 
     A mask that is judged as a whole is written into the folder `MASKS` beside the table.
 

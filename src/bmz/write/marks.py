@@ -44,7 +44,7 @@ _ROWS = {
 
 _HEIGHT = 7
 _LARGE_PX = 400
-"""Pictures whose shorter side is as long as this have letters of twice the size."""
+"""Pictures whose shorter side is this long have letters of twice the size."""
 
 _MARGIN_PX = 10
 _SHARE_OF_WIDTH = 4
@@ -60,7 +60,7 @@ _WHITE, _BLACK = 255, 0
 
 @cache
 def _letters(text: str, size: int) -> BoolArray:
-    """Give the pixels of a text, (7 * size, x)."""
+    """Return the pixels of a text, (7 * size, x)."""
     letters = [np.array([list(row) for row in _ROWS[letter].split()]) == "1" for letter in text]
     gap = np.zeros((_HEIGHT, 1), np.bool_)
     columns = [column for letter in letters for column in (gap, letter)][1:]
@@ -106,7 +106,7 @@ def write_numbers(picture: NDArray[np.uint8], labels: AnyArray, names: AnyArray)
 
 
 def _middles(labels: AnyArray, count: int) -> tuple[list[tuple[int, int]], AnyArray]:
-    """Give the pixel of each object that is nearest to its centre, and how many pixels it has.
+    """Return the pixel of each object that is nearest to its centre, and how many pixels it has.
 
     An object that is hidden has none; it is said to be at the corner.
     """
@@ -161,9 +161,9 @@ def _draw_bar(picture: NDArray[np.uint8], pixel_um: float, size: int, taken: int
 
 
 def scale_bar(longest_um: float) -> tuple[float, str] | None:
-    """Give the length of a scale bar: 1, 2 or 5 times a power of ten, um, and its words.
+    """Return the length of a scale bar: 1, 2 or 5 times a power of ten, um, and its words.
 
-    None where that is less than a nanometre or more than a metre.
+    None if that is less than a nanometre or more than a metre.
 
     Examples
     --------

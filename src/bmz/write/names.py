@@ -28,7 +28,7 @@ class OutputExists(WrongUsage):
         super().__init__(
             f"'{existing[0]}'{more} already exists, and bmz does not overwrite files unless asked "
             "to",
-            hint="--overwrite replaces it; -o writes into another folder, such as one per model",
+            hint="--overwrite replaces it; -o writes to another folder, such as one per model",
             code="output.exists",
         )
 
@@ -38,8 +38,8 @@ class OutputClaimed(WrongUsage):
 
     def __init__(self, record: Path) -> None:
         super().__init__(
-            f"another run is writing '{record}' and the files beside it",
-            hint="wait until it has ended, or write into another folder with -o NAME",
+            f"another run is writing '{record}' and the files next to it",
+            hint="wait until it has ended, or write to another folder with -o NAME",
             code="output.claimed",
         )
 
@@ -50,7 +50,7 @@ class OutputIsInput(WrongUsage):
     def __init__(self, path: Path, image: Path) -> None:
         super().__init__(
             f"the result of '{image}' would replace '{path}', which is one of the images",
-            hint="write into another folder with -o, or leave that image out",
+            hint="write to another folder with -o, or leave that image out",
             code="output.is-input",
         )
 
@@ -64,7 +64,7 @@ def output_paths(
     fields: Mapping[Path, PlateField | None] | None = None,
     roots: Sequence[Path] = (),
 ) -> dict[Path, dict[str, Path]]:
-    """Give the path of every result of every image.
+    """Return the path of every result of every image.
 
     An output keeps the full stem of its image: only a known image ending is cut off. Images of
     one stem get the names of their folders as a prefix, of as many as it takes; images of one
@@ -122,7 +122,7 @@ def _by_name(places: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _is_one_of(path: Path, named: Mapping[str, Sequence[Path]]) -> bool:
-    """Say whether a file is one of `named`, as the disk sees it: letter case may not count."""
+    """Return whether a file is one of `named`, as the disk sees it: letter case may not count."""
     place = absolute(path)
     alike = named.get(_key(place), ())
     return place in alike or (is_there(path) and any(p.samefile(place) for p in alike))
@@ -131,7 +131,7 @@ def _is_one_of(path: Path, named: Mapping[str, Sequence[Path]]) -> bool:
 def paths_at(
     base: Path, kinds: Iterable[str], field: PlateField | None = None, *, zarr: bool = False
 ) -> dict[str, Path]:
-    """Give the paths of the results of an image.
+    """Return the paths of the results of an image.
 
     Parameters
     ----------
@@ -153,13 +153,13 @@ def paths_at(
 
 
 class StandingNames:
-    """What results are called of images that come one after the other: a name once given stays.
+    """What results are called of images that come one after another: a name once given stays.
 
     Parameters
     ----------
     folder : of the results
     root : the images lie below it; results keep its structure
-    owner : gives the name of the file whose results lie at a base; None where there are none
+    owner : gives the name of the file whose results lie at a base; None if there are none
     """
 
     def __init__(self, folder: Path, root: Path, owner: Callable[[Path], str | None]) -> None:
@@ -168,7 +168,7 @@ class StandingNames:
         self._taken: set[str] = set()
 
     def base(self, image: Path) -> Path:
-        """Give where the results of an image lie and how they are called; see `paths_at`.
+        """Return where the results of an image lie and how they are called; see `paths_at`.
 
         It is the stem of the image, then the stem with the ending, then one with a number: the
         first under which no other image has results.
@@ -220,7 +220,7 @@ def plate_folders(
     folder: Path,
     roots: Sequence[Path] = (),
 ) -> dict[Path, Path]:
-    """Give for each plate the folder of its results.
+    """Return for each plate the folder of its results.
 
     No plate has the name of another plate, or of an image beside it.
 
@@ -235,7 +235,7 @@ def plate_folders(
 
 
 def plate_labels(folder: Path) -> Path:
-    """Give the OME-Zarr of the labels of a plate, beside the folder of its other results."""
+    """Return the OME-Zarr of the labels of a plate, beside the folder of its other results."""
     return folder.with_name(f"{folder.name}{ZARR_LABELS}")
 
 
@@ -271,7 +271,7 @@ def _is_there(path: Path) -> bool:
 
 
 def absolute(path: Path) -> Path:
-    """Give the whole path; two links to one file are two images with two names."""
+    """Return the whole path; two links to one file are two images with two names."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -306,7 +306,7 @@ def _stems(places: Sequence[Path]) -> list[str]:
 
 
 def stem_of(place: Path) -> str:
-    """Give how the names of the results of an image begin.
+    """Return how the names of the results of an image begin.
 
     Examples
     --------
@@ -334,7 +334,7 @@ def _for_windows(name: str) -> str:
 
 
 def _key(name: Path | str) -> str:
-    """Give what two names share that are one file on some disk: letter case, composed letters."""
+    """Return what two names share that are one file on some disk: letter case, composed letters."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 

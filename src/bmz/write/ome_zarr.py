@@ -110,7 +110,7 @@ class LabelImage:
     def multiscales(
         self, name: str, shapes: Sequence[tuple[int, ...]], prefix: str = ""
     ) -> dict[str, Any]:
-        """Give the metadata of the levels.
+        """Return the metadata of the levels.
 
         Parameters
         ----------

@@ -31,7 +31,7 @@ class Outlines:
     ----------
     at : position along t and z that all objects have in common
     labels : (n,) of the objects, in ascending order; one of a stack comes once for each plane
-    z : (n,) plane of a stack that each lies in; None where all lie in one plane
+    z : (n,) plane of a stack that each lies in; None if all lie in one plane
     first_rings : (n + 1,) the first ring of each object, and how many there are
     first_points : (r + 1,) the first corner of each ring, and how many there are
     points : (p, 2) int32, x and y of all corners, px
@@ -47,7 +47,7 @@ class Outlines:
     areas: NDArray[np.int64]
 
     def rings(self, k: int) -> list[Ring]:
-        """Give the rings of the object at place k."""
+        """Return the rings of the object at place k."""
         ends = self.first_points[self.first_rings[k] : self.first_rings[k + 1] + 1].tolist()
         return [self.points[i:j] for i, j in pairwise(ends)]
 
@@ -60,12 +60,12 @@ class Outlines:
         return [[first + n for n in piece] for piece in _with_holes(self.rings(k), areas)]
 
     def polygons(self, k: int) -> list[Polygon]:
-        """Give the pieces of the object at place k, each with its holes."""
+        """Return the pieces of the object at place k, each with its holes."""
         ends = self.first_points
         return [[self.points[ends[n] : ends[n + 1]] for n in piece] for piece in self.pieces(k)]
 
     def place(self, k: int) -> dict[str, int]:
-        """Give the position of the object at place k along t and z, as far as it has one."""
+        """Return the position of the object at place k along t and z, as far as it has one."""
         return dict(self.at) | ({} if self.z is None else {"z": int(self.z[k])})
 
 
@@ -162,7 +162,7 @@ def _sorted(
 
 
 def _areas(points: Ring, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the area of each ring: that of a hole, which runs the other way round, is below 0."""
+    """Return the area of each ring: that of a hole, which runs the other way round, is below 0."""
     if not len(points):
         return np.zeros(0, np.int64)
     following = np.arange(1, len(points) + 1)
@@ -189,14 +189,14 @@ def _around(rings: Sequence[Ring], by_area: Sequence[int], point: tuple[float, f
 
 
 def _inner_point(hole: Ring) -> tuple[float, float]:
-    """Give the middle of a pixel of the object at the edge of a hole: below its lowest edge."""
+    """Return the middle of a pixel of the object at the edge of a hole: below its lowest edge."""
     k = int(np.lexsort((hole[:, 0], -hole[:, 1]))[0])
     x, y = hole[k].tolist()
     return x + 0.5, y + 0.5
 
 
 def _encloses(ring: Ring, point: tuple[float, float]) -> bool:
-    """Say whether an odd number of upright edges lies to the left of a point."""
+    """Return whether an odd number of upright edges lies to the left of a point."""
     x, y = ring[:, 0], ring[:, 1]
     following = np.roll(y, -1)
     crosses: BoolArray = (np.minimum(y, following) < point[1]) & (
@@ -206,5 +206,5 @@ def _encloses(ring: Ring, point: tuple[float, float]) -> bool:
 
 
 def numbers_at(table: Mapping[str, AnyArray], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the row of each label in a table, whose rows are in the order of their labels."""
+    """Return the row of each label in a table, whose rows are in the order of their labels."""
     return np.searchsorted(table["label"], labels)

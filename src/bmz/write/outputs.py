@@ -21,7 +21,7 @@ class TableFormat:
     ending : of its files
     write : takes a result, the kind of its table and a path
     join : takes a path and tables of this format -> columns that their rows get in front
-    package : that must be installed; empty where bmz brings what it needs
+    package : that must be installed; empty if bmz brings what it needs
     kinds : of tables that there are in it; None for all
     """
 
@@ -222,7 +222,7 @@ def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None
 
 
 def _tables(name: str) -> dict[str, OutputKind]:
-    """Give the kinds of tables in a format; a suffix parts them from those of CSV."""
+    """Return the kinds of tables in a format; a suffix parts them from those of CSV."""
     form, suffix = TABLE_FORMATS[name], "" if name == CSV else f"_{name}"
     kinds = {
         TABLE: ("objects", "", TABLE),
@@ -274,12 +274,12 @@ CRATE = "crate"
 
 
 def saved_kinds() -> tuple[str, ...]:
-    """Give the kinds that ``--save`` takes."""
+    """Return the kinds that ``--save`` takes."""
     return (*(name for name, kind in OUTPUT_KINDS.items() if not kind.with_kind), CRATE)
 
 
 def default_kinds() -> tuple[str, ...]:
-    """Give the kinds that are written when ``--save`` is not given."""
+    """Return the kinds that are written when ``--save`` is not given."""
     own = (name for name in saved_kinds() if name in OUTPUT_KINDS)
     return tuple(name for name in own if OUTPUT_KINDS[name].by_default)
 
@@ -301,7 +301,7 @@ class Made:
 def kinds_to_write(
     saved: Iterable[str], made: Made, *, joined: Iterable[str], tables: Iterable[str] = (CSV,)
 ) -> tuple[str, ...]:
-    """Give the kinds that a call writes, the record last.
+    """Return the kinds that a call writes, the record last.
 
     Parameters
     ----------
@@ -332,7 +332,7 @@ def kinds_to_write(
 
 
 def ending_of(kind: str, *, zarr: bool = False) -> str:
-    """Give the ending of the file of a kind; `zarr` for those that can be OME-Zarr."""
+    """Return the ending of the file of a kind; `zarr` for those that can be OME-Zarr."""
     if kind == RECORD:
         return RECORD_ENDING
     written = OUTPUT_KINDS[kind]
@@ -340,7 +340,7 @@ def ending_of(kind: str, *, zarr: bool = False) -> str:
 
 
 def names_of_results() -> str:
-    """Give the pattern of the names of label masks, pictures and tables that bmz writes."""
+    """Return the pattern of the names of label masks, pictures and tables that bmz writes."""
     kinds = OUTPUT_KINDS.values()
     endings = tuple(
         filter(None, (*(kind.ending for kind in kinds), *(kind.zarr_ending for kind in kinds)))

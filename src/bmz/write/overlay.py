@@ -43,7 +43,7 @@ def outline(labels: AnyArray, width_px: tuple[int, int] = (_WIDTH_PX, _WIDTH_PX)
     """Find the outline of every object.
 
     It lies inside the object: where two objects touch, each keeps its own. There is none along the
-    border of the image: the object goes on there.
+    border of the image: the object continues there.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def beside(line: BoolArray) -> BoolArray:
 
 
 def _near_change(labels: AnyArray, reach_px: tuple[int, int]) -> BoolArray:
-    """Say where a label changes within so many pixels along y and along x around each."""
+    """Return where a label changes within so many pixels along y and along x around each."""
     near = np.zeros(labels.shape, np.bool_)
     for axis in (0, 1):
         count = labels.shape[axis]
@@ -78,7 +78,7 @@ def _near_change(labels: AnyArray, reach_px: tuple[int, int]) -> BoolArray:
 
 
 def _spread(marks: BoolArray, axis: int, before: int, behind: int) -> BoolArray:
-    """Say whether any of the pixels from some before to some behind along an axis is marked."""
+    """Return whether any of the pixels from some before to some behind along an axis is marked."""
     spread = marks.copy()
     count = marks.shape[axis]
     for step in range(1, max(before, behind) + 1):
@@ -174,7 +174,7 @@ class Drawing:
     numbers : each object has its label written on it, where there is room
     limits : what is shown as black and white, see `bmz.write.shown.limits_of`; None for those of
         the plane
-    bright : the image is bright, so that lines are dark; None where the plane decides
+    bright : the image is bright, so that lines are dark; None if the plane decides
     wanted_px, largest_px : a small image is enlarged by a whole factor until its longer side is
         about the first, a large one shrunk to the second
     """
@@ -188,7 +188,7 @@ class Drawing:
 
 
 def drawing_of(record: Mapping[str, Any]) -> Drawing:
-    """Give how the record of a run says that it is drawn."""
+    """Return how the record of a run says that it is drawn."""
     numbers = record["request"]["overlay"] == NUMBERS
     return Drawing(doubted_labels(record), numbers=numbers)
 
@@ -217,7 +217,7 @@ def overlay(
 
 
 def fullest_plane(labels: Pixels) -> dict[str, int]:
-    """Give the position along t and z of the plane with most objects, the first of equals."""
+    """Return the position along t and z of the plane with most objects, the first of equals."""
     others = [a for a in labels.axes if a not in ("y", "x")]
     if not others:
         return {}
@@ -266,14 +266,14 @@ def drawn(overview: Overview, drawing: Drawing = PLAIN) -> AnyArray:
 
 
 def is_bright(picture: NDArray[np.uint8]) -> bool:
-    """Say whether a picture is so bright that lines on it had better be dark."""
+    """Return whether a picture is so bright that lines on it had better be dark."""
     return float(picture.mean()) > _BRIGHT * 255
 
 
 def _outlined(
     base: NDArray[np.uint8], labels: AnyArray, line: BoolArray, colours: NDArray[np.uint8]
 ) -> AnyArray:
-    """Give a picture at the size of its labels, each on its line in its colour."""
+    """Return a picture at the size of its labels, each on its line in its colour."""
     picture, places = enlarged(base, line.shape), np.flatnonzero(line)
     picture.reshape(-1, 3)[places] = colours.take(labels.reshape(-1)[places], axis=0)
     return picture
@@ -287,7 +287,7 @@ def _sides(shape: tuple[int, ...], drawing: Drawing) -> tuple[int, int]:
 
 
 def _line(labels: AnyArray, step: int, width_px: int, dashed: BoolArray) -> BoolArray:
-    """Say where lines are drawn on every `step`-th row of a picture.
+    """Return where lines are drawn on every `step`-th row of a picture.
 
     Parameters
     ----------

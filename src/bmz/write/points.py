@@ -50,6 +50,6 @@ def _points(result: Result, axes: str, um: Mapping[str, float]) -> Iterator[dict
 
 
 def _along(table: Mapping[str, AnyArray], axis: str) -> AnyArray:
-    """Give the place of each object along an axis, px; that of its plane where it lies in one."""
+    """Return the place of each object along an axis, px; that of its plane where it lies in one."""
     names = (f"point_{axis}_px", f"centroid_{axis}_px", axis)
     return np.asarray(next(table[name] for name in names if name in table), np.float64)

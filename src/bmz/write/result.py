@@ -36,7 +36,7 @@ class LazyArray(Protocol):
         """The sizes, px."""
 
     def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
-        """Give a part: one slice per axis."""
+        """Return a part: one slice per axis."""
 
 
 class LabelMask(LazyArray, Protocol):
@@ -70,7 +70,7 @@ class Overview:
     ----------
     image : (c,) y, x, with the length of its pixels where that is known
     labels : y, x integers, 0 background, on the same grid
-    kinds : (most + 1,) the number of the class of label k at k; None where there are no classes
+    kinds : (most + 1,) the number of the class of label k at k; None if there are no classes
     at : where several planes or frames are, its number along t and z, from 0, or ``max`` where
         they lie on each other, and how many there are
     """
@@ -94,7 +94,7 @@ class Result(Protocol):
 
     @property
     def raw(self) -> LazyArray | None:
-        """The maps of the network; None where they are not kept."""
+        """The maps of the network; None if they are not kept."""
 
     @property
     def pixel_um(self) -> Mapping[str, float]:
@@ -113,10 +113,10 @@ class Result(Protocol):
         """Which model, image and program made the labels, as plain values."""
 
     def overview(self) -> Overview:
-        """Give the plane with most objects; its longer side has at most 2048 px."""
+        """Return the plane with most objects; its longer side has at most 2048 px."""
 
     def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterable[Overview]:
-        """Give all planes at these positions, the last axis the fastest, as small as pictures.
+        """Return all planes at these positions, the last axis the fastest, as small as pictures.
 
         Parameters
         ----------
@@ -125,10 +125,10 @@ class Result(Protocol):
         """
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
-        """Give the tables that make up a table of this kind, one below the other."""
+        """Return the tables that make up a table of this kind, one below the other."""
 
     def polygons(self) -> Iterable[tuple[Mapping[str, int], AnyArray, AnyArray]]:
-        """Give the polygons by which the recipe found the objects, plane by plane.
+        """Return the polygons by which the recipe found the objects, plane by plane.
 
         The position along t and z, the label of each, and their corners, (n, corners, 2) y and x
         in px, where the middle of the first pixel is 0.
@@ -140,7 +140,7 @@ class Result(Protocol):
         """
 
     def regions(self) -> Iterable[tuple[Mapping[str, int], Iterable[Region]]]:
-        """Give for each table of the kind ``table`` where its objects lie.
+        """Return for each table of the kind ``table`` where its objects lie.
 
         The position along t and z that they have in common, and the parts of the mask, whose axes
         are those that are left.
@@ -152,15 +152,15 @@ class PolygonsLacking(WrongUsage):
 
     def __init__(self) -> None:
         super().__init__(
-            "--save rois:subpixel needs objects that were found as polygons, such as those of the "
-            "recipe stardist in planes",
-            hint="--save rois gives the edges of pixels for every recipe",
+            "--save rois:subpixel needs objects that were found as polygons, such as those of "
+            "the recipe stardist in 2-D",
+            hint="--save rois writes outlines along pixel edges for every recipe",
             code="rois.no-polygons",
         )
 
 
 def doubted_labels(record: Mapping[str, Any]) -> frozenset[int]:
-    """Give the objects that the record of a run doubts."""
+    """Return the objects that the record of a run doubts."""
     return frozenset(entry["label"] for entry in record.get("doubted", ()))
 
 
@@ -181,8 +181,8 @@ class OutputKind:
     is_image : it is an image of another kind, which could be mistaken for a label mask
     in_image : it lies in the image itself, and is written where a call names it
     needs_polygons : there is none where the objects of the recipe have no polygons
-    zarr_ending : of the folder where it is written as OME-Zarr; empty where it never is
-    package : that must be installed; empty where bmz brings what it needs
+    zarr_ending : of the folder where it is written as OME-Zarr; empty if it never is
+    package : that must be installed; empty if bmz brings what it needs
     measures : it tells what is measured of objects, as tables do
     table_format : of `bmz.write.outputs` for a table of objects, which is written where
         ``--table`` names it; those of several images are joined. Empty for what is not a table

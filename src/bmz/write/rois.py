@@ -100,7 +100,7 @@ def _traced(part: Outlines, k: int) -> ImagejRoi:
 
 
 def _polygon(corners: AnyArray, sides: tuple[int, int]) -> ImagejRoi:
-    """Give a polygon of corners (n, 2), y and x, where the middle of the first pixel is 0.
+    """Return a polygon of corners (n, 2), y and x, where the middle of the first pixel is 0.
 
     What lies beyond an image of these sides, along x and y, is cut off.
     """
@@ -118,7 +118,7 @@ def _polygon(corners: AnyArray, sides: tuple[int, int]) -> ImagejRoi:
 
 
 def _cut(points: FloatArray, sides: tuple[int, int]) -> FloatArray:
-    """Cut a polygon, (n, 2) x and y, at the borders of an image, one after the other.
+    """Cut a polygon, (n, 2) x and y, at the borders of an image, one after another.
 
     Source: Sutherland and Hodgman 1974, doi 10.1145/360767.360802.
     """
@@ -139,7 +139,7 @@ def _cut(points: FloatArray, sides: tuple[int, int]) -> FloatArray:
 
 
 def _path(ring: Ring) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Give the steps along a ring: to its first corner, along the others, and back."""
+    """Return the steps along a ring: to its first corner, along the others, and back."""
     steps = np.full((len(ring), 3), _LINE, np.float32)
     steps[0, 0] = _MOVE
     steps[:, 1:] = ring

@@ -113,7 +113,7 @@ NOTHING_KNOWN: Limits = (float(np.finfo(np.float32).max),) * 2
 
 
 def greys_or_colours(image: Pixels, limits: Sequence[Limits] | None = None) -> NDArray[np.uint8]:
-    """Give (y, x, 1) where red, green and blue are equal, else (y, x, 3).
+    """Return (y, x, 1) where red, green and blue are equal, else (y, x, 3).
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def greys_or_colours(image: Pixels, limits: Sequence[Limits] | None = None) -> N
 
 
 def limits_of(image: Pixels) -> list[Limits]:
-    """Give what is shown as black and white: one pair for a photograph, else one for each stain.
+    """Return what is shown as black and white: one pair for a photograph, else one for each stain.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def limits_of(image: Pixels) -> list[Limits]:
 
 
 def limits_of_all(images: Iterable[Pixels]) -> list[Limits]:
-    """Give limits within which each of several planes is shown, so that they can be compared."""
+    """Return limits within which each of several planes is shown, so that they can be compared."""
     of_channels = zip(*(limits_of(image) for image in images), strict=True)
     known = [[pair for pair in pairs if pair != NOTHING_KNOWN] for pairs in of_channels]
     return [
@@ -152,7 +152,7 @@ def limits_of_all(images: Iterable[Pixels]) -> list[Limits]:
 
 
 def _stretched_together(image: Pixels) -> list[AnyArray]:
-    """Give the channels of a photograph in one, (c, y, x), else each that is shown, (y, x)."""
+    """Return the channels of a photograph in one, (c, y, x), else each that is shown, (y, x)."""
     if "c" not in image.axes:
         return [image.transposed("yx").array]
     channels = image.transposed("cyx").array
@@ -199,7 +199,7 @@ def percentile_limits(pixels: AnyArray, percents: tuple[float, float] = PERCENTS
 
 
 def _are_few(pixels: AnyArray) -> bool:
-    """Say whether all values that there can be fit into a table."""
+    """Return whether all values that there can be fit into a table."""
     whole = pixels.dtype.kind in "biu" and pixels.dtype.itemsize <= FEW_BYTES
     return whole and pixels.size > 0
 
@@ -219,7 +219,7 @@ def _sorted_limits(real: FloatArray, percents: tuple[float, float]) -> Limits:
 
 
 def _tabled(pixels: AnyArray) -> tuple[AnyArray, FloatArray, AnyArray]:
-    """Give the place of each pixel in a table of values, the values, and how many have each."""
+    """Return the place of each pixel in a table of values, the values, and how many have each."""
     least = int(pixels.min()) if pixels.dtype.kind == "i" else 0
     places = pixels.astype(np.int32) - least if least else pixels.view(f"u{pixels.itemsize}")
     counts = np.bincount(places.reshape(-1))
@@ -237,7 +237,7 @@ def _counted_limits(values: FloatArray, counts: AnyArray, percents: tuple[float,
 
 
 def _limits(low: float, high: float, order: FloatArray) -> tuple[float, float]:
-    """Give what becomes 0 and 1; of a plane that is nearly flat its extremes."""
+    """Return what becomes 0 and 1; of a plane that is nearly flat its extremes."""
     return (low, high) if high > low else (float(order[0]), float(order[-1]))
 
 
@@ -288,7 +288,7 @@ def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
 
 
 def nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
-    """Give the pixel under the centre of each of a picture of `sides`: height and width, px."""
+    """Return the pixel under the centre of each of a picture of `sides`: height and width, px."""
     y, x = _under(pixels.shape, sides)
     wide = pixels if sides[1] == pixels.shape[1] else pixels.take(x, axis=1)
     return wide if sides[0] == pixels.shape[0] else wide.take(y, axis=0)
@@ -303,7 +303,7 @@ def _under(shape: tuple[int, ...], sides: tuple[int, int]) -> tuple[AnyArray, An
 
 
 def enlarged(base: NDArray[np.uint8], sides: tuple[int, int]) -> NDArray[np.uint8]:
-    """Give red, green and blue at the size of the picture, row by row in the end."""
+    """Return red, green and blue at the size of the picture, row by row in the end."""
     wide = nearest(base, (base.shape[0], sides[1]))
     colours = np.empty((*wide.shape[:2], 3), np.uint8)
     for k in range(3):
@@ -312,5 +312,5 @@ def enlarged(base: NDArray[np.uint8], sides: tuple[int, int]) -> NDArray[np.uint
 
 
 def as_bytes(colours: FloatArray) -> NDArray[np.uint8]:
-    """Give shares from 0 to 1 as bytes; what lies outside is cut off."""
+    """Return shares from 0 to 1 as bytes; what lies outside is cut off."""
     return np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)

@@ -40,7 +40,7 @@ def write_spatialdata(result: Result, path: Path) -> None:
     """Write what the library spatialdata opens: ``image``, ``labels``, and ``table`` of objects.
 
     Images and labels are OME-Zarr 0.5 with a pyramid, whose scale to the coordinate system
-    ``global`` is the pixel size in um, or 1 where it is not known. The table is AnnData, annotates
+    ``global`` is the pixel size in um, or 1 if it is not known. The table is AnnData, annotates
     the labels by the columns `REGION_KEY` and `INSTANCE_KEY`, and is left out where there are no
     objects. SpatialData knows no time: each frame of a time series is an image with labels of its
     own, ``image_t0``, ``labels_t0`` and so on.
@@ -65,7 +65,7 @@ def write_spatialdata(result: Result, path: Path) -> None:
 
 
 def _frames(result: Result) -> dict[str, At]:
-    """Give the ending of the names of each frame, and where it lies along t."""
+    """Return the ending of the names of each frame, and where it lies along t."""
     labels = not_none(result.labels)
     if "t" not in labels.axes:
         return {"": {}}

@@ -129,7 +129,7 @@ def write_slices(result: Result, path: Path) -> None:
 
 
 def _layers(plane: Overview, drawing: Drawing) -> tuple[str, str]:
-    """Give the picture without objects, and the pixels that differ with them, as base64."""
+    """Return the picture without objects, and the pixels that differ with them, as base64."""
     whole = drawn(plane, drawing)
     nothing = Pixels(np.zeros_like(plane.labels.array), plane.labels.axes)
     below = drawn(replace(plane, labels=nothing), drawing)
@@ -145,7 +145,7 @@ def _layers(plane: Overview, drawing: Drawing) -> tuple[str, str]:
 
 
 def _planes(result: Result, longest_px: int, only: Mapping[str, int]) -> Iterator[Overview]:
-    """Give planes in order, with a class for each object, by which it keeps its colour."""
+    """Return planes in order, with a class for each object, by which it keeps its colour."""
     own = np.arange(not_none(result.labels).count + 1)
     for plane in result.overviews(longest_px, only):
         yield plane if plane.kinds is not None else replace(plane, kinds=own)
@@ -157,7 +157,7 @@ def _fullest(result: Result, axis: str) -> dict[str, int]:
 
 
 def _drawing(result: Result, side: int, only: Mapping[str, int]) -> Drawing:
-    """Give how all planes are drawn alike, with a longer side of so many px."""
+    """Return how all planes are drawn alike, with a longer side of so many px."""
     limits = limits_of_all(plane.image for plane in _planes(result, side, only))
     bright = [
         is_bright(greys_or_colours(plane.image, limits)) for plane in _planes(result, side, only)
@@ -201,7 +201,7 @@ def _side_px(count: int, pixels: float) -> int:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    """Give a part of a RIFF file, which has an even number of bytes."""
+    """Return a part of a RIFF file, which has an even number of bytes."""
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 

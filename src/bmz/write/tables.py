@@ -130,7 +130,9 @@ def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
                 heading = list(table)
                 rows.writerow(heading)
             if list(table) != heading:
-                raise ValueError(f"a table has the columns {list(table)}, the first {heading}")
+                raise ValueError(
+                    f"a table has the columns {list(table)}, but the first table has {heading}"
+                )
             for some in _parts(table):
                 rows.writerows(zip(*map(cells, some), strict=True))
 
@@ -244,7 +246,7 @@ def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
 
 
 def cells(column: AnyArray) -> Sequence[str]:
-    """Give the text of each value; all fractions at once, which takes a quarter of the time."""
+    """Return the text of each value; all fractions at once, which takes a quarter of the time."""
     if np.asarray(column).dtype.kind != "f":
         return list(map(str, np.asarray(column).tolist()))
     numbers = np.asarray(column, np.float64)
@@ -262,7 +264,7 @@ def _cell(number: float) -> str:
 
 
 def to_digits(column: AnyArray) -> AnyArray:
-    """Give fractions to the digits of the CSV, so that all formats hold the same numbers."""
+    """Return fractions to the digits of the CSV, so that all formats hold the same numbers."""
     return np.array([cell or "nan" for cell in cells(column)], np.float64)
 
 
@@ -366,12 +368,14 @@ def _write_groups(path: Path, parts: Iterable[Any], schema: Any = None) -> None:
     parts = iter(parts)
     held = next(parts, None)
     if held is None and schema is None:
-        raise ValueError("no table is given")
+        raise ValueError("there are no tables")
     held = schema.empty_table() if held is None else held
     with parquet.ParquetWriter(path, held.schema, compression="zstd") as writer:
         for part in parts:
             if part.schema != held.schema:
-                raise ValueError(f"a table has the columns {part.schema}, the first {held.schema}")
+                raise ValueError(
+                    f"a table has the columns {part.schema}, but the first table has {held.schema}"
+                )
             held = pa.concat_tables([held, part])
             while len(held) > GROUP_ROWS:
                 writer.write_table(held.slice(0, GROUP_ROWS), GROUP_ROWS)

@@ -52,7 +52,7 @@ class LabelsRefused(CouldNotTell):
     def __init__(self, path: Path, expected: str, actual: str) -> None:
         super().__init__(
             f"cannot write '{path}': labels must be {expected}, found {actual}",
-            hint="this is a fault of the label recipe; please report it with the command line",
+            hint="this is a bug in the label recipe; please report it with the command line",
             code="output.labels",
         )
 
@@ -123,7 +123,7 @@ def _planes(labels: LazyArray, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
 
 
 def highest_label(path: Path, labels: Pixels, most: int) -> int:
-    """Give the highest of the labels that are to be written to `path`; 0 where there is none.
+    """Return the highest of the labels that are to be written to `path`; 0 if there is none.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _level_count(shape: Sequence[int]) -> int:
 
 
 def _tiles(labels: LazyArray, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
-    """Give the tiles of every `step`-th pixel of each plane, the last ones filled up with 0."""
+    """Return the tiles of every `step`-th pixel of each plane, the last ones filled up with 0."""
     side = _TILE_PX * step
     # of a small copy one tile may span the whole image, so it is read in pieces
     piece = max(_PIECE_PX // step, 1) * step

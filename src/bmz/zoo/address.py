@@ -40,7 +40,7 @@ _TYPES = frozenset({"model", "dataset", "application", "notebook", "generic", "c
 
 
 def is_description(raw: bytes) -> bool:
-    """Tell whether bytes look like the description of a resource of the zoo.
+    """Return whether bytes look like the description of a resource of the zoo.
 
     A description is text, but no web page, and states its type or format at its top level. A
     login page, an error of the service or an empty answer is not one.
@@ -62,7 +62,7 @@ def is_description(raw: bytes) -> bool:
 
 
 def is_web_page(raw: bytes) -> bool:
-    """Tell whether bytes begin like HTML or XML."""
+    """Return whether bytes begin like HTML or XML."""
     return raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
@@ -186,7 +186,7 @@ Address = Starter | OnDisk | Alias | Doi | ManifestUrl | ZipUrl | Unclear
 
 
 def read_address(source: str) -> Address:
-    """Tell what `source` is, judging by its form.
+    """Return what `source` is, judging by its form.
 
     A folder must be written as a path (``./name``), so that it can never take the place of a
     model of the zoo with the same name.

@@ -88,17 +88,17 @@ def _directory(stream: BinaryIO) -> _Directory:
     tail = stream.read()
     place = tail.rfind(b"PK\5\6")
     if place < 0 or len(tail) - place < _END.size:
-        raise _TornZipError("it has no end")
+        raise _TornZipError("it has no end record")
     _, disk, first, here, count, length, offset, comment = _END.unpack_from(tail, place)
     if place + _END.size + comment != len(tail):
-        raise _TornZipError("bytes follow its end")
+        raise _TornZipError("bytes follow its end record")
     if disk or first or here != count:
         raise _TornZipError("it is one of several volumes")
     record, end = (count, length, offset), start + place
     if end >= _LOCATOR_64.size and _read(stream, end - _LOCATOR_64.size, 4) == b"PK\6\7":
         record, end = _record_in_64(stream, end - _LOCATOR_64.size, record)
     if record[2] + record[1] != end:
-        raise _TornZipError("its directory does not lie before its end")
+        raise _TornZipError("its directory is not before its end")
     return _Directory(record[2], end, record[0])
 
 
@@ -107,16 +107,16 @@ def _record_in_64(
 ) -> tuple[tuple[int, int, int], int]:
     _, _, offset, _ = _LOCATOR_64.unpack(_read(stream, locator, _LOCATOR_64.size))
     if offset + _END_64.size != locator:
-        raise _TornZipError("its second end lies elsewhere")
+        raise _TornZipError("its second end record is elsewhere")
     sign, length, *_, here, count, size, start = _END_64.unpack(_read(stream, offset, _END_64.size))
     if sign != b"PK\6\6" or length + 12 != _END_64.size or here != count:
-        raise _TornZipError("its second end is malformed")
+        raise _TornZipError("its second end record is malformed")
     record = (count, size, start)
     for short_value, long_value, stands_for in zip(
         short, record, (_COUNT_IN_64, _IN_64, _IN_64), strict=True
     ):
         if short_value not in {long_value, stands_for}:
-            raise _TornZipError("its two ends differ")
+            raise _TornZipError("its two end records differ")
     return record, offset
 
 
@@ -124,7 +124,7 @@ def _entries(
     stream: BinaryIO, directory: _Directory, members: Sequence[zipfile.ZipInfo]
 ) -> Iterator[_Entry]:
     if directory.count != len(members):
-        raise _TornZipError(f"{directory.count} members are stated and {len(members)} listed")
+        raise _TornZipError(f"{directory.count} members are stated, but {len(members)} are listed")
     content = _read(stream, directory.start, directory.end - directory.start)
     place = 0
     for member in members:
@@ -151,10 +151,12 @@ def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory)
     ends: tuple[int, ...] = (0,)
     for entry, start in zip(ordered, starts, strict=True):
         if start not in ends:
-            raise _TornZipError(f"bytes before '{_shown(entry)}' belong to no member or to two")
+            raise _TornZipError(
+                f"bytes before '{_shown(entry)}' belong to no member, or to two members"
+            )
         ends = _ends(stream, entry)
     if directory.start not in ends:
-        raise _TornZipError("bytes before its directory belong to no member or to two")
+        raise _TornZipError("bytes before its directory belong to no member, or to two members")
 
 
 def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
@@ -322,9 +324,11 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
     unpacked = sum(member.file_size for member in members)
     packed = max(sum(member.compress_size for member in members), 1)
     if len(members) > MOST_FILES:
-        raise ArchiveRefused(archive, f"{len(members)} files, at most {MOST_FILES} are unpacked")
+        raise ArchiveRefused(
+            archive, f"it has {len(members)} files, more than the {MOST_FILES} allowed"
+        )
     if unpacked > MOST_BYTES or (unpacked > 2**28 and unpacked / packed > MOST_RATIO):
-        raise ArchiveRefused(archive, f"{packed} bytes would become {unpacked}")
+        raise ArchiveRefused(archive, f"{packed} bytes would unpack to {unpacked}")
 
 
 def _refuse_twins(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
@@ -336,5 +340,5 @@ def _refuse_twins(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
         path = str(PurePosixPath(member.filename.replace("\\", "/")))
         place = unicodedata.normalize("NFC", path).casefold()
         if place in places:
-            raise ArchiveRefused(archive, f"member '{member.filename}' is in it twice")
+            raise ArchiveRefused(archive, f"member '{member.filename}' occurs twice")
         places.add(place)

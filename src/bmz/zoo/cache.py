@@ -359,7 +359,7 @@ def _states(package: CachedPackage, listed: Listing) -> Iterator[FileState]:
             state = replace(state, status="damaged", why=why) if why else state
         yield state
     if package.note_damaged:
-        why = "the note on where the package came from cannot be read"
+        why = "the note about the origin of the package cannot be read"
         sha256 = sha256_of(package.folder / NOTES / ORIGIN)
         yield FileState(package.id, f"{NOTES}/{ORIGIN}", "damaged", None, sha256, why)
 

@@ -91,7 +91,7 @@ def load_catalogue(
 
 def _stale(cached: Catalogue, reason: str, listener: Listener) -> Catalogue:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(cached.fetched_at))
-    listener(Note(f"the list of models is of {when}; it could not be read again: {reason}"))
+    listener(Note(f"using the list of models from {when}, which could not be refreshed: {reason}"))
     return Catalogue(cached.models, cached.fetched_at, stale=True)
 
 
@@ -135,7 +135,7 @@ def _version(of_item: str, entry: object) -> Version | None:
         raise IndexFormError(f"a version of {of_item} is not a mapping")
     words = [entry.get(key) for key in ("version", "sha256", "source")]
     if not all(word is None or isinstance(word, str) for word in words):
-        raise ValueError(f"a version of {of_item} has something that is not text")
+        raise ValueError(f"a version of {of_item} has a value that is not text")
     label, sha256, source = (str(word or "") for word in words)
     if not label or not source or SHA256.fullmatch(sha256.lower()) is None:
         return None
@@ -185,8 +185,8 @@ def note_exception(settings: ZooSettings, sha256: str, **facts: str) -> None:
     Parameters
     ----------
     sha256 : as the index states it
-    **found : ``problem=`` tells why it cannot be had, which holds until the index is read again;
-        ``allowed=`` is the sha256 of the one that the user takes instead, for as long as the
+    **found : ``problem=`` says why it cannot be fetched, and applies until the index is read again;
+        ``allowed=`` is the sha256 of the one that the user takes instead, as long as the
         index states this `sha256`
     """
     folder = index_folder(settings.cache, settings.index_url) / "exceptions"

@@ -19,8 +19,8 @@ class ModelAmbiguous(CouldNotTell):
 
     def __init__(self, model: str, aliases: tuple[str, ...]) -> None:
         super().__init__(
-            f"'{model}' names {len(aliases)} models: {', '.join(aliases)}",
-            hint=f"give one of them, such as {aliases[0]}",
+            f"'{model}' matches {len(aliases)} models: {', '.join(aliases)}",
+            hint=f"choose one, such as {aliases[0]}",
             code="model.ambiguous",
         )
 
@@ -63,8 +63,8 @@ class FileLeavesPackage(CouldNotTell):
 
     def __init__(self, model: str, name: str) -> None:
         super().__init__(
-            f"the description of '{model}' names '{name}', which lies outside its package",
-            hint="do not use this package: a model has no business with other files",
+            f"the description of '{model}' names '{name}', which is outside its package",
+            hint="do not use this package: a model must not refer to files outside it",
             code="package.path",
         )
 
@@ -85,13 +85,13 @@ class DescriptionDiffers(CouldNotTell):
     """A description is not the one that the index of the zoo lists."""
 
     def __init__(self, model: str, version: str, *, expected: str, actual: str, page: bool) -> None:
-        instead = "a web page came in its place" if page else f"found {actual}"
+        instead = "a web page was returned instead" if page else f"found {actual}"
         super().__init__(
-            f"the description of '{model}' {version} is not the one that the index lists: "
-            f"wanted sha256 {expected}, {instead}; it was not kept",
-            hint="behind a login page or proxy: make sure that it allows the zoo, and try again; "
-            "where the zoo has changed the model since its index was written (daily), wait for "
-            f"the next index, or accept it as it is: bmz fetch {model} --allow-changed",
+            f"the description of '{model}' {version} is not the one that the index lists: wanted "
+            f"sha256 {expected}, {instead}; it was not stored",
+            hint="behind a login page or proxy, make sure that it allows the zoo, and try again; "
+            "if the zoo has changed the model since the daily index was written, wait for "
+            "the next index, or accept the model as it is: bmz fetch {model} --allow-changed",
             code="package.hash-differs",
         )
 
@@ -101,8 +101,9 @@ class Offline(CouldNotTell):
 
     def __init__(self, what: str, model: str = "MODEL") -> None:
         super().__init__(
-            f"BMZ_OFFLINE is set, and the cache does not hold {what}",
-            hint=f"with a network: bmz fetch {model}; or copy it with bmz cache export and import",
+            f"BMZ_OFFLINE is set, but the cache does not contain {what}",
+            hint=f"run bmz fetch {model} with a network, or copy it with bmz cache export and "
+            "import",
             code="zoo.offline",
         )
 
@@ -113,7 +114,7 @@ class Unreachable(CouldNotTell):
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
             f"no answer from {url}: {why}",
-            hint="check the network and try again; what was downloaded already is kept",
+            hint="check the network and try again; finished downloads are kept",
             code="zoo.unreachable",
         )
 
@@ -140,8 +141,8 @@ class CertificateRefused(CouldNotTell):
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
-            f"the certificate of {url} is not accepted: {why}",
-            hint="behind a proxy with its own certificate, name that file in REQUESTS_CA_BUNDLE",
+            f"the certificate of {url} was not accepted: {why}",
+            hint="behind a proxy with its own certificate, set REQUESTS_CA_BUNDLE to that file",
             code="zoo.certificate",
         )
 
@@ -151,8 +152,8 @@ class CacheFull(CouldNotTell):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"no space is left for the cache in '{folder}'",
-            hint="free space with bmz cache remove, or name another folder in BMZ_CACHE_DIR",
+            f"there is no space left for the cache in '{folder}'",
+            hint="free space with bmz cache remove, or set BMZ_CACHE_DIR to another folder",
             code="cache.full",
         )
 
@@ -162,8 +163,8 @@ class CacheUnwritable(CouldNotTell):
 
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(
-            f"cannot write into the cache '{folder}': {why}",
-            hint="name a folder of your own in BMZ_CACHE_DIR",
+            f"cannot write to the cache '{folder}': {why}",
+            hint="set BMZ_CACHE_DIR to a folder of your own",
             code="cache.unwritable",
         )
 
@@ -208,7 +209,7 @@ class IndexUnavailable(CouldNotTell):
     def __init__(self, url: str, why: str, *, hint: str = "") -> None:
         usual = "try again with a network, set BMZ_INDEX_URL, or use bmz cache import"
         super().__init__(
-            f"the index {url} cannot be read and none is cached: {why}",
+            f"the index {url} cannot be read, and none is cached: {why}",
             hint=hint or usual,
             code="index.unavailable",
         )

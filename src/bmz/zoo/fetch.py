@@ -70,7 +70,7 @@ def adopt_zip(
             return cached
         arrival = bring(client, Parcel(silent(url), room, model), None, listener)
         if arrival.path is None:  # without a sha256, anything that arrives is accepted
-            raise NotAPackage(url, "nothing came")
+            raise NotAPackage(url, "the answer was empty")
         try:
             unpacked = unpack(arrival.path, settings.cache, called=url)
             try:
@@ -115,14 +115,14 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
     inner = [manifest for manifest in map(_manifest_in, packages_in_folder(folder)) if manifest]
     if len(inner) > 1:
         names = ", ".join(manifest.parent.name for manifest in inner)
-        raise NotAPackage(called or folder, f"it holds {len(inner)} of them: {names}")
+        raise NotAPackage(called or folder, f"it contains {len(inner)} packages: {names}")
     if inner:
         return inner[0]
-    raise NotAPackage(called or folder, f"it holds none of {', '.join(MANIFESTS)}")
+    raise NotAPackage(called or folder, f"it contains none of {', '.join(MANIFESTS)}")
 
 
 def packages_in_folder(folder: Path) -> tuple[Path, ...]:
-    """Give the folders of packages right within a folder that is not a package itself, in order."""
+    """List the folders of packages directly in a folder that is not a package itself, in order."""
     if not folder.is_dir() or _manifest_in(folder) is not None:
         return ()
     return tuple(top for top in sorted(folder.iterdir()) if _manifest_in(top) is not None)
@@ -136,7 +136,7 @@ def _manifest_in(folder: Path) -> Path | None:
 def sizes_of(
     package: Package, names: Iterable[str], settings: ZooSettings
 ) -> Mapping[str, int | None]:
-    """Return the sizes of files in bytes; None where neither the disk nor the service knows it.
+    """Return the sizes of files in bytes; None if neither the disk nor the service knows it.
 
     It never fails without a network: sizes that cannot be requested are None.
     """
@@ -315,7 +315,7 @@ def _downloaded(
     instead = "" if sha256 else stand_in(arrival.path, file.name)
     if instead:
         arrival.path.unlink()
-        raise Unreachable(url, f"'{file.name}' is not what came: {instead}")
+        raise Unreachable(url, f"the answer is not '{file.name}': {instead}")
     target = context.folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     move(arrival.path, target)
@@ -328,7 +328,7 @@ def _downloaded(
 
 
 def _seen_first(context: FetchContext, file: WantedFile) -> str | None:
-    """Give the sha256 that a file without a stated one must keep; None: any will do."""
+    """Return the sha256 that a file without a stated one must keep; None: any will do."""
     before, here = read_stamp(context.folder, file.name), context.folder / file.name
     if before is not None and here.is_file() and stand_in(here, file.name):
         forget(context.folder, before)
@@ -380,23 +380,23 @@ def fetch_files(
     listener: Listener = nobody,
     allow_changed: bool = False,
 ) -> FetchReport:
-    """Bring `files` beside the manifest of `package` and verify each.
+    """Fetch `files` next to the manifest of `package`, and verify each.
 
-    A file that is there is hashed when its size or times differ from when it was hashed last.
-    One without a stated sha256 must stay what it was when it was seen first. One that a
-    read-only layer holds is linked. Tells `listener` ``Progress`` of the stage ``bytes``.
+    An existing file is hashed if its size or times have changed since it was last hashed. A file
+    without a stated sha256 must stay as it was when first fetched. A file in a read-only layer is
+    linked. `listener` receives ``Progress`` of the stage ``bytes``.
 
     Parameters
     ----------
     package : from ``locate``; of one without a remote, the files are only verified
-    allow_changed : take a file whose sha256 is not the one of the manifest
+    allow_changed : accept a file whose sha256 differs from the manifest
 
     Raises
     ------
     HashRefused, FileNotInPackage, FileLeavesPackage
-        A file is another one, is not there, or lies outside the package.
+        A file is not the one described, does not exist, or is outside the package.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        A file cannot be had, or not be kept.
+        A file cannot be downloaded, or cannot be cached.
     """
     for file in files:
         inside(package.id, file.name)
@@ -431,7 +431,7 @@ def _as_it_lies(context: FetchContext, file: WantedFile, sha256: str | None) -> 
 def _verified_here(context: FetchContext, file: WantedFile, sha256: str | None) -> FetchedFile:
     path = context.folder / file.name
     if not path.is_file():
-        hint = "get the whole package again, or choose weights that are there with --weights"
+        hint = "download the whole package again, or choose available weights with --weights"
         raise FileNotInPackage(context.package.id, file.name, file.what, hint=hint)
     actual = sha256_of(path)
     right = sha256 in {None, actual}

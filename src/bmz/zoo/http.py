@@ -211,8 +211,8 @@ class Client:
     """One set of connections to the services; use it in a ``with`` block.
 
     Addresses are rewritten by the mirrors of `settings` before a request, and again after a
-    redirect. ``file`` addresses are read from disk. TLS is always verified. What signs a request
-    is not handed on to another host.
+    redirect. ``file`` addresses are read from disk. TLS is always verified. Headers that sign a
+    request are not passed to another host.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ class Client:
         Raises
         ------
         RetryError
-            WireError off, timed out, too slow, or the service has no time now.
+            The connection broke off, timed out or was too slow, or the service is busy.
         Offline, Refused, CertificateRefused, Unreachable
             There is no answer, or not in time.
         """
@@ -320,7 +320,7 @@ class Client:
         with Handover(self._exchange(mirrored, headers or {})) as handed:
             head = _in_time(handed, mirrored, ends)
             if not isinstance(head, Answer):
-                raise RetryError("it gave no answer")
+                raise RetryError("it did not answer")
             yield Answer(head.status, head.headers, _pieces_in_time(handed, mirrored, ends))
 
     def _exchange(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer | bytes]:
@@ -343,10 +343,10 @@ class Client:
                 self._refuse(target)
                 target = self.settings.mirrored(target)
             except ValueError as why:
-                reason = f"it leads to '{location[:100]}', which is not an address"
+                reason = f"it redirects to '{location[:100]}', which is not an address"
                 raise Refused(url, response.status_code, reason) from why
             if _scheme(url) == "https" and _scheme(target) != "https":
-                raise Refused(url, response.status_code, f"it leads to the insecure {target}")
+                raise Refused(url, response.status_code, f"it redirects to the insecure {target}")
             if urlsplit(url).netloc != urlsplit(target).netloc:
                 headers = {n: value for n, value in headers.items() if not _SIGNS.match(n)}
             url = target
@@ -416,7 +416,7 @@ def _in_time(handed: Handover[Answer | bytes], url: str, limit: TimeLimit) -> An
     except TooSlowError:
         if limit.left_s == 0:
             raise Unreachable(url, limit.sentence) from None
-        raise RetryError(f"less than {PIECE // 1024} kB came in {SLOWEST_S:g} s") from None
+        raise RetryError(f"less than {PIECE // 1024} kB arrived in {SLOWEST_S:g} s") from None
 
 
 def _pieces_in_time(
@@ -459,7 +459,7 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_content(PIECE)
     except (requests.RequestException, OSError) as why:
-        raise RetryError(f"the answer broke off ({_reason(why)})") from why
+        raise RetryError(f"the answer was interrupted ({_reason(why)})") from why
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def _kept_as_it_is(
     manifest = keep_manifest(client.settings, raw, _name_of(version.source), origin)
     sha256 = _sha256(raw)
     note_exception(client.settings, version.sha256, allowed=sha256)
-    change = f"{model.id} {version.label} is accepted as it is: the index lists sha256"
+    change = f"accepting {model.id} {version.label} as it is: the index lists sha256"
     listener(Note(f"{change} {version.sha256}, the description is {sha256}"))
     return Kept(manifest, sha256)
 
@@ -308,7 +308,7 @@ class _ManifestFetch:
 
     def __call__(self, model: Listed) -> Kept | str:
         if self._unanswered >= _GIVE_UP:
-            return "not fetched, since the service does not answer"
+            return "not fetched, because the service does not answer"
         version = model.versions[-1]
         try:
             return fetch_version(self.client, model, version, self._listener)

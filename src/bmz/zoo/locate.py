@@ -106,7 +106,7 @@ def without_index(
 
     def fresh() -> Package:
         package = fetch_first(client, urls, address.alias, address.version)
-        listener(Note(f"fetched {address.alias} from its own address, since {why.message}"))
+        listener(Note(f"fetched {address.alias} from its own address, because {why.message}"))
         return package
 
     return _fresh_or_kept(source, fresh, lambda: _kept_under(address, client.settings), listener)
@@ -218,7 +218,7 @@ def path_hint(source: str) -> str:
         kind = "folder" if path.is_dir() else "file" if path.exists() else ""
     except OSError:
         return ""  # too long for a path, or in a folder without access
-    return f"for the {kind} here, write ./{source}" if kind else ""
+    return f"for the {kind} in this folder, write ./{source}" if kind else ""
 
 
 def _package(model: Listed, version: Version, client: Client, listener: Listener) -> Package:
@@ -279,7 +279,7 @@ def _by_other_name(
 def _unknown(source: str, alias: str, catalogue: Catalogue) -> ModelNotFound:
     known = [model.id for model in catalogue.models]
     near = difflib.get_close_matches(alias, known, n=3, cutoff=0.0)
-    hint = f"the nearest names are {', '.join(near)}" if near else "the index is empty"
+    hint = f"similar names are {', '.join(near)}" if near else "the index is empty"
     return ModelNotFound(source, "the zoo has no model with this name", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""A package: a folder with a manifest, and checks for files that stand in for the real ones."""
+"""A package: a folder with a manifest, and checks for substitutes of the real files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _ITEM = re.compile(r"[<>|=][biufc](\d{1,2})")
 
 
 def stand_in(path: Path, name: str) -> str:
-    """Return what is in the place of a file; empty if it may be the file itself.
+    """Describe what was returned instead of a file; empty if it may be the file itself.
 
     Parameters
     ----------
@@ -103,15 +103,15 @@ def stand_in(path: Path, name: str) -> str:
     with path.open("rb") as stream:
         head = stream.read(4096)
     if suffix not in _PAGES and _PAGE.match(head):
-        return "a web page came in its place"
+        return "a web page was returned instead"
     if suffix in _BINARY and not head:
         return "it is empty"
     if suffix in _BINARY and head.lstrip()[:1] in {b"{", b"[", b"<"}:
-        return "a text came in its place"
+        return "a text was returned instead"
     if suffix == ".npy" and head.startswith(_NPY):
         expected, actual = _npy_size(head), path.stat().st_size
         if expected is not None and actual < expected:
-            return f"it is cut off: {actual} of {expected} bytes are there"
+            return f"it is incomplete: {actual} of {expected} bytes"
     return ""
 
 

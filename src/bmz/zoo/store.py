@@ -52,7 +52,7 @@ class Stamp:
     allowed: bool = False
 
     def is_of(self, path: Path) -> bool:
-        """Tell whether `path` is certainly unchanged, without reading it."""
+        """Return whether `path` is certainly unchanged, without reading it."""
         size, mtime_ns, ctime_ns = _look(path)
         same = (size, mtime_ns, ctime_ns) == (self.size, self.mtime_ns, self.ctime_ns)
         return same and max(mtime_ns, ctime_ns) < self.checked_ns - int(SETTLED_S * 1e9)
@@ -289,7 +289,7 @@ def read_origin(folder: Path) -> Origin | None:
 
 
 def origin_damaged(folder: Path) -> bool:
-    """Tell whether the note on where a package came from exists but cannot be read."""
+    """Return whether the note on where a package came from exists but cannot be read."""
     return (folder / NOTES / ORIGIN).exists() and read_origin(folder) is None
 
 
@@ -407,7 +407,7 @@ def _names(name: str, package: CachedPackage) -> bool:
 
 
 def notes_folders(manifest: Path, sha256: str, settings: ZooSettings) -> tuple[Path, ...]:
-    """Give the folders for our notes about a package; each is read, the last is written to.
+    """Return the folders for our notes about a package; each is read, the last is written to.
 
     Notes lie beside a manifest only in the cache and in the layers that others share. A folder
     or zip of the user's is not written into, and what it calls a note may be anyone's.

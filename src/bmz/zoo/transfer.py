@@ -184,7 +184,7 @@ class Download:
     def _already_whole(self, answer: Answer, start: int) -> None:
         content_range = _RANGE.fullmatch(answer.headers.get("content-range", ""))
         if content_range is None or content_range["total"] != str(start) or not start:
-            self._forget("the part that was kept is longer than the file")
+            self._forget("the stored part is longer than the file")
         self.sha256 = self._digest_so_far(start).hexdigest()
 
     def _take(self, answer: Answer, start: int, tag: str) -> None:
@@ -212,9 +212,9 @@ class Download:
     def _must_continue(self, answer: Answer, start: int, tag: str) -> None:
         content_range = _RANGE.fullmatch(answer.headers.get("content-range", ""))
         if content_range is None or content_range["first"] != str(start):
-            self._forget("the rest does not begin where the download stopped")
+            self._forget("the rest does not start where the download stopped")
         if answer.headers.get("etag", "") != tag:
-            self._forget("the file has changed since the download began")
+            self._forget("the file has changed since the download started")
 
     def _begin(self, answer: Answer) -> None:
         self._starts += 1
@@ -253,8 +253,8 @@ def _total(answer: Answer, start: int) -> int | None:
 
 def _useless(why: RetryError) -> str:
     return (
-        f"the download began {_MOST_STARTS} times and was never complete: the file changes "
-        f"meanwhile, or the server cannot continue where it broke off ({why.why})"
+        f"the download started {_MOST_STARTS} times but never finished: the file keeps changing, "
+        f"or the server cannot resume a download ({why.why})"
     )
 
 

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A model that is found, described and ready; its network is loaded when it is first run.
+    """A model that is ready to run; its network is loaded on the first run.
 
-    Made by `load`; a context manager that lets go of the network when it ends. `listener`, which
-    is told of tiles, may be replaced between two runs.
+    Created by `load`; a context manager that releases the network at the end. `listener`, which is
+    notified of tiles, may be replaced between runs.
     """
 
     def __init__(self, setup: RunSetup, listener: Listener = nobody) -> None:
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def spec(self) -> ModelSpec:
-        """What its description says."""
+        """The content of the model description."""
         return self._setup.model
 
     def __repr__(self) -> str:
@@ -74,19 +74,19 @@ class Model:
         scale: float | Literal["auto"] | None = None,
         kind: str | None = None,
     ) -> Report:
-        """Say whether an image fits the model: every finding at once, nothing is run.
+        """Check whether an image fits the model: report every finding at once, without running it.
 
         Parameters
         ----------
         image
-            A path; an array with its axes in `axes`; or a DataArray whose dims are named
+            A path; an array whose axes are given in `axes`; or a DataArray with named dims
         axes, channels, inputs, pixel_size, scale, kind
             See `run`
 
         Raises
         ------
         BmzError
-            The image cannot be read, or an option does not suit it.
+            The image cannot be read, or an option does not fit it.
         """
         options = ImageOptions(axes, channels, pixel_size, scale, kind, inputs=inputs)
         request = options.put_into(self._setup.request)
@@ -117,55 +117,57 @@ class Model:
         prompts: PromptsLike | None = None,
         force: bool = False,
     ) -> Result:
-        """Predict, and make a label mask; everything stays in memory.
+        """Predict, and make a label mask, entirely in memory.
 
         Parameters
         ----------
         image
-            A path, of a file that holds several images that of one of them (``cells.czi[2]``, see
-            `images`); an array with its axes in `axes`; or a DataArray whose dims are named
-            (t, c, z, y, x), with the pixel size as coordinates in um
+            A path (for one image of a file with several: ``cells.czi[2]``, see `images`); an array
+            whose axes are given in `axes`; or a DataArray with named dims (t, c, z, y, x) and the
+            pixel size as coordinates in um
         axes
-            One letter for each axis, of ``tczyx``, slowest first; an array of two axes is ``yx``.
-            ``z=12`` takes one plane of a stack, ``z=max`` the largest value of all
+            One letter per axis, from ``tczyx``, slowest first; an array with two axes is ``yx``.
+            ``z=12`` takes one plane of a stack, ``z=max`` the maximum projection
         channels
-            Image channel for each channel of the model, its number from 0 or the name that the file
-            or the DataArray gives it; -1 for zeros
+            Image channel for each model channel: its number from 0, or its name in the file or the
+            DataArray; -1 for zeros
         inputs
-            For a model of several images, or one that takes another program's output: input of the
-            model -> a path, ``"maps/{stem}_prob.tif"``, or an array, on the grid of `image`, which
-            fills the inputs that are not named; ``FILE#1`` takes channel 1 of a file
+            For a model with several inputs, or one that takes another program's output: input of
+            the model -> a path, such as ``"maps/{stem}_prob.tif"``, or an array on the grid of
+            `image`; `image` fills the other inputs; ``FILE#1`` takes channel 1 of a file
         pixel_size
-            Um for y and x, or um by axis, over what the image says
+            Pixel size in um for y and x, or by axis; overrides that of the image
         scale
-            Resize factor before the network, undone in the labels; ``"auto"`` finds it by
-            pixel sizes or by the size of the objects
+            Factor by which the image is resized for the network, undone in the labels; ``"auto"``
+            determines it from the pixel sizes or from the size of the objects
         kind
-            What the image is, over what its pixels tell: a modality, and after a comma a
-            structure, such as ``"phase"`` or ``"em,neurites"``
+            What the image shows, overriding what its pixels suggest: a modality, optionally
+            followed by a comma and a structure, such as ``"phase"`` or ``"em,neurites"``
         clip
-            Percentile above which intensities are cut, 50 to 100
+            Percentile above which intensities are clipped, 50 to 100
         invert
-            Turn the intensities of each channel round, so that bright becomes dark
+            Invert the intensities of each channel, so that bright becomes dark
         settings
             Parameters of the label recipe or of declared steps
         link
-            Least intersection over union, above 0 and up to 1, from which labels of neighbouring
-            planes (z), and then of neighbouring frames (t), are joined; or one by axis, such as
-            ``{"z": 0.25}``; None to join nothing
+            Minimum intersection over union, above 0 and at most 1, at which labels of neighbouring
+            planes (z), and then of neighbouring frames (t), are joined; or one value per axis, such
+            as ``{"z": 0.25}``; None to join nothing
         link_gap
-            Planes or frames that a joined object may be missing in
+            Number of planes or frames in which a joined object may be missing
         neighbours
             ``"contact"``, or a distance between centroids such as ``"20um"`` or ``"40px"``: the
-            table tells how many objects touch each one or lie within it, and which is the nearest
+            table then states how many objects touch each object or are within that distance, and
+            which is the nearest
         mask, pair, parent
-            A label mask of the same image, that of another `Result`, an array or a path: labels are
-            kept only within its objects; each of them has one object with its number, such as a
-            cell for a nucleus; the table tells in which of them each object lies
+            A label mask of the same image, from another `Result`, an array or a path. `mask` keeps
+            labels only within its objects; `pair` makes one object per object of the mask, with the
+            same number, such as a cell for each nucleus; `parent` adds to the table which of them
+            contains each object
         prompts
-            What a network with prompts is asked for: ``"grid"``, ``"none"`` for the image alone,
-            the path of a table, of GeoJSON or of ImageJ ROIs; columns such as ``{"x": [40],
-            "y": [20]}``; or the objects of a label mask as in `mask`
+            Prompts for a network that takes them: ``"grid"``; ``"none"`` for the image alone; the
+            path of a table, GeoJSON or ImageJ ROIs; columns such as ``{"x": [40], "y": [20]}``; or
+            the objects of a label mask, as in `mask`
         force
             Run despite findings of severity error
 
@@ -174,7 +176,7 @@ class Model:
         DoesNotFit
             There is a finding of severity error.
         BmzError
-            The image cannot be read, an option does not suit it, or the network fails.
+            The image cannot be read, an option does not fit it, or the network fails.
         """
         options = ImageOptions(
             axes, channels, pixel_size, scale, kind, link, link_gap, clip, invert, settings, force,
@@ -198,36 +200,36 @@ class Model:
         overwrite: bool = False,
         **options: Unpack[RunOptions],
     ) -> xr.DataArray:
-        """Label an array of Dask, which is never whole in memory; neither are its labels.
+        """Label a Dask array, without ever holding it or its labels in memory as a whole.
 
-        The blocks of the array are computed one after the other into a file in `folder`, which is
-        removed at the end; the file is run in parts where it would need too much memory.
+        The blocks of the array are computed one after another into a file in `folder`, which is
+        removed at the end; the file is run in parts if it would need too much memory.
 
         Parameters
         ----------
         image
-            An array of Dask, or a DataArray that holds one, with named dims and coordinates as in
-            `run`
+            A Dask array, or a DataArray of one, with named dims and coordinates as in `run`
         folder
-            Gets the labels as OME-Zarr, the table of objects and the run record
+            Folder for the labels as OME-Zarr, the table of objects and the run record
         memory_gb
-            An image that would need more is run in parts; None for half of what is free
+            Memory limit; an image that would need more is run in parts; None for half of the free
+            memory
         overwrite
-            Files of these names may be replaced
+            Whether existing files with these names may be replaced
         options
-            Keywords of `run`
+            Keyword arguments of `run`
 
         Returns
         -------
         DataArray
-            dims of ``tzyx``, an array of Dask; ``attrs`` as of `Result.labels`
+            dims from ``tzyx``, a Dask array; ``attrs`` as in `Result.labels`
 
         Raises
         ------
         NotLazy
             The array is in memory.
         BmzError
-            See `run`; or files of these names are there.
+            See `run`; or files with these names already exist.
         """
         from bmz.app.api.lazy import labelled_lazily  # here: it takes what bmz run takes
 
@@ -239,25 +241,25 @@ class Model:
     def run_each(
         self, path: str | Path, *, series: str = ALL, **options: Unpack[RunOptions]
     ) -> Iterator[Result]:
-        """Run every image of a file or plate, one after the other, as they are asked for.
+        """Run every image of a file or plate, one after another, as the results are consumed.
 
-        While you look at a result, the next image has been checked and run already, and is being
-        labelled; the one behind it is being read.
+        While you look at a result, the next image is already checked and run, and is being
+        labelled, and the image after that is being read.
 
         Parameters
         ----------
         path
-            A file that holds one image or several, a plate in OME-Zarr, or an address
+            A file with one or several images, an OME-Zarr plate, or an address
         series
-            The name or number of an image, two numbers such as ``"2-5"``, or ``"all"``
+            The name or number of an image, a range such as ``"2-5"``, or ``"all"``
         options
-            Keywords of `run`, for all of them
+            Keyword arguments of `run`, for all of them
 
         Yields
         ------
         Result
-            `Result.series` says which one it is; `images` lists the paths, for a loop that goes on
-            where one of them fails
+            `Result.series` identifies the image; use `images` to list the paths for a loop that
+            continues after a failure
 
         Raises
         ------
@@ -267,7 +269,7 @@ class Model:
         return self._each(images(path, series=series), ImageOptions(**options))
 
     def close(self) -> None:
-        """Let go of the network; the next run loads it again."""
+        """Release the network; the next run loads it again."""
         if self._backend is not None:
             self._backend.close()
             self._backend = None
@@ -290,7 +292,7 @@ class Model:
             yield Result(Report(result.findings), result, kinds)
 
     def _ordered(self, inputs: Mapping[str, ImageLike] | None) -> dict[str, ImageLike]:
-        """Give further images in the order of the inputs."""
+        """Return further images in the order of the inputs."""
         known = [tensor.id for tensor in self._setup.model.inputs]
         return {name: inputs[name] for name in known if name in inputs} if inputs else {}
 
@@ -314,38 +316,40 @@ def load(  # noqa: PLR0913  (each is a keyword with a default)
     trust: bool | Literal["unconfined"] = False,
     listener: Listener = nobody,
 ) -> Model:
-    """Find a model, download what is missing, and decide how it is run.
+    """Find a model, download what is missing, and decide how to run it.
 
     Parameters
     ----------
     model
-        A name of the zoo, a DOI, an address, ``starter/NAME``, or the path of a package
+        The name of a model in the zoo, a DOI, an address, ``starter/NAME``, or the path of a
+        package
     weights
         A weights format, such as ``"onnx"``; None for the first that runs here
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``
     precision
-        ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"``: the fastest that gives the
-        same labels
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``"auto"`` chooses the fastest that gives
+        the same labels
     backend
-        What runs the network: ``"native"`` for the framework of the weights, ``"openvino"``;
-        ``"auto"``: the fastest on this computer
+        What runs the network: ``"native"`` for the framework of the weights, or ``"openvino"``;
+        ``"auto"`` chooses the fastest on this computer
     recipe
-        Of the labels; ``"none"`` for the raw output alone; None by evidence
+        The label recipe; ``"none"`` for the raw output only; None to choose by evidence
     settings
         Parameters of the recipe or of declared steps, for every image
     tile, batch
-        Largest side of a tile (px), and tiles at once; None for what suits the device
+        Largest side of a tile (px), and number of tiles at once; None to suit the device
     trust
-        The model's own code may run, sandboxed; ``"unconfined"``: with all your rights
+        Whether the model's own code may run, in a sandbox; ``"unconfined"``: with all your
+        permissions
     listener
-        Is told of downloads and tiles
+        Notified of downloads and tiles
 
     Raises
     ------
     BmzError
-        The model is not there, is invalid or not trusted, or nothing here runs its weights; the
-        subclass and ``error.code`` say which, ``error.hint`` the next step.
+        The model does not exist, is invalid or not trusted, or nothing here runs its weights; the
+        subclass and ``error.code`` say which, and ``error.hint`` gives the next step.
 
     Examples
     --------

@@ -35,27 +35,27 @@ def search(  # noqa: PLR0913  (each is a keyword with a default)
     runs_here: bool = False,
     listener: Listener = nobody,
 ) -> SearchView:
-    """Find models of the zoo, the most relevant first.
+    """Find models in the zoo, the most relevant first.
 
     Parameters
     ----------
     words
-        Each must be found in the model, or mean what it is made for
+        Words that must each occur in the model, or name what it is made for
     task, weights, dims, tags
-        As ``bmz search`` takes them, such as ``"segmentation"``, ``"onnx"``, ``"3d"``
+        Filters, as for ``bmz search``, such as ``"segmentation"``, ``"onnx"``, ``"3d"``
     modality, structure
-        What the images are and show, such as ``"phase"`` and ``"nuclei"``
+        The kind of microscopy and what the images show, such as ``"phase"`` and ``"nuclei"``
     labels
         Only models with a label recipe
     runs_here
-        Only models for whose weights a framework is installed
+        Only models for which a framework is installed
     listener
-        Is told of downloads
+        Notified of downloads
 
     Raises
     ------
     BmzError
-        A filter is not known, or there is no list of models.
+        A filter is unknown, or there is no list of models.
     """
     request = SearchRequest(
         words, task, weights, dims, tuple(tags), runs_here, labels,
@@ -81,15 +81,15 @@ def score(
     ious
         Thresholds of intersection over union, each above 0 and at most 1
     components
-        Number the connected pieces of masks that do not number their objects; None to refuse them
-        unless that cannot be told
+        Number the connected pieces of masks that do not number their objects; None to refuse such
+        masks if they can be recognised
     listener
-        Is told of each pair
+        Notified of each pair
 
     Raises
     ------
     BmzError
-        A path names no mask, or no names agree.
+        A path contains no mask, or no names match.
     """
     return scoring.score(
         Path(predicted), Path(truth), ious=ious, components=components, listener=listener
@@ -112,33 +112,33 @@ def compare(  # noqa: PLR0913  (each is a keyword with a default)
     settings: Mapping[str, Setting] | None = None,
     listener: Listener = nobody,
 ) -> Comparison:
-    """Run several models and settings on images, and put the results in order.
+    """Run several models and settings on images, and rank the results.
 
     Parameters
     ----------
     images
-        Paths; of a file that holds several images each is one of its own
+        Paths; each image of a file with several counts on its own
     models
         Names, DOIs, URLs or paths, each run on each image
     sweeps
-        Parameter -> values that are tried, in every combination
+        Parameter -> values to try, in every combination
     truth
-        A true mask, or a folder of them with the names of the images
+        A true mask, or a folder of masks named like the images
     judgements
         The ``judgements.csv`` of ``bmz open``: results that agree with it come first
     stability
-        Run the models on changed copies, too, where there is no truth
+        Also run the models on changed copies if there is no truth
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``
     axes, channels, pixel_size, scale, settings
-        See `Model.run`; they hold for every model
+        See `Model.run`; they apply to every model
     listener
-        Is told of each result
+        Notified of each result
 
     Raises
     ------
     BmzError
-        An option is wrong, or an image is not there. What fails later is a result with an error.
+        An option is wrong, or an image does not exist. A later failure is a result with an error.
     """
     options = ImageOptions(axes, channels, pixel_size, scale, settings=settings)
     several = [images] if isinstance(images, str | Path) else images

@@ -1,4 +1,4 @@
-"""Arrays of Dask in and out: an image that is never whole in memory, and neither are its labels."""
+"""Dask arrays in and out: neither the image nor its labels are ever in memory as a whole."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LazyImage: TypeAlias = "dask.array.Array | xr.DataArray"
-"""An array of Dask, or a DataArray that holds one."""
+"""A Dask array, or a DataArray of one."""
 
 
 class NotLazy(WrongUsage):
-    """The array is not one of Dask."""
+    """The array is not a Dask array."""
 
     def __init__(self, image: object) -> None:
         super().__init__(
-            f"an array of Dask is needed, and this is a {type(image).__name__} in memory",
-            hint="model.run takes it; or make one of it with dask.array.from_array",
+            f"a Dask array is needed, but this is a {type(image).__name__} in memory",
+            hint="use model.run, or convert it with dask.array.from_array",
             code="call.not-lazy",
         )
 
@@ -54,7 +54,7 @@ def labelled_lazily(
     Returns
     -------
     DataArray
-        dims of ``tzyx``, an array of Dask of the labels in an OME-Zarr of the folder
+        dims from ``tzyx``, a Dask array of the labels in an OME-Zarr in the folder
 
     Raises
     ------
@@ -82,7 +82,7 @@ def labelled_lazily(
 
 
 def _store(blocks: dask.array.Array, file: Path) -> None:
-    """Compute the blocks one after the other, each into its place in a file of NumPy."""
+    """Compute the blocks one after another, each into its place in a NumPy file."""
     import dask.array
 
     dtype = np.dtype(blocks.dtype).newbyteorder("=")
@@ -92,7 +92,7 @@ def _store(blocks: dask.array.Array, file: Path) -> None:
 
 
 def _of_file(request: RunRequest, file: Path, info: ImageInfo) -> RunRequest:
-    """Say of the file what the array says of itself, which a file of NumPy does not hold."""
+    """Add to the facts of the file what the array states and a NumPy file cannot."""
     return replace(
         request,
         images=(file,),

@@ -1,4 +1,4 @@
-"""The options of a call from Python, and the images of a file that holds several."""
+"""The options of a call from Python, and the images of a file with several."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PixelSize = float | str | Mapping[str, float]
 Setting = str | float | bool
 
 MaskLike: TypeAlias = "ImageLike | Result"
-"""A label mask: a path, an array, or a result, whose labels it is."""
+"""A label mask: a path, an array, or a result that has labels."""
 
 PromptsLike: TypeAlias = "MaskLike | Mapping[str, Sequence[float | None]]"
-"""What a network is asked for: a word, a file, the objects of a label mask, or columns x and y."""
+"""Prompts: a word, a file, the objects of a label mask, or columns x and y."""
 
 
 class RunOptions(TypedDict, total=False):
-    """The keywords of `Model.run`."""
+    """The keyword arguments of `Model.run`."""
 
     axes: str | None
     channels: Sequence[ChannelKey] | None
@@ -60,7 +60,7 @@ class RunOptions(TypedDict, total=False):
 
 
 class OptionRefused(WrongUsage):
-    """An option of the call has a value that it cannot have."""
+    """An option of the call has an invalid value."""
 
     def __init__(self, name: str, value: object, hint: str) -> None:
         super().__init__(f"{name}={value!r} is not a valid value", hint=hint, code="call.word")
@@ -68,26 +68,26 @@ class OptionRefused(WrongUsage):
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What a call says about an image, and how it is run.
+    """What a call states about an image, and how to run it.
 
     Parameters
     ----------
     axes : one letter per axis in the order of the image, such as ``"zyx"``; None for its own names
-    channels : image channel for each channel of the model, its number from 0 or its name; -1 for
-        zeros
-    pixel_size : um, over what the image says
-    scale : resize factor before the network; ``"auto"`` finds it; None for none
-    kind : what the image is, over what its pixels tell, such as ``"phase"`` or ``"em,neurites"``
+    channels : image channel for each model channel, its number from 0 or its name; -1 for zeros
+    pixel_size : um, overrides that of the image
+    scale : factor by which the image is resized; ``"auto"`` determines it; None for no resizing
+    kind : what the image shows, overriding what its pixels suggest, such as ``"phase"`` or
+        ``"em,neurites"``
     inputs : further images, by the input of the model that they fill; see `Model.run`
-    link : least IoU of labels that are joined over z and t, or by axis; None for none
-    link_gap : planes or frames that a joined object may be missing in
+    link : minimum IoU at which labels are joined over z and t, or by axis; None for none
+    link_gap : number of planes or frames in which a joined object may be missing
     neighbours : what counts as a neighbour of an object; see `Model.run`
-    clip : percentile above which intensities are cut, 50 to 100; None for no cut
-    invert : turn the intensities of each channel round
-    settings : parameters of the label recipe or of declared steps, over those of the model
+    clip : percentile above which intensities are clipped, 50 to 100; None for no clipping
+    invert : invert the intensities of each channel
+    settings : parameters of the label recipe or of declared steps, overriding those of the model
     force : run despite findings of severity error
-    mask, pair, parent : label masks with which labels are brought together; see `Model.run`
-    prompts : the objects that the network is asked for; see `Model.run`
+    mask, pair, parent : label masks that labels are combined with; see `Model.run`
+    prompts : prompts for the network; see `Model.run`
     """
 
     axes: str | None = None
@@ -110,13 +110,13 @@ class ImageOptions:
 
     @property
     def asked(self) -> ImageLike | Mapping[str, Sequence[float | None]] | None:
-        """What names the objects to ask for; None where nothing does."""
+        """The source of the prompts; None without prompts."""
         if isinstance(self.prompts, Result):
             return _labels_of("prompts", self.prompts)
         return self.prompts
 
     def masks(self) -> dict[str, ImageLike]:
-        """Give the masks with which labels are brought together, by what they are to these."""
+        """Return the masks that labels are combined with, by their role."""
         given = {"mask": self.mask, "pair": self.pair, "parent": self.parent}
         return {
             name: _labels_of(name, mask) if isinstance(mask, Result) else mask
@@ -125,16 +125,16 @@ class ImageOptions:
         }
 
     def request(self) -> RunRequest:
-        """Give a request of these options alone: it names neither a model nor an image."""
+        """Return a request of these options alone: it names neither a model nor an image."""
         return self.put_into(RunRequest("", (), Path()))
 
     def put_into(self, request: RunRequest) -> RunRequest:
-        """Give the request with these options.
+        """Return the request with these options.
 
         Raises
         ------
         OptionRefused
-            An option has a value that it cannot have.
+            An option has an invalid value.
         """
         if self.clip is not None and not CLIPS[0] <= self.clip <= CLIPS[1]:
             raise OptionRefused("clip", self.clip, "a percentile of 50 to 100, such as 99.99")
@@ -214,24 +214,24 @@ def _lengths(size: PixelSize | None) -> Mapping[str, float]:
 
 
 def images(path: str | Path, *, series: str = ALL) -> tuple[Path, ...]:
-    """Give every image of a file or plate: paths that `Model.check`, `Model.run` and `fit` take.
+    """Return every image of a file or plate: paths that `Model.check`, `Model.run` and `fit` take.
 
     Scenes, positions, series and multiscales of a file are images, and so are the fields of a
-    plate. Of a file that holds one image it is the path itself.
+    plate. For a file with one image, the result is the path itself.
 
     Parameters
     ----------
     path
-        A file, an OME-Zarr or the address of one on a server
+        A file, an OME-Zarr, or the address of one on a server
     series
-        The name or number of an image, two numbers such as ``"2-5"``, or ``"all"``
+        The name or number of an image, a range such as ``"2-5"``, or ``"all"``
 
     Raises
     ------
     WrongUsage
         There is no such image.
     BmzError
-        The address leads to no image.
+        There is no image at the address.
 
     Examples
     --------

@@ -28,34 +28,33 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     everything: bool = False,
     listener: Listener = nobody,
 ) -> Ranking:
-    """Rank the models of the zoo by how well they fit images; no weights are downloaded.
+    """Rank the models of the zoo by how well they fit images, without downloading weights.
 
     Parameters
     ----------
     images
-        One image or a list of them: paths, arrays with their axes in `axes`, or DataArrays whose
-        dims are named; of a file that holds several images each is one of its own
+        One image or a list of images: paths, arrays whose axes are given in `axes`, or DataArrays
+        with named dims; each image of a file with several counts on its own
     axes, pixel_size
         See `Model.run`
     channels
-        Image channel for each channel of the model, its number from 0 or its name; None to try
-        which suit
+        Image channel for each model channel, its number from 0 or its name; None to find the best
     kind
-        What the images are, over what their pixels tell: a modality, and after a comma a
-        structure, such as ``"phase"`` or ``"em,neurites"``
+        What the images show, overriding what their pixels suggest: a modality, optionally followed
+        by a comma and a structure, such as ``"phase"`` or ``"em,neurites"``
     task
-        Models for it come first, such as ``"denoising"``
+        Models for this task come first, such as ``"denoising"``
     models
-        Further models beside those of the zoo; a folder of several packages stands for all
+        Models in addition to those of the zoo; a folder of packages stands for all of them
     everything
-        Rank test artefacts, and models that take no image, too
+        Also rank test artefacts and models that take no image
     listener
-        Is told of downloads
+        Notified of downloads
 
     Raises
     ------
     BmzError
-        An image cannot be read, a word does not suit, or there is no list of models.
+        An image cannot be read, a value is not allowed, or there is no list of models.
     """
     options = ImageOptions(axes, channels, pixel_size, kind=kind)
     run_request = options.request()

@@ -1,4 +1,4 @@
-"""What the Python API gives back: the report of a check, and the result of a run."""
+"""What the Python API returns: the report of a check, and the result of a run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Report(CheckReport):
-    """All findings of one image and one model, the verdict, and whether it fits."""
+    """All findings for one image and one model, the verdict, and whether the image fits."""
 
     @property
     def fits(self) -> bool:
-        """Say whether nothing makes the result wrong or impossible; there may be `warnings`."""
+        """Return whether nothing makes the result wrong or impossible; there may be `warnings`."""
         return not self.errors
 
     @property
@@ -42,12 +42,12 @@ class Report(CheckReport):
 
 
 def label_attributes(record: Mapping[str, Any], objects: int) -> dict[str, str | int]:
-    """Give what the array of a label mask says of itself: what made it, and what its numbers are.
+    """Return the attributes of a label mask: what made it, and what its numbers mean.
 
     Parameters
     ----------
     record : of the run
-    objects : how many there are
+    objects : number of objects
     """
     about: dict[str, str | int] = {"units": "label number", "objects": objects}
     return {**about, "recipe": record["recipe"]["name"], **_model_attributes(record)}
@@ -64,12 +64,12 @@ def _model_attributes(record: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a model made of an image.
+    """The result of running a model on an image.
 
     Parameters
     ----------
     report
-        What the check said
+        The report of the check
     """
 
     report: Report
@@ -78,21 +78,21 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What the image is called: its path or address, and which one of its file it is."""
+        """The name of the image: its path or address, and its number in the file."""
         return self._result.image.info.given_name
 
     @property
     def series(self) -> str:
-        """The name of the image in its file, or its number; empty where the file holds one."""
+        """The name of the image in its file, or its number; empty if the file has one image."""
         info = self._result.image.info
         return (info.series_name or info.series_key) if info.series_count > 1 else ""
 
     @cached_property
     def labels(self) -> xr.DataArray | None:
-        """The label mask, dims of ``tzyx``: 0 background, 1 to n objects, on the image's grid.
+        """The label mask, dims from ``tzyx``: 0 background, 1 to n objects, on the image's grid.
 
-        Coordinates of z, y, x are um where the pixel size is known. ``attrs`` name the model, the
-        recipe and the number of objects. None without a label recipe.
+        The coordinates of z, y and x are in um if the pixel size is known. ``attrs`` name the
+        model, the recipe and the number of objects. None without a label recipe.
         """
         if self._result.labels is None:
             return None
@@ -101,7 +101,7 @@ class Result:
 
     @cached_property
     def raw(self) -> xr.DataArray:
-        """The output of the network after the declared steps, dims of ``tczyx``, float32.
+        """The output of the network after the declared steps, dims from ``tczyx``, float32.
 
         ``attrs`` name the model.
         """
@@ -110,17 +110,17 @@ class Result:
 
     @property
     def image(self) -> xr.DataArray:
-        """The image as it was read, dims of ``tczyx``."""
+        """The image as read, dims from ``tczyx``."""
         return to_xarray(self._result.image.region({}))
 
     @property
     def objects(self) -> int:
-        """How many objects there are; 0 without labels."""
+        """Number of objects; 0 without labels."""
         return self._result.objects or 0
 
     @property
     def counted(self) -> str:
-        """How many objects there are, in words: ``344 objects in 31 planes``."""
+        """Number of objects in words: ``344 objects in 31 planes``."""
         return counted(self.objects, self.record["objects_in"], self.record["joined_over"])
 
     @property
@@ -131,14 +131,14 @@ class Result:
     def table(
         self, kind: Literal["objects", "edges", "planes", "tracks"] = "objects"
     ) -> pd.DataFrame:
-        """Measure every object, units in the headings (px, um, intensity).
+        """Measure every object; the headings state the units (px, um, intensity).
 
         Parameters
         ----------
         kind
-            ``"objects"``: one row per object, in each frame of a time series; ``"edges"``: one per
-            pair of neighbours; ``"planes"``: one row per object and plane, where planes were
-            joined; ``"tracks"``: one row per track, where frames were joined
+            ``"objects"``: one row per object and frame of a time series; ``"edges"``: one row per
+            pair of neighbours; ``"planes"``: one row per object and plane, if planes were joined;
+            ``"tracks"``: one row per track, if frames were joined
 
         Raises
         ------
@@ -150,7 +150,9 @@ class Result:
         try:
             return pd.DataFrame(self._result.table("table" if kind == "objects" else kind))
         except NothingJoined as why:
-            raise ValueError(f"there is no table of {kind}: nothing was joined, see link") from why
+            raise ValueError(
+                f"there is no table of {kind}, because nothing was joined; see link"
+            ) from why
 
     def overlay(self, *, numbers: bool = False) -> NDArray[np.uint8]:
         """Draw the outlines of the objects on the image.
@@ -158,12 +160,12 @@ class Result:
         Parameters
         ----------
         numbers
-            Write the label on each object
+            Write the label number on each object
 
         Returns
         -------
         (y, x, 3) uint8
-            of the plane with most objects
+            the plane with most objects
 
         Raises
         ------
@@ -180,9 +182,9 @@ class Result:
         Parameters
         ----------
         folder
-            Made when it is not there
+            Created if it does not exist
         overwrite
-            Files of these names may be replaced
+            Whether existing files with these names may be replaced
 
         Returns
         -------
@@ -192,7 +194,7 @@ class Result:
         Raises
         ------
         OutputExists
-            Files of these names are there.
+            Files with these names already exist.
         """
         return save_result(self._result, self._kinds, Path(folder), overwrite=overwrite)
 

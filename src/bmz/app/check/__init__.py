@@ -38,7 +38,7 @@ def check(
     Parameters
     ----------
     request : model, images and the words on them; what concerns outputs is not looked at
-    listener : is told of files as they are done
+    listener : is notified of files as they are done
     every : read pixels of every image, however many there are
     trial : the model is tried on every image, too; None for no trial
 
@@ -65,7 +65,11 @@ def check(
     total = len(every_image)
     looked_at = frozenset(range(total)) if every else evenly_spread(total, MOST_LOOKED_AT)
     if len(looked_at) < total:
-        listener(Note(f"pixels are read of {len(looked_at)} of {total} images, headers of all"))
+        listener(
+            Note(
+                f"reading the pixels of {len(looked_at)} of {total} images, and the headers of all"
+            )
+        )
     images: list[ImageCheck] = []
     for number, image in enumerate(every_image):
         checked_header = partial(check_file_header, model, image, request, sample)
@@ -88,7 +92,7 @@ def check_chain(
 ) -> CheckSummary:
     """Check every image for every step of a chain; see `check`.
 
-    A step whose input is the mask of another one is left out, with a note: that is not there yet.
+    A step whose input is the mask of another one is left out, with a note: that does not exist yet.
 
     Parameters
     ----------
@@ -107,7 +111,7 @@ def check_chain(
     images: list[ImageCheck] = []
     for step in Chain.read(file).steps:
         if step.waits:
-            told = "its input is the mask of another step, and is checked when it is there"
+            told = "its input is the mask of another step, and is checked when it exists"
             listener(Note(f"step {step.name}: {told}"))
             continue
         listener(Note(f"step {step.name}: {step.options['model']}"))

@@ -27,8 +27,8 @@ class NotLocked(AnswerIsNo):
     def __init__(self, image: ImageCheck) -> None:
         why = image.error.message if image.error else image.report.errors[0].message
         super().__init__(
-            f"no contract is made, for '{image.name}' does not fit: {why}",
-            hint="make it of images that the model is right for",
+            f"no contract was written, because '{image.name}' does not fit: {why}",
+            hint="make it from images that the model fits",
             code="lock.not-fitting",
         )
 

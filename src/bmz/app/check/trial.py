@@ -86,7 +86,7 @@ def trial_findings(quality: Quality, cure: Cure | None, setup: RunSetup) -> Iter
     """Yield a finding where the mask is not likely to be good, with the cure as its hint."""
     hint = "look at the worst crop (--pictures FOLDER), or try another model"
     if cure is not None:
-        hint = f"give {cure.options}: with it the mask is {quality_words(cure.quality)}"
+        hint = f"give {cure.options}: the mask is then {quality_words(cure.quality)}"
     return quality_findings(quality, setup, hint)
 
 

@@ -22,9 +22,9 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     FilterUnknown, ChannelAbsent
         There is no such task or channel.
     IndexUnavailable
-        The index cannot be had, and none is kept.
+        The index cannot be read, and none is cached.
     BmzError
-        No image can be read, or says what its axes are; a further model is not there. One of
+        No image can be read, or says what its axes are; a further model does not exist. One of
         several that cannot be read is in the ranking.
     """
     refuse_unknown_task(request.task)

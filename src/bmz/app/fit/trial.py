@@ -126,7 +126,7 @@ class Contest:
         attempts, failed = dict[str, Attempt](), dict[str, ModelFit]()
         for number, model in enumerate(models):
             if attempts and time.monotonic() > self.ends_s:
-                told = f"{number} of {len(models)} models were tried"
+                told = f"tried {number} of {len(models)} models"
                 told = f"{told} in {self.request.try_seconds:g} s"
                 self.listener(Note(f"{told}; --try-seconds gives more time"))
                 break
@@ -138,7 +138,7 @@ class Contest:
         return attempts, failed
 
     def has_time_for(self, attempts: Sequence[Attempt]) -> bool:
-        """Say whether as many crops as usual are done before the end, by what one took."""
+        """Return whether as many crops as usual are done before the end, by what one took."""
         needed_s = sum(MOST_CROPS * attempt.took_s for attempt in attempts)
         return time.monotonic() + needed_s < self.ends_s
 
@@ -171,7 +171,7 @@ def _summed_up(attempt: Attempt, beside: Standing | None) -> ModelFit:
 
 
 def _rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
-    """Give the masks of the crops of an image, with what is predicted of each."""
+    """Return the masks of the crops of an image, with what is predicted of each."""
     return {
         (number, str(crop.box)): (crop.quality.f1, crop.tried.mask.labels) for crop in trial.crops
     }
@@ -227,7 +227,7 @@ def _larger_than_crop(image: MeasuredImage) -> bool:
 def _request(
     model: ModelFit, fit: ImageFit, image: MeasuredImage, request: FitRequest
 ) -> RunRequest:
-    """Give the request of the command that is proposed for the model."""
+    """Return the request of the command that is proposed for the model."""
     return RunRequest(
         model.id,
         (image.info.place,),

@@ -50,7 +50,7 @@ class ModelTestRequest:
 def check_models(
     request: ModelTestRequest, listener: Listener = nobody
 ) -> tuple[ModelTestResult, ...]:
-    """Test models, one after the other or several at once; one never stops the others.
+    """Test models, one after another or several at once; one never stops the others.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class BaselineUnreadable(CouldNotTell):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"'{path}' is not a baseline: {why}",
-            hint=f"make one from a state that is right: bmz test MODEL... --json > {path.name}",
+            hint=f"make one from a known good state: bmz test MODEL... --json > {path.name}",
             code="baseline.unreadable",
         )
 
@@ -152,7 +152,7 @@ def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
     Raises
     ------
     BaselineUnreadable
-        The file is not there, or is another document.
+        The file does not exist, or is another document.
     """
     try:
         document = json.loads(given_text(path))
@@ -188,7 +188,7 @@ def read_models(path: Path) -> tuple[str, ...]:
 
 
 def changes(models: Sequence[ModelTestResult], baseline: Baseline) -> tuple[CheckChange, ...]:
-    """Give every check whose status differs from the baseline, in the order of the models."""
+    """Return every check whose status differs from the baseline, in the order of the models."""
     return tuple(change for model in models for change in _changes(model, baseline))
 
 
@@ -199,13 +199,13 @@ def _changes(model: ModelTestResult, baseline: Baseline) -> Iterator[CheckChange
         if status != check.status and not (status is None and check.status != "failed"):
             yield CheckChange(model.model, check.name, status, check.status, check.detail)
     for name, status in earlier.items():
-        yield CheckChange(model.model, name, status, None, "it was not made")
+        yield CheckChange(model.model, name, status, None, "the check was not made")
 
 
 def with_known_failures(
     models: Sequence[ModelTestResult], differences: Sequence[CheckChange]
 ) -> tuple[ModelTestResult, ...]:
-    """Give the models with the failures that were in the baseline as skipped."""
+    """Return the models with the failures that were in the baseline as skipped."""
     new = {(change.model, change.check) for change in differences if change.worse}
 
     def forgiven(model: ModelTestResult, check: ModelCheck) -> ModelCheck:
@@ -232,7 +232,7 @@ def make_card(
     Raises
     ------
     BmzError
-        The model is not there, or its description is invalid.
+        The model does not exist, or its description is invalid.
     """
     settings = settings_from_environment()
     view = show_model(source, settings, listener)

@@ -29,7 +29,7 @@ def search(
     TermUnknown
         The modality or structure is not a term.
     IndexUnavailable
-        The index cannot be had, and none is kept.
+        The index cannot be read, and none is cached.
     """
     request = with_terms(request)
     index = whole_index(settings, listener, refresh=request.refresh)

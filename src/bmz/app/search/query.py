@@ -87,7 +87,7 @@ def phrases_of(words: Iterable[str]) -> list[Phrase]:
 
 
 def meaning(name: str, terms: Iterable[str]) -> str | None:
-    """Give the one of `terms` that a word names or means; None where none does.
+    """Return the one of `terms` that a word names or means; None if none does.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def meaning(name: str, terms: Iterable[str]) -> str | None:
 
 @cache
 def _phrases() -> Mapping[tuple[str, ...], tuple[str, ...]]:
-    """Give the tokens of each phrase, in order of the alphabet, and the terms that they mean."""
+    """Return the tokens of each phrase, in order of the alphabet, and the terms that they mean."""
     phrases: dict[tuple[str, ...], tuple[str, ...]] = {}
     for term, names in MEANINGS.items():
         for name in names:
@@ -137,7 +137,7 @@ shown but not segmented."""
 
 
 def rank(cards: Iterable[Card], words: Iterable[str]) -> list[tuple[float, Card]]:
-    """Give the models that every word fits, the most relevant first.
+    """Return the models that every word fits, the most relevant first.
 
     Examples of the specification come behind all others.
 
@@ -278,7 +278,7 @@ class FilterUnknown(WrongUsage):
         near = get_close_matches(value, names, n=3, cutoff=0.4) or names
         super().__init__(
             f"no model of the zoo has {option} '{value}'",
-            hint=f"there is: {', '.join(near)}",
+            hint=f"available: {', '.join(near)}",
             code="search.filter",
         )
 
@@ -345,7 +345,7 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
 
 
 def has_modality(card: Card, modality: str) -> bool:
-    """Say whether a model is made for a modality, a kind of it, or for one that covers it."""
+    """Return whether a model is made for a modality, a kind of it, or for one that covers it."""
     return any(
         own == modality
         or own in MORE_EXACT.get(modality, ())
@@ -355,7 +355,7 @@ def has_modality(card: Card, modality: str) -> bool:
 
 
 def runs_here(card: Card, usable: set[str]) -> bool:
-    """Say whether a framework for one of the weights of a model is installed.
+    """Return whether a framework for one of the weights of a model is installed.
 
     Parameters
     ----------

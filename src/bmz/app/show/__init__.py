@@ -26,7 +26,7 @@ def show_model(
     Raises
     ------
     CouldNotTell
-        The model is not there, or its description is invalid.
+        The model does not exist, or its description is invalid.
     """
     settings = settings or settings_from_environment()
     package, model = find_model(source, settings, listener=listener)
