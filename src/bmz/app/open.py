@@ -6,6 +6,7 @@ import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -81,6 +82,7 @@ class Workbench:
         self._attempts: OrderedDict[int, Attempt] = OrderedDict()
         self._masks: dict[int, tuple[MadeLabels, Pixels]] = {}
         self._numbers = count(1)
+        self._labeller = self._stack.enter_context(ThreadPoolExecutor(1, "labels"))
         self._opening, self._labelling, self._saving = (threading.Lock() for _ in range(3))
 
     def __enter__(self) -> Self:
@@ -163,6 +165,10 @@ class Workbench:
         BmzError
             The recipe does not take a value, or there are no labels.
         """
+        # in one thread: each in which a browser asks would keep memory of its own
+        return self._labeller.submit(self._relabelled, number, setting, edits).result()
+
+    def _relabelled(self, number: int, setting: Setting, edits: Sequence[Edit]) -> int:
         with self._labelling:
             attempt = self.attempt_of(number)
             self._attempts.move_to_end(number)

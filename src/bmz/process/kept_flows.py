@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,5 +151,10 @@ def _in_threads(count: int, work: Callable[[slice], None]) -> None:
     """Do work on so many things in parts, on all processors; compiled loops let each other go."""
     threads = available_cpus()
     ends = np.linspace(0, count, min(PARTS_A_THREAD * threads, max(count, 1)) + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, map(slice, ends[:-1].tolist(), ends[1:].tolist())))
+    list(_pool().map(work, map(slice, ends[:-1].tolist(), ends[1:].tolist())))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # the same threads for every call: each new one would keep memory of its own
+    return ThreadPoolExecutor(available_cpus(), "flows")
