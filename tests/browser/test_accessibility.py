@@ -229,7 +229,7 @@ def test_objects_are_selected_and_corrected_by_keys(page: Any) -> None:
             page.keyboard.press(way)
         page.keyboard.press("Space")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#count:has-text('1 corrections')")
+    page.wait_for_selector("#count:has-text('1 correction')")
 
 
 def test_single_keys_can_be_kept_to_the_image(page: Any) -> None:

@@ -335,7 +335,8 @@ def on_canvas(page: Any, x: float, y: float) -> tuple[float, float]:
 
 
 def counted(page: Any, objects: int, corrections: int) -> None:
-    page.wait_for_selector(f"#count:text-is('{objects} objects, {corrections} corrections')")
+    edits = f"{corrections} correction{'s' * (corrections != 1)}"
+    page.wait_for_selector(f"#count:text-is('{objects} objects, {edits}')")
 
 
 def test_a_mask_is_corrected_by_hand(page: Any) -> None:
