@@ -89,13 +89,13 @@ def flooded(
     wide, rows = _rows(surface.shape)
     levels, state = np.zeros(math.prod(wide), np.uint16), np.zeros(math.prod(wide), np.int32)
     _fill(state, levels, rows, (surface, seeds, mask))
-    most = surface.size > (2 * WINDOW) ** 2 and 2 * np.count_nonzero(state < 0) > surface.size
-    if most and surface.ndim == PLANE:
+    mostly_open = bool(2 * np.count_nonzero(state < 0) > surface.size)
+    if mostly_open and surface.ndim == PLANE and surface.size > (2 * WINDOW) ** 2:
         _flood_windows(state.reshape(wide)[1:-1, 1:-1], levels.reshape(wide)[1:-1, 1:-1])
     else:
-        _flood(state, levels, _faces(wide))
+        _flood(state, levels, _faces(wide), mostly_open=mostly_open)
     if least > 1 and _reopened(state, levels, int(seeds.max(initial=0)), (least, leave_some)):
-        _flood(state, levels, _faces(wide))
+        _flood(state, levels, _faces(wide), mostly_open=False)
     close_rows(state, rows, surface.shape[-1])
     return state[: surface.size].reshape(surface.shape)
 
@@ -146,14 +146,18 @@ def _reopened(
     return True
 
 
-def _flood(state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp]) -> None:
+def _flood(
+    state: LabelArray, levels: NDArray[np.uint16], steps: NDArray[np.intp], *, mostly_open: bool
+) -> None:
     from bmz.process.watershed_loops import spread, take_rim
 
     rim = np.empty(state.size, _index(state))  # of which little is ever touched
     room = np.zeros(int(levels.max(initial=0)) + 2, np.intp)
-    rim = rim[: take_rim(state, levels, steps, rim, room)]
-    strange = state[rim] == STRANGER
-    strangers, rim = rim[strange], rim[~strange]
+    rim = rim[: take_rim(state, levels, steps, rim, room, int(mostly_open))]
+    strangers = rim[:0]
+    if mostly_open:  # as in all windows
+        strange = state[rim] == STRANGER
+        strangers, rim = rim[strange], rim[~strange]
     queue, first, last = _begun(room, rim, levels[rim])
     below = np.empty_like(queue)
     below[: strangers.size] = strangers
@@ -174,7 +178,7 @@ def _flood_windows(state: LabelArray, levels: NDArray[np.uint16]) -> None:
                     side = (slice(None),) * axis + (place,)
                     strange = (part[side] < 0) & is_cut
                     part[side][strange], heights[side][strange] = STRANGER, 0
-            _flood(part.reshape(-1), heights.reshape(-1), _faces(part.shape))
+            _flood(part.reshape(-1), heights.reshape(-1), _faces(part.shape), mostly_open=True)
             labels[box] = part[1:-1, 1:-1][inner]
             margin, known = 2 * margin, not (labels[box] == STRANGER).any()
     state[:] = labels

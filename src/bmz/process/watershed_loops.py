@@ -27,7 +27,12 @@ def _is_beside_open(state: LabelArray, steps: Indices, place: int) -> bool:
 
 @compiled
 def take_rim(
-    state: LabelArray, levels: NDArray[np.uint16], steps: Indices, rim: LabelArray, room: Indices
+    state: LabelArray,
+    levels: NDArray[np.uint16],
+    steps: Indices,
+    rim: LabelArray,
+    room: Indices,
+    by_seeds: int,
 ) -> int:
     """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
 
@@ -40,6 +45,7 @@ def take_rim(
     steps : to the neighbours
     rim : (pixels,), of which the first become the pixels from which something open can be reached
     room : (levels + 1,) of 0; becomes, behind a 0, how many pixels of each level will be queued
+    by_seeds : 1 to look around seeds, 0 around what is open, which is the same; the fewer cost less
 
     Returns
     -------
@@ -47,10 +53,12 @@ def take_rim(
         how many pixels are in `rim`
     """
     for place in range(state.size):
-        if 0 < state[place] < RIM:
+        if by_seeds and 0 < state[place] < RIM:
             for step in steps:
                 if state[place + step] < 0:
                     _take(state, levels, steps, place + step)
+        elif not by_seeds and state[place] < 0:
+            _take(state, levels, steps, place)
     count = 0
     for place in range(state.size):
         if state[place] < 0:
