@@ -164,6 +164,7 @@ def imitated_zoo(shared: Path) -> Iterator[str]:
         yield f"{server.url}/collection/index.json"
     finally:
         server.shutdown()
+        server.server_close()  # shutdown leaves the socket open
 
 
 def answer(command: str, folder: Path, variables: Mapping[str, str]) -> Answer:
