@@ -233,11 +233,11 @@ def _script(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_text, "begins with b'epoch,lo'"),
+        (_text, "starts with b'epoch,lo'"),
         (lambda path: path.touch(), "it is empty"),
         (lambda _: None, "No such file"),
         (_cut, "truncated or damaged"),
-        (_other, "holds 2 tensors (weight, bias)"),
+        (_other, "has 2 tensors (weight, bias)"),
         (_version_4, "from Cellpose 4"),
         (_with_code, "contains more than tensors"),
         (_lacking, "it lacks upsample.up.res_up_0.conv.conv_1.full.weight"),
