@@ -45,7 +45,7 @@ export function drawChannels() {
       made.addEventListener("input", () => { channel[end] = Number(made.value); changed(); });
       return make("label", { className: "end" }, `${what} `, made);
     };
-    return make("div", { className: "channel" }, make("label", {}, on, ` ${i} ${channel.name}`), colour, bar("low", "black"), bar("high", "white"));
+    return make("div", { className: "channel" }, make("label", {}, on, channel.name === `channel ${i}` ? ` ${channel.name}` : ` ${i} ${channel.name}`), colour, bar("low", "black"), bar("high", "white"));
   }));
 }
 

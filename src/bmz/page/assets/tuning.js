@@ -68,7 +68,7 @@ function drawNetwork(result) {
     if (scale > 0) timer = window.setTimeout(() => again({ scale }), 250);
   });
   const what = made
-    ? `px of the image; the network is made for objects of ${Number(made.toPrecision(3))} px, so the image is resized by ${Number(result.scale.toPrecision(3))}`
+    ? `px of the image; the network is made for objects of ${Number(made.toPrecision(3))} px, so the image is ${result.scale === 1 ? "not resized" : `resized by ${Number(result.scale.toPrecision(3))}`}`
     : "the image is resized by this factor for the network";
   const invert = make("input", { type: "checkbox", id: "invert", checked: result.inverted, onchange: () => again({ invert: invert.checked }) });
   const channels = make("input", { id: "net-channels", type: "text", size: 6, value: result.choice.channels ?? result.channels ?? "", placeholder: result.fed,
