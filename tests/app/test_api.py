@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,12 +144,25 @@ def test_named_axes_lengths_and_channels_are_taken_from_a_data_array(model: bmz.
 
     result = model.run(image, channels=[0])
 
+    assert model.check(image, channels=0).words == model.check(image, channels=[0]).words
     assert result.labels is not None
     assert result.labels.dims == ("t", "y", "x")
     assert result.record["image"] == "cells"
     assert result.record["plan"]["channels"] == [[0]]
     assert result.labels.coords["x"].attrs["pixel_um"] == 0.5
     assert "intensity_mean_DAPI" in " ".join(result.table().columns)
+
+
+@pytest.mark.parametrize("places", [(1, 0), (0, 1)])
+def test_only_files_are_scored_and_a_result_is_told_how_to_become_one(
+    places: tuple[int, int], model: bmz.Model, tmp_path: Path
+) -> None:
+    masks: list[Any] = [tmp_path / "a.labels.tif", model.run(spots())]
+
+    with pytest.raises(bmz.WrongUsage, match="Result") as told:
+        bmz.score(*(masks[place] for place in places))
+
+    assert "save" in str(told.value.hint)
 
 
 @pytest.mark.parametrize("size", [0.5, "0.5um", "500 nm", {"y": 0.5, "x": 0.5}, "y=0.5um,x=0.5um"])

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from bmz.app.api.options import (
+    ChannelsLike,
     ImageOptions,
     MaskLike,
     PixelSize,
@@ -19,7 +20,6 @@ from bmz.app.api.options import (
 )
 from bmz.app.api.result import Report, Result
 from bmz.app.show import show_model
-from bmz.base.axes import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.further_images import refuse_unknown_inputs
 from bmz.engine.image_header import ImageLike, check_given_image, given_image, given_masks
@@ -68,7 +68,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[ChannelKey] | None = None,
+        channels: ChannelsLike | None = None,
         inputs: Mapping[str, ImageLike] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,
@@ -100,7 +100,7 @@ class Model:
         image: ImageLike,
         *,
         axes: str | None = None,
-        channels: Sequence[ChannelKey] | None = None,
+        channels: ChannelsLike | None = None,
         inputs: Mapping[str, ImageLike] | None = None,
         pixel_size: PixelSize | None = None,
         scale: float | Literal["auto"] | None = None,

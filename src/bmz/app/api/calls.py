@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bmz.app import compare as comparing
 from bmz.app import score as scoring
 from bmz.app import search as searching
-from bmz.app.api.options import ImageOptions, PixelSize, Setting
+from bmz.app.api.options import ChannelsLike, ImageOptions, OptionRefused, PixelSize, Setting
 from bmz.app.api.options import images as images_of_file
 from bmz.app.search.query import SearchRequest
 from bmz.base.progress import Listener, nobody
@@ -18,7 +18,6 @@ from bmz.results.compare import IOUS
 from bmz.zoo.settings import settings_from_environment
 
 if TYPE_CHECKING:
-    from bmz.base.axes import ChannelKey
     from bmz.results.compare import Comparison, ScoreSummary
     from bmz.results.models import SearchView
 
@@ -91,6 +90,11 @@ def score(
     BmzError
         A path contains no mask, or no names match.
     """
+    for name, masks in (("predicted", predicted), ("truth", truth)):
+        if not isinstance(masks, str | Path):
+            raise OptionRefused(
+                name, type(masks).__name__, "pass a path; result.save('results') writes a mask"
+            )
     return scoring.score(
         Path(predicted), Path(truth), ious=ious, components=components, listener=listener
     )
@@ -106,7 +110,7 @@ def compare(  # noqa: PLR0913  (each is a keyword with a default)
     stability: bool = True,
     device: str = "auto",
     axes: str | None = None,
-    channels: Sequence[ChannelKey] | None = None,
+    channels: ChannelsLike | None = None,
     pixel_size: PixelSize | None = None,
     scale: float | Literal["auto"] | None = None,
     settings: Mapping[str, Setting] | None = None,

@@ -28,6 +28,9 @@ from bmz.spec.made_for import StatedKind, stated_kind
 PixelSize = float | str | Mapping[str, float]
 """A length in um for y and x, text such as ``"z=2um,y=0.5um,x=0.5um"``, or um by axis."""
 
+ChannelsLike: TypeAlias = "ChannelKey | Sequence[ChannelKey]"
+"""One channel, or one for each channel of the model: numbers from 0, or names."""
+
 Setting = str | float | bool
 
 MaskLike: TypeAlias = "ImageLike | Result"
@@ -41,7 +44,7 @@ class RunOptions(TypedDict, total=False):
     """The keyword arguments of `Model.run`."""
 
     axes: str | None
-    channels: Sequence[ChannelKey] | None
+    channels: ChannelsLike | None
     inputs: Mapping[str, ImageLike] | None
     pixel_size: PixelSize | None
     scale: float | Literal["auto"] | None
@@ -91,7 +94,7 @@ class ImageOptions:
     """
 
     axes: str | None = None
-    channels: Sequence[ChannelKey] | None = None
+    channels: ChannelsLike | None = None
     pixel_size: PixelSize | None = None
     scale: float | Literal["auto"] | None = None
     kind: str | None = None
@@ -175,10 +178,12 @@ def _labels_of(name: str, result: Result) -> ImageLike:
     return result.labels
 
 
-def _channels(channels: Sequence[ChannelKey] | None) -> tuple[ChannelKey, ...] | None:
+def _channels(channels: ChannelsLike | None) -> tuple[ChannelKey, ...] | None:
     try:
         if isinstance(channels, str):
             return channel_words(channels)
+        if isinstance(channels, int):
+            return checked_channels((channels,))
         return None if channels is None else checked_channels(channels)
     except ValueError as why:
         raise OptionRefused("channels", channels, str(why)) from why

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bmz.app.api.options import ImageOptions, PixelSize
+from bmz.app.api.options import ChannelsLike, ImageOptions, PixelSize
 from bmz.app.api.options import images as images_of_file
 from bmz.app.fit import fit_measured
-from bmz.base.axes import ChannelKey
 from bmz.base.progress import Listener, nobody
 from bmz.engine.fit_image import FitRequest, MeasuredImage, measured_image
 from bmz.engine.image_header import ImageLike, given_image, with_pixel_size
@@ -20,7 +19,7 @@ def fit(  # noqa: PLR0913  (each is a keyword with a default)
     images: ImageLike | Sequence[ImageLike],
     *,
     axes: str | None = None,
-    channels: Sequence[ChannelKey] | None = None,
+    channels: ChannelsLike | None = None,
     pixel_size: PixelSize | None = None,
     kind: str | None = None,
     task: str | None = None,
