@@ -304,7 +304,8 @@ def status_of(arguments: Sequence[str]) -> int:
         say_error(error)
         return error.exit_status
     except (click.Abort, KeyboardInterrupt, Terminated) as ended:
-        click.echo("interrupted; finished results are kept (bmz run --resume continues)", err=True)
+        kept = "; finished results are kept (bmz run --resume continues)"
+        click.echo(f"interrupted{kept if 'run' in arguments[:1] else ''}", err=True)
         return ended.exit_status if isinstance(ended, Terminated) else INTERRUPTED
     except MemoryError:
         say_memory()
