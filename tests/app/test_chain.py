@@ -223,7 +223,7 @@ def test_the_mask_of_a_step_may_be_an_input_of_the_next(model: str, tmp_path: Pa
         ([{"model": "m", "channels": [""]}], "channel"),
         ([{"model": "m", "set": 3}], "a table"),
         ([{"model": "m", "tile": True}], "a number"),
-        ([{"model": 3}], "a word"),
+        ([{"model": 3}], "wanted a text"),
         (["m"], "is not a table"),
     ],
 )

@@ -133,7 +133,7 @@ def test_of_an_unknown_code_those_of_its_group_are_listed_or_all(code: str, list
         explain(code)
 
     assert caught.value.message == f"there is no finding with the code '{code}'"
-    assert caught.value.hint == f"codes are: {listed}"
+    assert caught.value.hint == f"the codes are: {listed}"
     assert (caught.value.code, caught.value.exit_status) == ("check.code-unknown", 2)
 
 

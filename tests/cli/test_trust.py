@@ -272,7 +272,7 @@ def test_show_says_no_to_code_of_those_weights_alone_that_it_has_read(
     document = json.loads(capsys.readouterr().out)
 
     assert told in " ".join(words.partition("runs code")[2].split())
-    assert bool(document["code_unknown"]) == ("not known" in told)
+    assert bool(document["code_unknown"]) == ("unknown" in told)
 
 
 def test_show_does_not_know_of_weights_that_are_not_fetched(

@@ -225,7 +225,7 @@ def _unwritten(file: Any, _: Path) -> None:
         (_circle, "is a circular link"),
         (_records, "records of 300 fields"),
         (_references, "references to objects"),
-        (_texts, "holds text"),
+        (_texts, "contains text"),
         (_lists, "lists of varying lengths"),
         (_single, "a single value"),
         (_unwritten, "was never written"),

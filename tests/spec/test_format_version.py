@@ -44,7 +44,7 @@ def test_a_format_newer_by_its_last_number_is_read_where_it_can_be(tmp_path: Pat
 
 
 def test_where_it_cannot_be_read_the_format_is_named_first(tmp_path: Path) -> None:
-    with pytest.raises(PackageNewer, match=r"0\.5\.999, and .* \(shiny: "):
+    with pytest.raises(PackageNewer, match=r"0\.5\.999, but .* \(shiny: "):
         read(tmp_path, format_version="0.5.999", shiny=3)
 
     with pytest.raises(PackageInvalid, match=r"valid: shiny: "):
@@ -54,16 +54,16 @@ def test_where_it_cannot_be_read_the_format_is_named_first(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        (0.5, "is a number, 0.5; wanted text"),
-        (5, "is a number, 5; wanted text"),
-        (True, "is a boolean, True; wanted text"),
-        (None, "is empty; wanted text"),
-        ([0, 5], "is a list; wanted text"),
-        ({"a": 1}, "is a mapping; wanted text"),
-        ("0.5", "is '0.5'; wanted text"),
-        ("latest", "is 'latest'; wanted text"),
-        ("", "is ''; wanted text"),
-        ("0.5.4-beta", "is '0.5.4-beta'; wanted text"),
+        (0.5, "is a number, 0.5; wanted a text"),
+        (5, "is a number, 5; wanted a text"),
+        (True, "is a boolean, True; wanted a text"),
+        (None, "is empty; wanted a text"),
+        ([0, 5], "is a list; wanted a text"),
+        ({"a": 1}, "is a mapping; wanted a text"),
+        ("0.5", "is '0.5'; wanted a text"),
+        ("latest", "is 'latest'; wanted a text"),
+        ("", "is ''; wanted a text"),
+        ("0.5.4-beta", "is '0.5.4-beta'; wanted a text"),
         ("9" * 5000, "is '9999"),
         ("0.1.0", "0.1.0, which is older than 0.3"),
     ],
