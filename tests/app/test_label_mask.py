@@ -106,7 +106,7 @@ def test_the_command_says_it_and_goes_on_with_the_word(tmp_path: Path, capsys: C
     status = status_of(["score", one, other, "--components", "--json"])
 
     assert refused == 3
-    assert "its only number, 255, lies in 9 separate pieces" in told
+    assert "its only number, 255, occurs in 9 separate pieces" in told
     assert status == 0
     assert json.loads(capsys.readouterr().out)["scores"][0]["f1"] == 1
 

@@ -242,7 +242,7 @@ def test_there_is_no_image_before_the_first_or_after_the_last(
 ) -> None:
     path = planes(tmp_path / "a.zarr", "0.5") / inner
 
-    with pytest.raises(SeriesOutOfRange, match="it holds one image, number 0"):
+    with pytest.raises(SeriesOutOfRange, match="it contains one image, number 0"):
         inspect_image(path, series=series)
 
 
