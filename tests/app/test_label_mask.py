@@ -143,9 +143,9 @@ def test_a_foreground_that_is_inverted_is_told(tmp_path: Path, value: int) -> No
     ring[5:50, 5:50] = value
     ring[10:20, 10:20] = ring[30:40, 30:40] = 0
 
-    with pytest.raises(NoMask, match="around 9 holes") as caught:
+    with pytest.raises(NoMask, match="surrounds 9 holes") as caught:
         read_mask(saved(tmp_path / "a.tif", mask))
-    with pytest.raises(NoMask, match="around 9 holes"):
+    with pytest.raises(NoMask, match="surrounds 9 holes"):
         read_mask(tmp_path / "a.tif", components=True)
 
     assert caught.value.code == "score.foreground"

@@ -135,7 +135,7 @@ def test_content_decides_about_the_format(tmp_path: Path, true: str, called: str
 def test_an_unknown_kind_of_file_is_told_which_are_known(tmp_path: Path) -> None:
     (tmp_path / "x.lif").write_bytes(b"p\0\0\0stuff")
 
-    with pytest.raises(CouldNotTell, match=r"cannot read '\.lif' files") as caught:
+    with pytest.raises(CouldNotTell, match=r"does not start like a '\.lif' file") as caught:
         inspect_image(tmp_path / "x.lif")
 
     assert caught.value.code == "image.format"

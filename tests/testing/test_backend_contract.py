@@ -265,12 +265,12 @@ def counts_under_another_code(run: Network, inputs: Inputs) -> list[AnyArray]:
 @pytest.mark.parametrize(
     ("spoil", "wanted"),
     [
-        (lambda run, inputs: run(inputs[:2]), {MANY: "it took one input too many"}),
+        (lambda run, inputs: run(inputs[:2]), {MANY: "it accepted one input too many"}),
         (
             lambda run, inputs: run(inputs if len(inputs) > 1 else [*inputs, *inputs]),
-            {FEW: "it took one input too few"},
+            {FEW: "it accepted one input too few"},
         ),
-        (fills_up, {MANY: "it took one input too many", FEW: "it took one input too few"}),
+        (fills_up, {MANY: "it accepted one input too many", FEW: "it accepted one input too few"}),
         (
             counts_in_its_own_words,
             {

@@ -52,7 +52,7 @@ def test_a_fake_is_out_of_memory_from_one_pixel_too_many_on_all_inputs_together(
 
     assert fits.shape == (1, 6)
     assert caught.value.message == (
-        "does not have enough memory to run the network on float32 1x13, float32 1x0"
+        "cuda:1 does not have enough memory to run the network on float32 1x13, float32 1x0"
     )
     assert len(backend.seen) == 2  # what failed was asked for all the same
 

@@ -61,7 +61,7 @@ microscope; and on planes that are missing, of which `bmz.image.ome_tiff` judges
 
 _SAYS_CUT_SHORT = re.compile(
     r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left"
-    r"|file is truncated|truncated file|ended before",
+    r"|file is truncated|truncated file|ended before|ends too early",
     re.IGNORECASE,
 )
 

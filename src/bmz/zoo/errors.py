@@ -91,7 +91,7 @@ class DescriptionDiffers(CouldNotTell):
             f"sha256 {expected}, {instead}; it was not stored",
             hint="behind a login page or proxy, make sure that it allows the zoo, and try again; "
             "if the zoo has changed the model since the daily index was written, wait for "
-            "the next index, or accept the model as it is: bmz fetch {model} --allow-changed",
+            f"the next index, or accept the model as it is: bmz fetch {model} --allow-changed",
             code="package.hash-differs",
         )
 
