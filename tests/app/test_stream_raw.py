@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.app.small_models import job_of, planned_image
 
 from bmz.base.arrays import AnyArray
+from bmz.base.axes import Box
 from bmz.engine.image_result import ImageResult
 from bmz.engine.label_stack import on_image
 from bmz.engine.prepared_image import RawStack, StoredMap, keep_raw
@@ -37,6 +38,27 @@ def test_a_map_is_kept_as_float32_with_channels_first(letters: str, tmp_path: Pa
     np.testing.assert_array_equal(kept, wanted)
     assert kept.dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["raw.npy"]
+
+
+@pytest.mark.parametrize("letters", ["bcyx", "byxc"])
+def test_of_a_map_without_steps_only_the_channels_that_are_asked_for_are_read(letters: str) -> None:
+    sizes = {"b": 1, "c": 5, "y": 9, "x": 6}
+    array = np.random.default_rng(0).random([sizes[a] for a in letters])
+    held: list[AnyArray] = []
+
+    class Watched:
+        dtype, shape = array.dtype, array.shape
+
+        def __getitem__(self, box: Box) -> AnyArray:
+            held.append(array[box])
+            return held[-1]
+
+    maps = StoredMap(Watched(), letters, ())
+    part = maps[slice(1, 3), slice(2, 7), slice(0, 4)]
+
+    whole = np.moveaxis(array[0], letters.index("c") - 1, 0)
+    np.testing.assert_array_equal(part, whole[1:3, 2:7, 0:4])
+    assert held[0].size == part.size
 
 
 SMALL = Blocks(side_px=4, stack_px=4, least_side_px=4)

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from bmz.base.arrays import AnyArray
+from bmz.process import quality
 from bmz.process.quality import (
     PredictorName,
     RegressionForest,
@@ -164,3 +165,19 @@ def test_what_the_check_found_lowers_all_objects_alike() -> None:
     assert same == pytest.approx(plain)
     assert (worse < plain).all()
     assert (np.diff(worse) > 0).all()
+
+
+def test_many_objects_are_judged_a_part_at_a_time_as_they_are_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = object_model()
+    objects = np.random.default_rng(0).normal(size=(100, model.knots.shape[1]))
+    objects[3, 2] = np.nan
+    plane = np.zeros(len(model.middle) - objects.shape[1])
+    at_once = model.confidences(objects, plane)
+
+    monkeypatch.setattr(quality, "_AT_ONCE", 7)
+
+    assert len(np.unique(at_once)) == 100
+    assert np.array_equal(model.confidences(objects, plane), at_once)
+    assert model.confidences(objects[:0], plane).shape == (0,)

@@ -264,8 +264,10 @@ class StoredMap:
         channels, *space = box
         names = [axis for axis in SPACE if axis in self.letters]
         sides = dict(zip(names, space, strict=True))
-        whole = tuple(sides.get(letter, slice(None)) for letter in self.letters)
-        part = applied(self.ops, np.asarray(self.array[whole]), self.letters)
+        if not self.ops and "c" in self.letters:  # steps may need all channels
+            sides, channels = {**sides, "c": channels}, slice(None)
+        read = tuple(sides.get(letter, slice(None)) for letter in self.letters)
+        part = applied(self.ops, np.asarray(self.array[read]), self.letters)
         picked: AnyArray = from_layout(part, self.letters)[0][channels]
         return picked
 

@@ -281,6 +281,10 @@ DOUBTED = 0.5
 """An object that is less likely a true one than this is doubted."""
 
 
+_AT_ONCE = 8192
+"""Objects of which all terms are held at once; a large image has hundreds of thousands."""
+
+
 @dataclass(frozen=True, eq=False)
 class ObjectModel:
     """A logistic regression whose answer to a feature of an object bends at some values of it.
@@ -314,6 +318,13 @@ class ObjectModel:
         (n,) float64
             0 to 1
         """
+        parts = [
+            self._confidences(objects[start : start + _AT_ONCE], plane)
+            for start in range(0, len(objects), _AT_ONCE)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def _confidences(self, objects: FloatArray, plane: FloatArray) -> FloatArray:
         own = objects.shape[1]
         values = np.concatenate([objects, np.tile(plane, (len(objects), 1))], 1)
         known = np.where(np.isfinite(values), values, self.middle)
