@@ -155,7 +155,7 @@ MADE: dict[str, str] = {
 }
 
 OPTIONAL = {
-    "bmz.show/1": {"recipe.output"},
+    "bmz.show/1": {"recipe.output", "recipe.settings"},
     "bmz.fetch/1": {"models.folder", "models.weights", "models.files"},
     "bmz.score/1": {"pairs.scores", "pairs.worst", "pairs.errors", "pairs.error"},
     "bmz.test/2": {"changes"},

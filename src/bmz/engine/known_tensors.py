@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from bmz.base.arrays import AnyArray
@@ -140,7 +141,7 @@ class KeptTensors(KnownTensors):
         recipe = labelling.recipe
         if recipe is None or recipe.kept is None:
             return labelling
-        label = self.once("recipe", (recipe.name,), recipe.kept)
+        label = self.once("recipe", (recipe.name,), resolve_name(recipe.kept))
         return replace(labelling, recipe=replace(recipe, label=label))
 
 

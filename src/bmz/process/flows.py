@@ -28,7 +28,6 @@ from bmz.process.omnipose import (
 from bmz.process.recipe import (
     InBlocks,
     Knob,
-    LabelFunction,
     Labelled,
     OwnTiles,
     Place,
@@ -408,20 +407,13 @@ def cells_without_label(
     return without
 
 
-def kept_flows() -> LabelFunction:
-    """Give what labels one map again and again."""
-    from bmz.process.kept_flows import KeptFlows
-
-    return KeptFlows()
-
-
 FLOWS = Recipe(
     name="flows",
     what="Cellpose flows and cell probability: pixels that drift to the same sink",
     source="Stringer et al. 2021, doi 10.1038/s41592-020-01018-x; cellpose 3.1.1.3; Omnipose, "
     "Cutler et al. 2022, doi 10.1038/s41592-022-01639-4",
     label=label_flows,
-    kept=kept_flows,
+    kept="bmz.process.kept_flows:KeptFlows",
     placed=True,
     of_whole_map=speeds_of_whole_map,
     in_blocks=InBlocks(unlabelled=cells_without_label, shares=("max_size_fraction",)),

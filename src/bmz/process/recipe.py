@@ -385,7 +385,7 @@ class Recipe:
     lengths : says for each channel of a map whether it holds lengths in px, which grow with it
     sparse : `label` reads whole channels and single entries, so a map is resized as it is read
     polygons : its objects have an outline of their own, `bmz.process.object_columns.OUTLINE`
-    kept : makes a function like `label` for calls on one map, which keeps what they share, if any
+    kept : ``module:class`` of what labels one map again and again, and keeps what stays the same
     on_tensors : how PyTorch makes the same labels on a GPU; None where it cannot
     """
 
@@ -409,7 +409,7 @@ class Recipe:
     lengths: LengthsFunction = no_lengths
     sparse: bool = False
     polygons: bool = False
-    kept: Callable[[], LabelFunction] | None = None
+    kept: str | None = None
     on_tensors: TensorDecoder | None = None
 
     @cached_property

@@ -24,7 +24,6 @@ from bmz.process.recipe import (
     SHARES,
     InBlocks,
     Knob,
-    LabelFunction,
     Labelled,
     Place,
     Recipe,
@@ -376,20 +375,13 @@ def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence
     return int(np.ceil(longest / min(grid[-2:])))
 
 
-def kept_stars() -> LabelFunction:
-    """Give what labels one map again and again."""
-    from bmz.process.kept_stars import KeptStars
-
-    return KeptStars()
-
-
 STARDIST = Recipe(
     name="stardist",
     what="object probability and distances along rays: the best star-convex objects",
     source="Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; Weigert et al. 2020, doi "
     "10.1109/WACV45572.2020.9093435; stardist 0.9.2",
     label=label_stars,
-    kept=kept_stars,
+    kept="bmz.process.kept_stars:KeptStars",
     placed=True,
     in_blocks=InBlocks(least_overlap=longest_ray),
     settings=StarSettings,
