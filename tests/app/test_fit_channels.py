@@ -121,7 +121,7 @@ def test_channels_that_the_user_names_are_looked_for_in_each_image() -> None:
 
     assert [numbers_in(each, ("dapi", 1)) for each in (one, other)] == [(0, 1), (1, 1)]
     assert numbers_in(one, None) is None
-    with pytest.raises(ChannelAbsent, match=r"asks for .Cy5., the image has 2 .*: 0 DAPI, 1 GFP"):
+    with pytest.raises(ChannelAbsent, match=r"asks for .Cy5., but .* 2 .*: 0 DAPI, 1 GFP"):
         numbers_in(one, ("Cy5",))
     with pytest.raises(ChannelAbsent, match="asks for number 2"):
         numbers_in(one, ("GFP", 2))

@@ -99,7 +99,7 @@ def test_a_file_that_our_own_code_forgot_is_still_our_fault(tmp_path: Path) -> N
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left"),
         (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "too large"),
-        (OSError("540672 requested and 5064 written"), "took 5064 of 540672 values"),
+        (OSError("540672 requested and 5064 written"), "accepted only 5064 of 540672 values"),
     ],
     ids=["full", "limited", "NumPy"],
 )

@@ -218,7 +218,10 @@ def test_maps_that_the_memory_there_does_not_hold_are_kept_by_the_host(
     assert "does not have enough memory" in record["maps_copied"][0]
     assert "does not have enough memory" in record["left_to_processor"][0]
     assert record["copied_bytes"] >= maps.nbytes
-    assert "the CPU makes the labels: the memory" in (tmp_path / "notes").read_text()
+    assert (
+        "the CPU makes the labels: cpu does not have enough memory"
+        in (tmp_path / "notes").read_text()
+    )
     assert done.objects is not None
     assert done.objects > 10
 

@@ -317,7 +317,7 @@ def test_a_server_that_leads_to_a_host_which_is_not_allowed_is_not_followed(
     with served(tmp_path / "served") as other:
         server.leads_to = f"http://localhost:{other.server_port}"
         for name in ("cells%201.tif", "cells.zarr"):
-            with pytest.raises(BmzError, match="images of localhost") as caught:
+            with pytest.raises(BmzError, match="images from localhost") as caught:
                 local_image(f"{server.url}/{name}", settings)
             assert caught.value.code == "image.host"
         assert other.asked == []

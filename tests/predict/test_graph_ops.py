@@ -243,7 +243,7 @@ def _swollen(archive: zipfile.ZipFile) -> None:
         (lambda archive: archive.writestr("../out", "x"), "leaves its folder"),
         (lambda archive: archive.writestr("/out", "x"), "leaves its folder"),
         (_link, "is a link"),
-        (_swollen, "would become"),
+        (_swollen, "would unpack to"),
     ],
     ids=["above", "root", "link", "bomb"],
 )

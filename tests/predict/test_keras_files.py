@@ -131,7 +131,7 @@ FAULTS = [
     (_external_link, "is in another file"),
     (_external_values, "from other files"),
     (_virtual, "from other files"),
-    (_swollen, "would become 34"),
+    (_swollen, "would unpack to 34"),
 ]
 
 

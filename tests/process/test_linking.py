@@ -237,7 +237,7 @@ def test_what_one_plane_does_not_know_no_object_has() -> None:
     "word", ["", "0", "-0.5", "1.01", "nan", "half", "y=0.5", "z=0.5,z=0.6", "z=", "=0.5", "z=0.5,"]
 )
 def test_what_is_no_overlap_is_refused(word: str) -> None:
-    with pytest.raises(ValueError, match=r"not an overlap|name z or t"):
+    with pytest.raises(ValueError, match=r"not an overlap|give z and t"):
         link_ious(word)
 
 

@@ -452,7 +452,7 @@ def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
                 held += part.nbytes
                 stored += part.id.get_storage_size()
     if held > _SMALL and held > _MOST_RATIO * stored:
-        yield f"{stored} bytes would become {held}"
+        yield f"{stored} bytes would unpack to {held}"
 
 
 def _config(text: str | bytes, path: Path) -> Config:
