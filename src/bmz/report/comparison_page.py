@@ -97,7 +97,7 @@ def comparison_page(comparison: Comparison) -> str:
     digest = base64.b64encode(sha256(script.encode()).digest()).decode("ascii")
     replaced = {
         "@TITLE@": escape(encodable(_names(comparison)), quote=False),
-        "@STYLE@": _asset("compare.css"),
+        "@STYLE@": _asset("viewer.css") + _asset("compare.css"),
         "@SCRIPT@": script,
         "@DIGEST@": f"sha256-{digest}",
         # a name with </script> in it must not end the data
