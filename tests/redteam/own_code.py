@@ -144,7 +144,7 @@ AND_ENDS = {
     "ends with an error": "raise RuntimeError('\\x1b[31mit is over')",
     "talks nonsense to the parent": (
         "import socket\n"
-        "for number in range(3, 64):\n"
+        "for number in range(3, 1024):\n"
         "    try:\n"
         "        socket.socket(fileno=os.dup(number)).send(b'\\xff' * 64)\n"
         "    except OSError:\n"
@@ -152,7 +152,7 @@ AND_ENDS = {
     ),
     "claims a huge output": (
         "import json, socket, struct\n"
-        "for number in range(3, 64):\n"
+        "for number in range(3, 1024):\n"
         "    try:\n"
         "        text = json.dumps({'name': 'x', 'need': 2 ** 62, 'outputs': 7}).encode()\n"
         "        socket.socket(fileno=os.dup(number)).send(struct.pack('!I', len(text)) + text)\n"
