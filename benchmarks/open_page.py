@@ -118,7 +118,12 @@ def browser() -> Iterator[Page]:
     """Start Chromium, and give an empty page."""
     with sync_playwright() as driver:
         command = shutil.which("chromium")
-        words = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
+        words = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-precise-memory-info",
+            "--js-flags=--expose-gc",
+        ]
         program = driver.chromium.launch(executable_path=command, args=words)
         page = program.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(300_000)
@@ -173,7 +178,7 @@ def slider_rows(folder: Path) -> Iterator[str]:
 
 
 def _memory(page: Page, parameter: str, ends: tuple[float, float]) -> str:
-    used = "() => performance.memory.usedJSHeapSize"
+    used = "() => { gc(); return performance.memory.usedJSHeapSize; }"
     before, program = page.evaluate(used), _rss()
     moves(page, parameter, ends, MANY_MOVES)
     after, grown = page.evaluate(used), _rss()
