@@ -59,6 +59,19 @@ def test_without_try_nothing_is_tried(images: list[str]) -> None:
     )
 
 
+def test_a_cure_is_looked_for_as_long_as_is_asked(
+    images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(
+        "bmz.engine.file_trial.find_cure", lambda *_, most_s, **__: given.append(most_s)
+    )
+
+    checked(*images, "--try", "--try-seconds", "7")
+
+    assert given == [7.0]  # none is looked for where the mask is likely good
+
+
 def test_pictures_need_a_trial(images: list[str], tmp_path: Path) -> None:
     result = checked(*images, "--pictures", str(tmp_path / "p"))
 

@@ -44,7 +44,7 @@ def settings(zoo: SmallZoo, tmp_path: Path) -> ZooSettings:
 
 def ranking(settings: ZooSettings, pixels: AnyArray, folder: Path, **words: Any) -> Ranking:
     tifffile.imwrite(folder / "a.tif", pixels)
-    request = FitRequest((folder / "a.tif",), tries=2)
+    request = FitRequest((folder / "a.tif",), tries=2, try_seconds=1e6)  # on a busy machine, too
     return fit(replace(request, **words), settings)
 
 
@@ -72,11 +72,9 @@ def test_models_that_were_tried_come_first_the_best_mask_on_top(
 def test_the_best_two_are_tried_on_more_crops_of_a_large_image(
     settings: ZooSettings, tmp_path: Path
 ) -> None:
-    tried = ranking(settings, nuclei(400, 9), tmp_path, tries=3).tried
+    tried = ranking(settings, nuclei(400, 9), tmp_path, tries=4).tried
 
-    crops = [len(model.trials[0].crops) for model in tried]
-    assert sorted(crops, reverse=True)[:2] == [3, 3]
-    assert all(count == 1 for count in sorted(crops, reverse=True)[2:])
+    assert [len(model.trials[0].crops) for model in tried] == [3, 3, 1]
     sides = {stop - start for crop in tried[0].trials[0].crops for start, stop in crop.box.values()}
     assert sides == {192}
 

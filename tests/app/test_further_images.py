@@ -15,13 +15,13 @@ import tifffile
 from tests.corpus.write import as_imagej
 
 import bmz
-from bmz.app.check import TrialOptions, check
+from bmz.app.check import check
 from bmz.app.run import plan_run, run
 from bmz.base.arrays import AnyArray
 from bmz.cli.main import status_of
 from bmz.engine.earlier_runs import ReplayDiffers, replayed
 from bmz.engine.further_images import InputUnknown, PatternUnknown, path_beside
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, TrialOptions
 from bmz.plan.plan import Blocks
 from bmz.results.images import ImagePlan
 from bmz.testing.package import Description, description, write_package

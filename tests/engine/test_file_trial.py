@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from scipy import ndimage
 from tests.engine.test_trial import STARTER, nuclei
 
 from bmz.base.arrays import AnyArray
+from bmz.base.progress import Event, Listener, Note, nobody
 from bmz.engine.file_trial import Trial, TrialExtent, try_file
 from bmz.engine.setup import opened, prepare
 from bmz.results.images import Cure
@@ -24,12 +26,19 @@ LEAST_FACTOR = 0.4
 
 
 def tried(
-    folder: Path, pixels: AnyArray, axes: str = "yx", **words: object
+    folder: Path,
+    pixels: AnyArray,
+    axes: str = "yx",
+    *,
+    cure_s: float = math.inf,
+    listener: Listener = nobody,
+    **words: object,
 ) -> tuple[Trial, Cure | None]:
     tifffile.imwrite(folder / "a.tif", pixels, photometric="minisblack")
     setup = prepare(replace(STARTER, axes=axes, **words))  # type: ignore[arg-type]
+    extent = TrialExtent(cure_s=cure_s)
     with closing(opened(setup)) as backend:
-        return try_file(setup, folder / "a.tif", backend, extent=TrialExtent(cure=True))
+        return try_file(setup, folder / "a.tif", backend, listener, extent=extent)
 
 
 def test_the_channel_with_nuclei_is_proposed(tmp_path: Path) -> None:
@@ -72,6 +81,17 @@ def test_another_threshold_is_proposed_where_the_one_that_is_given_finds_nothing
     assert cure is not None
     assert cure.options.startswith("--set prob_threshold=0.")
     assert cure.quality.word == "likely good"
+
+
+def test_after_its_seconds_no_further_option_is_tried(tmp_path: Path) -> None:
+    told: list[Event] = []
+    trial, _ = tried(tmp_path, 255 - nuclei(), cure_s=1e-9, listener=told.append)
+
+    assert trial.quality.word != "likely good"
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert notes
+    assert "tried 1 of " in notes[0]
+    assert "--try-seconds" in notes[0]
 
 
 def test_a_good_mask_needs_no_cure(tmp_path: Path) -> None:

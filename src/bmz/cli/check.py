@@ -31,7 +31,7 @@ from bmz.cli.options import (
     trust_option,
     verbosity_options,
 )
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, TrialOptions
 
 if TYPE_CHECKING:
     from bmz.base.progress import Listener
@@ -104,6 +104,14 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     metavar="FOLDER",
     help="With --try: keep a picture of the crop that looks worst.",
 )
+@click.option(
+    "--try-seconds",
+    type=click.FloatRange(1),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="With --try: test no further cure for an image after this time.",
+)
 @trust_option
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option(
@@ -158,6 +166,7 @@ def check(
     every: bool,
     tried: bool,
     pictures: str | None,
+    try_seconds: float,
     strict: bool,
     contract: str | None,
     lock: str | None,
@@ -174,7 +183,8 @@ def check(
         raise click.UsageError("--pictures needs --try: without a trial there is nothing to show")
     if is_chain(model) and (contract or lock):
         raise click.UsageError("a contract covers one model: leave out --contract and --lock.")
-    trial = checks.TrialOptions(None if pictures is None else as_path(pictures)) if tried else None
+    folder = None if pictures is None else as_path(pictures)
+    trial = TrialOptions(folder, try_seconds) if tried else None
     one_or_chain = checks.check_chain if is_chain(model) else checks.check
     check_all = partial(one_or_chain, every=every, trial=trial)
     form = "json" if as_json else form

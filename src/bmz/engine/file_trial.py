@@ -61,9 +61,6 @@ CLIP = 99.5
 NEAR = 0.1
 """Thresholds that differ by less are not tried."""
 
-MOST_SECONDS = 60.0
-"""After so long no further cure is looked for."""
-
 
 @dataclass(frozen=True)
 class CropTrial:
@@ -136,14 +133,14 @@ class TrialExtent:
     most : so many crops, of those where most is to be seen
     side_px : of a crop of a plane
     slow_s : see `tried`
-    cure : look for one where less than `SURE` is predicted; see
-        `bmz.engine.file_trial.find_cure`
+    cure_s : a cure is looked for as long as this where less than `SURE` is predicted, seconds; see
+        `bmz.engine.file_trial.find_cure`; 0 for none
     """
 
     most: int = MOST_CROPS
     side_px: int = CROP_PX
     slow_s: float = inf
-    cure: bool = False
+    cure_s: float = 0.0
 
     def within(self, seconds: float) -> TrialExtent:
         """Return the same for a model that has so many seconds for all crops and their copies."""
@@ -279,19 +276,26 @@ def _box(
 
 
 def find_cure(
-    setup: RunSetup, image: ImageSource, trial: Trial, backend: Backend, listener: Listener = nobody
+    setup: RunSetup,
+    image: ImageSource,
+    trial: Trial,
+    backend: Backend,
+    listener: Listener = nobody,
+    *,
+    most_s: float,
 ) -> Cure | None:
     """Look for options with which the mask of an image is likely to be better.
 
     Other scales and channels, intensities turned round, a cut of the brightest values and other
-    thresholds of the recipe are tried on the worst crop, without changed copies, as many as
-    `MOST_SECONDS` allow; where the smallest or largest scale is the best, further ones. The best
-    two of a tie are tried with copies, and the better one then as the image was.
+    thresholds of the recipe are tried on the worst crop, without changed copies; where the smallest
+    or largest scale is the best, further ones. The best two of a tie are tried with copies, and the
+    better one then as the image was.
 
     Parameters
     ----------
     setup : as for `try_image`
     trial : of the image as it is
+    most_s : no further option is tried after this time, seconds
 
     Returns
     -------
@@ -299,7 +303,7 @@ def find_cure(
         None where nothing is predicted to be better by more than a tie
     """
     crop = crop_of(image.info, image.region(trial.worst.box))
-    search = _CureSearch(setup, trial, crop, backend, listener)
+    search = _CureSearch(setup, trial, crop, backend, listener, most_s=most_s)
     search.look_at({"": setup.request, **_scale_cures(setup, trial), **_cures(setup, trial)})
     for _ in range(FURTHER):
         search.look_at(search.further_scales())
@@ -319,14 +323,22 @@ class _CureSearch:
     ----------
     setup, trial : of the image as it is
     crop : on which cures are tried
+    most_s : see `find_cure`
     """
 
     def __init__(
-        self, setup: RunSetup, trial: Trial, crop: GivenImage, backend: Backend, listener: Listener
+        self,
+        setup: RunSetup,
+        trial: Trial,
+        crop: GivenImage,
+        backend: Backend,
+        listener: Listener,
+        *,
+        most_s: float,
     ) -> None:
         self.setup, self.trial, self.crop = setup, trial, crop
         self.backend, self.listener = backend, listener
-        self.stop = time.monotonic() + MOST_SECONDS
+        self.most_s, self.stop = most_s, time.monotonic() + most_s
         self.requests: dict[str, RunRequest] = {}
         self.predicted: dict[str, float] = {}
 
@@ -334,8 +346,8 @@ class _CureSearch:
         """Try requests, by what is typed for them, as long as there is time."""
         for number, (words, request) in enumerate(requests.items()):
             if self.predicted and time.monotonic() > self.stop:
-                tried_now = f"tried {number} of {len(requests)} options in {MOST_SECONDS:g} s"
-                self.listener(Note(tried_now))
+                tried_now = f"tried {number} of {len(requests)} options in {self.most_s:g} s"
+                self.listener(Note(f"{tried_now}; --try-seconds gives more time"))
                 return
             self.listener(Progress("cures", number, len(requests), self.crop.info.given_name))
             try:
@@ -462,6 +474,7 @@ def try_file(
     resized = replace(setup, request=request)
     with open_image(header.case.image) as source:
         trial = try_image(resized, source, backend, listener, extent=extent)
-        if not extent.cure or trial.quality.f1 >= SURE:
+        if not extent.cure_s or trial.quality.f1 >= SURE:
             return trial, None
-        return trial, find_cure(resized, source, trial, backend, listener)
+        cure = find_cure(resized, source, trial, backend, listener, most_s=extent.cure_s)
+        return trial, cure

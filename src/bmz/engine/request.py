@@ -167,3 +167,17 @@ class RunRequest:
     def tile_px(self) -> int | None:
         """Side of tiles, px, as the engine takes them; None for those that suit the device."""
         return WHOLE_PX if WHOLE_IMAGES[self.engine] else self.tile
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How ``bmz check --try`` tries a model.
+
+    Parameters
+    ----------
+    pictures : folder for a picture of the worst crop of each image; None for none
+    cure_s : for each image, no further cure is tried after this time, seconds
+    """
+
+    pictures: Path | None = None
+    cure_s: float = 60.0

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from bmz.app.api.options import ImageOptions
 from bmz.base.progress import Listener
 from bmz.base.values import dataclass
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, TrialOptions
 from bmz.mcp.folders import Folders
 from bmz.write.outputs import default_kinds, saved_kinds
 
@@ -194,7 +194,7 @@ class CheckArguments(ModelArguments):
 
 
 def _check(arguments: CheckArguments, folders: Folders, listener: Listener) -> Answer:
-    from bmz.app.check import TrialOptions, check
+    from bmz.app.check import check
     from bmz.report.check_text import check_json
 
     trial = TrialOptions() if arguments.trial else None

@@ -10,12 +10,11 @@ from pathlib import Path
 from bmz.base.errors import BmzError
 from bmz.base.files import sha256_of
 from bmz.base.progress import Listener, Note, Progress, nobody
-from bmz.base.values import dataclass
 from bmz.check.finding import CheckReport, Finding
 from bmz.check.fit import CheckedHeader, check_image
 from bmz.engine.image_header import check_file_header, read_spread
 from bmz.engine.load import find_model, model_findings
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, TrialOptions
 from bmz.engine.test_tensors import sample_measures
 from bmz.image.formats import name_of
 from bmz.image.series import ALL, with_fields
@@ -80,7 +79,7 @@ def check(
         return summary
     from bmz.app.check.trial import with_trials  # here: it loads what runs a network
 
-    return with_trials(summary, request, trial.pictures, listener)
+    return with_trials(summary, request, trial, listener)
 
 
 def check_chain(
@@ -120,18 +119,6 @@ def check_chain(
         checked = check(own, listener, every=every, trial=trial).images
         images += [replace(image, step=step.name) for image in checked]
     return CheckSummary(request.model, sha256_of(file), tuple(images), request.kind)
-
-
-@dataclass(frozen=True)
-class TrialOptions:
-    """How a model is tried.
-
-    Parameters
-    ----------
-    pictures : folder for a picture of the worst crop of each image; None for none
-    """
-
-    pictures: Path | None = None
 
 
 def evenly_spread(total: int, most: int) -> frozenset[int]:

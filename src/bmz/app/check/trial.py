@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from bmz.base.files import writable_folder
 from bmz.base.progress import Listener
 from bmz.check.finding import Finding, unforceable
 from bmz.engine.file_trial import CropTrial, TrialExtent, try_file
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, TrialOptions
 from bmz.engine.run_quality import quality_findings
 from bmz.engine.setup import RunSetup, opened, prepare
 from bmz.image.pixels import Pixels
@@ -30,14 +29,14 @@ UNUSUAL = re.compile(r"[^\w.=-]+")
 
 
 def with_trials(
-    summary: CheckSummary, request: RunRequest, pictures: Path | None, listener: Listener
+    summary: CheckSummary, request: RunRequest, options: TrialOptions, listener: Listener
 ) -> CheckSummary:
     """Try the model on every image that can be run.
 
     Parameters
     ----------
     request : the one of the check
-    pictures : folder for a picture of the worst crop of each image; None for none
+    options : where its pictures go, and how long a cure is looked for
 
     Raises
     ------
@@ -45,12 +44,10 @@ def with_trials(
         The model cannot be run here. What concerns one image is a finding of it.
     """
     setup = prepare(replace(request, force=True, series="all"), listener)
-    if pictures is not None:
-        writable_folder(pictures)
+    if options.pictures is not None:
+        writable_folder(options.pictures)
     with closing(opened(setup)) as backend:
-        images = tuple(
-            _tried(image, setup, backend, pictures, listener) for image in summary.images
-        )
+        images = tuple(_tried(image, setup, backend, options, listener) for image in summary.images)
     return replace(summary, images=images)
 
 
@@ -58,7 +55,7 @@ def _tried(
     image: ImageCheck,
     setup: RunSetup,
     backend: Backend,
-    pictures: Path | None,
+    options: TrialOptions,
     listener: Listener,
 ) -> ImageCheck:
     if image.error is not None or unforceable(image.report):
@@ -70,13 +67,13 @@ def _tried(
             backend,
             listener,
             series=image.series or 0,
-            extent=TrialExtent(cure=True),
+            extent=TrialExtent(cure_s=options.cure_s),
         )
     except BmzError as why:
         return replace(image, error=why)
     picture = None
-    if pictures is not None:
-        picture = pictures / (UNUSUAL.sub("-", image.name).strip("-") + ".trial.png")
+    if options.pictures is not None:
+        picture = options.pictures / (UNUSUAL.sub("-", image.name).strip("-") + ".trial.png")
         write_png(picture, picture_of(trial.worst))
     report = image.report.with_more(trial_findings(trial.quality, cure, setup))
     return replace(image, report=report, trial=trial.summary(picture, cure))
