@@ -7,12 +7,16 @@ tau (b) with the order by F1 at IoU 0.5 (1 the same order, 0 none), where result
 `bmz.process.consensus.ranks` calls a tie have one place, the share of images whose best result is
 first, and the regret: F1 of the best result less F1 of the one that was put first; with standard
 errors over the images. Beside it the regret of a choice at random, and of the model that is the
-best over all images, and by how much more the guess loses than agreement alone.
+best over all images, and by how much more the guess loses than agreement alone. The last column is
+of the first of all images of a source together, by the mean over them, as the summary of
+``bmz compare`` puts it: its mean F1 less than that of the model that is the best over them, with
+the standard error over the sources. Images of one size are a source, as for ``--sources``.
 
 ``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
 that did not see the source, and writes the regret of each source, and their mean with its standard
-error (``--write docs/explanation/trial.md``); below it those of other orders, of an order that
+error (``--write docs/explanation/trial.md``); below it those of all images of a source together, by
+the mean of what is predicted of each, those of other orders, of an order that
 nobody has (always the network that is best over all images of the source), and what is lost on the
 other images of a source by the network that is put first on one of them. ``--time`` says how long
 ``bmz fit --try 10`` takes on an image of 1024 px with the models of ``../shared/models`` and those
@@ -190,6 +194,8 @@ def source_lines() -> Iterator[str]:
     for source, values in sorted(figures.items()):
         yield _order_line(source, len(values), np.mean(values, 0))
     yield _mean_line(f"mean of {len(figures)} sources", figures)
+    whole = together(images, lambda image: image.guesses[LEFT_OUT])
+    yield _mean_line("all images of a source together, by the mean", whole)
     for name, order in OTHER_ORDERS.items():
         yield _mean_line(name, _by_source(images, order))
     hindsight = _by_source(images, _best_of_source(images))
@@ -224,6 +230,25 @@ def _by_source(images: Sequence[RankedImage], order: Order) -> dict[str, list[Fi
 def _order_figures(known: np.ndarray, guess: np.ndarray) -> Figures:
     first = known[int(np.argmax(guess))]
     return order_tau(guess, known), known.max() - first, known.max() - known.mean()
+
+
+def together(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
+    """Put the networks in order by the mean over all images of a source.
+
+    Returns
+    -------
+    dict
+        source -> figures of the mean F1 over its images, once
+    """
+    figures = {}
+    for source in sorted({image.source for image in images}):
+        mine = [image for image in images if image.source == source and image.counts]
+        if mine:
+            names = _everywhere(mine)
+            known = np.mean([image.of(names, image.known) for image in mine], 0)
+            guess = np.mean([image.of(names, order(image)) for image in mine], 0)
+            figures[source] = [_order_figures(known, guess)]
+    return figures
 
 
 def further_images(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
@@ -296,37 +321,66 @@ def time_line(shared: Path, seconds: float) -> str:
     return f"{len(tried)} models in {took:.0f} s, {processor:.0f} s of processor: {words}"
 
 
-Rated = tuple[Mapping[str, SettingResult], Mapping[str, float]]
-"""Of an image: model -> its result without the truth, and model -> true F1."""
+@dataclass(frozen=True, eq=False)
+class ComparedImage:
+    """All models of ``bmz compare`` on an image.
+
+    Parameters
+    ----------
+    source : of the image
+    results : model -> its result without the truth
+    known : model -> true F1
+    """
+
+    source: str
+    results: Mapping[str, SettingResult]
+    known: Mapping[str, float]
+
+    def figures(self, measure: Measure) -> Figures:
+        """Give what the order by a measure is worth."""
+        return _order_figures(self.truth, self.guess(measure))
+
+    def guess(self, measure: Measure) -> np.ndarray:
+        """Give the measure of each model, (n,)."""
+        return np.array([measure(self.results[model]) for model in self.known])
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The true F1 of each model, (n,)."""
+        return np.array([*self.known.values()])
 
 
-def measure_lines(rows: Sequence[Rated], models: Sequence[str]) -> Iterator[str]:
+def measure_lines(images: Sequence[ComparedImage]) -> Iterator[str]:
     """Yield the table of how well each measure puts models in order, with standard errors."""
-    yield "| order by | Kendall's tau | the best is first | regret |"
-    yield "|---|---|---|---|"
+    yield (
+        "| order by | Kendall's tau | the best is first | regret "
+        "| regret of the first over all images of a source |"
+    )
+    yield "|---|---|---|---|---|"
     regrets = {}
     for name, measure in MEASURES.items():
-        taus, lost = zip(*(_measured(image, measure) for image in rows), strict=True)
-        regrets[name], firsts = np.array(lost), np.mean(np.array(lost) == 0)
-        yield f"| {name} | {with_error(taus, 2)} | {firsts:.0%} | {with_error(lost, 3)} |"
-    best = [max(f1.values()) for _, f1 in rows]
-    chance = [top - np.mean(list(f1.values())) for top, (_, f1) in zip(best, rows, strict=True)]
-    yield f"| at random | 0 | {1 / len(models):.0%} | {with_error(chance, 3)} |"
-    mean = {model: np.mean([f1[model] for _, f1 in rows if model in f1]) for model in models}
-    always = max(mean, key=lambda model: mean[model])
-    one = [top - f1[always] for top, (_, f1) in zip(best, rows, strict=True)]
-    yield f"| always {Path(always).name} | | | {with_error(one, 3)} |"
+        taus, lost, _ = np.transpose([image.figures(measure) for image in images])
+        regrets[name] = lost
+        _, whole, _ = np.transpose([*_first_of_sources(images, measure)])
+        cells = (with_error(taus, 2), f"{np.mean(lost == 0):.0%}", with_error(lost, 3))
+        yield f"| {name} | {' | '.join(cells)} | {with_error(whole, 3)} |"
+    known = np.array([image.truth for image in images])
+    chance = with_error(known.max(1) - known.mean(1), 3)
+    _, _, drawn = np.transpose([*_first_of_sources(images, MEASURES["guess"])])
+    yield f"| at random | 0 | {1 / known.shape[1]:.0%} | {chance} | {with_error(drawn, 3)} |"
+    always = int(known.mean(0).argmax())
+    name = Path([*images[0].known][always]).name
+    yield f"| always {name} | | | {with_error(known.max(1) - known[:, always], 3)} | |"
     apart = with_error(regrets["guess"] - regrets["agreement"], 3)
-    yield f"| guess less agreement, image by image | | | {apart} |"
+    yield f"| guess less agreement, image by image | | | {apart} | |"
 
 
-def _measured(image: Rated, measure: Measure) -> tuple[float, float]:
-    """Give Kendall's tau of the order by a measure, and its regret."""
-    results, f1 = image
-    models = sorted(f1)
-    values = np.array([measure(results[model]) for model in models])
-    known = np.array([f1[model] for model in models])
-    return order_tau(values, known), float(known.max() - known[int(np.argmax(values))])
+def _first_of_sources(images: Sequence[ComparedImage], measure: Measure) -> Iterator[Figures]:
+    """Yield what the order by the mean over the images of each source is worth."""
+    for source in sorted({image.source for image in images}):
+        mine = [image for image in images if image.source == source]
+        guess = np.mean([image.guess(measure) for image in mine], 0)
+        yield _order_figures(np.mean([image.truth for image in mine], 0), guess)
 
 
 def main() -> None:
@@ -360,11 +414,15 @@ def main() -> None:
         compare(CompareRequest(images, models, {}, truth, stability=truth is None, options=run))
         for truth in (None, folder / "masks")
     )
-    rows = []
-    for blind, seen in zip(guessed.images, known.images, strict=True):
+    compared = []
+    for path, blind, seen in zip(images, guessed.images, known.images, strict=True):
         f1 = {one.model: one.quality.f1 or 0.0 for one in seen.done}
-        rows.append(({one.model: one for one in blind.done}, f1))
-    lines = list(measure_lines(rows, models))
+        source = "x".join(map(str, tifffile.imread(path).shape[:2]))
+        if failed := {*models} - {*f1}:
+            raise SystemExit(f"{path.name}: {', '.join(sorted(failed))} failed")
+        in_order = {model: f1[model] for model in models}
+        compared.append(ComparedImage(source, {one.model: one for one in blind.done}, in_order))
+    lines = list(measure_lines(compared))
     print("\n".join(lines))
     if words.write is not None:
         write_between(words.write, MARKS, "\n".join(lines))
