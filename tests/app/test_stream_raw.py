@@ -16,7 +16,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
 from bmz.engine.image_result import ImageResult
 from bmz.engine.label_stack import on_image
-from bmz.engine.prepared_image import RawStack, StoredMap, keep_raw
+from bmz.engine.prepared_image import STRIP_PX, RawStack, StoredMap, keep_raw
 from bmz.image.inspect import inspect_image
 from bmz.image.region import HeldImage, read_image
 from bmz.plan.plan import Blocks
@@ -59,6 +59,25 @@ def test_of_a_map_without_steps_only_the_channels_that_are_asked_for_are_read(le
     whole = np.moveaxis(array[0], letters.index("c") - 1, 0)
     np.testing.assert_array_equal(part, whole[1:3, 2:7, 0:4])
     assert held[0].size == part.size
+
+
+def test_of_a_map_with_steps_a_few_rows_of_all_channels_are_read_at_a_time() -> None:
+    array = np.random.default_rng(0).random((5, 2 * STRIP_PX + 9, 6))
+    rows: list[int] = []
+
+    class Watched:
+        dtype, shape = array.dtype, array.shape
+
+        def __getitem__(self, box: Box) -> AnyArray:
+            rows.append(len(range(*box[1].indices(array.shape[1]))))
+            return array[box]
+
+    maps = StoredMap(Watched(), "cyx", (lambda x, axes: x / x.sum(axes.index("c"), keepdims=True),))
+    part = maps[slice(1, 3), slice(2, None), slice(0, 4)]
+
+    np.testing.assert_array_equal(part, (array / array.sum(0))[1:3, 2:, :4])
+    assert max(rows) == STRIP_PX
+    assert part.base is None or part.base.size <= part.size  # not all channels are kept
 
 
 SMALL = Blocks(side_px=4, stack_px=4, least_side_px=4)

@@ -238,6 +238,10 @@ def map_parts(array: LazyArray, letters: str, blocks: Blocks) -> Iterator[AnyArr
         yield np.asarray(array[box])
 
 
+STRIP_PX = 128
+"""Rows of a map that are read at a time if more channels are read than are wanted."""
+
+
 @dataclass(frozen=True)
 class StoredMap:
     """An output of a network on the disk as the map that a label recipe reads, part by part.
@@ -260,7 +264,22 @@ class StoredMap:
         return tuple(sizes[axis] for axis in IMAGE_AXES if axis in sizes)
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Read a part of (c, (z,) y, x): one slice per axis."""
+        """Read a part of (c, (z,) y, x): one slice per axis.
+
+        If only some channels are wanted and the declared steps need all of them, a few rows are
+        read at a time.
+        """
+        channels, *beyond, y, x = box
+        rows = range(*y.indices(self.shape[-2]))
+        if not self.ops or channels == slice(None) or len(rows) <= STRIP_PX:
+            return self._read(box)
+        strips = [rows[top : top + STRIP_PX] for top in range(0, len(rows), STRIP_PX)]
+        sides = (slice(strip.start, strip.stop) for strip in strips)
+        # copies, because a view would keep all channels
+        read = [self._read((channels, *beyond, side, x)).copy() for side in sides]
+        return np.concatenate(read, -2)
+
+    def _read(self, box: Box) -> AnyArray:
         channels, *space = box
         names = [axis for axis in SPACE if axis in self.letters]
         sides = dict(zip(names, space, strict=True))
