@@ -22,6 +22,7 @@ from bmz.image.decoding import decoding
 from bmz.image.faults import (
     AxesRefused,
     AxesUnknown,
+    CutShort,
     FormatUnknown,
     ImageTruncated,
     ImageUnreadable,
@@ -55,6 +56,7 @@ def fault_of(error: Exception) -> BmzError:
         (ValueError("TiffFileError('no page')"), "is a damaged TIFF file: no page"),
         (struct.error("No data left in file"), "ends too early: No data left in file"),
         (EOFError("EOF reached"), "ends too early: EOF reached"),
+        (CutShort("any words"), "ends too early: any words"),
     ],
 )
 def test_what_a_decoder_raises_is_told_in_one_line(error: Exception, told: str) -> None:

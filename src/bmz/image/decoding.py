@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bmz.image.faults import ImageForbidden, ImageTruncated, ImageUnreadable
+from bmz.image.faults import CutShort, ImageForbidden, ImageTruncated, ImageUnreadable
 
 FAILURES: Final = (
     ArithmeticError,
@@ -61,7 +61,7 @@ microscope; and on planes that are missing, of which `bmz.image.ome_tiff` judges
 
 _SAYS_CUT_SHORT = re.compile(
     r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left"
-    r"|file is truncated|truncated file|ended before|ends too early",
+    r"|file is truncated|truncated file|ended before",
     re.IGNORECASE,
 )
 
@@ -98,7 +98,7 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except FAILURES as why:
-        raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
+        raise _fault(path, format_name, [*hearing.heard, str(why)], why) from why
     except OSError as why:
         if why.errno is None:  # not the system's: gzip and Pillow say so of damaged content
             raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
@@ -111,8 +111,12 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
         raise _fault(path, format_name, spoilt)
 
 
-def _fault(path: Path, format_name: str, remarks: list[str]) -> ImageTruncated | ImageUnreadable:
+def _fault(
+    path: Path, format_name: str, remarks: list[str], why: Exception | None = None
+) -> ImageTruncated | ImageUnreadable:
     cut = next((text for text in remarks if _SAYS_CUT_SHORT.search(text)), None)
+    if isinstance(why, CutShort):
+        cut = str(why)
     reason = _short(cut or remarks[0] or remarks[-1])
     if cut is not None:
         return ImageTruncated(path, reason)

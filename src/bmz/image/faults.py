@@ -158,6 +158,10 @@ class ImageUnreadable(CouldNotTell):
         )
 
 
+class CutShort(ValueError):
+    """Stored pixels end before they should; raised while a file is decoded."""
+
+
 class ImageTruncated(NotWhole):
     """The file ends before its image does."""
 

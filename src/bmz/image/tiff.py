@@ -18,6 +18,7 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import Box
 from bmz.image.decoding import decoding
 from bmz.image.faults import (
+    CutShort,
     ImageEmpty,
     ImageTooLarge,
     ImageTruncated,
@@ -182,7 +183,7 @@ _LONG = 4  # type of a number of 32 bits
 _RATIONAL = 2  # TIFF 6.0: numerator and denominator
 
 
-class SegmentCutShort(ValueError):
+class SegmentCutShort(CutShort):
     """A strip or tile gives fewer pixels than it must."""
 
     def __init__(self, index: int, why: str) -> None:

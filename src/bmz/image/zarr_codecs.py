@@ -22,7 +22,7 @@ from zarr.core.metadata import ArrayV2Metadata
 from zarr.registry import get_pipeline_class
 from zarr.storage import LocalStore
 
-from bmz.image.faults import ImageUnreadable
+from bmz.image.faults import CutShort, ImageUnreadable
 from bmz.image.remote import address_of, bring
 
 _HEADER = struct.Struct("<4B3L")
@@ -41,6 +41,13 @@ _LARGEST = 2**31 - 1 - _HEADER.size
 
 class ChunkDamaged(ValueError):
     """A chunk is cut short, or does not hold what it says."""
+
+
+class ChunkCutShort(ChunkDamaged, CutShort):
+    """A chunk has fewer bytes than it states."""
+
+    def __init__(self, why: str, chunk: str = "a chunk") -> None:
+        super().__init__(f"{chunk} ends too early: {why}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def refuse_cut_chunk(
     view = memoryview(chunk).cast("B")
     header = _header(view)
     if len(view) != header.packed:
-        raise ChunkDamaged(_cut(f"{header.packed} bytes wanted, {len(view)} found"))
+        raise ChunkCutShort(f"{header.packed} bytes wanted, {len(view)} found")
     if expected is not None and header.unpacked != expected:
         raise ChunkDamaged(f"a chunk unpacks to {header.unpacked} bytes, not {expected}")
     if header.flags & _COPIED:
@@ -97,7 +104,7 @@ def refuse_cut_chunk(
 
 def _header(view: memoryview) -> BloscHeader:
     if len(view) < _HEADER.size:
-        raise ChunkDamaged(_cut(f"{_HEADER.size} bytes wanted, {len(view)} found"))
+        raise ChunkCutShort(f"{_HEADER.size} bytes wanted, {len(view)} found")
     version, _, flags, item, unpacked, block, packed = _HEADER.unpack_from(view)
     sound = (
         version in _FORMATS
@@ -131,7 +138,7 @@ def _end_of(view: memoryview, header: BloscHeader, number: int, start: int) -> i
     place = start
     for _ in _streams(header, number):
         if not _HEADER.size <= place <= len(view) - _NUMBER.size:
-            raise ChunkDamaged(_cut("a part of a chunk is outside of it"))
+            raise ChunkCutShort("a part of a chunk is outside of it")
         (length,) = _NUMBER.unpack_from(view, place)
         if length <= 0:
             raise ChunkDamaged("a part of a chunk has no length")
@@ -142,10 +149,6 @@ def _end_of(view: memoryview, header: BloscHeader, number: int, start: int) -> i
 def _streams(header: BloscHeader, number: int) -> Iterator[int]:
     shorter = (number + 1) * header.block > header.unpacked
     yield from range(1 if header.flags & _ONE_STREAM or shorter else header.item)
-
-
-def _cut(why: str) -> str:
-    return f"a chunk ends too early: {why}"
 
 
 _BLOSC = frozenset({"blosc", "numcodecs.blosc"})
@@ -201,7 +204,7 @@ class WholeFiles(LocalStore):
         elif isinstance(byte_range, SuffixByteRequest):
             least = byte_range.suffix
         if len(content) < least:
-            raise ChunkDamaged(f"'{key}' ends too early: {least} bytes wanted")
+            raise ChunkCutShort(f"{least} bytes wanted", f"'{key}'")
         return content
 
 
