@@ -1,7 +1,7 @@
-"""Run a model on images of an OMERO server; objects become ROIs, their table an attachment.
+"""Run a model on images in OMERO and save its objects as ROIs and its table as an attachment.
 
-``python bmz_omero.py starter/nuclei 101 102 --host omero.lab.org --user jane``. The password is
-asked for, or taken from the variable OMERO_PASSWORD. Needs bmz and omero-py.
+``python bmz_omero.py starter/nuclei 101 102 --host omero.lab.org --user jane``. The script
+asks for the password or takes it from the variable OMERO_PASSWORD. It needs bmz and omero-py.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from bmz.write.outlines import outlines_of
 from bmz.write.result import Region
 
 NAMESPACE = "bmz"
-"""Of attachments, by which OMERO filters them."""
+"""Namespace of the attachments, by which OMERO can filter them."""
 
 AT_ONCE = 500
-"""So many ROIs are sent in one message."""
+"""Number of ROIs that are sent in one message."""
 
 YELLOW = -65281
-"""Red, green, blue and opacity in the bytes of one signed number, as OMERO stores colours."""
+"""Red, green, blue and opacity as the bytes of a signed number, as OMERO stores colours."""
 
 
 def fetched(image: Any) -> xr.DataArray:
@@ -44,7 +44,7 @@ def fetched(image: Any) -> xr.DataArray:
     Returns
     -------
     DataArray
-        dims t, c, z, y, x without those of size 1, but always y and x; lengths in um
+        dims t, c, z, y, x; t, c and z only if they are longer than 1. Coordinates are in um
     """
     sizes = {"t": image.getSizeT(), "c": image.getSizeC(), "z": image.getSizeZ()}
     places = product(range(sizes["z"]), range(sizes["c"]), range(sizes["t"]))
@@ -63,15 +63,15 @@ def fetched(image: Any) -> xr.DataArray:
 
 
 def rois_of(labels: xr.DataArray, image: Any) -> Iterator[Any]:
-    """Give a ROI for each object, with a shape for each piece of it in each plane.
+    """Yield a ROI for each object, with a shape for each connected piece in each plane.
 
-    Pieces are polygons along the edges of their pixels. OMERO knows no polygon with holes, so an
-    object that has some is a mask.
+    A piece is a polygon along the edges of its pixels. OMERO polygons cannot have holes, so objects
+    with holes become masks.
 
     Parameters
     ----------
-    labels : dims of tzyx, 0 background
-    image : as `fetched` takes it
+    labels : dims y, x and maybe t, z; 0 is background
+    image : an ``ImageWrapper`` of omero.gateway
     """
     from omero.model import RoiI
 
@@ -111,7 +111,7 @@ def _polygon(corners: np.ndarray) -> Any:
 
 
 def _mask(plane: np.ndarray, label: int, corners: np.ndarray) -> Any:
-    """Give an object as a mask: the bits of the rows of its bounding box, one behind the other."""
+    """Return an object as a mask: the pixels of its bounding box as bits, row by row."""
     from omero.model import MaskI
     from omero.rtypes import rdouble
 
@@ -135,7 +135,7 @@ def _place(shape: Any, label: int, t: int, z: int) -> None:
 
 
 def saved(connection: Any, image: Any, result: bmz.Result) -> int:
-    """Save the objects as ROIs, and table and record as attachments; give the number of ROIs.
+    """Save objects as ROIs, and table and record as attachments; return the number of ROIs.
 
     Parameters
     ----------
@@ -162,16 +162,16 @@ def _attach(connection: Any, image: Any, file: Path, mimetype: str) -> None:
 
 
 def segmented(connection: Any, model: bmz.Model, number: int, options: dict[str, Any]) -> bool:
-    """Check and run an image, and save what is found; say whether it fits and is there.
+    """Check an image, run the model and save the result; return whether all of it succeeded.
 
     Parameters
     ----------
-    number : id of the image
-    options : keywords of `bmz.Model.run`
+    number : ID of the image
+    options : keyword arguments of `bmz.Model.run`
     """
     image = connection.getObject("Image", number)
     if image is None:
-        print(f"image {number}: there is none of this number, or you may not see it")
+        print(f"image {number} does not exist, or you may not see it")
         return False
     try:
         return _run(connection, model, image, options)
@@ -198,28 +198,28 @@ def _run(connection: Any, model: bmz.Model, image: Any, options: dict[str, Any])
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", help="a name of the zoo, starter/NAME, or a path")
-    parser.add_argument("images", nargs="+", type=int, metavar="ID", help="of an image")
-    parser.add_argument("--host", required=True)
+    parser.add_argument("model", help="name of a model in the zoo, starter/NAME, or a path")
+    parser.add_argument("images", nargs="+", type=int, metavar="ID", help="IDs of the images")
+    parser.add_argument("--host", required=True, help="address of the OMERO server")
     parser.add_argument("--port", type=int, default=4064)
-    parser.add_argument("--user", required=True)
-    parser.add_argument("--channels", help="image channel for each of the model, such as 1,0")
-    parser.add_argument("--scale", choices=["auto"], help="resize to the scale of the model")
-    parser.add_argument("--force", action="store_true", help="run despite errors of the check")
+    parser.add_argument("--user", required=True, help="name of the OMERO user")
+    parser.add_argument("--channels", help="image channel for each model channel, such as 1,0")
+    parser.add_argument("--scale", choices=["auto"], help="resize images to the scale of the model")
+    parser.add_argument("--force", action="store_true", help="run even if the check finds errors")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the script; 0 where every image was done, 1 where one was not, 3 without a server."""
+    """Run the script; return 0 if every image was done, 1 if one was not, 3 without a server."""
     from omero.gateway import BlitzGateway
 
     given = _arguments(words)
     options = {name: getattr(given, name) for name in ("channels", "scale") if getattr(given, name)}
     options |= {"force": True} if given.force else {}
-    password = os.environ.get("OMERO_PASSWORD") or getpass.getpass(f"password of {given.user}: ")
+    password = os.environ.get("OMERO_PASSWORD") or getpass.getpass(f"Password of {given.user}: ")
     connection = BlitzGateway(given.user, password, host=given.host, port=given.port, secure=True)
     if not connection.connect():
-        print(f"{given.host} does not let {given.user} in", file=sys.stderr)
+        print(f"error: {given.user} cannot log in to {given.host}", file=sys.stderr)
         return 3
     try:
         with bmz.load(given.model) as model:

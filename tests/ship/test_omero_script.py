@@ -260,7 +260,7 @@ def test_images_that_are_absent_or_do_not_fit_are_told_and_others_are_done(
 
     told = capsys.readouterr().out
     assert status == 1
-    assert "image 9: there is none of this number" in told
+    assert "image 9 does not exist" in told
     assert "does not fit" in told
     assert Gateway.images[1].annotations == []
     assert len(Gateway.images[2].annotations) == 2
@@ -269,7 +269,7 @@ def test_images_that_are_absent_or_do_not_fit_are_told_and_others_are_done(
 @pytest.mark.parametrize(
     ("model", "lets_in", "told"),
     [
-        ("starter/nuclei", False, "does not let jane in"),
+        ("starter/nuclei", False, "jane cannot log in"),
         ("starter/no-such-model", True, "no model 'starter/no-such-model'"),
     ],
 )
