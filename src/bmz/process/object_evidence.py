@@ -134,15 +134,18 @@ class ObjectEvidence:
         """Put the windows of a plane together: objects by label, points from the top."""
         if len(parts) == 1:
             return parts[0]
-        together = {
-            name: np.concatenate([vars(part)[name] for part in parts], axis)
-            for name, axis in _ALONG.items()
-        }
-        orders = {key: np.argsort(together[key], kind="stable") for key in ("label", "places")}
+
+        def together(name: str) -> AnyArray:
+            return np.concatenate([vars(part)[name] for part in parts], _ALONG[name])
+
+        orders = {key: np.argsort(together(key), kind="stable") for key in ("label", "places")}
+        # one array after the other, because an image may have hundreds of thousands of objects
         return cls(
             **{
-                name: np.take(array, orders["label" if name in _OF_OBJECTS else "places"], axis)
-                for (name, axis), array in zip(_ALONG.items(), together.values(), strict=True)
+                name: np.take(
+                    together(name), orders["label" if name in _OF_OBJECTS else "places"], axis
+                )
+                for name, axis in _ALONG.items()
             }
         )
 
