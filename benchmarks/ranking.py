@@ -16,12 +16,12 @@ the standard error over the sources. Images of one size are a source, as for ``-
 networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
 that did not see the source, and writes the regret of each source, and their mean with its standard
 error (``--write docs/explanation/trial.md``); below it those of all images of a source together, by
-the mean of what is predicted of each, those of other orders, of an order that
-nobody has (always the network that is best over all images of the source), and what is lost on the
-other images of a source by the network that is put first on one of them. ``--time`` says how long
-``bmz fit --try 10`` takes on an image of 1024 px with the models of ``../shared/models`` and those
-of bmz that are made for it, two of them twice; give more ``--seconds`` where the processor is busy,
-and read its time.
+the mean of what is predicted of each, also less what warnings take off in ``bmz compare``, those of
+other orders, of an order that nobody has (always the network that is best over all images of the
+source), and what is lost on the other images of a source by the network that is put first on one of
+them. ``--time`` says how long ``bmz fit --try 10`` takes on an image of 1024 px with the models of
+``../shared/models`` and those of bmz that are made for it, two of them twice; give more
+``--seconds`` where the processor is busy, and read its time.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ from bmz.app.compare import CompareRequest, compare
 from bmz.app.fit import fit
 from bmz.engine.fit_image import FitRequest
 from bmz.engine.request import RunRequest
+from bmz.engine.run_quality import FLAGS
 from bmz.process.consensus import MaskPairs, ranks
-from bmz.results.compare import SettingResult
+from bmz.results.compare import WARNED, SettingResult
 from bmz.testing.package import small_zoo
 from bmz.zoo.settings import ZooSettings
 
@@ -67,6 +68,9 @@ BY_ITSELF = "without source"
 
 WORKS = 0.5
 """F1 that the best network must reach, for an image to be counted."""
+
+IS_WARNING = 2
+"""Of a finding in ``evidence.csv``, see `bmz.engine.run_quality.FLAGS`."""
 
 LEAST = 3
 """So many networks must have been run on an image."""
@@ -108,6 +112,7 @@ class RankedImage:
     networks : (n) their names
     known : (n,) true F1 of their masks
     guesses : column of ``left_out.csv`` -> (n,) what is predicted
+    warnings : (n,) of the check, as far as they are evidence
     pairs : what their masks have in common
     """
 
@@ -115,6 +120,7 @@ class RankedImage:
     networks: tuple[str, ...]
     known: np.ndarray
     guesses: Mapping[str, np.ndarray]
+    warnings: np.ndarray
     pairs: MaskPairs
 
     @property
@@ -136,16 +142,13 @@ class RankedImage:
         kept = [i for i, network in enumerate(self.networks) if network in networks]
         guesses = {name: values[kept] for name, values in self.guesses.items()}
         names = tuple(self.networks[i] for i in kept)
-        return RankedImage(self.source, names, self.known[kept], guesses, self.pairs.among(kept))
+        pairs, warnings = self.pairs.among(kept), self.warnings[kept]
+        return RankedImage(self.source, names, self.known[kept], guesses, warnings, pairs)
 
 
 def ranked_images() -> list[RankedImage]:
     """Read the images without a fault on which several networks were run."""
-    rows = {
-        (row["source"], row["image"], row["network"]): row
-        for row in _rows("left_out.csv")
-        if row["fault"] == "none"
-    }
+    rows, evidence = _without_fault("left_out.csv"), _without_fault("evidence.csv")
     images = []
     for image, (networks, pairs) in read_pairs().items():
         mine = [rows[*image, network] for network in networks]
@@ -154,7 +157,8 @@ def ranked_images() -> list[RankedImage]:
             for name in (LEFT_OUT, BOTH_LEFT_OUT, BY_ITSELF)
         }
         known = np.array([float(row["f1"]) for row in mine])
-        images.append(RankedImage(image[0], tuple(networks), known, guesses, pairs))
+        warnings = np.array([_warnings(evidence[*image, network]) for network in networks])
+        images.append(RankedImage(image[0], tuple(networks), known, guesses, warnings, pairs))
     return images
 
 
@@ -162,6 +166,19 @@ def order_tau(guess: np.ndarray, known: np.ndarray) -> float:
     """Give Kendall's tau between places, those of a tie being the same, and the truth."""
     tau = kendalltau([-place for place in ranks(guess.tolist())], known).statistic
     return 0.0 if np.isnan(tau) else float(tau)
+
+
+def _without_fault(name: str) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Read the rows of images without a fault, by source, image and network."""
+    return {
+        (row["source"], row["image"], row["network"]): row
+        for row in _rows(name)
+        if row["fault"] == "none"
+    }
+
+
+def _warnings(row: Mapping[str, str]) -> int:
+    return sum(float(row[f"found_{flag}"]) == IS_WARNING for flag in FLAGS)
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -177,6 +194,14 @@ OTHER_ORDERS: Mapping[str, Order] = {
     "by what is predicted of each mask by itself": lambda image: image.guesses[BY_ITSELF],
     "by agreement alone": lambda image: image.agreement,
 }
+
+WHOLE_ORDERS: Mapping[str, Order] = {
+    "by the mean": lambda image: image.guesses[LEFT_OUT],
+    "as `bmz compare` orders them": lambda image: np.maximum(
+        image.guesses[LEFT_OUT] - WARNED * image.warnings, 0
+    ),
+}
+"""Orders by the mean over the images of a source."""
 
 OF_SIX: Mapping[str, Order] = {
     "as above": lambda image: image.guesses[LEFT_OUT],
@@ -194,8 +219,8 @@ def source_lines() -> Iterator[str]:
     for source, values in sorted(figures.items()):
         yield _order_line(source, len(values), np.mean(values, 0))
     yield _mean_line(f"mean of {len(figures)} sources", figures)
-    whole = together(images, lambda image: image.guesses[LEFT_OUT])
-    yield _mean_line("all images of a source together, by the mean", whole)
+    for name, order in WHOLE_ORDERS.items():
+        yield _mean_line(f"all images of a source together, {name}", together(images, order))
     for name, order in OTHER_ORDERS.items():
         yield _mean_line(name, _by_source(images, order))
     hindsight = _by_source(images, _best_of_source(images))
