@@ -49,7 +49,7 @@ def ends_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise by or KeyboardInterrupt
             action()
 
-        monkeypatch.setattr("bmz.cli.run.time.sleep", pause)
+        monkeypatch.setattr("bmz.cli.watch.time.sleep", pause)
 
     return set_up
 

@@ -29,6 +29,7 @@ from bmz.cli.options import (
     kind_option,
     series_option,
     trust_option,
+    try_seconds_option,
     verbosity_options,
 )
 from bmz.engine.request import RunRequest, TrialOptions
@@ -104,14 +105,7 @@ def _explain(ctx: click.Context, _param: click.Parameter, code: str | None) -> N
     metavar="FOLDER",
     help="With --try: keep a picture of the crop that looks worst.",
 )
-@click.option(
-    "--try-seconds",
-    type=click.FloatRange(1),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="With --try: test no further cure for an image after this time.",
-)
+@try_seconds_option("With --try: test no further cure for an image after this time.")
 @trust_option
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option(

@@ -20,6 +20,7 @@ from bmz.cli.options import (
     image_list,
     kind_option,
     trust_option,
+    try_seconds_option,
     verbosity_options,
 )
 from bmz.image.known_formats import format_list
@@ -195,14 +196,7 @@ Exit status: 0 a model is made for the images, 1 none is or an image could not b
     metavar="N",
     help="Fetch the N best models that run here, try them on crops, and rank by their masks.",
 )
-@click.option(
-    "--try-seconds",
-    type=click.FloatRange(1),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Start no further trial after this time.",
-)
+@try_seconds_option("Start no further trial after this time.")
 @trust_option
 @click.option("--all", "everything", is_flag=True, help="Also rank test artefacts and the like.")
 @click.option("--refresh", is_flag=True, help="Read the list of models again.")

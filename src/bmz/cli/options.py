@@ -242,6 +242,18 @@ def relation_options(command: Command) -> Command:
     return command
 
 
+def try_seconds_option(text: str) -> Callable[[Command], Command]:
+    """Return the option that limits the time of trials, with a help text of the command."""
+    return click.option(
+        "--try-seconds",
+        type=click.FloatRange(1),
+        default=60.0,
+        show_default=True,
+        metavar="S",
+        help=text,
+    )
+
+
 def output_options(command: Command) -> Command:
     """Add the options that choose what a run writes, and in which format."""
     options = (

@@ -1,16 +1,13 @@
-"""``bmz run``: run images once, or with ``--watch`` in rounds until the program is asked to end."""
+"""``bmz run``: run a model, or a chain of models, on images."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import Literal, Unpack
 
 import click
 
 from bmz.cli.completion import offered_files, offered_models, offered_recipes
-from bmz.cli.main import Terminated, patient
 from bmz.cli.options import (
     AXES_HELP,
     CHANNELS,
@@ -38,28 +35,9 @@ from bmz.cli.options import (
     verbosity_options,
 )
 from bmz.cli.output import draw_all, say
+from bmz.cli.watch import refuse_with_watch, run_as_they_come
 from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
 from bmz.write.outputs import CSV, EDGES, OUTPUT_KINDS, TABLE, names_of_results
-
-if TYPE_CHECKING:
-    from bmz.engine.watching import Watch
-    from bmz.image.listing import WatchedFolder
-
-SETTLE_S = 5.0
-"""How long an image must be unchanged before it is taken, by default."""
-
-_PAUSES_S = (0.1, 2.0)
-"""The shortest and the longest pause between two rounds."""
-
-_EXCLUDED = {
-    "only_plan": "--plan prints what would be done, and stops",
-    "record": "--from repeats the run of one image",
-    "preview": "--preview draws at the end of a call",
-    "resume": "--watch already continues what an earlier call left unfinished",
-    "into_image": "--into-image changes the images, which --watch would then take for new ones",
-    "scheduler": "--watch runs one image after another with one network",
-}
-"""Options that ``--watch`` excludes, and why."""
 
 EPILOG = """\b
 For a.tif, DIR gets a.labels.tif (label mask), a.overlay.png, a.objects.csv and a.run.json; with
@@ -319,15 +297,8 @@ def run(
         **linking(link, link_gap),
         **options,
     )
-    if is_chain(model) and watching:
-        raise click.UsageError("a chain runs only the images given to it: leave out --watch.")
-    if is_chain(model) and record is not None:
-        raise click.UsageError(
-            "--from repeats one run from its record, which names the model, and a chain has one "
-            "record per step: leave out --from to run the chain again, or leave out the chain."
-        )
-    if is_chain(model) and request.into_image is not None:
-        raise click.UsageError("a chain makes several masks per image: leave out --into-image.")
+    if is_chain(model):
+        _refuse_with_chain(request, watching=watching, repeating=record is not None)
     if record is not None:
         from bmz.engine.earlier_runs import replayed
 
@@ -394,6 +365,25 @@ def _refuse_options_without_use(
         raise click.UsageError("--settle needs --watch: it sets when --watch takes a file.")
 
 
+def _refuse_with_chain(request: RunRequest, *, watching: bool, repeating: bool) -> None:
+    """Refuse options that do not apply to a chain of models.
+
+    Raises
+    ------
+    click.UsageError
+        The message names the option.
+    """
+    if watching:
+        raise click.UsageError("a chain runs only the images given to it: leave out --watch.")
+    if repeating:
+        raise click.UsageError(
+            "--from repeats one run from its record, which names the model, and a chain has one "
+            "record per step: leave out --from to run the chain again, or leave out the chain."
+        )
+    if request.into_image is not None:
+        raise click.UsageError("a chain makes several masks per image: leave out --into-image.")
+
+
 def _print_plan(ctx: click.Context, request: RunRequest, *, as_json: bool) -> None:
     from bmz.app.run import plan_run
     from bmz.cli.output import progress_bars
@@ -429,67 +419,3 @@ def _run(ctx: click.Context, request: RunRequest, *, as_json: bool, with_preview
     if with_preview:
         draw_all(done.files["overlay"] for done in summary.done if "overlay" in done.files)
     ctx.exit(summary.exit_status)
-
-
-def refuse_with_watch(options: dict[str, object], workers: int) -> None:
-    """Refuse options that ``--watch`` excludes.
-
-    Raises
-    ------
-    click.UsageError
-    """
-    for name, why in _EXCLUDED.items():
-        if options.get(name):
-            raise click.UsageError(f"{why}: leave out one of the two.")
-    if workers > 1:
-        raise click.UsageError(f"{_EXCLUDED['scheduler']}: leave out --workers.")
-
-
-def run_as_they_come(
-    request: RunRequest,
-    folder: WatchedFolder,
-    settle_s: float | None,
-    *,
-    as_json: bool,
-) -> int:
-    """Run images as they appear in a folder until a signal, and return the exit status.
-
-    Parameters
-    ----------
-    request : the options of the call
-    folder : that is watched
-    settle_s : None for `SETTLE_S`
-    as_json : print one document at the end
-    """
-    from bmz.base.progress import Note
-    from bmz.cli.output import progress_bars
-    from bmz.engine.watching import watched
-    from bmz.report.run_text import runs_json, watch_lines
-
-    settle_s = SETTLE_S if settle_s is None else settle_s
-    with progress_bars() as listener, watched(request, folder, settle_s, listener) as watch:
-        listener(Note(f"watching '{folder.text}': Ctrl-C ends it"))
-        with patient():
-            try:
-                _rounds(watch, settle_s, as_json=as_json)
-            except (KeyboardInterrupt, Terminated):
-                watch.join()
-        summary, waiting = watch.summary, watch.waiting
-    if as_json:
-        click.echo(runs_json(summary))
-    say(watch_lines(summary, waiting), answers=not as_json)
-    return summary.exit_status
-
-
-def _rounds(watch: Watch, settle_s: float, *, as_json: bool) -> None:
-    from bmz.report.run_text import arrival_lines
-
-    shortest, longest = _PAUSES_S
-    while True:
-        began = time.monotonic()
-        with closing(watch.round()) as outcomes:
-            took = time.monotonic() - began
-            for outcome in outcomes:
-                say(arrival_lines(outcome), answers=not as_json)
-        # a share that is slow to list is not asked all the time
-        time.sleep(max(shortest, min(settle_s / 2, longest), took))
