@@ -140,11 +140,11 @@ def test_a_table_begins_above_eight_images_and_not_before() -> None:
 
     assert check_lines(summary(*few)) == [
         *[("answer", "a.tif: fits as it is")] * 8,
-        ("answer", "8 images: 8 fits as it is"),
+        ("answer", "8 images: 8 fit as they are"),
     ]
     assert check_lines(summary(*many)) == [
         *[("answer", "a.tif  fits")] * 9,
-        ("answer", "9 images: 9 fits as it is"),
+        ("answer", "9 images: 9 fit as they are"),
     ]
 
 
@@ -167,7 +167,7 @@ def test_a_finding_counts_once_an_image_and_the_commonest_of_its_kind_comes_firs
     lines = check_lines(summary(*images))
 
     assert lines[-4:] == [
-        ("answer", "3 images: 2 fits with warnings, 1 does not fit"),
+        ("answer", "3 images: 2 fit with warnings, 1 does not fit"),
         ("answer", "      1 x error   channel.count"),
         ("answer", "      2 x warning range.outlier"),
         ("answer", "      1 x warning range.flat"),
@@ -180,7 +180,8 @@ def test_the_sum_parts_what_fits_from_what_fits_with_warnings() -> None:
     (told,) = [text for _, text in check_lines(summary(*images)) if text.startswith("5 images")]
 
     assert told == (
-        "5 images: 1 fits as it is, 1 fits as adapted, 2 fits with warnings, 1 could not be checked"
+        "5 images: 1 fits as it is, 1 fits once adapted, 2 fit with warnings, "
+        "1 could not be checked"
     )
 
 

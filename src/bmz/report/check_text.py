@@ -45,6 +45,16 @@ HOW = " (-v shows how)"
 """Follows the verdict of an image that is adapted, if the notes are left out."""
 
 
+OUTCOMES: Mapping[str | None, tuple[str, str]] = {
+    "fits": ("fits as it is", "fit as they are"),
+    "adapts": ("fits once adapted", "fit once adapted"),
+    "warned": ("fits with warnings", "fit with warnings"),
+    "mismatch": ("does not fit", "do not fit"),
+    None: ("could not be checked", "could not be checked"),
+}
+"""What is counted in the sum of several images, in words for one image and for more."""
+
+
 def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
     """Return the verdict of every image with its findings, worst first.
 
@@ -65,8 +75,8 @@ def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
     if verbosity < 0:
         return lines
     if len(summary.images) > 1:
-        counts = Counter(_sum_words(image) for image in summary.images)
-        shown = ", ".join(f"{count} {words}" for words, count in counts.items())
+        counts = Counter(_outcome(image) for image in summary.images)
+        shown = ", ".join(f"{n} {OUTCOMES[outcome][n > 1]}" for outcome, n in counts.items())
         what = "images" if summary.images[0].step is None else "checks of steps on images"
         lines.append(("answer", f"{len(summary.images)} {what}: {shown}"))
         lines += _table(summary)
@@ -88,10 +98,10 @@ def _rows(images: Sequence[ImageCheck]) -> list[Line]:
     ]
 
 
-def _sum_words(image: ImageCheck) -> str:
-    if image.verdict in ("fits", "adapts") and image.warnings:
-        return "fits with warnings"
-    return "fits as adapted" if image.verdict == "adapts" else image_words(image)
+def _outcome(image: ImageCheck) -> str | None:
+    """Return a key of `OUTCOMES`."""
+    warned = image.verdict in ("fits", "adapts") and image.warnings
+    return "warned" if warned else image.verdict
 
 
 def _row_words(image: ImageCheck) -> str:
