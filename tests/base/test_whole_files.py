@@ -265,7 +265,7 @@ def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> Non
     [
         (OSError(28, "No space left on device"), "No space left on device", "free space"),
         (OSError(13, "Permission denied"), "Permission denied", "get permission to write"),
-        (OSError(), "OSError", "choose another folder with -o"),
+        (OSError(), "OSError", "choose another folder"),
     ],
     ids=["full", "denied", "unnamed"],
 )
