@@ -33,6 +33,12 @@ def random_stars(seed: int, n: int, spread: int = 25) -> Stars:
     return Stars.of(rng.integers(0, spread, (n, 2)), size * ragged)
 
 
+def ranked(stars: Stars) -> Crowd:
+    """Rank polygons as they come."""
+    places = np.arange(len(stars))
+    return Crowd.of(stars, places, places)
+
+
 def disc(y: float, x: float, radius: float, rays: int = 256) -> tuple[FloatArray, FloatArray]:
     return np.array([[y, x]]), np.full((1, rays), radius, np.float32)
 
@@ -93,7 +99,7 @@ def test_pairs_that_are_not_looked_at_share_no_more_than_is_allowed(
     a, b = np.arange(30), np.arange(30) + 30
     areas = stars.areas()
 
-    near = Crowd.of(stars, np.arange(len(stars)))._near_enough(a, b, np.float32(threshold))
+    near = ranked(stars)._near_enough(a, b, np.float32(threshold))
 
     far = np.setdiff1d(np.arange(30), near)
     allowed = threshold * np.minimum(areas[a], areas[b])
@@ -112,15 +118,13 @@ def slanted(count: int, apart: float) -> Stars:
 def test_slanted_neighbours_whose_upright_boxes_overlap_are_not_looked_at() -> None:
     stars = slanted(2, apart=13)
 
-    near = Crowd.of(stars, np.arange(len(stars)))._near_enough(
-        np.array([0]), np.array([1]), np.float32(0.4)
-    )
+    near = ranked(stars)._near_enough(np.array([0]), np.array([1]), np.float32(0.4))
 
     assert near.size == 0
 
 
 def test_only_pairs_that_can_share_too_much_are_disputes() -> None:
-    apart, close = (Crowd.of(slanted(5, apart=px), np.arange(5)) for px in (13, 3))
+    apart, close = (ranked(slanted(5, apart=px)) for px in (13, 3))
 
     assert apart.disputes(np.arange(5), 0.4)[1].size == 0
     better, worse = close.disputes(np.arange(5), 0.4)
@@ -132,7 +136,7 @@ def test_only_pairs_that_can_share_too_much_are_disputes() -> None:
 def test_boxes_bound_what_two_polygons_share_and_what_they_cover(seed: int) -> None:
     stars = random_stars(seed, 60)
     a, b = np.arange(30), np.arange(30) + 30
-    areas, crowd = stars.areas(), Crowd.of(stars, np.arange(len(stars)))
+    areas, crowd = stars.areas(), ranked(stars)
 
     shared = most_in_common(*crowd._both(a, b, np.maximum, np.minimum))
     covered = most_covered(*crowd._both(a, b, np.minimum, np.maximum))
@@ -145,7 +149,7 @@ def test_boxes_bound_what_two_polygons_share_and_what_they_cover(seed: int) -> N
 def test_boxes_tell_that_two_discs_share_most_of_their_area() -> None:
     discs = Stars.of(np.array([[50.0, 50], [50, 51]]), np.full((2, 32), 10))
 
-    a, b, crowd = np.array([0]), np.array([1]), Crowd.of(discs, np.arange(2))
+    a, b, crowd = np.array([0]), np.array([1]), ranked(discs)
 
     covered = most_covered(*crowd._both(a, b, np.minimum, np.maximum))
     assert discs.areas().sum() - covered[0] > 0.8 * discs.areas()[0]

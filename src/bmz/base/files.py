@@ -110,9 +110,7 @@ class FolderNotWritable(CouldNotTell):
             reason = f"the disk accepted only {cut['written']} of {cut['wanted']} values"
         where = "cannot write" if folder is None else f"cannot write to the folder '{folder}'"
         number = errno.ENOSPC if cut is not None else why.errno
-        hint = _CURES.get(
-            number or 0, "choose another folder, or get permission to write there"
-        )
+        hint = _CURES.get(number or 0, "choose another folder, or get permission to write there")
         reason, hint = _of_windows(why) or (reason, hint)
         super().__init__(f"{where}: {reason}", hint=hint, code="output.unwritable")
 

@@ -62,46 +62,56 @@ def non_maximum_suppression(
 
 @dataclass(frozen=True)
 class Crowd:
-    """Polygons in the order of falling score, with what the quick tests need of them.
+    """Polygons and their ranking, with what the quick tests need of them.
+
+    They are kept cell by cell, so that those that are compared lie near each other in memory, too.
 
     Parameters
     ----------
-    order : (n,) the place that each had before
+    order : (n,) indices of the polygons, best first
+    given : (n,) the index that each had before
     stars, areas, reach : the polygons, px, px squared and px
-    centres : (n,) float32, y and x, px
-    low, high : (4, n) float32, how far each polygon reaches from its centre backwards and forwards
-        along the `SIDES`, px
+    upright : (n, 8) float32, centre of each polygon along y and x, how far it reaches from there
+        backwards along y and x, and forwards, px; its area, px squared; and 0
+    sides : (n, 8) float32, how far each reaches backwards along the `SIDES`, and forwards, px
     shelves : to find neighbours
     """
 
     order: Indices
+    given: Indices
     stars: Stars
     areas: FloatArray
     reach: FloatArray
-    centres: tuple[FloatArray, FloatArray]
-    low: FloatArray
-    high: FloatArray
+    upright: FloatArray
+    sides: FloatArray
     shelves: Sequence[_Shelf]
 
     @classmethod
     def ranked(cls, points: AnyArray, distances: AnyArray, scores: AnyArray) -> Crowd:
-        """Put polygons into their order; see `non_maximum_suppression`."""
-        order = stable_order(-np.ascontiguousarray(scores))
-        return cls.of(Stars.of(np.asarray(points), np.asarray(distances), order), order)
+        """Rank polygons by falling score; see `non_maximum_suppression`."""
+        points, distances = np.asarray(points), np.asarray(distances)
+        shelves = _shelves(points, Stars(points, distances).reach())
+        given = np.concatenate([np.empty(0, np.intp), *(shelf.members for shelf in shelves)])
+        position = np.empty_like(given)
+        position[given] = np.arange(len(given))
+        order = position[stable_order(-np.ascontiguousarray(scores))]
+        return cls.of(Stars.of(points, distances, given), order, given)
 
     @classmethod
-    def of(cls, stars: Stars, order: Indices) -> Crowd:
-        """Measure polygons that are in their order."""
-        reach, (low, high) = stars.reach(), stars.extents(SIDES)
-        y, x = stars.points.T.astype(np.float32)
+    def of(cls, stars: Stars, order: Indices, given: Indices) -> Crowd:
+        """Measure polygons that are ranked."""
+        reach, areas = stars.reach(), stars.areas()
+        sides = np.ascontiguousarray(stars.extents(SIDES).reshape(2 * len(SIDES), -1).T)
+        upright = np.zeros((len(stars), 8), np.float32)
+        upright[:, :2], upright[:, 2:4], upright[:, 4:6] = stars.points, sides[:, :2], sides[:, 4:6]
+        upright[:, 6] = areas
         shelves = _shelves(stars.points, reach)
-        return cls(order, stars, stars.areas(), reach, (y, x), low, high, shelves)
+        return cls(order, given, stars, areas, reach, upright, sides, shelves)
 
     def chosen(self, threshold: float, chosen_before: int = 0) -> Indices:
         """Keep the best polygons that hardly overlap; see `non_maximum_suppression`."""
-        order = self.order
-        first = np.arange(chosen_before)  # no score is equal to those of the others
-        waiting, alive = np.arange(chosen_before, len(order)), np.ones(len(order), np.bool_)
+        first, waiting = self.order[:chosen_before], self.order[chosen_before:]
+        alive = np.ones(len(self.order), np.bool_)
         alive[first] = False
         for start in range(0, chosen_before, MOST_AT_ONCE):
             alive[self.suppressed_by(first[start : start + MOST_AT_ONCE], alive, threshold)] = False
@@ -120,7 +130,10 @@ class Crowd:
             chosen.append(winners)
             waiting = waiting[alive[waiting]]
             at_once = min(max(8 * len(winners), MOST_AT_ONCE // 8), MOST_AT_ONCE)
-        return order[np.sort(np.concatenate(chosen))]
+        kept = np.zeros(len(self.order), np.bool_)
+        kept[np.concatenate(chosen)] = True
+        best_first: Indices = self.given[self.order[kept.take(self.order)]]
+        return best_first
 
     def disputes(self, front: Indices, threshold: float) -> tuple[Indices, Indices]:
         """Give pairs (better, worse) of the candidates `front` that may overlap too much.
@@ -129,7 +142,7 @@ class Crowd:
         -------
         (pairs,) and (pairs,), positions in `front`
         """
-        y, x, reach = (of_each[front] for of_each in (*self.centres, self.reach))
+        (y, x), reach = self.upright[front, :2].T, self.reach[front]
         apart = np.square(y[:, None] - y)
         apart += np.square(x[:, None] - x)
         pair = np.flatnonzero(apart < np.square(reach[:, None] + reach))
@@ -175,21 +188,26 @@ class Crowd:
         return beyond
 
     def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
-        """Give the pairs whose boxes share more than is allowed, side by side, as most do not."""
-        left, shared = np.arange(len(winner)), np.ones(len(winner), np.float32)
-        for along, low, high in zip(self.centres, self.low, self.high, strict=False):
-            away = along.take(other) - along.take(winner)
-            side = np.minimum(high.take(winner), high.take(other) + away)
-            side -= np.maximum(low.take(winner), low.take(other) + away)
-            meets = (side > 0).nonzero()[0]
-            shared = shared.take(meets) * side.take(meets)
-            left, winner, other = left.take(meets), winner.take(meets), other.take(meets)
-        near = (shared > self._allowed(winner, other, least)).nonzero()[0]
-        left, winner, other = left.take(near), winner.take(near), other.take(near)
+        """Return the pairs whose boxes share more than is allowed; upright ones rule out most."""
+        starts = range(0, max(len(winner), 1), PAIRS_AT_ONCE)
+        parts = [slice(start, start + PAIRS_AT_ONCE) for start in starts]
+        near = np.concatenate(
+            [part.start + self._boxes_share(winner[part], other[part], least) for part in parts]
+        )
+        winner, other = winner.take(near), other.take(near)
         low, high = self._both(winner, other, np.maximum, np.minimum)
         room = most_in_common(low, high) > self._allowed(winner, other, least)
-        near_enough: Indices = left[room]
+        near_enough: Indices = near[room]
         return near_enough
+
+    def _boxes_share(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
+        one, two = _columns(self.upright, winner), _columns(self.upright, other)
+        away = two[:2] - one[:2]
+        shared = np.minimum(one[4:6], two[4:6] + away)
+        shared -= np.maximum(one[2:4], two[2:4] + away)
+        height, width = np.maximum(shared, 0, out=shared)
+        more: Indices = (height * width > least * np.minimum(one[6], two[6])).nonzero()[0]
+        return more
 
     def _allowed(self, winner: Indices, other: Indices, least: np.float32) -> FloatArray:
         allowed: FloatArray = least * np.minimum(self.areas.take(winner), self.areas.take(other))
@@ -200,17 +218,16 @@ class Crowd:
     ) -> tuple[FloatArray, FloatArray]:
         """Give the sides of both of each pair in one, (4, pairs), seen from the winner's centre."""
         away = np.empty((len(SIDES), len(winner)), np.float32)
-        for towards, along in zip(away, self.centres, strict=False):
-            np.subtract(along.take(other), along.take(winner), out=towards)
+        one, two = _columns(self.upright, winner), _columns(self.upright, other)
+        np.subtract(two[:2], one[:2], out=away[:2])
         np.add(away[0], away[1], out=away[2])
         np.subtract(away[0], away[1], out=away[3])
         away[2:] *= DIAGONAL
-        low, high = (of_each.take(other, axis=1) for of_each in (self.low, self.high))
-        low += away
-        high += away
-        of_low(self.low.take(winner, axis=1), low, out=low)
-        of_high(self.high.take(winner, axis=1), high, out=high)
-        return low, high
+        both, others = _columns(self.sides, winner), _columns(self.sides, other)
+        (low, high), (other_low, other_high) = np.split(both, 2), np.split(others, 2)
+        other_low += away
+        other_high += away
+        return of_low(low, other_low, out=low), of_high(high, other_high, out=high)
 
     def _beyond(
         self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
@@ -284,6 +301,11 @@ def _depths(low: FloatArray, high: FloatArray) -> FloatArray:
     deep[::2] -= high[2:]
     np.subtract(low[2:], deep[1::2], out=deep[1::2])
     return deep
+
+
+def _columns(rows: FloatArray, which: Indices) -> FloatArray:
+    # (columns, pairs) of some rows, which are read whole, as each lies in one line of the cache
+    return np.ascontiguousarray(rows.take(which, axis=0).T)
 
 
 def _least(threshold: float) -> np.float32:
