@@ -235,21 +235,18 @@ def source_lines() -> Iterator[str]:
 def _best_of_source(images: Sequence[RankedImage]) -> Order:
     """Give the order that puts the network first whose mean F1 is the best for the source."""
     best = {}
-    for source in sorted({image.source for image in images}):
-        mine = [image for image in images if image.source == source and image.counts]
-        if mine:
-            names = _everywhere(mine)
-            means = np.mean([image.of(names, image.known) for image in mine], 0)
-            best[source] = names[int(np.argmax(means))]
+    for source, mine in _counted(images).items():
+        names = _everywhere(mine)
+        means = np.mean([image.of(names, image.known) for image in mine], 0)
+        best[source] = names[int(np.argmax(means))]
     return lambda image: np.array([float(name == best[image.source]) for name in image.networks])
 
 
 def _by_source(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
-    figures = defaultdict[str, list[Figures]](list)
-    for image in images:
-        if image.counts:
-            figures[image.source].append(_order_figures(image.known, order(image)))
-    return figures
+    return {
+        source: [_order_figures(image.known, order(image)) for image in mine]
+        for source, mine in _counted(images).items()
+    }
 
 
 def _order_figures(known: np.ndarray, guess: np.ndarray) -> Figures:
@@ -266,13 +263,11 @@ def together(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figu
         source -> figures of the mean F1 over its images, once
     """
     figures = {}
-    for source in sorted({image.source for image in images}):
-        mine = [image for image in images if image.source == source and image.counts]
-        if mine:
-            names = _everywhere(mine)
-            known = np.mean([image.of(names, image.known) for image in mine], 0)
-            guess = np.mean([image.of(names, order(image)) for image in mine], 0)
-            figures[source] = [_order_figures(known, guess)]
+    for source, mine in _counted(images).items():
+        names = _everywhere(mine)
+        known = np.mean([image.of(names, image.known) for image in mine], 0)
+        guess = np.mean([image.of(names, order(image)) for image in mine], 0)
+        figures[source] = [_order_figures(known, guess)]
     return figures
 
 
@@ -287,8 +282,7 @@ def further_images(images: Sequence[RankedImage], order: Order) -> dict[str, lis
         source of two images or more -> for each image without a tau, the regret, that at random
     """
     figures = defaultdict[str, list[Figures]](list)
-    for source in sorted({image.source for image in images}):
-        mine = [image for image in images if image.source == source and image.counts]
+    for source, mine in _counted(images).items():
         for image in mine if len(mine) > 1 else ():
             others = [other for other in mine if other is not image]
             names = _everywhere(mine)
@@ -296,6 +290,15 @@ def further_images(images: Sequence[RankedImage], order: Order) -> dict[str, lis
             first = means[int(np.argmax(image.of(names, order(image))))]
             figures[source].append((np.nan, means.max() - first, means.max() - means.mean()))
     return figures
+
+
+def _counted(images: Sequence[RankedImage]) -> dict[str, list[RankedImage]]:
+    """Group the images that count by their source."""
+    groups = defaultdict[str, list[RankedImage]](list)
+    for image in sorted(images, key=lambda image: image.source):
+        if image.counts:
+            groups[image.source].append(image)
+    return groups
 
 
 def _everywhere(images: Sequence[RankedImage]) -> list[str]:
