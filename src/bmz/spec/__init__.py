@@ -1,1 +1,1 @@
-"""A model folder becomes one ModelSpec, whatever the format version."""
+"""Read the folder of a model, of any format version, into one ModelSpec."""

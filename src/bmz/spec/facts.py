@@ -1,4 +1,4 @@
-"""What is known of models beside their descriptions: curated facts, and published reports."""
+"""Look up what is known about models besides their descriptions: facts and published reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 Polarity = Literal["bright", "dark"]
 
 TABLE = Path(__file__).with_name("facts.json")
-"""One entry per model of the zoo, by its alias; see ``docs/reference/facts.md`` to correct one."""
+"""One entry per model of the zoo, by alias; ``docs/reference/facts.md`` says how to correct one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelWay:
     ----------
     name : name of a label recipe; empty if there is none for this model
     parameters : parameters of the recipe that differ from its defaults
-    output : id of the output that it works on; empty for the only one
+    output : id of the output that the recipe takes; empty if the model has only one
     reason : why there is no recipe
     note : remark on the recipe, such as a contradiction in the description
     """
@@ -64,20 +64,21 @@ class Facts:
 
     Parameters
     ----------
-    task : as ``bmz.spec.facts.TASKS`` names them
-    recipe : the way to labels
+    task : one of ``bmz.spec.facts.TASKS``
+    recipe : how the output becomes labels
     output_channels : the meaning of each channel of the output that becomes labels
-    pixel_um : pixel size in um of the images that it was made for, along z, y, x
-    object_diameter_px : diameter of the objects that it was made for
-    polarity : whether the objects, or their boundaries, are brighter or darker than their surround
+    pixel_um : pixel size in um of the images that the model was made for, along z, y, x
+    object_diameter_px : diameter of the objects that the model was made for
+    polarity : whether objects, or their boundaries, are brighter or darker than their surroundings
     channels : what each channel of the image should show
-    modality : how the images are made that it is for, as keys of ``MODALITIES`` of
-        ``bmz.spec.made_for``; empty if nothing public says it
-    plane_by_plane : it works on stacks but takes each plane by itself, so that a single plane is a
-        stack for it
-    structure : what it segments, or what its images show, as keys of ``STRUCTURES``; empty as above
-    packages : Python packages that its own code needs, by the names under which they are imported
-    fills_channels : it is trained for images of fewer channels, whose others are zeros
+    modality : imaging modalities that the model was made for, as keys of ``MODALITIES`` of
+        ``bmz.spec.made_for``; empty if no public source states them
+    plane_by_plane : the model takes stacks but processes each plane by itself, so it treats a
+        single plane as a stack
+    structure : what the model segments, or what its images show, as keys of ``STRUCTURES``; empty
+        if no public source states it
+    packages : Python packages that the code of the model needs, by the names to import
+    fills_channels : the model is trained for images with fewer channels, the others being zero
     """
 
     task: Fact[str] | None = None
@@ -121,7 +122,7 @@ def known_aliases() -> tuple[str, ...]:
 
 
 def bare_alias(name: str) -> str:
-    """Remove the name of the zoo before an alias, and the version behind it.
+    """Remove the name of the zoo before an alias and the version after it.
 
     >>> bare_alias("bioimage-io/affable-shark/v0")
     'affable-shark'
@@ -167,18 +168,18 @@ _TAGS: Mapping[str, tuple[str, ...]] = {
 }
 """Each task and the tags that name it; the first match counts.
 
-``image-classification`` is not among them: in the zoo only a segmenting model has this tag.
+``image-classification`` is left out: the only model of the zoo with this tag segments images.
 """
 
 TASKS = (*_TAGS, "segmentation")
-"""Every task that `task_of` may give."""
+"""Every task that `task_of` may return."""
 
 
 def task_of(model: ModelSpec) -> str | None:
     """Return the task that the tags of a model name; None if nothing names one.
 
-    If no tag names a task, the curated facts decide. Without these, the word segmentation in a
-    tag, or in the name of the model, makes it ``segmentation``.
+    If no tag names a task, the curated facts decide. Without these, the task is ``segmentation``
+    if a tag or the name of the model contains the word segmentation.
     """
     tags = {re.sub(r"[\s_]+", "-", tag.strip().lower()) for tag in model.tags}
     named = next((task for task, words in _TAGS.items() if tags & set(words)), None)
@@ -191,13 +192,13 @@ def task_of(model: ModelSpec) -> str | None:
 
 
 def dims_of(model: ModelSpec) -> str | None:
-    """Return ``2d`` or ``3d`` by the spatial axes of the inputs; None without y and x."""
+    """Return ``2d`` or ``3d`` from the spatial axes of the inputs; None without y and x."""
     return {"yx": "2d", "zyx": "3d"}.get(model.space)
 
 
 REPORTS_TABLE = Path(__file__).with_name("reports.json")
-"""Model -> tools that passed and that failed, each in the newest version of which there is a
-report; written by ``benchmarks/reports.py``."""
+"""Model -> number of tools that passed and that failed, each in its newest version with a report;
+written by ``benchmarks/reports.py``."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class Reports:
 
 
 def reports_of(alias: str) -> Reports:
-    """Return the reports about a model of the zoo; none for one that is not in the table.
+    """Count the reports about a model of the zoo; zero for a model that is not in the table.
 
     Parameters
     ----------
@@ -246,7 +247,7 @@ class PixelSize:
 def model_pixel_um(model: ModelSpec) -> dict[str, float]:
     """Return the pixel size in um that the inputs of a model declare, by axis.
 
-    Without a unit, a scale is a ratio between tensors, and not a length.
+    A scale without a unit is a ratio between tensors, not a length, and is left out.
     """
     sizes = {}
     for tensor in model.inputs:
@@ -258,7 +259,7 @@ def model_pixel_um(model: ModelSpec) -> dict[str, float]:
 
 
 def known_pixel_size(model: ModelSpec) -> PixelSize:
-    """Return the pixel size that the description declares, else the curated one."""
+    """Return the pixel size that the description declares, or else the curated one."""
     declared = model_pixel_um(model)
     if declared:
         return PixelSize(declared)
@@ -267,9 +268,9 @@ def known_pixel_size(model: ModelSpec) -> PixelSize:
 
 
 def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
-    """Return the diameter of objects in px that the configuration states, else the curated one.
+    """Return the object diameter in px that the configuration states, or else the curated one.
 
-    ``config.bmz.object_diameter_px`` is an addition of bmz to a description.
+    ``config.bmz.object_diameter_px`` is an extension of the description by bmz.
     """
     stated = model.ours.get("object_diameter_px")
     if isinstance(stated, int | float) and stated > 0:
@@ -278,9 +279,9 @@ def known_diameter_px(model: ModelSpec) -> Fact[float] | None:
 
 
 def fills_channels(model: ModelSpec) -> bool:
-    """Return whether it is trained for images of fewer channels, whose others are zeros.
+    """Return whether a model is trained for images with fewer channels, the others being zero.
 
-    ``config.bmz.fills_channels`` is an addition of bmz to a description.
+    ``config.bmz.fills_channels`` is an extension of the description by bmz.
     """
     stated = model.ours.get("fills_channels")
     if isinstance(stated, bool):
@@ -291,15 +292,15 @@ def fills_channels(model: ModelSpec) -> bool:
 
 @dataclass(frozen=True)
 class NeededPackage:
-    """A Python package that the code of a model needs, and that neither bmz nor PyTorch brings.
+    """A Python package that a model's code needs and that neither bmz nor PyTorch installs.
 
     Parameters
     ----------
-    name : under which it is imported
-    install : under which pip knows it
-    installed : it can be imported here
-    weights : the format whose code needs it
-    source : where that stands
+    name : the name to import
+    install : the name that pip uses
+    installed : whether it can be imported here
+    weights : the weights format whose code needs it
+    source : where the need is stated
     """
 
     name: str
@@ -314,16 +315,16 @@ INSTALLED_AS: Mapping[str, str] = {
     "segment_anything": "segment-anything",
     "segmentation_models_pytorch": "segmentation-models-pytorch",
 }
-"""What pip calls packages whose name it is not, by the name under which they are imported."""
+"""Import name -> name on PyPI, for packages where the two differ."""
 
 _BROUGHT = frozenset({"torch", "numpy"})
 
 
 def needed_packages(model: ModelSpec) -> tuple[NeededPackage, ...]:
-    """List the packages that the code of a state dict needs, as far as it can be told before.
+    """List the packages that the code of a state dict needs, as far as known before a download.
 
-    The description may name the library that holds the network; of code in a file, which is not
-    here before the download, the curated facts tell.
+    The description may name the library that contains the network. If the code is a file, which
+    is not available before the download, the curated facts name the packages.
     """
     needed: dict[str, NeededPackage] = {}
     for entry in model.weights:
@@ -349,7 +350,7 @@ class PackageAbsent(CouldNotTell):
 
 
 def refuse_absent_packages(model: ModelSpec, weights_format: str) -> None:
-    """Refuse weights whose code needs a package that is not installed.
+    """Raise an error if the code of the weights needs a package that is not installed.
 
     Raises
     ------
@@ -377,7 +378,7 @@ def _known_facts(model: ModelSpec) -> Facts:
 
 
 _LEAST = 3
-"""Letters of a word before its plural s."""
+"""A word must have more letters than this before its final s is removed as a plural."""
 
 _SINGULAR: Mapping[str, str] = {
     "nuclei": "nucleus",
@@ -393,7 +394,7 @@ _SINGULAR: Mapping[str, str] = {
 
 
 def tokens(text: str) -> list[str]:
-    """Part a text into lower-case words in the singular.
+    """Split a text into lower-case words in the singular.
 
     Examples
     --------
@@ -411,12 +412,12 @@ def _singular(word: str) -> str:
 
 
 def has_task(task: str | None, query: str) -> bool:
-    """Return whether every word of `query` stands in the task of a model."""
+    """Return whether the task of a model contains every word of `query`."""
     return task is not None and set(tokens(query)) <= set(tokens(task))
 
 
 SEEN = "2026-05-20"
-"""The day on which the packages of the table were checked."""
+"""The day on which the packages in the table were checked."""
 
 _MISSING = "the zoo returns 404 for a file that the description names"
 _CHANGED = "is not the file described (its sha256 differs); --allow-changed fetches it"
@@ -430,7 +431,7 @@ KNOWN_DEFECTS: Mapping[str, str] = {
     "shy-lobster": _MISSING,
     "talkative-mouse": _MISSING,
 }
-"""By alias."""
+"""Alias of a model -> what is wrong with its package."""
 
 
 def defects_of(alias: str) -> tuple[str, ...]:

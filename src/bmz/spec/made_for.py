@@ -1,8 +1,8 @@
-"""What kinds of image there are, and for which a model is made: modalities and structures.
+"""Define the kinds of image (modalities and structures), and read which kind a model is made for.
 
 The same terms describe images (`bmz.check.kind`) and models, so that the two can be compared. What
-a model is made for is stated in its own description (``config.bmz.made_for``), in the table of
-facts, or by its tags; what an image is, the user states with ``--kind``.
+a model is made for is stated in its description (``config.bmz.made_for``), in the table of facts,
+or by its tags. The user states the kind of an image with ``--kind``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bmz.spec.model import ModelSpec
 Family = Literal[
     "fluorescence", "transmitted", "stained", "electron", "other", "not-microscopy", "prediction"
 ]
-"""Modalities that look alike to a network; models are confused within a family, not across.
+"""Groups of modalities that look alike to a network; models are confused only within a family.
 
-``prediction`` is the family of what another network has predicted: no image is of it, and a model
-that takes it is made for no image.
+``prediction`` is the family of predictions of another network. No image belongs to it, and a model
+that takes predictions is not made for any image.
 """
 
 
@@ -40,12 +40,12 @@ FAMILY_TITLES: Mapping[Family, str] = {
 
 @dataclass(frozen=True)
 class Modality:
-    """One way to make an image.
+    """One way of making images.
 
     Parameters
     ----------
     title : plain name, as in "made for phase contrast"
-    families : the families of images that it covers
+    families : the families of images that the modality covers
     ontology : identifier in a published ontology, such as ``FBbi:00000243``; empty for none
     """
 
@@ -61,7 +61,7 @@ class Structure:
     Parameters
     ----------
     title : plain name in the plural, as in "made for mitochondria"
-    near : other structures that a model of this one finds, too, or that look like it
+    near : other structures that look like this one, or that a model for this one also finds
     ontology : identifier in a published ontology; empty for none
     """
 
@@ -117,7 +117,7 @@ MORE_EXACT: Mapping[str, tuple[str, ...]] = {
     "light": ("fluorescence", *_FLUORESCENCE, "transmitted", *_TRANSMITTED),
     "em": ("tem", "sem", "volume-em"),
 }
-"""Modalities and those that are a kind of each."""
+"""General modality -> the more specific ones that it includes."""
 
 STRUCTURES: Mapping[str, Structure] = {
     "nuclei": Structure("nuclei", (), "GO:0005634"),
@@ -143,7 +143,7 @@ STRUCTURES: Mapping[str, Structure] = {
 
 
 def with_near(structures: Iterable[str]) -> frozenset[str]:
-    """Add to structures those that are near to them, in either direction."""
+    """Return the structures and all that are near to them, in either direction."""
     wanted = frozenset(structures)
     beside = (word for word, one in STRUCTURES.items() if wanted & {*one.near})
     return wanted.union(beside, *(STRUCTURES[word].near for word in wanted))
@@ -157,9 +157,9 @@ class MadeFor:
     ----------
     modalities : keys of `MODALITIES`; empty if nothing states one
     structures : keys of `STRUCTURES`; empty if nothing states one
-    source : where it is stated: the field and the sentence
+    source : where modalities and structures are stated: the field and the sentence
     channels : what each channel of the image should show; empty if nothing states it
-    channels_source : where that is stated
+    channels_source : where the channels are stated
     """
 
     modalities: tuple[str, ...] = ()
@@ -170,7 +170,7 @@ class MadeFor:
 
     @property
     def ontology(self) -> dict[str, str]:
-        """Return the identifier of each term that a published ontology has."""
+        """Return the identifier of each term that is in a published ontology."""
         terms = {word: MODALITIES[word].ontology for word in self.modalities}
         terms |= {word: STRUCTURES[word].ontology for word in self.structures}
         return {word: identifier for word, identifier in terms.items() if identifier}
@@ -187,12 +187,12 @@ class MadeFor:
 
     @property
     def of_predictions(self) -> bool:
-        """Whether the input is what another network has predicted, and no image."""
+        """Whether the input is a prediction of another network instead of an image."""
         return self.families == {"prediction"}
 
     @property
     def title(self) -> str:
-        """Return it in words, as in "nuclei in fluorescence"; empty if nothing is stated."""
+        """Return a title such as "nuclei in fluorescence"; empty if nothing is stated."""
         things = _listed(STRUCTURES[word].title for word in self.structures)
         ways = _listed(MODALITIES[word].title for word in self.modalities)
         return f"{things} in {ways}" if things and ways else things or ways
@@ -204,7 +204,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class MadeForInvalid(CouldNotTell):
-    """The block ``config.bmz.made_for`` of a description is not of its form."""
+    """The block ``config.bmz.made_for`` of a description does not have the expected form."""
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
@@ -215,18 +215,17 @@ class MadeForInvalid(CouldNotTell):
 
 
 def made_for(model: ModelSpec) -> MadeFor:
-    """Return what a model is made for: as its own description says, else the facts, else its tags.
+    """Return what a model is made for, from its description, the facts or its tags, in this order.
 
-    The first of the three that states a modality or a structure counts as a whole; it is not
-    mixed with the others. Beside tags, clear words of the name and of the first sentence of
-    the description state modalities, since tags are often copied from another model; where tags
-    state nothing, the whole description is read. Channels that are not stated are those of the
-    facts.
+    Only the first of the three that states a modality or a structure is used. Since tags are often
+    copied from another model, they are supplemented by modalities that the name and the first
+    sentence of the description clearly state. If the tags state nothing, the whole description is
+    read. Channels that the description does not state are taken from the facts.
 
     Raises
     ------
     MadeForInvalid
-        The block in the description is not of its form, or has a word that is not a term.
+        The block in the description does not have the expected form, or has an unknown term.
     """
     facts = (facts_of(model.alias) if model.alias else None) or Facts()
     own = _declared(model)
@@ -241,7 +240,7 @@ _BLOCK: Mapping[str, Mapping[str, Any] | None] = {
     "structure": STRUCTURES,
     "channels": None,
 }
-"""The entries of ``config.bmz.made_for`` and the terms of each; None if any text is allowed."""
+"""Entry of ``config.bmz.made_for`` -> its terms; None if any text is allowed."""
 
 
 def _declared(model: ModelSpec) -> MadeFor:
@@ -323,8 +322,8 @@ TAGS: Mapping[str, tuple[str, ...]] = {
 }
 """Each term and the tags that state it.
 
-A tag with several meanings is not among them, such as ``histology`` (of many stains) or ``tem``
-(in the zoo, a model for phase contrast has it).
+Ambiguous tags are left out, such as ``histology`` (there are many stains) or ``tem`` (a model of
+the zoo for phase contrast has this tag).
 """
 
 
@@ -373,7 +372,7 @@ class _Stated:
         return bool(self.terms)
 
     def __add__(self, other: _Stated) -> _Stated:
-        """Add what another source states beside it."""
+        """Add the terms that only another source states."""
         terms = tuple(term for term in other.terms if term not in self.terms)
         if not terms:
             return self
@@ -395,7 +394,7 @@ def _phrase(pattern: str, text: str) -> str:
 
 
 def _stated(where: str, terms: Iterable[str], words: Mapping[str, str]) -> _Stated:
-    """Return the terms for which there is a word; a general one only where none is more exact."""
+    """Return the terms that have a word; a general one only if no more specific one has a word."""
     found = {term: words[term] for term in terms if words.get(term)}
     exact = _most_exact(found)
     named = ", ".join(dict.fromkeys(found[term] for term in exact))
@@ -409,7 +408,7 @@ def _most_exact(terms: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class StatedKind:
-    """The kind of an image, as the user states it; it overrules what the pixels tell.
+    """The kind of an image as the user states it; it overrides what the pixels suggest.
 
     Parameters
     ----------
@@ -421,7 +420,7 @@ class StatedKind:
     structure: str | None = None
 
     def __str__(self) -> str:
-        """Return the words that state it.
+        """Return the words that the user writes to state this kind.
 
         Examples
         --------
@@ -437,7 +436,7 @@ class StatedKind:
 
     @property
     def title(self) -> str:
-        """Return it in plain words.
+        """Return the kind in plain words.
 
         Examples
         --------
@@ -451,7 +450,7 @@ class StatedKind:
 
 
 def stated_kind(words: str) -> StatedKind:
-    """Read a modality, and after a comma a structure.
+    """Parse a modality, optionally followed by a comma and a structure.
 
     Raises
     ------

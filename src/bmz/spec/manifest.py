@@ -1,4 +1,4 @@
-"""Write a description: its parts as plain values, the file, and what bioimageio.spec says of it."""
+"""Write a description: build its parts as plain values, save it, and have it validated."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bmz.spec.read import content_of
 from bmz.spec.translate import repaired
 
 FORMAT = "0.5.12"
-"""The format that is written: the oldest with both steps that give labels."""
+"""The format that is written: the oldest one that has both steps that produce labels."""
 
 MANIFEST = "bioimageio.yaml"
 PLACEHOLDER = "to be stated"
-"""What stands where the format asks for a text that nobody has given."""
+"""Placeholder for a text that the format requires and the author has not given."""
 
 Content = dict[str, Any]
 
 
 class DescriptionRefused(WrongUsage):
-    """What was given for a description does not keep the specification."""
+    """A value that was given for a description violates the specification."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -40,15 +40,15 @@ class DescriptionRefused(WrongUsage):
 
 @dataclass(frozen=True)
 class Credits:
-    """Whose a model is, as its author says it.
+    """Name, authors, licence and citations of a model, as its author states them.
 
     Parameters
     ----------
-    name : of the model; empty for one made of the name of its file
-    description : one sentence; empty for what the checkpoint tells
-    authors : names
-    license : SPDX identifier; empty if it is not said
-    cite : texts, each with a DOI or an address behind a bar, such as ``A. B., 2024|10.1000/x``
+    name : name of the model; if empty, it is derived from the file name
+    description : one sentence; if empty, it is derived from the checkpoint
+    authors : names of the authors
+    license : SPDX identifier; empty if none is given
+    cite : texts, each with a DOI or an address after a bar, such as ``A. B., 2024|10.1000/x``
     """
 
     name: str = ""
@@ -58,12 +58,12 @@ class Credits:
     cite: tuple[str, ...] = ()
 
     def citations(self) -> tuple[Citation, ...]:
-        """Part text and place of each reference.
+        """Split each reference into its text and its DOI or address.
 
         Raises
         ------
         DescriptionRefused
-            One has no place.
+            A reference has neither a DOI nor an address.
         """
         parted = [tuple(part.strip() for part in entry.partition("|")[::2]) for entry in self.cite]
         lacking = next((text for text, where in parted if not where), None)
@@ -75,11 +75,11 @@ class Credits:
 
 
 def credit_fields(credits_: Credits, cite: Sequence[Citation]) -> Content:
-    """Return the fields of a description that say whose it is.
+    """Return the fields of a description for authors, citations and licence.
 
     Parameters
     ----------
-    cite : of the method, before those of the author
+    cite : citations of the method, which precede those of the author
     """
     references = [_reference(entry) for entry in (*cite, *credits_.citations())]
     fields: Content = {
@@ -95,7 +95,7 @@ def _reference(entry: Citation) -> dict[str, str]:
 
 
 def file_entry(path: Path) -> dict[str, str]:
-    """Return what a description says of a file that lies beside it."""
+    """Return the entry of a description for a file in the same folder."""
     return {"source": path.name, "sha256": sha256_of(path)}
 
 
@@ -112,11 +112,11 @@ def space_axes(
 
     Parameters
     ----------
-    rule : sizes that an input takes, ``min`` and ``step``
-    like : id of the input whose size an output has
-    pixel_um : pixel size, um
-    halo : of an output, px of the input
-    grid : spacing of an output along each axis, px of the input; empty for 1
+    rule : allowed sizes of an input, as ``min`` and ``step``
+    like : id of the input that an output takes its size from
+    pixel_um : pixel size in um
+    halo : halo of an output in px of the input
+    grid : spacing of an output along each axis in px of the input; empty for 1
     """
 
     def axis(letter: str, spacing: int) -> Content:
@@ -137,11 +137,11 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> Path:
     Returns
     -------
     Path
-        of the manifest
+        path of the manifest
     """
     from ruyaml import YAML
 
-    yaml: Any = YAML()  # its types know no width
+    yaml: Any = YAML()  # its type annotations lack `width`
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()
@@ -160,12 +160,14 @@ def _plain(value: object) -> object:
 
 
 def refuse_invalid(manifest: Path) -> None:
-    """Let bioimageio.spec validate a description; its files are hashed by ``bmz test``.
+    """Raise an error if bioimageio.spec finds a description invalid.
+
+    Files are not hashed here; ``bmz test`` hashes them.
 
     Raises
     ------
     DescriptionRefused
-        It is not valid.
+        The description is not valid.
     """
     from bioimageio.spec import InvalidDescr, load_description
     from loguru import logger
@@ -183,12 +185,12 @@ def refuse_invalid(manifest: Path) -> None:
 
 
 def newest_content(manifest: Path) -> Content:
-    """Return a description as plain values of the newest format, as bioimageio.spec converts it.
+    """Return a description as plain values, converted to the newest format by bioimageio.spec.
 
     Raises
     ------
     DescriptionRefused
-        It has no valid form in that format.
+        The description is not valid in the newest format.
     """
     from bioimageio.spec import (
         InvalidDescr,
@@ -212,14 +214,14 @@ def newest_content(manifest: Path) -> Content:
 
 
 def current_content(manifest: Path) -> Content:
-    """Read a description as plain values of the format that it has."""
+    """Read a description as plain values, in its own format."""
     text = content_of(manifest.read_text(encoding="utf-8"))
     content: Content = dict(text) if isinstance(text, Mapping) else {}
     return content
 
 
 def zip_package(folder: Path, archive: Path) -> Path:
-    """Write the files of a package into a zip, its description at the top level."""
+    """Write the files of a package into a zip archive, with the description at the top level."""
     with whole_file(archive) as temporary, zipfile.ZipFile(temporary, "w") as target:
         for path in sorted(_files(folder)):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # with a constant time

@@ -1,4 +1,4 @@
-"""One description of a model, whatever the format version of its manifest."""
+"""Define the description of a model, independent of the format version of its manifest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class LikeAxis:
-    """As many entries as another axis: its size x its scale / own scale + `offset`."""
+    """The size of another axis x its scale / own scale + `offset`."""
 
     tensor: str
     axis: str
@@ -48,7 +48,7 @@ class LikeAxis:
 
 @dataclass(frozen=True)
 class AnySize:
-    """Not known before the network has run, or irrelevant (batch)."""
+    """A size that is unknown until the network has run, or irrelevant (batch)."""
 
     def __str__(self) -> str:
         return "any"
@@ -65,9 +65,9 @@ class AxisSpec:
     ----------
     letter : one of ``bitczyx``
     kind : what the axis counts
-    size : the numbers of entries that are allowed
-    halo : pixels to crop from each side of this (output) axis, in its own pixels
-    scale : spacing of the entries, in `unit`; 1.0 if nothing is declared
+    size : the allowed numbers of entries
+    halo : pixels to crop from each side of an output axis, in pixels of the output
+    scale : spacing of the entries in `unit`; 1.0 if nothing is declared
     unit : unit of `scale`, as declared; None if nothing is declared
     names : names of the channels; empty if they are placeholders or undeclared
     """
@@ -87,9 +87,9 @@ class PackagedFile:
 
     Parameters
     ----------
-    path : its path, where it may still have to be fetched to
-    sha256 : as the manifest states it; None if it states none
-    url : its address, if the manifest names one instead of a file beside it
+    path : path of the file, which may not have been downloaded yet
+    sha256 : hash stated in the manifest; None if it states none
+    url : address of the file, if the manifest gives one instead of a path in the package
     """
 
     path: Path
@@ -99,7 +99,7 @@ class PackagedFile:
 
 @dataclass(frozen=True)
 class Pad:
-    """How an input is padded beyond its border, as ``numpy.pad`` names it."""
+    """How an input is padded beyond its border, in the terms of ``numpy.pad``."""
 
     mode: Literal["constant", "edge", "reflect", "symmetric"]
     value: float = 0.0
@@ -111,13 +111,13 @@ class TensorSpec:
 
     Parameters
     ----------
-    id : its name
-    axes : in the order of the tensor's dimensions
-    dtype : declared for the input before, or the output after, the steps
-    steps : pre- or postprocessing, in order
-    value_range : declared lower and upper bound; None for open
-    test, sample : files with an example; `test` is what the model must reproduce
-    optional : whether the network runs without it
+    id : name of the tensor
+    axes : axes in the order of the tensor's dimensions
+    dtype : dtype declared for an input before its steps, or for an output after them
+    steps : pre- or postprocessing steps, in order
+    value_range : declared lower and upper bound; None for no bound
+    test, sample : files with an example; the model must reproduce the `test` of an output
+    optional : whether the network runs without this tensor
     pad : how an input is padded beyond its border; None if nothing is declared
     """
 
@@ -144,7 +144,7 @@ class TensorSpec:
 
     @property
     def per_object(self) -> bool:
-        """Whether it has an axis of objects, such as ``s``; its y and x are then no image axes."""
+        """Whether it has an object axis, such as ``s``; y and x are then not axes of the image."""
         return any(axis.kind == "space" and axis.letter not in SPACE for axis in self.axes)
 
     def axis(self, letter: str) -> AxisSpec | None:
@@ -153,7 +153,7 @@ class TensorSpec:
 
     @property
     def kind(self) -> OutputKind:
-        """Whether its values are floating-point numbers, or integers and truth values."""
+        """Whether the values are floating-point numbers, or integers or booleans."""
         return "continuous" if self.dtype.startswith("float") else "discrete"
 
     @property
@@ -170,17 +170,17 @@ OutputKind = Literal["continuous", "discrete"]
 
 @dataclass(frozen=True)
 class PromptTensors:
-    """The tensors of a network that gives single objects, by their ids; empty for those it lacks.
+    """Ids of the tensors of a network that segments single objects; empty for those it lacks.
 
     Parameters
     ----------
-    masks, scores : outputs, one entry per object
-    points : an optional input, (b, object, point, 2) x and y in px
-    labels : an optional input, (b, object, point), 1 for a point of the object
-    boxes : an optional input, (b, object, 4) least x and y, largest x and y in px
-    shapes : an optional input, (b, object, 1, y, x) logits, the longer side of the image fills it
-    embeddings : an optional input and an output, what the network makes of the image
-    embedded : that output, whether it is an input as well or not
+    masks, scores : outputs with one entry per object
+    points : optional input, (b, object, point, 2), x and y in px
+    labels : optional input, (b, object, point), 1 for a point inside the object
+    boxes : optional input, (b, object, 4), smallest x and y, largest x and y in px
+    shapes : optional input, (b, object, 1, y, x), logits; the longer side of the image fills it
+    embeddings : the embeddings of the image, if they are both an optional input and an output
+    embedded : the output with the embeddings, whether or not it is also an input
     """
 
     masks: str
@@ -194,19 +194,19 @@ class PromptTensors:
 
     @property
     def asks(self) -> bool:
-        """Whether it can be asked for an object by a prompt, and not for all of an image alone."""
+        """Whether it takes prompts for single objects, instead of only segmenting all of them."""
         return bool(self.points or self.boxes or self.shapes)
 
 
 @dataclass(frozen=True)
 class MapDecoder:
-    """A second network, which turns what the first one makes of an image into maps of it.
+    """A second network, which decodes the embeddings of the first one into maps of the image.
 
     Parameters
     ----------
-    file : its weights
-    takes : id of the output of the first network that it is given
-    outputs : of the first network
+    file : weights of the decoder
+    takes : id of the output of the first network that is the input of the decoder
+    outputs : outputs of the first network
     """
 
     file: PackagedFile
@@ -220,11 +220,11 @@ class Tolerance:
 
     Parameters
     ----------
-    absolute, relative, mismatched_per_million : see ``bmz.process.consensus.compare``
+    absolute, relative, mismatched_per_million : as for ``bmz.process.consensus.compare``
     output_ids : the outputs that it applies to; all if empty
-    weights_formats : the weights that it applies to; all if empty
-    output_kind : it applies only to outputs of floating-point numbers (continuous), or only to
-        those of integers and truth values (discrete); None for both
+    weights_formats : the weights formats that it applies to; all if empty
+    output_kind : whether it applies only to outputs of floating-point numbers (continuous), or
+        only to outputs of integers or booleans (discrete); None for both
     """
 
     absolute: float = 1e-3
@@ -242,7 +242,7 @@ USUAL_TOLERANCES = (
 """The tolerances that apply if a description states none.
 
 Source: ``ContinuousReproducibilityTolerance`` and ``DiscreteReproducibilityTolerance`` of
-bioimageio.spec 0.5.13, which are the default of ``reproducibility_tolerance``.
+bioimageio.spec 0.5.13, the defaults of ``reproducibility_tolerance``.
 """
 
 
@@ -253,9 +253,9 @@ class Architecture:
     Parameters
     ----------
     callable : class or function in the code
-    kwargs : its keyword arguments
-    code : a file of the package; None if a library has the code
-    library : the module to import it from; empty if a file of the package has the code
+    kwargs : keyword arguments of the callable
+    code : file of the package with the code; None if the code is in a library
+    library : module to import the callable from; empty if the code is a file of the package
     """
 
     callable: str
@@ -274,9 +274,9 @@ class Weights:
     file : the weights
     beside : other files that are needed to load it: external data of ONNX, the code that
         builds the network of a state dict
-    environment : list of packages to install, as its authors used them
-    architecture : what builds the network of a state dict; None for other formats
-    strict : each tensor of a state dict must belong to one of the network, and the reverse
+    environment : file that lists the packages that the authors had installed
+    architecture : code that builds the network of a state dict; None for other formats
+    strict : whether the tensors of a state dict must match those of the network one to one
     """
 
     format: str
@@ -293,7 +293,7 @@ class Citation:
 
     Parameters
     ----------
-    where : its DOI or address
+    where : DOI or address
     """
 
     text: str
@@ -306,15 +306,15 @@ class ModelSpec:
 
     Parameters
     ----------
-    id : the name by which it was requested, or the id in the manifest
-    folder : folder of its files
-    sha256 : sha256 of the manifest; the identity of the model
-    alias : its name in the zoo, as the zoo or the manifest states it, never the name of a
-        folder; empty if neither does
-    config : free additions of the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
-    remarks : warnings of the parser of the description
+    id : the name by which the model was requested, or the id in the manifest
+    folder : folder of the package
+    sha256 : sha256 of the manifest, which identifies the model
+    alias : name in the zoo, as the zoo or the manifest states it, never the name of a
+        folder; empty if neither states one
+    config : free-form additions to the manifest (``stardist``, ``bmz``, ``deepimagej``, ...)
+    remarks : warnings from parsing the description
     decoder_file : weights of an automatic decoder of micro-sam, attached to the package
-    decoder : the outputs are what this makes of the network's, see `decoded`
+    decoder : decoder that computes `outputs`; None unless the model is a result of `decoded`
     """
 
     id: str
@@ -351,10 +351,10 @@ class ModelSpec:
 
     @property
     def prompts(self) -> PromptTensors | None:
-        """The tensors of a network that gives single objects of an image; None for another.
+        """The tensors of a network that segments single objects; None for any other network.
 
-        Its masks are as large as the image, and have an axis of objects with the scores; prompts
-        are inputs named as micro-sam does. One without any gives all objects of the image.
+        Its masks are as large as the image and share an object axis with the scores. Prompts are
+        inputs with the names that micro-sam uses. A network without prompts segments all objects.
         """
         outputs = _objects_and_scores(self)
         if outputs is None:
@@ -374,19 +374,19 @@ class ModelSpec:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether an automatic decoder is attached, and its network gives what that takes."""
+        """Whether an automatic decoder is attached and the network has the output that it takes."""
         prompts = self.prompts
         return self.decoder_file is not None and prompts is not None and bool(prompts.embedded)
 
     def decoded(self) -> ModelSpec:
-        """Return the network with its automatic decoder behind it, as one whose outputs are maps.
+        """Return the model with its automatic decoder appended, so that its outputs are maps.
 
-        The decoder, too, is a file without which the weights cannot be used.
+        The file of the decoder is then one of those that the weights need.
 
         Raises
         ------
         ValueError
-            It has none.
+            The model has no decoder.
         """
         prompts, file = self.prompts, self.decoder_file
         if prompts is None or file is None or not prompts.embedded:
@@ -410,7 +410,7 @@ class ModelSpec:
         return replace(self, outputs=(maps,), weights=weights, decoder=decoder)
 
     def undecoded(self) -> ModelSpec:
-        """Return the network without its decoder, as the description has it."""
+        """Return the model without its decoder, as in its description."""
         if self.decoder is None:
             return self
         return replace(self, outputs=self.decoder.outputs, decoder=None)
@@ -432,7 +432,7 @@ class ModelSpec:
         return measured if isinstance(measured, Mapping) else {}
 
     def tolerance_for(self, output: str, weights_format: str) -> Tolerance:
-        """Return the declared tolerance of an output with a weights format, or the usual one.
+        """Return the tolerance of an output for a weights format: the declared or the usual one.
 
         The first entry that applies is used. Source: ``reproducibility_tolerance`` of
         bioimageio.spec 0.5.13: "Only the first entry matching tensor id and weights format is
@@ -450,11 +450,11 @@ class ModelSpec:
 
 
 DECODED = "decoded"
-"""The id of the output that an automatic decoder gives."""
+"""The id of the output of an automatic decoder."""
 
 MAPS = ("foreground", "centre distance", "boundary distance")
-"""What the channels of that output are, as micro-sam's ``InstanceSegmentationWithDecoder`` reads
-them."""
+"""The channels of that output, in the order in which micro-sam's
+``InstanceSegmentationWithDecoder`` reads them."""
 
 _PROMPTS = {
     "points": "point_prompts",
@@ -462,11 +462,11 @@ _PROMPTS = {
     "boxes": "box_prompts",
     "shapes": "mask_prompts",
 }
-"""Field of `PromptTensors` -> the name that micro-sam gives the input."""
+"""Field of `PromptTensors` -> name of the input in micro-sam."""
 
 
 def _objects_and_scores(model: ModelSpec) -> tuple[str, str] | None:
-    """Find the output of masks, and that of their scores, by their axis of objects."""
+    """Find the ids of the outputs with masks and with scores by their object axis."""
     images = {tensor.id for tensor in model.required_inputs}
     for masks in model.outputs:
         objects = {axis.letter for axis in masks.axes if axis.kind == "index"}

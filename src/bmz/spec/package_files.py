@@ -1,4 +1,4 @@
-"""Files of a package, the code among them: verified before they are used, or refused."""
+"""Verify the files of a package before they are used, and identify the code among them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class PackageInvalid(CouldNotTell):
 
 
 class PackageUnreadable(PackageInvalid):
-    """The manifest is not readable YAML mapping, so that nothing is known about the model."""
+    """The manifest is not a readable YAML mapping, so nothing is known about the model."""
 
 
 class PackageNewer(CouldNotTell):
-    """The manifest has a format, or names, that the installed version does not know."""
+    """The manifest has a format or names that the installed version does not know."""
 
     def __init__(self, manifest: Path, why: str) -> None:
         super().__init__(
@@ -96,19 +96,19 @@ KNOWN_LIBRARIES = (
     "segmentation_models_pytorch",
     "torchvision.models",
 )
-"""Libraries of networks. Their classes, called with values, only build a network; any
-other import that a description requests is code like that of the package itself."""
+"""Libraries of networks whose classes only build a network when called with plain values. Any other
+import that a description requests is treated like code of the package itself."""
 
 
 @dataclass(frozen=True)
 class CodeFile:
-    """A file with code, as it is on disk, or as the manifest states it.
+    """A file with code, as found on disk or as stated in the manifest.
 
     Parameters
     ----------
-    name : its path within the package
-    sha256 : sha256 of its content, else as stated; empty if neither is known
-    size_bytes : None if it is not on disk
+    name : file name
+    sha256 : sha256 of the content, or else the stated one; empty if neither is known
+    size_bytes : size of the file; None if it is not on disk
     imports : names of the modules that it imports, in order; None if it is not valid Python
     """
 
@@ -126,9 +126,9 @@ class ModelCode:
     ----------
     weights_format : format of the entry
     what : one line that names the code
-    files : the files that hold it
-    sha256 : sha256 of all that determines what is run: the files, the callable, its arguments,
-        and the weights, since code may run what it finds in them
+    files : files that contain the code
+    sha256 : sha256 of everything that determines what is run: the files, the callable, its
+        arguments, and the weights, since the code may execute what they contain
     """
 
     weights_format: str
@@ -138,11 +138,11 @@ class ModelCode:
 
 
 def code_of(weights: Weights, host_calls: Sequence[str] = ()) -> ModelCode | None:
-    """Return the code that an entry runs; None if it holds only numbers.
+    """Return the code that a weights entry runs; None if it only contains numbers.
 
     Parameters
     ----------
-    weights : the entry; its files need not exist
+    weights : weights entry; its files need not exist
     host_calls : operations in the weights that use the computer, such as writing files
     """
     if weights.architecture is not None and not _is_known(weights.architecture):
@@ -203,13 +203,13 @@ def _code_file(file: PackagedFile, weights: Weights) -> CodeFile:
 def imports_of(path: Path) -> tuple[str, ...] | None:
     """Return the top-level names of the modules that a Python file imports anywhere.
 
-    Imports by other means, such as ``__import__``, are not found: the list informs the user, and
-    no decision depends on it.
+    Imports by other means, such as ``__import__``, are not found: the list only informs the user,
+    and no decision depends on it.
 
     Returns
     -------
     tuple
-        in the order of the file; None if it is not valid Python
+        names in the order of the file; None if it is not valid Python
     """
     try:
         tree = _parsed(path.read_bytes())
@@ -228,7 +228,7 @@ def _parsed(source: bytes) -> ast.Module:
     try:
         return ast.parse(source)
     except SystemError:
-        # CPython 3.11 counts depths for all threads together; another one has compiled meanwhile
+        # CPython 3.11 shares its depth counter among threads; another one compiled meanwhile
         return ast.parse(source)
 
 
@@ -238,15 +238,15 @@ def verified(file: PackagedFile, what: str, folder: Path) -> PackagedFile:
     Parameters
     ----------
     file : a file of the package
-    what : its role, for the message, such as ``"onnx weights"``
-    folder : folder of the package, which no link may leave
+    what : role of the file for the message, such as ``"onnx weights"``
+    folder : folder of the package; links must not lead out of it
 
     Raises
     ------
     FileMissing, HashDiffers
-        It does not exist, or is another file.
+        The file does not exist, or has another sha256.
     PathLeavesPackage
-        It is, or lies behind, a link that leads out of the folder.
+        The path of the file contains a link that leads out of the folder.
     """
     if not file.path.is_file():
         raise FileMissing(file.path, what)

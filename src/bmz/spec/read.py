@@ -1,4 +1,4 @@
-"""Read a description: check its YAML and format, build the model, and keep it for the next time."""
+"""Read a description: check its YAML and format, build the model, and cache it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ OLDEST = (0, 3)
 """The oldest format that bioimageio.spec converts to the current one."""
 
 NEWEST = (0, 5)
-"""The newest format that is translated; its last number is that of bioimageio.spec."""
+"""The newest format that can be translated; the third number is that of bioimageio.spec."""
 
 _VERSION = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?((?:[a-z.+-][a-z0-9.+-]*)?)")
 
 
 @dataclass(frozen=True)
 class FormatVersion:
-    """The format of a description.
+    """The format version of a description.
 
     Parameters
     ----------
-    text : as written
-    numbers : the same as numbers, such as (0, 5, 4)
-    known : the newest that can be read
+    text : version as written
+    numbers : version as numbers, such as (0, 5, 4)
+    known : newest version that can be read
     """
 
     text: str
@@ -63,16 +63,16 @@ class FormatVersion:
 
     @property
     def why_newer(self) -> str:
-        """State that it is newer, as a part of a sentence."""
+        """The clause of a message that says that the format is newer."""
         return f"it uses format {self.text}, but {dotted(self.known)} is the newest known"
 
 
 def format_version(
     manifest: Path, content: Mapping[str, Any], known: tuple[int, int, int]
 ) -> FormatVersion:
-    """Read the format of a description that is not validated yet.
+    """Read the format version of a description that is not validated yet.
 
-    A format that is newer only by its last number is returned: it may well be readable.
+    A version that is newer only by its last number is returned, since it may well be readable.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ def format_version(
     Raises
     ------
     PackageInvalid
-        It names no format, or one that is too old.
+        The description states no valid format version, or one that is too old.
     PackageNewer
-        Its format is not known here.
+        The format is newer than `NEWEST`.
     """
     if "format_version" not in content:
         raise PackageInvalid(manifest, "it does not state its format_version")
@@ -123,7 +123,7 @@ def _kind(written: object) -> str:
 
 
 def dotted(numbers: tuple[int, ...]) -> str:
-    """Write the numbers of a version with dots."""
+    """Join the numbers of a version with dots."""
     return ".".join(map(str, numbers))
 
 
@@ -133,7 +133,7 @@ def unknown_words(content: Mapping[str, Any], where: list[tuple[str | int, ...]]
     Parameters
     ----------
     content : content of the manifest
-    where : places that the validator refuses, since it does not know their kind
+    where : locations that the validator refuses because it does not know their kind
     """
     names = (_unknown(content, place) for place in where)
     return list(dict.fromkeys(word for word in names if word))
@@ -150,7 +150,7 @@ def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
         try:
             node = node[part]
         except (KeyError, IndexError, TypeError):
-            return ""  # the validator has its own branch in this place
+            return ""  # the location includes a branch of the validator's union
     if kind is None or not isinstance(node, Mapping):
         return ""
     names = ("type",) if kind == "axis type" else ("id", "name")
@@ -159,31 +159,31 @@ def _unknown(content: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
 
 
 MOST_BYTES = 2**23
-"""Largest manifest in bytes, 100 times the largest one of the zoo."""
+"""Maximum size of a manifest in bytes, 100 times the largest one of the zoo."""
 
 MOST_DEPTH = 64
-"""Most levels of nested mappings and lists; the manifests of the zoo reach ten."""
+"""Maximum nesting depth of mappings and lists; the manifests of the zoo reach ten."""
 
 MOST_NODES = 500_000
-"""Most values after all aliases are replaced."""
+"""Maximum number of values after all aliases are expanded."""
 
 
 class ManifestRefused(Exception):
-    """A text is refused before its values are built; it says why."""
+    """A YAML text was refused before its values were built; the message says why."""
 
 
 def content_of(text: str) -> object:
-    """Build the values of a YAML text that is neither too long, nor too deep, nor too large.
+    """Build the values of a YAML text, unless it is too long, too deeply nested or too large.
 
-    Aliases are counted as what they refer to, so that a few lines that would expand to gigabytes
-    are found before they are expanded.
+    Each alias counts as many values as it refers to, so that a few lines that would expand to
+    gigabytes are refused before they are expanded.
 
     Raises
     ------
     ManifestRefused
-        It is longer than `MOST_BYTES`, deeper than `MOST_DEPTH` or larger than `MOST_NODES`.
+        The text exceeds `MOST_BYTES`, `MOST_DEPTH` or `MOST_NODES`.
     ruyaml.error.YAMLError
-        It is not YAML.
+        The text is not YAML.
     """
     from ruyaml import YAML
     from ruyaml.parser import Parser
@@ -204,7 +204,7 @@ def content_of(text: str) -> object:
 
 
 class _Guard:
-    """Counts the values that the events of a parser stand for, and their levels."""
+    """Counts the values, and the nesting levels, in the events of a parser."""
 
     def __init__(self) -> None:
         self._named: dict[str, int] = {}
@@ -232,19 +232,19 @@ class _Guard:
 
 
 _UNKNOWN_KIND = frozenset({"union_tag_invalid", "extra_forbidden"})
-"""Errors of pydantic for an unknown name."""
+"""Types of pydantic's errors for an unknown name."""
 
 
 def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     """Read and validate a manifest of format 0.4 or 0.5.
 
-    Files are neither opened nor hashed here (see ``bmz.spec.package_files``), and nothing is
-    fetched. Harmless mistakes of format 0.4 are repaired (see ``bmz.spec.translate``), each with a
-    remark.
+    Other files of the package are neither opened nor hashed (``bmz.spec.package_files`` does so),
+    and nothing is downloaded. Harmless mistakes of format 0.4 are repaired by
+    ``bmz.spec.translate``, each with a remark.
 
     Parameters
     ----------
-    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
+    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` in the package
     model_id : the name by which the model was requested
 
     Raises
@@ -252,11 +252,11 @@ def read_model(manifest: Path, *, model_id: str | None = None) -> ModelSpec:
     PackageUnreadable
         The manifest does not exist, or is not a YAML mapping.
     PackageInvalid
-        It describes no model, or violates the specification.
+        The manifest does not describe a model, or violates the specification.
     PackageNewer
-        It has a newer format, or steps or weights that are not known here.
+        The manifest has a newer format, or steps or weights that are not known here.
     LibrariesDoNotMatch
-        The installed versions of two libraries read no model.
+        The installed versions of bioimageio.spec and pydantic cannot read any model.
     PathLeavesPackage
         A file lies outside the folder of the manifest.
     """
@@ -331,10 +331,10 @@ def _validate(manifest: Path, content: dict[str, Any], written: FormatVersion) -
 
 
 def _refuse_libraries() -> None:
-    """Refuse the versions of two libraries that call every model invalid.
+    """Raise an error if the installed versions of two libraries call every model invalid.
 
-    Before 0.5.14.3 bioimageio.spec calls pydantic's handlers with an argument that pydantic 2.14
-    takes no more.
+    Before 0.5.14.3, bioimageio.spec calls pydantic's handlers with an argument that pydantic 2.14
+    no longer accepts.
     """
     spec, pydantic = version_of("bioimageio.spec") or "", version_of("pydantic") or ""
     if _numbers(spec) < (0, 5, 14, 3) and _numbers(pydantic) >= (2, 14):
@@ -342,7 +342,7 @@ def _refuse_libraries() -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers with which a version begins."""
+    """Return the leading numbers of a version."""
     start = version.partition("+")[0].split(".")
     return tuple(int(number[0]) for part in start if (number := re.match(r"\d+", part)))
 
@@ -373,7 +373,7 @@ def _first_error(description: InvalidDescr) -> str:
 
 
 VERSION = 9
-"""Version of the notes; raised with every change of ``bmz.spec.model`` or of its meaning."""
+"""Version of the stored notes; increased whenever ``bmz.spec.model`` or its meaning changes."""
 
 _CLASS = "="
 _CLASSES: Mapping[str, type] = {
@@ -391,22 +391,21 @@ def read_stored(
 ) -> ModelSpec:
     """Read a manifest as ``bmz.spec.read.read_model`` does, but parse it only the first time.
 
-    A stored description is valid for the bytes of its manifest and the version of bmz that wrote
-    it. One that is damaged or of another version is replaced; in read-only folders nothing is
-    stored.
+    A stored description is valid only for the same manifest and the version of bmz that wrote it.
+    One that is damaged or of another version is replaced. Nothing is stored in read-only folders.
 
     Parameters
     ----------
-    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` within its package
+    manifest : ``bioimageio.yaml`` or ``rdf.yaml`` in the package
     model_id : the name by which the model was requested
-    alias : its name in the zoo, if it came from there; else the manifest states it
-    notes : folders where its description may be stored: all are read, the last one is written.
+    alias : name in the zoo, if the model came from there; otherwise the manifest may state it
+    notes : folders where the description may be stored: all are read, the last one is written.
         Their content is trusted, so none may come from the package itself.
 
     Raises
     ------
     PackageInvalid, PackageNewer, PathLeavesPackage
-        See ``read_model``.
+        As ``read_model`` does.
     """
     try:
         sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
@@ -422,17 +421,17 @@ def read_stored(
 
 
 def descriptions_in(folder: Path) -> Notes[ModelSpec]:
-    """Return the notes of models whose package lies in `folder`."""
+    """Return the notes for descriptions of models whose package is in `folder`."""
     return Notes("description", VERSION, partial(from_plain, folder=folder), to_plain)
 
 
 def to_plain(model: ModelSpec) -> dict[str, Json]:
-    """Convert a model to values of JSON; paths become relative to its folder.
+    """Convert a model to JSON values; paths become relative to the folder of the model.
 
     Raises
     ------
     TypeError
-        A step or the configuration holds a value that JSON cannot express, such as a date.
+        A step or the configuration has a value that JSON cannot represent, such as a date.
     """
     unnamed = "" if model.id == model.folder.name else model.id
     return _plain_fields(replace(model, id=unnamed), model.folder)
@@ -444,7 +443,7 @@ def from_plain(plain: Mapping[str, Any], folder: Path) -> ModelSpec:
     Raises
     ------
     TypeError, KeyError, ValueError
-        It is not a result of `to_plain`.
+        `plain` is not a result of `to_plain`.
     """
     model = _value(plain, folder)
     if not isinstance(model, ModelSpec):
@@ -471,7 +470,7 @@ def _plain(value: object, folder: Path) -> Json:
 
 
 def _plain_fields(value: object, folder: Path) -> dict[str, Json]:
-    """Return the class of a dataclass and those of its fields that differ from their defaults."""
+    """Return the class name of a dataclass and its fields that differ from their defaults."""
     plain: dict[str, Json] = {_CLASS: type(value).__name__}
     for field in fields(_CLASSES[type(value).__name__]):
         content = getattr(value, field.name)

@@ -1,4 +1,4 @@
-"""How far outputs may differ from the test tensors, as manifests of several versions say it."""
+"""Read how far outputs may differ from the test tensors, from manifests of several versions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _OUTPUT_KINDS: Mapping[str, OutputKind] = {
     "any_discrete_output": "discrete",
     "any_label_output": "discrete",
 }
-"""What ``output_ids`` may state instead of a list, since bioimageio.spec 0.5.13."""
+"""Values that ``output_ids`` may have instead of a list, since bioimageio.spec 0.5.13."""
 
 
 def with_lists_of_outputs(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace kinds of outputs by an empty list, as version 0.5.12 requires.
+    """Replace kinds of outputs by an empty list, which version 0.5.12 requires.
 
-    That version refuses the kinds of 0.5.13, or takes them for a sequence of letters;
+    That version refuses the kinds of 0.5.13, or reads them as a sequence of letters.
     `tolerances_of` reads their meaning from the manifest.
 
     Parameters
     ----------
-    content : content of a manifest; it is not changed
+    content : content of a manifest; it is not modified
     """
     entries = _entries(content)
     if not any(_names_a_kind(entry) for entry in entries):
@@ -59,14 +59,14 @@ def tolerances_of(
     """Return the tolerances that the manifest itself states, in order of precedence.
 
     Newer versions of bioimageio.spec add default entries if a manifest states none, and write
-    them into every manifest that they save. Nobody chose such an entry, so that the
-    ``test_kwargs`` of older models precede it; see `_older_tolerance`. An entry about an unknown
-    kind of output is left out.
+    them into every manifest that they save. Since nobody chose such an entry, the ``test_kwargs``
+    of older models (read by `_older_tolerance`) precede it. An entry for an unknown kind of output
+    is left out.
 
     Parameters
     ----------
-    description : validated
-    content : of the manifest, as written
+    description : validated description
+    content : content of the manifest, as written
     """
     ours = description.config.bioimageio
     validated = ours.reproducibility_tolerance if _KEY in ours.model_fields_set else ()
@@ -100,10 +100,10 @@ def _tolerance(
 
 
 def _older_tolerance(weights_format: str, kwargs: Mapping[str, Any]) -> Tolerance:
-    """Read what models of the zoo said before the specification had words for it.
+    """Read a tolerance as models of the zoo stated it before the specification defined one.
 
     ``config.bioimageio.test_kwargs`` held the arguments of bioimageio.core's ``test_model`` for a
-    weights format. ``decimal`` is that of ``numpy.testing.assert_array_almost_equal``:
+    weights format. ``decimal`` is defined as in ``numpy.testing.assert_array_almost_equal``:
     ``abs(desired-actual) < float64(1.5 * 10**(-decimal))``, for every element.
     """
     decimal = kwargs.get("decimal")
@@ -119,9 +119,9 @@ def _older_tolerance(weights_format: str, kwargs: Mapping[str, Any]) -> Toleranc
 
 
 _MOST_DECIMALS = 300
-"""More than float64 has, up and down."""
+"""More decimals than float64 has, in either direction."""
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    # the specification says nothing of these words, so that anything may stand there
+    # the specification does not define these arguments, so they may have any value
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf

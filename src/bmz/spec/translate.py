@@ -1,4 +1,4 @@
-"""From a description to a model: defects are repaired or told, fields get our types."""
+"""Translate a description into a model: repair or report its defects, and convert its fields."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _STEPS = {"inputs": "preprocessing", "outputs": "postprocessing"}
 
 
 def repaired(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Mend what is known to be wrong and harmless; what is whole is given back as it is.
+    """Repair harmless known mistakes in a manifest; return a correct one unchanged.
 
     Parameters
     ----------
-    content : a manifest as written; it is left alone
+    content : a manifest as written; it is not modified
 
     Returns
     -------
@@ -67,12 +67,12 @@ def repaired(content: Content) -> tuple[Content, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class LaterStep:
-    """A step that bioimageio.core knows before a released bioimageio.spec does.
+    """A step that bioimageio.core supports before any released bioimageio.spec does.
 
     Parameters
     ----------
-    description : the class in which bioimageio.spec will have it
-    defaults : argument -> what it is where a manifest does not state it
+    description : name of the class that will describe the step in bioimageio.spec
+    defaults : argument -> its value if a manifest does not state one
     """
 
     description: str
@@ -97,18 +97,18 @@ LATER_STEPS: Mapping[str, LaterStep] = {
         },
     ),
 }
-"""By name. One that bioimageio.spec does not know yet is kept from the validator, and put back."""
+"""By name. Those that bioimageio.spec does not know yet are put back after validation."""
 
 Later = dict[tuple[str, int], list[tuple[int, Step]]]
-"""Kind and number of a tensor -> steps with their places among all of its steps."""
+"""Kind and index of a tensor -> removed steps, with their positions among all of its steps."""
 
 
 def without_later_steps(content: Content) -> tuple[Content, Later]:
-    """Take out the steps that the installed bioimageio.spec does not know yet; see `LATER_STEPS`.
+    """Remove those of the `LATER_STEPS` that the installed bioimageio.spec does not know yet.
 
     Parameters
     ----------
-    content : of a manifest of format 0.5; it is left alone
+    content : content of a manifest of format 0.5; it is not modified
     """
     from bioimageio.spec.model import v0_5  # imported here, since it takes a second to import
 
@@ -140,7 +140,7 @@ def _later_step(step: object, unknown: set[str]) -> bool:
 
 
 def _with_later_steps(model: ModelSpec, later: Later) -> ModelSpec:
-    """Put steps back that were kept from the validator."""
+    """Put back the steps that were removed before validation."""
     tensors = {"inputs": list(model.inputs), "outputs": list(model.outputs)}
     for (kind, number), taken in later.items():
         steps = list(tensors[kind][number].steps)
@@ -152,10 +152,10 @@ def _with_later_steps(model: ModelSpec, later: Later) -> ModelSpec:
 
 
 def without_needless_axes(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Drop the axes of ``scale_linear`` where one gain and one offset hold for all of them.
+    """Remove the axes of ``scale_linear`` if its gain and offset are scalars.
 
     Such a step does the same with and without axes. Format 0.5 forbids an axis there (``Do not
-    specify an `axis` for scalar gain and offset values``), so the upgrade fails.
+    specify an `axis` for scalar gain and offset values``), so the conversion would fail.
     """
     result, remarks = dict(content), []
     for kind, steps in _STEPS.items():
@@ -194,10 +194,10 @@ def _step_without(step: object) -> object:
 
 
 def with_sizes_that_follow(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Let an output with a halo follow its input if it states the same size, or the smallest one.
+    """Tie the size of an output with a halo to its input if it states the input's (minimum) size.
 
-    Format 0.5 wants the size of an output with a halo in terms of another axis (``output axis
-    with halo and fixed size not allowed``), and the upgrade does not look for one.
+    Format 0.5 requires the size of an output with a halo to refer to another axis (``output axis
+    with halo and fixed size not allowed``), and the conversion does not look for one.
     """
     inputs, outputs = content.get("inputs"), content.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != 1:
@@ -223,7 +223,7 @@ def _following(output: object, entry: object) -> object:
         return output
     if shape != least or axes != output.get("axes") or len(axes) != len(shape):
         return output
-    # scale 0 and half the size as offset: how 0.4 expresses a size that depends on no other
+    # format 0.4 expresses an independent size as scale 0 and half the size as offset
     alone = [axis in "ci" for axis in axes]
     follows = {
         "reference_tensor": entry.get("name"),
@@ -234,10 +234,10 @@ def _following(output: object, entry: object) -> object:
 
 
 def without_text_dependencies(content: Content) -> tuple[Content, tuple[str, ...]]:
-    """Leave out the dependencies of weights that are not a YAML file.
+    """Remove the dependencies of weights if they are a text file instead of a YAML file.
 
-    Format 0.5 wants a conda environment (``Expected a suffix from ('.yaml', '.yml')``); a list
-    for pip cannot become one. bmz installs nothing, so it only loses the name of the file.
+    Format 0.5 requires a conda environment (``Expected a suffix from ('.yaml', '.yml')``), and a
+    list for pip cannot be converted. bmz installs nothing, so only the file name is lost.
     """
     weights = content.get("weights")
     if not isinstance(weights, Mapping):
@@ -275,9 +275,9 @@ class Source:
 
     Parameters
     ----------
-    manifest : its path
+    manifest : path of the manifest
     sha256 : sha256 of its bytes
-    content : as written; the conversion from 0.4 drops hashes, so they are looked up here
+    content : content as written; the conversion from 0.4 drops hashes, which are looked up here
     remarks : warnings of the parser
     """
 
@@ -292,14 +292,14 @@ class Source:
         Raises
         ------
         PathLeavesPackage
-            The path is absolute, or has ``..``.
+            The path is absolute or contains ``..``.
         PackageInvalid
-            No file can have this name.
+            The path is not a valid file name.
         """
         written = str(getattr(description, "source", description))
         pure = PurePosixPath(written.replace("\\", "/"))
         url, named = (written if "://" in written else None), pure
-        if url:  # once fetched, a remote file lies beside the manifest
+        if url:  # a remote file is downloaded into the folder of the manifest
             pure = PurePosixPath(pure.name.partition("?")[0])
             written = pure.name
         if pure.is_absolute() or ".." in pure.parts or ":" in written.split("/")[0]:
@@ -337,14 +337,14 @@ def translate(
     model_id: str | None = None,
     later: Later | None = None,
 ) -> ModelSpec:
-    """Turn a validated description into a ModelSpec.
+    """Convert a validated description to a ModelSpec.
 
     Parameters
     ----------
     description : ``bioimageio.spec.model.v0_5.ModelDescr``, converted from 0.4 if necessary
-    source : the manifest behind it
+    source : the manifest of the description
     model_id : the name by which the model was requested
-    later : steps that were kept from the validator, see `without_later_steps`
+    later : steps that `without_later_steps` removed before validation
     """
     config = description.config.model_dump(mode="json", exclude_unset=True)
     documentation = description.documentation
@@ -373,14 +373,14 @@ def translate(
 
 
 def _decoder_file(description: v0_5.ModelDescr, source: Source) -> PackagedFile | None:
-    """Find the automatic decoder among the attachments, as micro-sam's export names it."""
+    """Find the automatic decoder among the attachments by the file name that micro-sam exports."""
     files = (str(attached.source) for attached in description.attachments)
     found = [name for name in files if _DECODER.fullmatch(PurePosixPath(name).name)]
     return source.file(found[0]) if len(found) == 1 else None
 
 
 def _alias(own_id: object, config: Mapping[str, Any]) -> str:
-    """Return the name in the zoo: the nickname, else the id if it is an alias."""
+    """Return the name in the zoo: the nickname, or else the id, if it is an alias."""
     ours = config.get("bioimageio")
     nickname = ours.get("nickname") if isinstance(ours, Mapping) else None
     bare = bare_alias(str(nickname or own_id or ""))
