@@ -1,4 +1,4 @@
-"""Axes by letter, boxes, lengths, channels, declared steps, and which objects belong together."""
+"""Axes, boxes, lengths, channels, declared steps, and how labels are joined over axes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPACE = "zyx"
 """Axes with a length in um per pixel, slowest first."""
 
 IMAGE_AXES = "tczyx"
-"""Every axis an image may have in bmz, in the order in which it is held and written."""
+"""All axes that an image may have in bmz, in the order in memory and in files."""
 
 NAMES: Mapping[str, str] = {
     "b": "batch",
@@ -28,10 +28,10 @@ NAMES: Mapping[str, str] = {
     "y": "y",
     "x": "x",
 }
-"""The letter of an axis and its id in model descriptions (0.5 writes the id, 0.4 the letter)."""
+"""Letter of an axis -> its id in model descriptions (0.5 uses the id, 0.4 the letter)."""
 
 PLACES: Mapping[str, str] = {"t": "frames", "z": "planes"}
-"""What the images along an axis are called that is not an axis of a 2-D image."""
+"""Axis that a 2-D image does not have -> what the positions along it are called."""
 
 LETTERS: Mapping[str, str] = {name: letter for letter, name in NAMES.items()}
 
@@ -51,12 +51,12 @@ Box: TypeAlias = tuple[slice, ...]
 
 
 def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
-    """Return the boxes that cover an array of `shape`, the last axis the fastest.
+    """Yield the boxes that cover an array of `shape`; the last axis varies fastest.
 
     Parameters
     ----------
-    shape : of the array
-    sides : of a box, one per axis, 1 or more; the last one along an axis may be shorter
+    shape : shape of the array
+    sides : sides of a box, one per axis, at least 1; the last box along an axis may be shorter
 
     Examples
     --------
@@ -75,12 +75,12 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a model description, in the words of format 0.5.
+    """One operation of a model description, in the terms of format 0.5.
 
     Parameters
     ----------
-    name : the op's ``id``, such as ``scale_range``
-    kwargs : its arguments with the names of format 0.5.12; axes are letters (``("c", "y")``)
+    name : ``id`` of the operation, such as ``scale_range``
+    kwargs : arguments with the names of format 0.5.12; axes are letters (``("c", "y")``)
     """
 
     name: str
@@ -92,10 +92,10 @@ class Step:
 
 
 LINKED = "zt"
-"""Axes over which labels can be joined, in the order in which it is done: stacks, then time."""
+"""Axes over which labels can be joined, in the order in which they are joined."""
 
 GAPS = (0, 1)
-"""How many planes or frames an object may be missing between two that have it."""
+"""Allowed values for the number of consecutive planes or frames that may lack an object."""
 
 
 @dataclass(frozen=True)
@@ -104,31 +104,31 @@ class Link:
 
     Parameters
     ----------
-    ious : axis (of `LINKED`) -> least intersection over union of what is joined, above 0 and at
-        most 1; axes that are not named are not joined
-    gap : planes or frames that an object may be missing in between, of `GAPS`
+    ious : axis (of `LINKED`) -> minimum intersection over union of objects to join, above 0 and at
+        most 1; labels are not joined over other axes
+    gap : number of consecutive planes or frames that may lack the object, one of `GAPS`
     """
 
     ious: Mapping[str, float] = field(default_factory=dict)
     gap: int = 0
 
     def over(self, loop: Mapping[str, int]) -> Link:
-        """Return what of it there is to do where planes lie at these positions along t and z."""
+        """Return the link for only those axes that have more than one position in `loop`."""
         left = {a: self.ious[a] for a in LINKED if loop.get(a, 1) > 1 and a in self.ious}
         return Link(left, self.gap)
 
 
 NO_LINK = Link()
-"""Labels of planes and frames stay as they are."""
+"""Labels are not joined."""
 
 
 def link_ious(text: str) -> dict[str, float]:
-    """Read ``0.25`` (of z and t), or ``z=0.25,t=0.5``.
+    """Parse ``0.25`` (for z and t) or ``z=0.25,t=0.5``.
 
     Raises
     ------
     ValueError
-        It is neither; the message says why.
+        The text has neither form; the message says why.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def link_ious(text: str) -> dict[str, float]:
 
 
 def checked_ious(ious: Mapping[str, float]) -> dict[str, float]:
-    """Return the overlaps by axis, when each can be meant; see `link_ious`."""
+    """Return the overlaps by axis if all are valid; raise ValueError otherwise."""
     if not set(ious) <= set(LINKED):
         raise ValueError("labels are joined over z and t")
     return {axis: _iou(str(iou)) for axis, iou in ious.items()}
@@ -208,7 +208,7 @@ def um_per(unit: str) -> float | None:
 
 
 def parse_length_um(text: str) -> float | None:
-    """Read ``0.5um``, ``650 nm`` or a bare ``0.5`` (um) as um; None when it is not above 0.
+    """Parse ``0.5um``, ``650 nm`` or a bare ``0.5`` (um) as um; None if it is not above 0.
 
     Examples
     --------
@@ -225,13 +225,13 @@ def parse_length_um(text: str) -> float | None:
 
 
 def lengths_by_axis(text: str) -> dict[str, float]:
-    """Read ``0.5um``, which is meant for y and x, or ``z=2um,y=0.5um,x=0.5um``, as um by axis.
+    """Parse ``0.5um`` (for y and x) or ``z=2um,y=0.5um,x=0.5um`` as um by axis.
 
     Raises
     ------
     ValueError
-        A part is not a length, or names another axis; the message says which. There are more
-        lengths than axes: of ``1,5um`` nobody knows whether its comma is a decimal one.
+        A part is not a length, or names another axis; the message says which. Or there are more
+        lengths than axes: in ``1,5um``, the comma may be a decimal one.
 
     Examples
     --------
@@ -253,10 +253,10 @@ def lengths_by_axis(text: str) -> dict[str, float]:
 
 
 EMPTY_CHANNEL = -1
-"""In place of the number of a channel: zeros."""
+"""Channel number that means zeros."""
 
 EMPTY_WORD = "none"
-"""The word for it."""
+"""The word for `EMPTY_CHANNEL`."""
 
 ChannelKey = int | str
 """A number from 0, `EMPTY_CHANNEL`, or a name."""
@@ -267,8 +267,8 @@ class ChannelUnknown(LookupError):
 
     Parameters
     ----------
-    name : that was asked for
-    names : that the channels have
+    name : requested name
+    names : names of the channels
     """
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
@@ -277,12 +277,12 @@ class ChannelUnknown(LookupError):
 
 
 def channel_words(text: str) -> tuple[ChannelKey, ...]:
-    """Read ``1,0``, ``DAPI,GFP`` or ``0,none``: a number stays a number, all else is a name.
+    """Parse ``1,0``, ``DAPI,GFP`` or ``0,none`` into numbers and names.
 
     Raises
     ------
     ValueError
-        A word is missing, or no channel is of the image; the message says why.
+        An entry is missing, or no entry is a channel of the image; the message says why.
 
     Examples
     --------
@@ -293,7 +293,7 @@ def channel_words(text: str) -> tuple[ChannelKey, ...]:
 
 
 def checked_channels(words: Sequence[ChannelKey]) -> tuple[ChannelKey, ...]:
-    """Give numbers and names where each can be meant; see `channel_words`."""
+    """Return the channels if they are valid as for `channel_words`; else raise ValueError."""
     channels = tuple(map(_channel, words))
     if set(channels) == {EMPTY_CHANNEL}:
         raise ValueError("at least one channel must come from the image")
@@ -315,7 +315,7 @@ def _channel(channel: ChannelKey) -> ChannelKey:
 
 
 def channel_text(channels: Sequence[ChannelKey]) -> str:
-    """Return the word for ``--channels`` that `channel_words` reads.
+    """Return the value for ``--channels`` that `channel_words` parses into these channels.
 
     Examples
     --------
@@ -330,8 +330,8 @@ def channel_numbers(words: Sequence[ChannelKey], names: Sequence[str]) -> tuple[
 
     Parameters
     ----------
-    words : numbers, which are given back as they are, and names
-    names : of the channels of an image
+    words : numbers, which are returned unchanged, and names
+    names : names of the channels of an image
 
     Raises
     ------
@@ -350,13 +350,13 @@ def _number(name: str, names: Sequence[str]) -> int:
 
 
 CONTACT: Final = "contact"
-"""The word for objects that touch, without a distance."""
+"""The word that makes only touching objects neighbours."""
 
 _PIXELS = re.compile(r"([0-9]*\.?[0-9]+) ?px")
 
 
 class NeighboursRefused(WrongUsage):
-    """The word that says what counts as a neighbour cannot be read, or needs a pixel size."""
+    """The definition of a neighbour cannot be parsed, or needs a pixel size."""
 
     def __init__(self, text: str, why: str, hint: str) -> None:
         super().__init__(f"--neighbours {text}: {why}", hint=hint, code="neighbours.refused")
@@ -364,13 +364,13 @@ class NeighboursRefused(WrongUsage):
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """What counts as a neighbour.
+    """The definition of a neighbour.
 
     Parameters
     ----------
-    text : as the user says it
-    distance : from centroid to centroid, at most; None if only contact counts
-    unit : of it, ``um`` or ``px``
+    text : definition as the user writes it
+    distance : maximum distance between centroids; None if only contact counts
+    unit : unit of the distance, ``um`` or ``px``
     """
 
     text: str
@@ -379,7 +379,7 @@ class Neighbourhood:
 
     @classmethod
     def of(cls, text: str) -> Neighbourhood:
-        """Read ``contact``, ``20um`` or ``40px``; a bare number is um.
+        """Parse ``contact``, ``20um`` or ``40px``; a bare number is in um.
 
         Examples
         --------
@@ -402,11 +402,11 @@ class Neighbourhood:
 
     @property
     def column(self) -> str:
-        """The heading of how many neighbours lie within the distance."""
+        """The heading of the column with the number of neighbours within the distance."""
         return f"neighbours_within_{self.distance:g}{self.unit}"
 
     def refuse_unknown_size(self, axes: str, pixel_um: Mapping[str, float]) -> None:
-        """See that a distance in um can be measured along all axes of space.
+        """Raise an error if a distance is in um and a spatial axis has no pixel size.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The computer: its memory and processors, and the versions of bmz and libraries on it."""
+"""Query this computer: its memory and processors, and the versions of bmz and libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from bmz.base.values import dataclass
 
 NOT_INSTALLED = "0+source"
-"""Of a folder of sources that was never installed, and so has no version."""
+"""Version of a source folder that was never installed."""
 
 
 NOTED_LIBRARIES = (
@@ -27,7 +27,7 @@ NOTED_LIBRARIES = (
     "openvino",
     "torch",
 )
-"""The libraries that shape a result."""
+"""The libraries that affect results."""
 
 PREFIX = sys.prefix
 """The folder of the environment that bmz runs in."""
@@ -36,15 +36,15 @@ _PIP = re.compile(r"\bpip (install|uninstall)\b")
 
 
 def for_this_environment(hint: str, prefix: str = "") -> str:
-    """Give a line with ``pip`` as it must be typed for the environment that bmz runs in.
+    """Adapt a ``pip`` command in a hint to the environment that bmz runs in.
 
-    Programs that ``uv tool`` and ``pipx`` installed have environments of their own, which a plain
+    Programs installed by ``uv tool`` and ``pipx`` have their own environments, which a plain
     ``pip`` does not reach.
 
     Parameters
     ----------
-    hint : may hold such a line
-    prefix : the folder of the environment; empty for that of this program
+    hint : text that may contain such a command
+    prefix : folder of the environment; empty for that of this program
 
     Examples
     --------
@@ -66,7 +66,7 @@ def for_this_environment(hint: str, prefix: str = "") -> str:
 
 @cache
 def version() -> str:
-    """Give the version that the installed package states; it comes from the tag of the release."""
+    """Return the version of the installed package, which comes from the tag of the release."""
     from importlib.metadata import PackageNotFoundError, version  # here: it takes long to import
 
     try:
@@ -76,7 +76,7 @@ def version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of bmz, Python and the libraries that shape a result."""
+    """Return the versions of bmz, Python and the libraries that affect results."""
     return dict(_versions())
 
 
@@ -90,9 +90,10 @@ def _versions() -> Mapping[str, str]:
 
 @cache
 def version_of(library: str) -> str | None:
-    """Read the version in the metadata of a library; None where it is not installed.
+    """Read the version in the metadata of a library; None if it is not installed.
 
-    ``importlib.metadata.version`` reads all of it as an e-mail, which takes several times as long.
+    ``importlib.metadata.version`` parses all metadata as an e-mail, which takes several times as
+    long.
     """
     from importlib.metadata import PackageNotFoundError, distribution
 
@@ -113,14 +114,14 @@ CGROUP_LIMITS = (
         Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ),
 )
-"""Limit and use of a container, in the second and in the first version of control groups."""
+"""Files with the memory limit and use of a container, in versions 2 and 1 of control groups."""
 
 UNKNOWN_BYTES = 4 * 2**30
-"""Taken where the system does not say."""
+"""Free memory that is assumed if the system does not report it."""
 
 
 def available_cpus() -> int:
-    """Count the processors that this process may use, which can be fewer than there are."""
+    """Count the processors that this process may use, possibly fewer than the computer has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     allowed = _allowed_on_windows() if sys.platform == "win32" else 0
@@ -128,7 +129,7 @@ def available_cpus() -> int:
 
 
 def _allowed_on_windows() -> int:
-    """Count the processors in the mask of this process; 0 where Windows does not tell.
+    """Count the processors in the affinity mask of this process; 0 if Windows reports none.
 
     Source: ``GetProcessAffinityMask`` of the Windows API.
     """
@@ -143,7 +144,7 @@ def _allowed_on_windows() -> int:
 
 
 def total_memory() -> int | None:
-    """Give the bytes of memory of the machine; None where the system does not say."""
+    """Return the memory of the computer in bytes; None if the system does not report it."""
     if sys.platform == "win32":
         return (_memory_of_windows() or (None, 0))[0]
     if sys.platform == "darwin":
@@ -155,7 +156,7 @@ def total_memory() -> int | None:
 
 
 def _memory_of_windows() -> tuple[int, int] | None:
-    """Give the bytes of memory of the machine and those that are free; None where it fails.
+    """Return the total and the free memory of the computer in bytes; None if the call fails.
 
     Source: ``GlobalMemoryStatusEx`` and ``MEMORYSTATUSEX`` of the Windows API.
     """
@@ -178,7 +179,7 @@ def _memory_of_windows() -> tuple[int, int] | None:
 
 
 def _memory_of_mac() -> int | None:
-    """Give the bytes of memory of the machine, which ``sysctl hw.memsize`` tells; None without."""
+    """Return the memory in bytes that ``sysctl hw.memsize`` reports; None if the call fails."""
     import ctypes
 
     library = ctypes.CDLL(None)
@@ -191,7 +192,7 @@ def _memory_of_mac() -> int | None:
 
 
 def free_memory() -> int:
-    """Give the bytes that are free: of the machine, or of the container if that has fewer."""
+    """Return the free memory in bytes of the computer, or of the container if that has less."""
     return min((_of_machine(), *_of_container()))
 
 
@@ -203,7 +204,7 @@ def _of_machine() -> int:
         free = next(line for line in lines if line.startswith("MemAvailable:"))
         return int(free.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
-        pass  # no Linux: half of all memory is as good a word as there is
+        pass  # not Linux: half of the total memory is the best available estimate
     total = total_memory()
     return UNKNOWN_BYTES if total is None else total // 2
 
@@ -224,11 +225,11 @@ def _number_in(path: Path) -> int:
 
 @dataclass
 class Peak:
-    """How much more memory the process took.
+    """The additional memory that the process used.
 
     Parameters
     ----------
-    bytes_more : at the most within the block, beside what was held before; None where unknown
+    bytes_more : maximum within the block, beyond the memory held before; None if unknown
     """
 
     bytes_more: int | None = None
@@ -236,11 +237,11 @@ class Peak:
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure the most memory that this process holds within the block (Linux alone tells)."""
+    """Measure the peak memory of this process within the block (on Linux only)."""
     peak = Peak()
     before = _status("VmRSS")
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     except OSError:
         before = None
     yield peak
@@ -250,7 +251,7 @@ def peak_memory() -> Iterator[Peak]:
 
 
 def held_memory() -> int:
-    """Give the bytes that this process holds; 0 where the system does not say."""
+    """Return the bytes of memory that this process holds; 0 if the system does not report it."""
     return _status("VmRSS") or 0
 
 
@@ -260,4 +261,4 @@ def _status(name: str) -> int | None:
         entry = next(line for line in lines if line.startswith(f"{name}:"))
         return int(entry.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
-        return None  # no Linux
+        return None  # not Linux

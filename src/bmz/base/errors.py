@@ -1,4 +1,4 @@
-"""The tree of errors; a class decides the exit status, a code names the case for good."""
+"""Define the errors: the class decides the exit status, and a permanent code names the case."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Value = TypeVar("Value")
 
 
 class BmzError(Exception):
-    """Something the user can understand and act upon.
+    """An error that the user can understand and act upon.
 
     Parameters
     ----------
     message
-        What happened, to what, wanted and found
+        What happened to what, what was expected and what was found
     hint
         The next step
     code
-        The name of the case, ``room.case``; it never changes meaning
+        The name of the case, ``room.case``; its meaning never changes
     """
 
     exit_status: ClassVar[int] = 70
@@ -30,7 +30,7 @@ class BmzError(Exception):
         self.code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # subclasses take facts and not the message, so another process builds it from its parts
+        # subclasses do not take the message, so another process rebuilds the error from its parts
         return _rebuilt, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
@@ -38,13 +38,13 @@ class BmzError(Exception):
 
 
 class AnswerIsNo(BmzError):
-    """The question was answered, and the answer is no: does not fit, failed (exit status 1)."""
+    """The answer is no: for example, an image does not fit, or a test failed (exit status 1)."""
 
     exit_status = 1
 
 
 class WrongUsage(BmzError):
-    """The words of the call do not make sense, or ask for what is never done (exit status 2)."""
+    """The arguments of the call make no sense, or ask for something impossible (exit status 2)."""
 
     exit_status = 2
 
@@ -56,12 +56,12 @@ class CouldNotTell(BmzError):
 
 
 def not_none(value: Value | None) -> Value:
-    """Return a value that an earlier line has made sure is not None, which its type cannot express.
+    """Return a value that is known not to be None, although its type allows None.
 
     Raises
     ------
     TypeError
-        It is None, which is a fault of bmz itself.
+        The value is None, which is a bug in bmz.
     """
     if value is None:
         raise TypeError("a value is missing that must be present")

@@ -1,6 +1,6 @@
-"""The functions of ``scipy.ndimage``, which is imported when one of them is called.
+"""Functions of ``scipy.ndimage``, which is imported only when one of them is called.
 
-SciPy takes as long to import as all else that a small image needs, and most images do without it.
+Importing SciPy takes as long as everything else for a small image, and most images do not need it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from bmz.base.arrays import AnyArray
 from bmz.base.axes import boxes
 
 SIDE_PX = 256
-"""Of what is filtered at once, along y and x, so that it stays in the processor."""
+"""Side of a tile that is filtered at once along y and x, chosen to fit in the processor's cache."""
 
 
 def in_tiles(
     function: Callable[[AnyArray], AnyArray], values: AnyArray, reach: Sequence[int]
 ) -> AnyArray:
-    """Call a filter on tiles that overlap, and put together what it gives for the whole.
+    """Apply a filter to overlapping tiles, and assemble the result for the whole array.
 
-    Filters run along columns, and those of a large plane lie far apart in memory.
+    This is faster for large planes, since filters run along columns, whose entries are far apart in
+    memory.
 
     Parameters
     ----------
-    function : gives an array of the shape that it takes, and treats every place alike
+    function : filter that preserves the shape and treats every position alike
     values : (..., y, x)
-    reach : how far along each axis a value has an influence, entries
+    reach : distance along each axis up to which a value has an influence, in entries
     """
     side = max(SIDE_PX, 4 * max(reach[-2:]))
     if max(values.shape[-2:]) <= 2 * side:
@@ -49,12 +50,12 @@ def in_tiles(
 def smoothed(
     values: AnyArray, sigmas: Sequence[float], *, mode: str = "reflect", truncate: float = 4.0
 ) -> AnyArray:
-    """Smooth as ``scipy.ndimage.gaussian_filter``, with the same bits, tile by tile.
+    """Apply ``scipy.ndimage.gaussian_filter`` tile by tile, with bitwise the same result.
 
     Parameters
     ----------
-    sigmas : standard deviations of the Gaussian, entries along each axis
-    mode, truncate : as there
+    sigmas : standard deviations of the Gaussian, in entries along each axis
+    mode, truncate : as for ``scipy.ndimage.gaussian_filter``
     """
     from scipy import ndimage
 
@@ -66,11 +67,11 @@ def smoothed(
 
 
 def highest_around(values: AnyArray, window: Sequence[int]) -> AnyArray:
-    """Return the highest value of a window around each place, as ``scipy.ndimage.maximum_filter``.
+    """Apply ``scipy.ndimage.maximum_filter`` tile by tile.
 
     Parameters
     ----------
-    window : its sides, odd numbers
+    window : sides of the window, odd numbers of entries
     """
     from scipy import ndimage
 
@@ -79,14 +80,14 @@ def highest_around(values: AnyArray, window: Sequence[int]) -> AnyArray:
 
 
 def smooth_peaks(values: AnyArray, sigmas: Sequence[float], window: Sequence[int]) -> AnyArray:
-    """Return where a smoothed map is as high as anywhere in a window around.
+    """Return where a smoothed map equals its maximum in a window around each position.
 
-    The smoothed map, as `smoothed` gives it, is there for a tile at a time.
+    The map is smoothed as by `smoothed`, but held in memory for only one tile at a time.
 
     Parameters
     ----------
-    sigmas : standard deviations of the Gaussian, entries along each axis
-    window : its sides, odd numbers
+    sigmas : standard deviations of the Gaussian, in entries along each axis
+    window : sides of the window, odd numbers of entries
     """
     from scipy import ndimage
 
@@ -100,7 +101,7 @@ def smooth_peaks(values: AnyArray, sigmas: Sequence[float], window: Sequence[int
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the name stands for)
-    if name.startswith("__"):  # whoever looks around wants no import
+    if name.startswith("__"):  # introspection must not trigger the import
         raise AttributeError(name)
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""Notes that save work: values that bmz found once and keeps as JSON, right or absent."""
+"""Cache computed values as JSON notes, which are either correct or treated as absent."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from bmz.base.files import whole_file
 from bmz.base.values import dataclass
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-"""What JSON has words for."""
+"""A value that JSON can represent."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Notes(Generic[Value]):
-    """Values of one kind, each kept in a file until it is found again.
+    """Cached values of one kind, each in a file.
 
-    A note that is absent, damaged, of another version or of another key is not a note: the value is
-    found again, and the file is written again. Where nothing can be written, nothing is kept.
+    A file that is absent, damaged, or of another version or key is ignored: the value has to be
+    computed again, and the file is rewritten. If a folder cannot be written, nothing is kept.
 
     Parameters
     ----------
-    name : how the name of the file begins
-    version : of the form and the meaning of the value; a change of either raises it
-    read : gives the value of what `write` gave, after a way through JSON; raises ValueError,
-        TypeError or KeyError where it is something else
-    write : gives values of JSON; raises TypeError where JSON has no word for the value
-    one_per_key : values of several keys lie side by side; else the newest replaces the last one
+    name : prefix of the file name
+    version : version of the form and meaning of the value; increased when either changes
+    read : inverse of `write`, applied after a round trip through JSON; raises ValueError,
+        TypeError or KeyError for anything that `write` does not return
+    write : function that returns JSON values; raises TypeError if JSON cannot represent the value
+    one_per_key : keep one file per key; otherwise the newest value replaces the previous one
     """
 
     name: str
@@ -60,7 +60,7 @@ class Notes(Generic[Value]):
     def of(
         cls, name: str, version: int, kind: type[Value], *, one_per_key: bool = False
     ) -> Notes[Value]:
-        """Return the notes whose values `value_of` can read as `kind`."""
+        """Return notes for values that `value_of` can read as `kind`."""
         return cls(name, version, partial(value_of, kind), plain_of, one_per_key)
 
     def file(self, key: str) -> str:
@@ -69,12 +69,11 @@ class Notes(Generic[Value]):
         return f"{self.name}.{self.version}{part}.json"
 
     def find(self, folders: Iterable[Path], key: str) -> Value | None:
-        """Return the value of the first folder that has it; None if none does.
+        """Return the value from the first folder that has it; None if no folder does.
 
         Parameters
         ----------
-        key : everything that changes the value, and that neither the folders nor the version
-            tell apart
+        key : everything that the value depends on, besides the folders and the version
         """
         for folder in folders:
             with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -84,7 +83,7 @@ class Notes(Generic[Value]):
         return None
 
     def keep(self, folder: Path, key: str, value: Value) -> None:
-        """Keep a value, unless the folder cannot be written or JSON has no word for the value."""
+        """Store a value, unless the folder cannot be written or JSON cannot represent the value."""
         try:
             plain = self.write(value)
         except TypeError:
@@ -93,7 +92,7 @@ class Notes(Generic[Value]):
 
 
 def keep_text(path: Path, text: str) -> None:
-    """Write a file that is made again where it is absent; skip it where it cannot be written."""
+    """Write a file that can be recreated; ignore it if it cannot be written."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
@@ -101,28 +100,28 @@ def keep_text(path: Path, text: str) -> None:
 
 
 def sealed(note: object) -> str:
-    """Write a note as JSON with the sha256 of its content.
+    """Return a note as JSON with the sha256 of its content.
 
     Parameters
     ----------
-    note : values of JSON
+    note : JSON values
 
     Raises
     ------
     TypeError
-        It holds a value that JSON has no word for.
+        The note contains a value that JSON cannot represent.
     """
     text = json.dumps(note)
     return f'{{"sha256": "{_sha256(text)}", "note": {text}}}'
 
 
 def unsealed(text: str) -> object:
-    """Give back the note that was sealed.
+    """Return the note in the result of `sealed`.
 
     Raises
     ------
     ValueError
-        It is damaged, or was not written by `sealed`.
+        The text is damaged, or is not a result of `sealed`.
     """
     document = _parsed(text)
     if isinstance(document, dict) and "note" in document:
@@ -145,14 +144,14 @@ def _parsed(text: str) -> object:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that holds a JSON object.
+    """Read a file that contains a JSON object.
 
     Raises
     ------
     OSError
-        It cannot be read.
+        The file cannot be read.
     ValueError
-        It is not JSON, nested without end, or holds another value.
+        The file is not JSON, is nested too deeply, or contains another value.
     """
     document = _parsed(path.read_text(encoding="utf-8"))
     if isinstance(document, dict):
@@ -161,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain_of(value: object) -> object:
-    """Return a value of dataclasses, mappings and sequences as values of JSON."""
+    """Convert a value of dataclasses, mappings and sequences to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):
@@ -172,18 +171,18 @@ def plain_of(value: object) -> object:
 
 
 def value_of(kind: type[Value], plain: object) -> Value:
-    """Return the value of what `plain_of` made of it, after a way through JSON.
+    """Convert the result of `plain_of` back to the value, after a round trip through JSON.
 
     Parameters
     ----------
-    kind : text, numbers, truth values and None, literals, unions, tuples, mappings, and
-        dataclasses of these
-    plain : values of JSON
+    kind : type of the value: text, numbers, booleans and None, literals, unions, tuples, mappings,
+        and dataclasses of these
+    plain : JSON values
 
     Raises
     ------
     ValueError
-        It is of another kind.
+        `plain` is of another kind.
     """
     return cast("Value", _value(kind, plain, "it"))
 
@@ -207,7 +206,7 @@ def _value(kind: object, plain: object, where: str) -> object:
 
 
 def _one_of(kinds: tuple[object, ...], plain: object) -> object:
-    """Choose the simple type that suits; else the last that is not None."""
+    """Choose the simple type that fits, or else the last one that is not None."""
     known = [kind for kind in kinds if _is_simple(kind, plain)]
     return known[0] if known else [kind for kind in kinds if kind is not NoneType][-1]
 
@@ -241,7 +240,7 @@ def _instance(kind: type, plain: Mapping[str, object]) -> object:
 
 
 def read_note(path: Path, kind: type[Value]) -> Value | None:
-    """Read a file that holds one value of `kind` as JSON; None if it is absent or damaged."""
+    """Read a file that contains one value of `kind` as JSON; None if it is absent or damaged."""
     try:
         return value_of(kind, _parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a run tells while it is under way, cleaned for a terminal."""
+"""Events that a job reports while it runs, and text that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Progress:
 
     Parameters
     ----------
-    stage : ``"files"``, ``"tiles"`` or another countable thing
-    done, total : how many of them
-    what : the thing in hand, such as a file name
+    stage : what is counted, such as ``"files"`` or ``"tiles"``
+    done, total : number of steps that are done, and of all steps
+    what : current item, such as a file name
     """
 
     stage: str
@@ -25,7 +25,7 @@ class Progress:
 
 
 Loudness = Literal["detail", "note", "warning", "error", "hint"]
-"""How a note is told; a ``detail`` only to those who ask, a ``hint`` after what it belongs to."""
+"""How a note is shown: a ``detail`` only on request, a ``hint`` after the note it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Note:
     ----------
     text : one sentence
     kind : how loud it is
-    image : name of the image that it is about; empty if it is about no image
-    code : of the finding; the same code of many images can be told once
+    image : name of the image that it is about; empty if it is not about an image
+    code : code of the finding; a code that many images share can be shown once
     """
 
     text: str
@@ -47,17 +47,17 @@ class Note:
 
     @property
     def sentence(self) -> str:
-        """The text after the name of the image; a hint stands under a sentence that has it."""
+        """The text after the name of the image; without it for a hint, which follows a note."""
         return f"{self.image}: {self.text}" if self.image and self.kind != "hint" else self.text
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Work begins whose length nobody can tell, such as loading a network.
+    """Work of unknown duration begins, such as loading a network.
 
     Parameters
     ----------
-    what : it is, in a word or two
+    what : the work, in a word or two
     """
 
     what: str
@@ -67,26 +67,26 @@ Event = Progress | Note | Stage
 
 
 class Listener(Protocol):
-    """Whoever wants to know how far a job is."""
+    """A function that receives the events of a job."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take one event; must return quickly. What it raises ends the job, see `Stopped`."""
+        """Receive one event and return quickly; an exception such as `Stopped` ends the job."""
 
 
 class Stopped(BaseException):
-    """A listener raises it to end a job: nobody waits for its result any more.
+    """Raised by a listener to end a job whose result is no longer needed.
 
-    It passes whatever catches errors, as `KeyboardInterrupt` does, and what is half written is
-    removed on the way.
+    Like `KeyboardInterrupt`, it is not caught by handlers of errors. Files that are only partly
+    written are removed.
     """
 
 
 def nobody(_event: Event, /) -> None:
-    """Listen to nothing."""
+    """Ignore all events."""
 
 
 def printable(text: str) -> str:
-    """Put a space for every character that is not shown but steers: escapes, bells, line ends.
+    """Replace every unprintable character, such as escapes, bells and line ends, with a space.
 
     Examples
     --------

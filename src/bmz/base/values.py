@@ -1,4 +1,4 @@
-"""Dataclasses whose constructors are compiled when the first value is made."""
+"""Dataclasses whose constructors are compiled when the first instance is created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # to the type checker they are dataclasses like any other
+    # type checkers treat them like any other dataclass
     from dataclasses import dataclass as dataclass  # noqa: PLC0414  (to export it)
 else:
 
@@ -23,13 +23,13 @@ else:
         repr: bool = True,  # noqa: A002  (as Python names them)
         kw_only: bool = False,
     ) -> Any:  # noqa: ANN401
-        """Make a dataclass, as `dataclasses.dataclass` does, in a twentieth of the time.
+        """Create a dataclass in a twentieth of the time that `dataclasses.dataclass` takes.
 
-        That one writes the source of up to six methods of each class and compiles them, in every
-        process again: of the hundreds of classes of bmz a command uses half, and of most of these
-        nothing but the constructor. Here the constructor is written when it is first called; the
-        other methods are the same for all classes and look at the fields. What is made is a
-        dataclass to `dataclasses.fields`, `replace`, `asdict` and `is_dataclass`.
+        `dataclasses.dataclass` generates and compiles up to six methods of each class, anew in
+        every process. A command uses half of the hundreds of classes of bmz, and only the
+        constructor of most of these. Here the constructor is generated when it is first called; the
+        other methods are the same for all classes and inspect the fields. `dataclasses.fields`,
+        `replace`, `asdict` and `is_dataclass` accept the result.
         """
         if cls is None:
             return partial(dataclass, frozen=frozen, eq=eq, repr=repr, kw_only=kw_only)
@@ -51,14 +51,14 @@ else:
 def _first_init(cls: Any) -> Callable[..., None]:  # noqa: ANN401
     def __init__(self: object, *arguments: object, **named: object) -> None:  # noqa: N807
         init = _compiled_init(cls)
-        cls.__init__ = init  # two threads at worst write the same
+        cls.__init__ = init  # if two threads race, both write the same
         init(self, *arguments, **named)
 
     return __init__
 
 
 def _compiled_init(cls: Any) -> Callable[..., None]:  # noqa: ANN401
-    """Write the constructor: a parameter for each field, in order, those by name alone behind."""
+    """Generate the constructor: one parameter per field, in order, keyword-only ones last."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_none": dataclasses.MISSING}
     places, named, lines = list[str](), list[str](), list[str]()
     for field in dataclasses.fields(cls):
@@ -89,11 +89,11 @@ def _compiled_init(cls: Any) -> Callable[..., None]:  # noqa: ANN401
 
 @cache
 def _compared(cls: Any) -> Callable[[object], object]:  # noqa: ANN401  (a dataclass)
-    """Return what takes the fields that tell values of a class apart."""
+    """Return a function that returns the fields by which instances of a class are compared."""
     names = [field.name for field in dataclasses.fields(cls) if field.compare]
     if len(names) > 1:
         return attrgetter(*names)
-    # alone, too, in a tuple: it holds what is the same object for equal
+    # a single field is in a tuple, too, since tuples treat the same object as equal
     return lambda value: tuple(getattr(value, name) for name in names)
 
 

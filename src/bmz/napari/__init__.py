@@ -1,1 +1,1 @@
-"""The plugin of napari: opens results, and runs models on layers."""
+"""The napari plugin, which opens results and runs models on layers."""

@@ -1,4 +1,4 @@
-"""Images, labels and tables as layers of napari, and layers as what the Python API takes."""
+"""Convert images, labels and tables to napari layers, and layers to input of the Python API."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LayerTuple: TypeAlias = tuple[AnyArray, dict[str, Any], str]
-"""Data, keywords and kind of a layer, as readers of napari give them."""
+"""Data, keyword arguments and type of a layer, as napari readers return them."""
 
 _PIXEL = "pixel"
 
 
 class ImageLayer(Protocol):
-    """What is asked of an image layer of napari."""
+    """The attributes of a napari image layer that are used here."""
 
     name: str
     data: Any
@@ -37,7 +37,7 @@ class ImageLayer(Protocol):
 
 
 class LayersDiffer(WrongUsage):
-    """Layers that shall be channels of one image have other shapes."""
+    """Layers that should be channels of one image have different shapes."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         named = ", ".join(
@@ -52,13 +52,13 @@ class LayersDiffer(WrongUsage):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of a layer lie in the world.
+    """The position of the pixels of a layer in world coordinates.
 
     Parameters
     ----------
     axes : letters of ``tzyx``, one for each axis of the data
-    scale, translate : by axis, in its unit
-    units : by axis, such as ``um``
+    scale, translate : scale and offset of each axis, in its unit
+    units : unit of each axis, such as ``um``
     """
 
     axes: str
@@ -68,19 +68,19 @@ class Placement:
 
     @classmethod
     def of_pixels(cls, axes: str, pixel_um: Mapping[str, float]) -> Placement:
-        """Place an image by its pixel size, um; an axis without one counts in pixels."""
+        """Place an image by its pixel size in um; an axis without one is in pixels."""
         lengths = {axis: pixel_um.get(axis, 1.0) for axis in axes}
         units = {axis: "um" if axis in pixel_um else _PIXEL for axis in axes}
         return cls(axes, lengths, dict.fromkeys(axes, 0.0), units)
 
     @property
     def pixel_um(self) -> dict[str, float]:
-        """The pixel size, um, of the axes of space whose unit is a length."""
+        """The pixel size in um of the spatial axes whose unit is a length."""
         factors = {axis: um_per(self.units[axis]) for axis in self.axes if axis in SPACE}
         return {a: self.scale[a] * factor for a, factor in factors.items() if factor is not None}
 
     def keywords(self, axes: Sequence[str]) -> dict[str, Any]:
-        """Return what a layer with some of these axes takes."""
+        """Return the keyword arguments for a layer with some of these axes."""
         return {
             "scale": tuple(self.scale[axis] for axis in axes),
             "translate": tuple(self.translate[axis] for axis in axes),
@@ -90,11 +90,11 @@ class Placement:
 
 
 def image_layer(pixels: Pixels, name: str) -> LayerTuple:
-    """Return an image as a layer; napari makes one of each channel but of a photograph.
+    """Return an image as a layer, which napari splits by channel unless it is a photograph.
 
     Parameters
     ----------
-    pixels : of the axes ``tczyx``
+    pixels : image with the axes ``tczyx``
     """
     axes = [axis for axis in pixels.axes if axis != "c"]
     keywords = Placement.of_pixels("".join(axes), pixels.pixel_um).keywords(axes)
@@ -115,31 +115,31 @@ def labels_layer(
 ) -> LayerTuple:
     """Return a label mask as a layer, with a row of features for each label.
 
-    They are those of its object; where frames are joined, those of its track, as the object has a
-    row in each frame. All tables are in the metadata.
+    The features are those of the object. If frames are joined, they are those of the track, since
+    an object has one row per frame. All tables are in the metadata.
 
     Parameters
     ----------
-    labels : with the axes of `placement`
+    labels : label mask with the axes of `placement`
     tables : kind (``table``, ``planes``, ``tracks``) -> its rows; the first has a column ``label``,
-        the last a column ``track``, which is the label, too
+        the last a column ``track``, which is also the label
     """
     keywords = {"name": name, **placement.keywords(placement.axes)}
     for kind, number in (("tracks", "track"), ("table", "label")):
         if kind in tables:
             features = tables[kind].copy()
-            features.insert(0, "index", features[number])  # by which napari finds a label's row
+            features.insert(0, "index", features[number])  # napari finds a label's row by it
             keywords["features"] = features
             break
     return labels, {**keywords, "metadata": {"bmz": dict(tables)}}, "labels"
 
 
 def placement_of(layer: ImageLayer, axes: str) -> Placement:
-    """Return where an image layer lies.
+    """Return the placement of an image layer.
 
     Parameters
     ----------
-    axes : letters of its axes as the user states them; empty for those that it names itself
+    axes : letters of its axes as the user states them; empty to use the layer's own axis names
     """
     ndim = len(layer.scale)
     letters = axes or _own_axes(layer, ndim)
@@ -161,23 +161,23 @@ def _own_axes(layer: ImageLayer, ndim: int) -> str:
 
 
 def image_of(layers: Sequence[ImageLayer], placement: Placement) -> AnyArray | xr.DataArray:
-    """Return image layers as one image: several are the channels of it, in their order.
+    """Return image layers as one image; several layers become its channels, in order.
 
     Parameters
     ----------
-    layers : of napari, of one shape
-    placement : of the first
+    layers : napari layers of the same shape
+    placement : placement of the first layer
 
     Returns
     -------
     array
-        a DataArray with named axes and lengths; a plain array where the axes are not known, which
-        the check tells
+        a DataArray with named axes and lengths; a plain array if the axes are unknown, which the
+        check reports
 
     Raises
     ------
     LayersDiffer
-        Their shapes are not the same.
+        The layers have different shapes.
     """
     arrays = {one.name: np.asarray(one.data[0] if one.multiscale else one.data) for one in layers}
     first, *others = arrays.values()
@@ -186,7 +186,7 @@ def image_of(layers: Sequence[ImageLayer], placement: Placement) -> AnyArray | x
     axes: tuple[str, ...] = tuple(placement.axes)
     names: tuple[str, ...] = ()
     if layers[0].rgb:
-        first, axes = first[..., :3], (*axes, "c")  # a fourth channel is how opaque it is
+        first, axes = first[..., :3], (*axes, "c")  # a fourth channel is the opacity
     elif others:
         first, axes, names = np.stack([first, *others]), ("c", *axes), tuple(arrays)
     if not placement.axes:

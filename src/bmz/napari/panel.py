@@ -1,4 +1,4 @@
-"""The widget: a model for the chosen layers, what the check says of them, and a run of it."""
+"""The widget, which checks whether a model fits the chosen layers and runs it on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _POLL_MS = 50
 _RANKED = 20
-"""So many models are offered."""
+"""Maximum number of models that are offered."""
 _LIST_PX = 90
 _COLOURS = {"error": "#e5534b", "warning": "#d29922", "note": "#808890"}
 
@@ -48,11 +48,11 @@ class NoImage(WrongUsage):
 
 
 class Job:
-    """Work in a thread of its own, of which the thread of the window asks how far it is.
+    """Work in a separate thread, whose progress the thread of the window polls.
 
     Parameters
     ----------
-    work : is given a listener, and gives what it makes
+    work : function that takes a listener and returns the result
     """
 
     def __init__(self, work: Callable[[Listener], Any]) -> None:
@@ -63,11 +63,11 @@ class Job:
         threads.shutdown(wait=False)
 
     def stop(self) -> None:
-        """Let the work end at its next event."""
+        """Make the work end at its next event."""
         self._stopped.set()
 
     def events(self) -> list[Event]:
-        """Return what was told since this was last asked."""
+        """Return the events since the last call."""
         return [self._events.get() for _ in range(self._events.qsize())]
 
     def _hear(self, event: Event, /) -> None:
@@ -78,15 +78,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen in the panel.
+    """The choices that the user made in the panel.
 
     Parameters
     ----------
     layers : the image, or its channels
-    placement : of it
-    model : as `bmz.load` takes it
+    placement : placement of the image
+    model : model as `bmz.load` takes it
     resized : whether the image is resized to the scale of the model
-    forced : whether it is run despite errors
+    forced : whether the model runs despite errors
     """
 
     layers: tuple[ImageLayer, ...]
@@ -97,7 +97,7 @@ class Choice:
 
 
 class Session:
-    """What the panel does, without its window: checks and runs a choice; the last model is kept."""
+    """The work of the panel, without its window; the last model that was loaded is kept."""
 
     def __init__(self) -> None:
         self._loaded: tuple[str, Model] | None = None
@@ -114,12 +114,12 @@ class Session:
         return self._model(choice, listener).check(image, scale=self._scale(choice))
 
     def run(self, choice: Choice, listener: Listener) -> LayerTuple:
-        """Return the label mask that the model makes of the chosen layers, where these lie.
+        """Run the model on the chosen layers, and return the label mask with their placement.
 
         Raises
         ------
         BmzError
-            As for `check`; or it does not fit, or the network fails.
+            As for `check`, or the image does not fit, or the network fails.
         """
         image = image_of(choice.layers, choice.placement)
         model = self._model(choice, listener)
@@ -162,11 +162,11 @@ def _as_layer(result: Result, choice: Choice) -> LayerTuple:
 
 
 class RunPanel:
-    """The widget; napari makes it, and shows what `native` is.
+    """The widget, which napari creates; it shows the Qt widget in `native`.
 
     Parameters
     ----------
-    napari_viewer : whose layers are run, and which gets the labels
+    napari_viewer : viewer that has the layers to run and receives the labels
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
@@ -189,7 +189,7 @@ class RunPanel:
         from qtpy import QtWidgets
 
         self.native = QtWidgets.QWidget()
-        self.native.panel = self  # it lives as long as its window
+        self.native.panel = self  # keeps the panel alive as long as its window
         self.layers = QtWidgets.QListWidget()
         self.layers.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode.ExtendedSelection)
         self.layers.setToolTip("One image, or several layers that are its channels, in this order")
@@ -241,7 +241,7 @@ class RunPanel:
         return self._job is not None
 
     def list_layers(self) -> None:
-        """Show the image layers that there are; what was chosen stays so."""
+        """List the current image layers, and keep the selection."""
         chosen = {item.text() for item in self.layers.selectedItems()}
         names = [layer.name for layer in self._images()]
         self.layers.clear()
@@ -250,12 +250,12 @@ class RunPanel:
             self.layers.item(row).setSelected(name in chosen or (not chosen and row == 0))
 
     def choice(self) -> Choice:
-        """Return what is chosen.
+        """Return the user's choices.
 
         Raises
         ------
         BmzError
-            No image is.
+            No image is chosen.
         """
         chosen = {item.text() for item in self.layers.selectedItems()}
         layers = tuple(layer for layer in self._images() if layer.name in chosen)
@@ -270,23 +270,23 @@ class RunPanel:
         self._start(self.session.rank, self._offer)
 
     def check(self) -> None:
-        """Check the chosen layers, and show every finding."""
+        """Check the chosen layers and show every finding."""
         self._start(self.session.check, self._show)
 
     def run(self) -> None:
-        """Check the chosen layers, show every finding, and run the model where none forbids it."""
+        """Check the chosen layers, show every finding, and run the model unless one forbids it."""
         choice = self._chosen()
         if choice is not None:
             self._begin(choice, self.session.check, lambda report: self._go_on(report, choice))
 
     def cancel(self) -> None:
-        """Stop what is under way, at its next tile."""
+        """Stop the current job at its next tile."""
         if self._job is not None:
             self._job.stop()
             self.status.setText("stopping")
 
     def poll(self) -> None:
-        """Show what is notified of a job, and take what it made when it is done."""
+        """Show the events of the current job, and use its result once it is done."""
         job = self._job
         if job is None:
             return

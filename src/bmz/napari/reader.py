@@ -1,4 +1,4 @@
-"""Opens results: a folder of them, a label mask or the record of a run."""
+"""Open results: a folder of them, a label mask or the record of a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 20
-"""Of more results than these one must be named."""
+"""Maximum number of results of a folder; in a larger folder the user must select one."""
 
 _MASKS = (OUTPUT_KINDS["labels"].ending, ZARR_LABELS)
 _TABLES = ("table", "planes", "tracks")
 
 
 class TooManyResults(WrongUsage):
-    """A folder holds the results of more images than napari should show at once."""
+    """A folder contains the results of more images than napari should show at once."""
 
     def __init__(self, folder: Path, count: int) -> None:
         super().__init__(
@@ -53,11 +53,11 @@ class NotARecord(CouldNotTell):
 def reader_of(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerTuple]] | None:
-    """Return what reads paths, or None if they are not results of bmz.
+    """Return the function that reads these paths, or None if they are not results of bmz.
 
     Parameters
     ----------
-    path : one or several: a folder with records of runs, label masks, records
+    path : one or several paths of a folder with records of runs, label masks or records
     """
     return read_layers if all(map(_is_result, _paths(path))) else None
 
@@ -68,7 +68,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     Raises
     ------
     TooManyResults, NotARecord, CouldNotTell
-        They are too many, or cannot be read.
+        There are too many results, or one cannot be read.
     """
     layers: list[LayerTuple] = []
     for result in (one for each in _paths(path) for one in _results(each)):
@@ -94,7 +94,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _results(path: Path) -> list[Path]:
-    """Return the records that a path stands for; a mask without one stands for itself."""
+    """Return the records that a path refers to; a mask without a record is returned itself."""
     name = path.name
     for ending in _MASKS:
         if name.lower().endswith(ending):
@@ -131,7 +131,7 @@ def _record(path: Path) -> Mapping[str, Any]:
 
 
 def _image(record: Mapping[str, Any], folder: Path) -> LayerTuple | None:
-    """Read the image of a run; where it has moved, it may lie beside the results."""
+    """Read the image of a run; if it was moved, look for it next to the results."""
     path = Path(record["image"])
     places = (path, folder / path.name)
     there = next((place for place in places if split_series(place)[0].exists()), None)

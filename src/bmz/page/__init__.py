@@ -1,1 +1,1 @@
-"""The page of ``bmz open``: served to one browser on this computer, and to nobody else."""
+"""Serve the page of ``bmz open`` to one browser on this computer, and to no one else."""

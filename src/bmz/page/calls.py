@@ -1,4 +1,4 @@
-"""What the page of ``bmz open`` may ask, and what it is answered."""
+"""Answer the requests of the page of ``bmz open``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from bmz.report.zoo_text import fit_json
 from bmz.write.judgements import Judgement, keep_judgement
 
 OFFERED = 12
-"""Models of the zoo that are offered for an image."""
+"""Maximum number of models of the zoo that are offered for an image."""
 
 
 def page_calls(bench: Workbench, state: Path) -> Calls:
-    """Give the calls of a page.
+    """Return the calls that a page may make.
 
     Parameters
     ----------
-    bench : that does the work
-    state : file that keeps what the page shows, so that it goes on there another time
+    bench : workbench that does the work
+    state : file that stores what the page shows, so that it can be restored later
     """
     return Calls(
         read={
@@ -65,12 +65,12 @@ def page_calls(bench: Workbench, state: Path) -> Calls:
 
 
 def choice_of(words: Words) -> Choice:
-    """Read what the user chose on the page.
+    """Parse the choice that the user made on the page.
 
     Raises
     ------
     KeyError, ValueError, TypeError
-        It is not what the page sends.
+        The request does not have the form that the page sends.
     """
     scale = words.get("scale")
     channels, invert = words.get("channels"), words.get("invert")
@@ -87,7 +87,7 @@ def choice_of(words: Words) -> Choice:
 
 
 class ChannelsRefused(WrongUsage):
-    """What is typed into the field of the channels names none."""
+    """The text in the channels field does not name any channels."""
 
     def __init__(self, text: str, why: str) -> None:
         super().__init__(
@@ -179,7 +179,7 @@ def _told(attempt: Attempt) -> dict[str, Any]:
 
 
 def _relabelled_part(bench: Workbench, words: Words) -> Answer:
-    """Make a mask with other settings, and send at once what of it is in view."""
+    """Compute a mask with other settings, and return the part of it that is in view."""
     told = _relabelled(bench, words)
     at = {axis: int(n) for axis, n in words["at"].items() if axis in ("t", "z")}
     array, window = bench.mask(int(words["attempt"]), at, _window(words["window"]))
@@ -240,7 +240,7 @@ def _kept(state: Path) -> Answer:
     try:
         kept: Mapping[str, Any] = json.loads(state.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        kept = {}  # nothing was kept, or the page was closed by force while it was
+        kept = {}  # nothing was stored, or the page was killed while storing it
     return document(kept)
 
 

@@ -1,4 +1,4 @@
-"""A server for one browser on this computer: who may ask, what is sent, and how work is told."""
+"""Serve one browser on this computer: check its requests, answer them, and report progress."""
 
 from __future__ import annotations
 
@@ -42,31 +42,31 @@ _KINDS = {
 }
 
 _FOLDERS = (("bmz.page", "assets"), ("bmz.report", "viewer"))
-"""Of the files that are sent: those of the page, and the viewer that it shares with reports."""
+"""Packages and folders of the files to serve: the page, and the viewer it shares with reports."""
 
 _MOST_BYTES = 2**20
-"""Of what a page sends."""
+"""Maximum size of the body of a request."""
 
 _MOST_FIELDS = 100
-"""Of the query of an address."""
+"""Maximum number of fields in the query of an address."""
 
 MOST_CONNECTIONS = 64
-"""So many are open at a time; a browser opens six."""
+"""Maximum number of open connections; a browser opens six."""
 
 WAIT_S = 30.0
-"""A request must be there so soon, however slowly it comes."""
+"""Seconds in which a whole request must arrive, however slow the connection."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent for a call.
+    """The response to a call.
 
     Parameters
     ----------
-    content : the bytes
-    kind : their media type
-    facts : of an array, in a header as JSON
-    status : of HTTP
+    content : body of the response
+    kind : media type of the body
+    facts : description of an array, sent as JSON in a header
+    status : HTTP status
     """
 
     content: bytes
@@ -76,25 +76,25 @@ class Answer:
 
 
 def document(value: object) -> Answer:
-    """Give a value as JSON.
+    """Return a value as JSON.
 
     Raises
     ------
     ValueError
-        It holds NaN or an infinite number, which JSON does not have.
+        The value contains NaN or an infinite number, which JSON cannot represent.
     """
     return Answer(json.dumps(value, allow_nan=False).encode())
 
 
 def pixels(array: AnyArray, facts: Mapping[str, Any]) -> Answer:
-    """Give an array as bytes in C order, lowest byte first, with its shape and dtype."""
+    """Return an array as little-endian bytes in C order, with its shape and dtype."""
     told = {**facts, "shape": array.shape, "dtype": array.dtype.name}
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return Answer(content, "application/octet-stream", told)
 
 
 Words = Mapping[str, Any]
-"""What a call says: the query of its address, or its JSON."""
+"""The arguments of a call, from the query of its address or its JSON body."""
 
 Call = Callable[[Words], Answer]
 Work = Callable[[Words, Listener], object]
@@ -102,13 +102,13 @@ Work = Callable[[Words, Listener], object]
 
 @dataclass(frozen=True)
 class Calls:
-    """What a page may ask.
+    """The calls that a page may make.
 
     Parameters
     ----------
-    read : name -> gives an answer, and changes nothing
-    change : the same, with an effect
-    work : name -> what takes long; how far it is, is sent line by line, the answer at last
+    read : name -> function that returns an answer and changes nothing
+    change : name -> function that returns an answer and has an effect
+    work : name -> function that takes long; its progress is sent line by line, then its answer
     """
 
     read: Mapping[str, Call]
@@ -127,31 +127,31 @@ _ODD = (
     TypeError,
     ValueError,
 )
-"""What comes of words that the page does not send, or of a fault of ours."""
+"""Errors due to arguments that the page never sends, or to a bug in bmz."""
 
 
 def _bug(why: Exception) -> dict[str, str]:
-    """Tell the page, and whoever looks at the terminal, of what should not happen."""
+    """Report an unexpected error to the page, and its traceback on the terminal."""
     traceback.print_exception(why)
     return {"error": f"This should not happen, and is our fault: {why!r}.", "code": "page.bug"}
 
 
 Connection = socket.socket | tuple[bytes, socket.socket]
-"""As `socketserver` has it."""
+"""A connection, as in `socketserver`."""
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves one page, under an address that only who was given it knows.
+    """Server of one page at an address that contains a secret token.
 
     Parameters
     ----------
-    calls : what the page may ask
-    port : of this computer; 0 for any that is free
+    calls : the calls that the page may make
+    port : port of this computer; 0 for any free one
     """
 
     daemon_threads = True
-    # on Windows another program could otherwise take over the port; elsewhere a page that is
-    # started again gets it back at once
+    # on Windows, reuse would let another program take over the port; elsewhere it lets a page that
+    # is started again have the port back at once
     allow_reuse_address = sys.platform != "win32"
 
     def __init__(self, calls: Calls, port: int = 0) -> None:
@@ -161,7 +161,7 @@ class PageServer(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
-        """Listen, without asking what this computer is called, which can take seconds."""
+        """Listen without looking up the name of this computer, which can take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
@@ -171,10 +171,10 @@ class PageServer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
     def is_own(self, headers: Message) -> bool:
-        """Say whether a request comes from the page, or from the user who opens it.
+        """Return whether a request comes from the page, or from the user who opens it.
 
-        The name of the host is looked at, for a page of another site may let its own name lead to
-        this computer (DNS rebinding).
+        The host name is checked because another site may let its own name resolve to this computer
+        (DNS rebinding).
         """
         hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         origin = headers.get("Origin")
@@ -185,7 +185,7 @@ class PageServer(ThreadingHTTPServer):
         )
 
     def process_request(self, request: Connection, client_address: object) -> None:
-        """Answer a connection in a thread of its own; close it where too many are open."""
+        """Answer a connection in its own thread; close it if too many are open."""
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -199,7 +199,7 @@ class PageServer(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a browser that has closed a connection; tell of all else."""
+        """Ignore a connection that the browser has closed; report any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "bmz", ""
 
     def handle_one_request(self) -> None:
-        """Take a request, and hang up on one that has not come after a while."""
+        """Handle a request; close the connection if it does not arrive within `WAIT_S`."""
         self._deadline = Timer(WAIT_S, self._hang_up)
         self._deadline.daemon = True
         self._deadline.start()
@@ -222,18 +222,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._deadline.cancel()
 
     def _hang_up(self) -> None:
-        with suppress(OSError):  # it was closed already
+        with suppress(OSError):  # the connection was already closed
             self.connection.shutdown(socket.SHUT_RD)
 
     def send_error(self, code: int, *_: object, **__: object) -> None:
-        """Refuse what is no request of HTTP, or one of another method."""
+        """Refuse a request that is not valid HTTP or has another method."""
         self._refuse(HTTPStatus(code))
 
     def log_message(self, *_: object, **__: object) -> None:
         """Print nothing."""
 
     def do_GET(self) -> None:
-        """Send a file of the page, or the answer to a question."""
+        """Send a file of the page, or the answer to a call that reads."""
         name, words = self._asked()
         if name is None:
             return
@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(name or "index.html")
 
     def do_POST(self) -> None:
-        """Do what the page asks for."""
+        """Run a call that changes something or takes long, and send its answer."""
         name, _ = self._asked()
         if name is None:
             return
@@ -258,7 +258,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.calls.change, name, words)
 
     def _sent(self) -> Words | None:
-        """Read the JSON of a request; None where the request is refused."""
+        """Read the JSON body of a request; None if the request is refused."""
         length = self.headers.get("Content-Length", "")
         if self.headers.get_content_type() != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
@@ -277,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _asked(self) -> tuple[str | None, Words]:
-        """Give what is asked for; None where the request is refused."""
+        """Return the requested name and its arguments; None if the request is refused."""
         if not self.server.is_own(self.headers):
             self._refuse(HTTPStatus.FORBIDDEN)
             return None, {}
@@ -308,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer.status, answer.kind, answer.content, more)
 
     def _stream(self, work: Callable[[Listener], object]) -> None:
-        """Send how far the work is, a line of JSON for each event, and its answer at last."""
+        """Send the progress of the work as one line of JSON per event, then its answer."""
         self.send_response(HTTPStatus.OK)
         self._common_headers("application/x-ndjson")
         self.send_header("Connection", "close")
@@ -343,7 +343,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Stopped from why
 
     def _send_file(self, name: str) -> None:
-        # only files of the page are sent: no name can lead elsewhere
+        # only known files are served, so no name can lead outside these folders
         folders = (files(package) / name for package, name in _FOLDERS)
         known = {entry.name: entry for folder in folders for entry in folder.iterdir()}
         kind = _KINDS.get(name.rpartition(".")[2])
@@ -385,7 +385,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def error_document(error: BmzError) -> dict[str, str]:
-    """Give an error for the page: what happened, and the next step."""
+    """Return an error as the page expects it: message, hint and code."""
     hint = with_given_names(error.hint or "")
     return {"error": with_given_names(str(error)), "hint": hint, "code": error.code or ""}
 

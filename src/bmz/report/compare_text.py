@@ -1,4 +1,4 @@
-"""Comparisons of models and scores of label masks, as text, CSV and JSON."""
+"""Format comparisons of models and scores of label masks as text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ WITHOUT = (
     "network",
     "labels",
 )
-"""What results are sorted by stands first."""
+"""Headings of the table without the truth; the figures for sorting come before the others."""
 
 _WHERE_KNOWN = frozenset({"judged", "warnings", "agrees", "consensus", "stable"})
-"""Columns that are left out where no result has an entry."""
+"""Columns that are left out if no result has an entry."""
 
 SORTED_BY = ("AP", "judged", "guess")
-"""Columns of the figures by which results are sorted; those in front count first."""
+"""Columns of the figures by which results are sorted, in order of precedence."""
 
 
 def headings(image: ImageComparison) -> tuple[str, ...]:
-    """Give the headings of the table of an image."""
+    """Return the headings of the table of an image."""
     return tuple(_columns(image))
 
 
 def table(image: ImageComparison) -> list[tuple[str, ...]]:
-    """Give one line per result that has labels, the best first."""
+    """Return one row per result that has labels, the best first."""
     return list(zip(*_columns(image).values(), strict=True))
 
 
@@ -117,15 +117,15 @@ OVER_IMAGES = ("over all images", "images", "first in", "AP", "judged", "guess",
 
 
 def table_over_images(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Give headings, and one line per setting over all images, the best first.
+    """Return the headings and one row per setting over all images, the best first.
 
-    Of the three figures by which results are sorted those that are known are told; ``least`` is
-    the first of them in the image named beside it, where it is lowest.
+    Of the three figures by which results are sorted, the known ones are shown. ``least`` is the
+    lowest value of the first of them; the next column names the image that has it.
     """
     lines_ = [_cells_over_images(setting) for setting in comparison.over_images]
     known = [n for n in OVER_IMAGES if n not in SORTED_BY or any(cells[n] for cells in lines_)]
     if "AP" in known and "guess" in known:
-        known.remove("guess")  # it is none beside the truth
+        known.remove("guess")  # there is no need to guess if the truth is known
     return tuple(known), [tuple(cells[name] for name in known) for cells in lines_]
 
 
@@ -151,7 +151,7 @@ def _share(value: float | None) -> str:
 
 
 def lines(image: ImageComparison) -> list[Line]:
-    """Tell what failed, what the check found, and why the first one is first."""
+    """Report what failed, what the check found, and why the first result is first."""
     text: list[Line] = []
     known: set[tuple[str, str]] = set()
     for result in image.results:
@@ -170,7 +170,7 @@ def lines(image: ImageComparison) -> list[Line]:
 
 
 def why_first(image: ImageComparison) -> str:
-    """Say in a sentence why the first result of an image is the first."""
+    """Explain in a sentence why the first result of an image is first."""
     best = image.done[0]
     quality = best.quality
     if image.truth is not None:
@@ -196,7 +196,7 @@ def why_first(image: ImageComparison) -> str:
 
 
 def tied(image: ImageComparison) -> tuple[str, ...]:
-    """Name the results whose prediction is not surely lower than that of the first."""
+    """Return the names of results whose prediction is not clearly lower than that of the first."""
     first, *others = image.done
     if image.truth is not None:
         return ()
@@ -209,7 +209,7 @@ def tied(image: ImageComparison) -> tuple[str, ...]:
 
 
 def judged_words(judged: Judged) -> str:
-    """Say how far a result agrees with what was judged."""
+    """Describe how well a result agrees with the user's judgements."""
     told = []
     if judged.right:
         told.append(f"has {judged.found:.3g} of {judged.right} judged right")
@@ -219,7 +219,7 @@ def judged_words(judged: Judged) -> str:
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Give one flat row a result, for CSV."""
+    """Yield one flat row per result, for CSV."""
     keys = dict.fromkeys(
         k for i in comparison.images for result in i.results for k in result.settings
     )
@@ -262,7 +262,7 @@ def _judged_row(judged: Judged | None) -> dict[str, Any]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """Give all results as CSV, one row each; what is not known stays an empty cell."""
+    """Return all results as CSV, one row each; unknown values are empty cells."""
     records = list(rows(comparison))
     names = list(dict.fromkeys(name for row in records for name in row))
     text = io.StringIO()
@@ -273,7 +273,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """Give all results as one JSON document."""
+    """Return all results as one JSON document."""
     images: list[ComparedImage] = [
         {
             "image": given_name(image.path),
@@ -350,11 +350,11 @@ PAIR_HEADINGS = ("mask", "F1", "AP", "PQ", "true", "found", "split", "merged", "
 _SHARES = ("f1", "precision", "recall", "ap", "pq", "mean_matched_iou")
 _KINDS: tuple[Kind, ...] = ("split", "merge", "missed", "false")
 _TOLD = 10
-"""Objects that the table names."""
+"""Maximum number of objects that the table names."""
 
 
 def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
-    """Give a line of cells for each threshold, under the headings `HEADINGS`."""
+    """Return one row of cells per threshold, under the headings `HEADINGS`."""
     return [
         (
             f"{iou:.2f}",
@@ -366,9 +366,9 @@ def score_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
 
 
 def pair_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
-    """Give a line of cells for each pair at its first threshold, under `PAIR_HEADINGS`.
+    """Return one row of cells per pair at its first threshold, under `PAIR_HEADINGS`.
 
-    Below several of them stands one for the objects of all masks counted together.
+    Several pairs are followed by a row for the objects of all masks counted together.
     """
     rows = [_pair_cells(s.pair.name, s.matchings[0], s.errors) for s in summary.scored]
     if len(rows) > 1:
@@ -395,11 +395,11 @@ FAULTS: Mapping[Fault, str] = {
     "large": "too large",
     "moved": "of another shape",
 }
-"""What is wrong with an object, in words."""
+"""Kind of error -> what is wrong with an object, in words."""
 
 
 def worst_table(summary: ScoreSummary) -> list[tuple[str, ...]]:
-    """Give a line of cells for each of the worst objects, under `WORST_HEADINGS`."""
+    """Return one row of cells for each of the worst objects, under `WORST_HEADINGS`."""
     many = len(summary.outcomes) > 1
     worst = [(score.pair.name, one) for score in summary.scored for one in score.worst]
     worst.sort(key=lambda entry: (entry[1].iou, -entry[1].area_px))
@@ -414,7 +414,7 @@ def _worst_cells(image: str, worst: WorstObject) -> tuple[str, ...]:
 
 
 def score_lines(summary: ScoreSummary) -> list[Line]:
-    """Tell how many more objects are wrong than the table names, and of pairs without a score."""
+    """Report how many wrong objects the table leaves out, and the pairs without a score."""
     lines: list[Line] = []
     wrong = sum(len(score.worst) for score in summary.scored)
     if wrong > _TOLD:
@@ -432,7 +432,7 @@ def _failed_lines(pair: PairFailed) -> list[Line]:
 
 
 def score_json(summary: ScoreSummary) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     document: ScoreDocument = {
         "schema": "bmz.score/1",
         "predicted": summary.predicted,
@@ -460,7 +460,7 @@ def _values(iou: float, matching: Matching) -> Agreement:
 
 
 def _image_mean(scored: Sequence[PairScore]) -> list[MeanAgreement]:
-    """Give for each threshold the mean over masks, in which each mask weighs the same."""
+    """Return the mean over masks for each threshold, with equal weight for each mask."""
     if not scored:
         return []
     columns = zip(*(score.matchings for score in scored), strict=True)

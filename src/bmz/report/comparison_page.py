@@ -1,4 +1,4 @@
-"""The page of a comparison: one file that holds its viewer, pictures, label masks and tables."""
+"""Write the page of a comparison: one file with its viewer, pictures, label masks and tables."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ from bmz.write.overlay import fullest_plane
 from bmz.write.shown import COLOURS, Limits, nearest, percentile_limits, shrunk, stretched
 
 LARGEST_PX = 2048
-"""Longer side of the picture in the page; larger images are shown smaller."""
+"""Longest side of a picture in the page; larger images are downscaled."""
 
 LEAST_PX = 512
-"""Longer side down to which pictures are shown smaller, so that more planes and masks fit."""
+"""Pictures are not downscaled below this longest side to make room for planes and masks."""
 
 MOST_LAYERS = 48
-"""Results with outlines, the best first; the others are in the table alone."""
+"""Maximum number of results with outlines, the best first; the others are only in the table."""
 
 MOST_COMPARED = 8
-"""Results, the best, whose objects are looked for in each other."""
+"""Maximum number of results, the best ones, whose objects are matched with each other."""
 
 MOST_PLANES = 64
-"""Along t and z together, evenly spread; the others are left out."""
+"""Maximum number of planes along t and z together, evenly spaced; the others are left out."""
 
 IMAGE_PX, PAGE_PX = 2**26, 2**28
-"""Of the masks of an image, and of all images: as many as 16 and 64 of the largest pictures."""
+"""Maximum pixels of all masks of one image and of all images: 16 and 64 of the largest pictures."""
 
 MOST_ROWS, IMAGE_ROWS = 4000, 60_000
-"""Of the table of objects of a result, the largest first, and of all results of an image."""
+"""Maximum rows of the object table of one result, largest first, and of all results of an image."""
 
 MOST_ERRORS = 2000
-"""Against the truth, the largest first."""
+"""Maximum number of errors against the truth, the largest first."""
 
 MODULES = (
     "parts.js", "viewport.js", "picture.js", "mask.js", "outlines.js", "stage.js", "chart.js",
     "controls.js",
     "document.js", "pixels.js", "entries.js", "display.js", "tables.js", "panels.js", "compare.js",
 )  # fmt: skip
-"""Of the script: those of the viewer, which ``bmz open`` has too, and those of the page."""
+"""Modules of the script: those of the viewer, which ``bmz open`` also uses, and of the page."""
 
 _PERCENTS = (0.1, 99.9)
-_NAMED = 3  # images, in the title
+_NAMED = 3  # maximum number of images named in the title
 
 _COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px",
             "equivalent_diameter_area_um", "equivalent_diameter_area_px",
@@ -73,10 +73,10 @@ _COLUMNS = ("label", "area_um2", "area_px", "volume_um3", "volume_px",
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Give the page as text.
+    """Return the page as text.
 
-    Everything is inside: style, script, pictures, label masks. Its security policy forbids it to
-    ask for anything, and to run any other script.
+    The page contains everything: style, script, pictures and label masks. Its security policy
+    forbids requests and any other script.
     """
     done = [image for image in comparison.images if image.done]
     budget = min(IMAGE_PX, PAGE_PX // max(len(done), 1))
@@ -100,10 +100,10 @@ def comparison_page(comparison: Comparison) -> str:
         "@STYLE@": _asset("viewer.css") + _asset("compare.css"),
         "@SCRIPT@": script,
         "@DIGEST@": f"sha256-{digest}",
-        # a name with </script> in it must not end the data
+        # a name that contains </script> must not end the data
         "@DATA@": json.dumps(document, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    # all at once: the name of an image may itself look like a mark
+    # all at once: the name of an image may itself look like a placeholder
     return re.sub("|".join(replaced), lambda mark: replaced[mark[0]], _asset("compare.html"))
 
 
@@ -114,7 +114,7 @@ def _names(comparison: Comparison) -> str:
 
 
 def _title(image: ImageComparison) -> str:
-    """Give the name of the file, or the address of an image on a server."""
+    """Return the name of the file, or the address of an image on a server."""
     name = given_name(image.path)
     return name_of(image.path) if name == str(image.path) else name
 
@@ -141,13 +141,13 @@ def _over_images(comparison: Comparison) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kept:
-    """What of an image is in the page.
+    """The parts of an image that the page contains.
 
     Parameters
     ----------
-    layers : how many results have outlines, the best first
-    at : positions along t and z that are shown, those that the labels have
-    sides : of the picture, height and width, px
+    layers : number of results with outlines, the best first
+    at : positions that are shown along t and z, for the axes that the labels have
+    sides : height and width of the picture in px
     """
 
     layers: int
@@ -156,22 +156,22 @@ class Kept:
 
     @property
     def planes(self) -> list[dict[str, int]]:
-        """Give the planes in order, that of the last axis first."""
+        """Return the planes in order; the last axis varies fastest."""
         return [dict(zip(self.at, place, strict=True)) for place in product(*self.at.values())]
 
 
 def kept_of(layers: int, sizes: Mapping[str, int], start: Mapping[str, int], budget: int) -> Kept:
-    """Choose what of an image is in the page, so that its masks have no more pixels than allowed.
+    """Choose the parts of an image for the page, so that its masks stay within a pixel budget.
 
-    Pictures become smaller, down to `LEAST_PX`, before planes are left out, and planes before
-    results.
+    Pictures are downscaled, to `LEAST_PX` at most, before planes are left out, and planes are left
+    out before results.
 
     Parameters
     ----------
-    layers : results that have labels
-    sizes : of the labels, by axis
-    start : the plane that is shown first, which is kept
-    budget : px of all masks
+    layers : number of results that have labels
+    sizes : sizes of the labels by axis
+    start : the plane that is shown first, which is always kept
+    budget : maximum number of pixels of all masks
     """
     layers = min(layers, MOST_LAYERS)
     planes = min(math.prod(n for axis, n in sizes.items() if axis in "tz"), MOST_PLANES)
@@ -189,7 +189,7 @@ def kept_of(layers: int, sizes: Mapping[str, int], start: Mapping[str, int], bud
 def _spread(
     sizes: Mapping[str, int], start: Mapping[str, int], planes: int
 ) -> dict[str, tuple[int, ...]]:
-    """Spread planes evenly over t and z, that of the start among them."""
+    """Space planes evenly over t and z, including the start plane."""
     counts: dict[str, int] = {}
     for i, (axis, size) in enumerate(sizes.items()):
         rest = math.prod(list(sizes.values())[i + 1 :])
@@ -242,20 +242,20 @@ def _image(image: ImageComparison, budget: int) -> dict[str, Any]:
                 _layer(result, image, part, kept)
                 for result, part in zip(layers, support, strict=True)
             ),
-            # the best come first, and those that failed last
+            # the best come first, the failed ones last
             *map(_bare, image.results[len(layers) :]),
         ],
     }
 
 
 def _sorted_by(image: ImageComparison) -> str:
-    """Name the first of the figures by which the results are sorted."""
+    """Return the name of the first figure by which the results are sorted."""
     names = compare_text.headings(image)
     return next(name for name in compare_text.SORTED_BY if name in names)
 
 
 def _sweep(results: Iterable[SettingResult]) -> dict[str, list[str]]:
-    """Give the values of each parameter that was swept, numbers by their size."""
+    """Return the values of each parameter that was swept, numbers in ascending order."""
     values: dict[str, dict[str, None]] = {}
     for result in results:
         for key, value in result.settings.items():
@@ -325,17 +325,17 @@ def _counted(result: SettingResult) -> str:
 
 
 def _figure(result: SettingResult, image: ImageComparison) -> str:
-    """Give the figure by which results are sorted, with its name."""
+    """Return the figure by which results are sorted, with its name."""
     name = _sorted_by(image)
     worth = dict(zip(compare_text.SORTED_BY, result.ranks, strict=True))[name]
     return "" if worth is None else f"{name} {worth:.2f}"
 
 
 def _table(result: SettingResult, support: FloatArray, kept: Kept) -> dict[str, Any]:
-    """Give the table of the objects, the largest where there are too many, and their places."""
+    """Return the object table and positions; only the largest objects if there are too many."""
     table = dict(result.table)
     names = [n for n in _COLUMNS if n in table]
-    # where lengths are known in um those in px say the same again
+    # lengths in px are redundant if those in um are known
     names = [n for n in names if not (n.endswith("_px") and n.replace("_px", "_um") in table)]
     names = [n for n in names if not (n == "area_px" and "area_um2" in table)]
     names = [n for n in names if not (n == "volume_px" and "volume_um3" in table)]
@@ -360,7 +360,7 @@ def _table(result: SettingResult, support: FloatArray, kept: Kept) -> dict[str, 
 
 
 def _errors(result: SettingResult, factor: float) -> list[dict[str, Any]]:
-    """Give the objects that are wrong, each with the mask in which it has its number."""
+    """Return the wrong objects, each with the mask (predicted or true) that its label refers to."""
     return [
         {
             "what": f"{error.kind}, {error.area_px} px",
@@ -381,7 +381,7 @@ def _short(column: AnyArray) -> list[Any]:
 
 
 def packed(labels: AnyArray) -> str:
-    """Give labels as text for the page: differences along rows, byte by byte, deflated, base64.
+    """Encode labels for the page: differences along rows, split into bytes, deflated, base64.
 
     Parameters
     ----------
@@ -393,7 +393,7 @@ def packed(labels: AnyArray) -> str:
 
 
 def _channels(pixels: Pixels, kept: Kept) -> list[dict[str, Any]]:
-    """Give each channel that is shown: a picture for each plane, brought to 0 to 255."""
+    """Return each channel that is shown as one picture per plane, scaled to 0 to 255."""
     planes = [
         shrunk(pixels.part({a: i for a, i in place.items() if a in pixels.axes}), kept.sides)
         for place in kept.planes
@@ -420,15 +420,15 @@ def _channels(pixels: Pixels, kept: Kept) -> list[dict[str, Any]]:
 
 
 def _as_bytes(stack: AnyArray, *, together: bool) -> list[tuple[AnyArray, Limits]]:
-    """Bring each channel (a photograph as a whole) from its percentiles to 0 to 255.
+    """Scale each channel (or a photograph as a whole) from its percentiles to 0 to 255.
 
     Parameters
     ----------
-    stack : (c, plane, y, x); percentiles are those over all planes
+    stack : (c, plane, y, x); percentiles are taken over all planes
 
     Returns
     -------
-    list of (plane, y, x) uint8, and which intensities have become 0 and 255
+    list of (plane, y, x) uint8, and the intensities that became 0 and 255
     """
     parts = stack[None] if together else stack
     limits = [percentile_limits(part, _PERCENTS) for part in parts]

@@ -31,15 +31,15 @@ class ResultQuality:
     ----------
     matchings : IoU threshold -> agreement with the truth; empty without it
     errors : objects that are split, merged, missed or false; empty without the truth
-    agreement : mean F1 with the other results of the image, weighted by how good these are
-        predicted to be; None if there are no others
-    consensus : F1 with the objects that most results have; None with fewer than three
+    agreement : mean F1 with the other results of the image, weighted by their predicted quality;
+        None if there are no others
+    consensus : F1 with the objects that most results have; None with fewer than three results
     stability : mean F1 with its own results for changed copies of the image; None if none were
         tried
-    predicted : how good it is likely to be, without the truth; if there are other results of the
-        image, also judged by what it has in common with them
+    predicted : predicted quality, without the truth; if there are other results of the image, the
+        objects shared with them are taken into account
     plausible : sizes and shapes of the objects
-    judged : how far it agrees with what a user said of masks of the image; None where nothing was
+    judged : agreement with a user's judgements of masks of the image; None if there are none
     """
 
     matchings: Mapping[float, Matching] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class ResultQuality:
 
     @property
     def judged_f1(self) -> float | None:
-        """Give the F1 over what was judged; None where nothing was judged right."""
+        """Return the F1 over the judged objects; None if no object was judged right."""
         return None if self.judged is None else self.judged.f1
 
     @property
@@ -82,12 +82,12 @@ class ResultQuality:
 
     @property
     def guess(self) -> float:
-        """Return the value that orders the ranking without the truth, 0 to 1: the predicted F1."""
+        """Return the value (0 to 1) that ranks results without the truth: the predicted F1."""
         return self.predicted_f1 or 0.0
 
 
 WARNED = 0.05
-"""How much each warning of the check lowers the estimate of how good a result is."""
+"""How much each warning of the check lowers the estimated quality of a result."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,17 @@ class SettingResult:
     ----------
     model : as the user named it
     settings : the values of the sweep
-    command : that repeats it
+    command : command that repeats it
     labels : ((t,) (z,) y, x); None if it failed
-    table : measures of the objects
+    table : measurements of the objects
     recipe : name of the label recipe
-    parameters : of the recipe, complete
-    network_s, labels_s : seconds; the network is run once for all settings of labels
-    findings : of the check of the image against the model, and of the output
+    parameters : all parameters of the recipe
+    network_s, labels_s : seconds; the network runs once for all label settings
+    findings : findings of the check of the image against the model, and of the output
     error : why there are no labels
-    quality : how good it is
-    apart : positions along t and z, at each of which objects are counted again
-    joined : positions along t and z over which objects are joined
+    quality : how good the result is
+    apart : number of positions along t and z at which objects are counted separately
+    joined : number of positions along t and z over which objects are joined
     """
 
     model: str
@@ -138,12 +138,12 @@ class SettingResult:
 
     @property
     def guess(self) -> float:
-        """Return the order without the truth: that of its quality, less `WARNED` per warning."""
+        """Return the value that ranks results without the truth: less `WARNED` per warning."""
         return max(self.quality.guess - WARNED * self.warnings, 0.0)
 
     @property
     def ranks(self) -> tuple[float | None, ...]:
-        """Give what results are sorted by: the mean AP, the F1 over what was judged, the guess."""
+        """Return what results are sorted by: mean AP, F1 over the judged objects, and guess."""
         return self.quality.mean_ap, self.quality.judged_f1, self.guess
 
     @property
@@ -151,7 +151,7 @@ class SettingResult:
         """Return the model and the settings in a few words."""
         words = " ".join(f"{key}={value}" for key, value in self.settings.items())
         path = Path(self.model)
-        # a path tells less than the name of its folder
+        # the name of the folder says more than its path
         model = path.name if path.is_absolute() or self.model.startswith(".") else self.model
         return f"{model} {words}".strip()
 
@@ -162,11 +162,11 @@ class ImageComparison:
 
     Parameters
     ----------
-    path : of the image
-    pixels : as read; None if it cannot be read
-    truth : on the grid of the labels; None if unknown
-    consensus : the objects that most results have; None with the truth, or fewer than three
-    results : sorted by the truth if it is known, else by what was judged, then by the estimate
+    path : path of the image
+    pixels : the image as read; None if it cannot be read
+    truth : true labels on the grid of the labels; None if unknown
+    consensus : the objects that most results have; None with the truth, or fewer than three results
+    results : sorted by the truth if it is known, else by the judgements, then by the estimate
     """
 
     path: Path
@@ -187,10 +187,10 @@ class OverImages:
 
     Parameters
     ----------
-    model, settings, name : as of its results
-    results : image -> its result; those that have labels
-    of : how many images there are
-    first : in how many of them it is the first
+    model, settings, name : as in its results
+    results : image -> its result, if that has labels
+    of : number of images
+    first : number of images for which it is the best
     """
 
     model: str
@@ -202,9 +202,9 @@ class OverImages:
 
     @property
     def means(self) -> tuple[float | None, float | None, float]:
-        """Give the mean AP, the F1 over all that was judged, and the mean guess.
+        """Return the mean AP, the F1 over all judged objects, and the mean guess.
 
-        An image in which it failed counts 0; None is what no image has.
+        An image for which it failed counts as 0. A figure that no image has is None.
         """
         qualities = [result.quality for result in self.results.values()]
         aps = [quality.mean_ap for quality in qualities if quality.mean_ap is not None]
@@ -215,7 +215,7 @@ class OverImages:
 
     @property
     def least(self) -> tuple[float | None, Path | None]:
-        """Give the image in which the figure that sorts results is lowest, and that figure."""
+        """Return the lowest value of the figure that sorts results, and the image that has it."""
         worths = [
             (next(worth for worth in result.ranks if worth is not None), image)
             for image, result in self.results.items()
@@ -225,14 +225,14 @@ class OverImages:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What ``bmz compare`` found.
+    """The result of ``bmz compare``.
 
     Parameters
     ----------
-    command : the whole call
-    images : in the order of the call
+    command : the whole command line
+    images : results for each image, in the order of the call
     models : name, title and sha256 of each requested model
-    versions : of bmz and the libraries
+    versions : versions of bmz and the libraries
     """
 
     command: str
@@ -272,7 +272,7 @@ class Comparison:
 
     @cached_property
     def over_images(self) -> tuple[OverImages, ...]:
-        """Give each model with each setting over all images, the best first."""
+        """Return each model with each setting over all images, the best first."""
         alike: dict[tuple[object, ...], dict[Path, SettingResult]] = {}
         for image in self.images:
             for result in image.results:
