@@ -1,4 +1,4 @@
-"""Arrays with axes, the dtypes that labels need, percentiles, and tensors that lie on a device."""
+"""Arrays with axes, dtypes for labels, percentiles, and tensors on a device."""
 
 from __future__ import annotations
 
@@ -30,52 +30,52 @@ LabelArray: TypeAlias = NDArray[np.signedinteger[Any] | np.unsignedinteger[Any]]
 
 
 _KEPT_BYTES = 2**25 - 2**16
-# Where the C library is that of GNU, memory of freed arrays goes back to the system at once, and is
-# asked for again page by page, unless an array of that size was freed before. It takes none of
-# more than 32 MiB for an example; a plane of 2048 px in float32 has half of that.
+# With the GNU C library, the memory of a freed array is returned to the system at once and has to
+# be requested again page by page, unless an array of that size was freed before. Arrays of more
+# than 32 MiB do not count for this; a plane of 2048 px in float32 has half of that.
 np.empty(_KEPT_BYTES, np.uint8)
 
 
 class LazyArray(Protocol):
-    """An array that is read region by region: in memory, on the disk, or prepared when asked."""
+    """An array that is read region by region, from memory or disk, or computed on request."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of entries along each axis."""
+        """Number of entries along each axis."""
 
     def __getitem__(self, region: Box, /) -> object:
-        """Read a region, one slice per axis, as what ``numpy.asarray`` takes."""
+        """Read a region, one slice per axis, as an object that ``numpy.asarray`` accepts."""
 
 
 @runtime_checkable
 class ToldAhead(Protocol):
-    """An array that can be told which region is read soon, so that it begins to bring it."""
+    """An array that can prefetch the region that is read next."""
 
     def expect(self, region: Box, /) -> None:
-        """Begin to bring a region, one slice per axis; return at once."""
+        """Start to prefetch a region, one slice per axis, and return at once."""
 
 
 def mirrored_values(x: AnyArray, low: AnyArray | float, high: AnyArray | float) -> AnyArray:
-    """Turn intensities round between two values: what was `low` becomes `high`.
+    """Invert intensities between two values, so that `low` becomes `high` and the reverse.
 
     Parameters
     ----------
-    x : any real dtype, which the result has, too
-    low, high : the least and the largest value, in the unit of `x`
+    x : array of any real dtype, which is also that of the result
+    low, high : smallest and largest value, in the unit of `x`
 
     Examples
     --------
     >>> mirrored_values(np.array([3, 200, 255], np.uint8), 3, 255)
     array([255,  58,   3], dtype=uint8)
     """
-    # in this order nothing leaves the range of the dtype
+    # this order of operations never exceeds the range of the dtype
     turned: AnyArray = np.asarray(high).astype(x.dtype) - x
     shifted: AnyArray = turned + np.asarray(low).astype(x.dtype)
     return shifted
 
 
 def smallest_unsigned(most: int) -> np.dtype[Any]:
-    """Give the smallest unsigned dtype that holds the numbers 0 to `most`.
+    """Return the smallest unsigned dtype that can represent the numbers 0 to `most`.
 
     Examples
     --------
@@ -83,18 +83,18 @@ def smallest_unsigned(most: int) -> np.dtype[Any]:
     (dtype('uint8'), dtype('uint16'))
     """
     dtype = np.min_scalar_type(max(int(most), 0))
-    return np.dtype(dtype.str)  # of two kinds of uint64 the one that all libraries know
+    return np.dtype(dtype.str)  # of the two types of uint64, the one that all libraries know
 
 
 def stable_order(values: AnyArray) -> NDArray[np.intp]:
-    """Return the order of rising values, equal ones as they come, as a stable `numpy.argsort`.
+    """Return the indices that sort the values, as a stable `numpy.argsort` does.
 
-    NumPy sorts 16 bits at a time by counting, and longer numbers by comparing, which takes four
-    times as long: so float32 is sorted by the lower half of its bits, then by the upper half.
+    NumPy uses a radix sort for 16-bit numbers, and comparisons for longer ones, which take four
+    times as long. float32 is therefore sorted by the lower and then by the upper half of its bits.
 
     Parameters
     ----------
-    values : (n,) in one piece; of float32 none may be NaN
+    values : (n,) contiguous; float32 must not contain NaN
 
     Examples
     --------
@@ -107,21 +107,21 @@ def stable_order(values: AnyArray) -> NDArray[np.intp]:
     size, middle = bits & np.uint32((1 << 31) - 1), np.uint32(1 << 31)
     key = np.where(bits > middle, middle - size, middle + size)
     order, low = np.arange(len(key)), key.astype(np.uint16)
-    if low.any():  # round numbers have only zeros there
+    if low.any():  # round numbers have only zeros in the lower half
         order = np.argsort(low, kind="stable")
     return order[np.argsort((key >> 16).astype(np.uint16)[order], kind="stable")]
 
 
 FEW = 256
-"""Of so many numbers the median is found sooner by putting them in order."""
+"""Up to this many numbers, sorting is the faster way to compute the median."""
 
 
 def median(values: AnyArray) -> float:
-    """Return what `numpy.median` gives of a row of numbers, of a few in a part of the time.
+    """Return the same as `numpy.median` for a 1-D array, but faster for a few numbers.
 
     Parameters
     ----------
-    values : (n,) real numbers; the result is NaN if one is, or where there are none
+    values : (n,) real numbers; the result is NaN if one of them is NaN, or if there are none
 
     Examples
     --------
@@ -134,7 +134,7 @@ def median(values: AnyArray) -> float:
     if count > FEW:
         return float(np.median(values))
     order = np.sort(values)
-    if order[-1] != order[-1]:  # NaN, which comes last
+    if order[-1] != order[-1]:  # NaN, which is sorted last
         return nan
     half = count // 2
     if count % 2:
@@ -146,12 +146,12 @@ def median(values: AnyArray) -> float:
 
 @dataclass(frozen=True)
 class Places:
-    """The values next to each of some percentiles.
+    """The ranks of the values next to each of some percentiles.
 
     Parameters
     ----------
-    below, above : ranks, counted from 0; the same at the upper end
-    part : of the way from the one to the other, 0 to 1
+    below, above : ranks, counted from 0; equal at the upper end
+    part : position of the percentile between `below` and `above`, 0 to 1
     """
 
     below: NDArray[np.intp]
@@ -161,7 +161,7 @@ class Places:
     @classmethod
     def among(cls, count: int, which: Sequence[float]) -> Places:
         """Return the places of the percentiles `which` (0 to 100) among `count` values."""
-        # in this order, as NumPy: the last digit counts where a rank is hit exactly
+        # the same order of operations as NumPy: the last digit matters if a rank is hit exactly
         position: NDArray[np.float64] = (count - 1) * (np.asarray(which, np.float64) / 100)
         below = np.floor(position).astype(np.intp)
         return cls(below, np.minimum(below + 1, count - 1), position - below)
@@ -169,8 +169,8 @@ class Places:
     def between(self, low: AnyArray, high: AnyArray) -> FloatArray:
         """Interpolate between the values `low` at `below` and `high` at `above`.
 
-        It starts at the nearer of the two, so that no percentile is beyond it by rounding.
-        Source: the method ``linear`` of ``numpy.percentile``, which gives the same bits.
+        The interpolation starts at the nearer of the two, so that rounding never exceeds it.
+        Source: the method ``linear`` of ``numpy.percentile``; the result is bitwise the same.
         """
         rise, rest = high - low, 1 - self.part
         value: FloatArray = np.where(self.part < rest, low + rise * self.part, high - rise * rest)
@@ -178,7 +178,7 @@ class Places:
 
 
 _ENTRY = struct.Struct("<10xH8xII3H8xI")
-"""Of the directory of a ZIP: method, packed and full size, three lengths, where it begins."""
+"""Entry of a ZIP directory: method, packed and full size, three lengths, offset of the file."""
 
 _DIRECTORY = struct.Struct("<10xHII")
 _DEFLATED = 8
@@ -186,21 +186,21 @@ _NPY_HEADER = re.compile(rb"'descr': '([^']+)', 'fortran_order': False, 'shape':
 
 
 def shipped_arrays(path: Path, prefix: str = "") -> dict[str, AnyArray]:
-    """Read an ``.npz`` as `numpy.load` does, in a tenth of the time; it must be one of our own.
+    """Read an ``.npz`` file of bmz in a tenth of the time that `numpy.load` takes.
 
-    With a hundred small arrays NumPy spends most of the time on headers, which it reads as Python.
+    For a hundred small arrays, NumPy spends most of the time on parsing headers as Python code.
 
     Sources: ZIP, APPNOTE.TXT 4.3; NumPy Enhancement Proposal 1, version 1.0.
 
     Parameters
     ----------
-    path : written by `numpy.savez`, or `numpy.savez_compressed`, which takes longer to read
-    prefix : only arrays whose names begin so are read
+    path : file written by `numpy.savez`, or `numpy.savez_compressed`, which takes longer to read
+    prefix : only arrays whose names begin with it are read
 
     Returns
     -------
     dict
-        name -> array that cannot be written to
+        name -> read-only array
     """
     content, arrays = path.read_bytes(), dict[str, AnyArray]()
     count, _, at = _DIRECTORY.unpack_from(content, content.rindex(b"PK\5\6"))
@@ -227,15 +227,15 @@ def _npy(content: bytes | memoryview) -> AnyArray:
 
 
 FREE_SHARE = 0.5
-"""Of the free memory of a device, what maps or the work on them may take."""
+"""Share of the free memory of a device that maps, or the work on them, may use."""
 
 
 class LeftToProcessor(Exception):
-    """Labels are not made where the tensors lie.
+    """The labels cannot be made on the device of the tensors.
 
     Parameters
     ----------
-    why : a clause without its end
+    why : the reason, as a clause without a full stop
     """
 
     def __init__(self, why: str) -> None:
@@ -245,14 +245,14 @@ class LeftToProcessor(Exception):
 
 @dataclass(frozen=True)
 class TensorDecoder:
-    """How a recipe makes labels where tensors lie.
+    """How a recipe makes labels on the device of the tensors.
 
     Parameters
     ----------
     label : ``module:function``, imported when it is used. The function takes a `TensorPlace`, and
-        then what the recipe's own takes; the map is a tensor that lies there, or an array. It
-        gives the same labels, or raises `LeftToProcessor`
-    entry_bytes : memory there that its work takes for each place of the map, beside the map
+        then the arguments of the recipe's own function; the map is a tensor on the device, or an
+        array. It returns the same labels, or raises `LeftToProcessor`
+    entry_bytes : device memory that the work needs per entry of the map, in addition to the map
     """
 
     label: str
@@ -261,35 +261,35 @@ class TensorDecoder:
 
 @dataclass
 class Transfers:
-    """What was copied to the memory of the host, in whatever thread.
+    """A counter of what any thread copies to the memory of the host.
 
     Parameters
     ----------
-    copied_bytes : all of it together
+    copied_bytes : total number of bytes
     """
 
     copied_bytes: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, size: int) -> None:
-        """Count some more bytes."""
+        """Add to the number of bytes."""
         with self._lock:
             self.copied_bytes += size
 
 
 def unnoted() -> None:
-    """Note nothing."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class MapThere:
-    """A map that lies where tensors do, of which parts are copied when they are read.
+    """A map on a device; parts of it are copied when they are read.
 
     Parameters
     ----------
-    there : where
+    there : place of the tensor
     tensor : (c, (z,) y, x)
-    read : is called before a part is copied
+    read : function that is called before a part is copied
     """
 
     there: TensorPlace
@@ -298,29 +298,29 @@ class MapThere:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the map."""
+        """Shape of the map."""
         return tuple(self.tensor.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What is read is of this dtype."""
+        """The dtype of the parts that are read."""
         return np.dtype(np.float32)
 
     def __getitem__(self, box: Any, /) -> AnyArray:  # noqa: ANN401
-        """Copy a part, float32."""
+        """Copy a part as float32."""
         self.read()
         return self.there.get(self.tensor[box].float())
 
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where tensors lie.
+    """The device that holds tensors.
 
     Parameters
     ----------
-    torch : PyTorch, as imported by whoever runs the network
-    device : such as ``cuda:0``
-    transfers : counts what is copied from there
+    torch : PyTorch, as imported by the backend that runs the network
+    device : name of the device, such as ``cuda:0``
+    transfers : counter of the bytes that are copied from the device
     """
 
     torch: ModuleType
@@ -328,17 +328,17 @@ class TensorPlace:
     transfers: Transfers = field(default_factory=Transfers)
 
     def put(self, array: AnyArray) -> Tensor:
-        """Copy an array there."""
+        """Copy an array to the device."""
         tensor: Tensor = self.torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         return tensor
 
     def taken(self, output: AnyArray | Tensor) -> Tensor:
-        """Return a map if it is there, else copy it there.
+        """Return a map that is on the device, or copy it there.
 
         Raises
         ------
         LeftToProcessor
-            It is read as it is needed, or holds no floating-point numbers.
+            The map is read on demand, or its values are not floating-point numbers.
         """
         if isinstance(output, self.torch.Tensor):
             tensor: Tensor = output
@@ -353,23 +353,23 @@ class TensorPlace:
         return tensor
 
     def get(self, tensor: Tensor) -> AnyArray:
-        """Copy a tensor from there, and count its bytes; nothing else copies one to the host."""
+        """Copy a tensor to the host and count its bytes; only this method copies tensors there."""
         array: AnyArray = tensor.detach().contiguous().cpu().numpy()
         self.transfers.add(array.nbytes)
         return array
 
     def float32(self, value: float) -> Tensor:
-        """Make a divisor: by a plain number PyTorch multiplies with the reciprocal on a GPU."""
+        """Return a divisor as a tensor; PyTorch on a GPU multiplies by a reciprocal."""
         tensor: Tensor = self.torch.full((), value, device=self.device)
         return tensor
 
     def limit(self, value: float, of: Tensor) -> Tensor:
-        """Make what a tensor is compared with: rounded to its dtype, as NumPy rounds it."""
+        """Return a value to compare a tensor with, rounded to its dtype as NumPy rounds it."""
         tensor: Tensor = self.torch.full((), value, dtype=of.dtype, device=self.device)
         return tensor
 
     def free_bytes(self) -> int | None:
-        """Return the memory that is free there; None if nothing tells."""
+        """Return the free memory of the device in bytes; None if it is unknown."""
         if not self.device.startswith("cuda"):
             return None
         cuda: Any = self.torch.cuda
@@ -377,7 +377,7 @@ class TensorPlace:
         return int(cuda.mem_get_info(self.device)[0] + unused)
 
     def lacks(self, size: int) -> str:
-        """Say that there is no room for so many bytes, a clause; empty if there is."""
+        """Return a clause that says that this many bytes do not fit; empty if they do."""
         free = self.free_bytes()
         if free is None or size <= FREE_SHARE * free:
             return ""

@@ -1,1 +1,1 @@
-"""What an MCP client may ask of bmz: tools over the JSON documents, below named folders."""
+"""The MCP server of bmz: tools that return JSON documents and stay within named folders."""

@@ -1,4 +1,4 @@
-"""What a client may name: models of the zoo, and paths below the folders that the user names."""
+"""Resolve what a client may name: models of the zoo, and paths in the folders of the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bmz.zoo.address import Alias, Doi, OnDisk, Starter, read_address
 
 
 class NotAFolder(WrongUsage):
-    """What the user names with ``--folder`` is not a folder."""
+    """The value of ``--folder`` is not a folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
@@ -28,11 +28,11 @@ class NotAFolder(WrongUsage):
 
 
 class OutsideFolders(WrongUsage):
-    """A path leads out of the folders, by itself or by a link on its way.
+    """A path leads out of the folders, directly or through a link.
 
     Parameters
     ----------
-    word : as the client wrote it, or as it lies in a folder
+    word : path as the client wrote it, or as found in a folder
     roots : the folders
     """
 
@@ -47,7 +47,7 @@ class OutsideFolders(WrongUsage):
 
 
 class NotAPath(WrongUsage):
-    """A word stands for images, but is not the path of a file or folder."""
+    """An argument that should name images is not the path of a file or folder."""
 
     def __init__(self, word: str) -> None:
         super().__init__(
@@ -59,7 +59,7 @@ class NotAPath(WrongUsage):
 
 
 class ModelFromElsewhere(WrongUsage):
-    """A model is named by an address on the web that is not of the zoo."""
+    """A model is named by a web address outside the zoo."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -71,18 +71,18 @@ class ModelFromElsewhere(WrongUsage):
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders below which a client may read and write; made by `Folders.of`.
+    """The folders in which a client may read and write; created by `Folders.of`.
 
     Parameters
     ----------
-    roots : without links
+    roots : paths of the folders, with links resolved
     """
 
     roots: tuple[Path, ...]
 
     @classmethod
     def of(cls, words: Sequence[Path]) -> Folders:
-        """Take the folders that the user names.
+        """Resolve the folders that the user names.
 
         Raises
         ------
@@ -95,14 +95,14 @@ class Folders:
         return cls(tuple(dict.fromkeys(word.resolve() for word in words)))
 
     def path(self, word: str) -> Path:
-        """Return the path that a word means, without links and ``..``.
+        """Resolve a path of the client, including links and ``..``.
 
-        A path that is not absolute is one below the first folder that holds it.
+        A relative path is looked up in the folders, and the first one that contains it is used.
 
         Raises
         ------
         OutsideFolders
-            It leads elsewhere, or something that it holds does.
+            The path, or something in it, leads out of the folders.
         """
         if not word or "\0" in word or not self.roots:
             raise OutsideFolders(word, self.roots)
@@ -117,19 +117,19 @@ class Folders:
         return resolved
 
     def images(self, words: Sequence[str], include: Sequence[str]) -> Listing:
-        """List the images that words stand for: files, and folders that hold some.
+        """List the images in files and folders.
 
         Parameters
         ----------
-        words : paths; one image of several in a file is ``cells.czi[2]``
-        include : patterns of the names of files in folders; all image files where there is none
+        words : paths; one image of a file with several is written ``cells.czi[2]``
+        include : patterns for the names of files in folders; all image files if empty
 
         Raises
         ------
         NotAPath, OutsideFolders
-            A word is refused.
+            A path is refused.
         BmzError
-            No word leads to an image.
+            No path leads to an image.
         """
         paths = [self._image(word) for word in words]
         listing = listed_images(map(str, paths), include, skip=names_of_results())
@@ -143,17 +143,17 @@ class Folders:
         Raises
         ------
         NotAPath, OutsideFolders
-            It is refused.
+            The path is refused.
         """
         return self._image(word)
 
     def model(self, word: str) -> str:
-        """Return a model as the rest of bmz takes it.
+        """Return the name of a model in the form that the rest of bmz takes.
 
         Raises
         ------
         ModelFromElsewhere, OutsideFolders
-            It is refused.
+            The model is refused.
         """
         address = read_address(word)
         if isinstance(address, Starter | Alias | Doi):
@@ -172,7 +172,7 @@ class Folders:
         return path.with_name(f"{path.name}[{series}]") if series else path
 
     def _is_there(self, path: Path) -> bool:
-        """Return whether a file is there; of a path outside the folders nothing is told."""
+        """Return whether a path exists; False for a path outside the folders, to reveal nothing."""
         return self._holds(path.resolve()) and path.exists()
 
     def _holds(self, resolved: Path) -> bool:
@@ -191,6 +191,6 @@ def _links(folder: Path) -> Iterator[Path]:
             for name in (*folders, *names):
                 path = Path(place, name)
                 if path.is_symlink():
-                    yield path  # whoever asks stops here where it leads out
+                    yield path  # the caller stops here if the link leads out
                     if path.is_dir():
                         waiting.append(path.resolve())

@@ -1,4 +1,4 @@
-"""The server: lists the tools, runs one call after the other, and tells how far it is."""
+"""The server, which lists the tools, runs one call at a time, and reports progress."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ trusted it with 'bmz trust add'."""
 MEMORY_FULL = "the image does not fit into the memory of this computer [memory.full]"
 _AT_ONCE = 2**16
 _PAUSE_S = 0.1
-"""Between two messages of progress; a stage that ends is always told."""
+"""Minimum time between two progress messages; the end of a stage is always reported."""
 
 
 class ProtocolMissing(CouldNotTell):
-    """The library of the protocol is not installed."""
+    """The library for the protocol is not installed."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class ProtocolMissing(CouldNotTell):
 
 
 def serve(folders: Folders) -> None:
-    """Serve one client over stdin and stdout until it hangs up.
+    """Serve one client over stdin and stdout until it disconnects.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def serve(folders: Folders) -> None:
         try:
             runner.run(_served(folders, stdin))
         except BaseException:
-            stdin.end()  # or the loop would wait for the client
+            stdin.end()  # otherwise the loop would wait for the client
             raise
 
 
@@ -83,10 +83,10 @@ async def _served(folders: Folders, stdin: _Stdin) -> None:
 
 
 class _Stdin:
-    """What the client sends, which also ends when the server is asked to.
+    """The input from the client, which also ends when the server is asked to stop.
 
-    A thread that waits for a client cannot be woken, so it is one that nobody waits for, and hands
-    on what comes by a pipe.
+    A thread that waits for the client cannot be woken. A daemon thread therefore reads the input
+    and forwards it through a pipe.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class _Stdin:
         threading.Thread(target=self._hand_on, args=(source,), daemon=True).start()
 
     def end(self) -> None:
-        """Let the lines end."""
+        """End the input."""
         self._sender.close()
 
     def _hand_on(self, source: int) -> None:
@@ -111,7 +111,7 @@ class _Stdin:
 
 @contextmanager
 def _own_stdin() -> Iterator[_Stdin]:
-    """Take stdin for the client alone: what is run in the block finds it empty."""
+    """Reserve stdin for the client: code that runs in the block finds it empty."""
     kept = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -123,16 +123,16 @@ def _own_stdin() -> Iterator[_Stdin]:
 
 
 def made_server(folders: Folders) -> Server[Any]:
-    """Make a server; it is given streams when it is run.
+    """Create a server; it receives its streams when it is run.
 
     Parameters
     ----------
-    folders : below which clients may read and write
+    folders : folders in which clients may read and write
     """
     from mcp import types
     from mcp.server import Server
 
-    one_at_a_time = asyncio.Lock()  # a network takes all memory and processors that there are
+    one_at_a_time = asyncio.Lock()  # a network uses all memory and processors
 
     async def listed(
         _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None
@@ -173,7 +173,7 @@ def _described(name: str, tool: Tool) -> types.Tool:
 
 
 class _Messenger:
-    """A listener of a call: it hands events to the loop, and ends the job when nobody waits."""
+    """Listener of a call; passes events to the event loop and ends a job that was cancelled."""
 
     def __init__(self) -> None:
         self.waiting: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -181,7 +181,7 @@ class _Messenger:
         self._loop = asyncio.get_running_loop()
 
     def __call__(self, event: Event, /) -> None:
-        """Take an event, in any thread.
+        """Receive an event, in any thread.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class _Messenger:
 
 @asynccontextmanager
 async def _told(context: ServerRequestContext[Any]) -> AsyncIterator[_Messenger]:
-    """Tell the client what a listener hears, in the block; all of it before the block is left."""
+    """Forward events to the client within the block; all are sent before the block is left."""
     messenger = _Messenger()
     telling = asyncio.create_task(_tell(context, messenger.waiting))
     try:
@@ -207,7 +207,7 @@ async def _told(context: ServerRequestContext[Any]) -> AsyncIterator[_Messenger]
 
 
 async def _tell(context: ServerRequestContext[Any], waiting: asyncio.Queue[Event | None]) -> None:
-    steps, told_at = 0, 0.0  # the number must grow from message to message, whatever the stage
+    steps, told_at = 0, 0.0  # the number must increase from message to message, across stages
     while (event := await waiting.get()) is not None:
         steps += 1
         ends = not isinstance(event, Progress) or event.done == event.total
@@ -237,7 +237,7 @@ async def _in_thread(
         await asyncio.wait([work])
     except asyncio.CancelledError:
         messenger.stopped.set()
-        await asyncio.wait([work])  # the next call finds the memory free
+        await asyncio.wait([work])  # so that the memory is free for the next call
         work.exception()
         raise
     why = work.exception()
@@ -258,18 +258,18 @@ def _tool(name: str) -> Tool:
 def answered(
     tool: Tool, arguments: Mapping[str, Any], folders: Folders, listener: Listener
 ) -> types.CallToolResult:
-    """Answer one call: by a document, or by an error with what its exit status means.
+    """Answer one call with a document, or with an error and the meaning of its exit status.
 
     Parameters
     ----------
-    arguments : as the client gives them
-    folders : below which the client may read and write
-    listener : is told how far it is
+    arguments : arguments as the client gives them
+    folders : folders in which the client may read and write
+    listener : receives the progress
 
     Raises
     ------
     Stopped
-        Nobody waits for the answer.
+        The client has cancelled the call.
     """
     try:
         with disk_faults_told():
@@ -304,6 +304,6 @@ def _failure(tool: Tool, exit_status: int, text: str) -> types.CallToolResult:
 
 
 def _faults(error: ValidationError) -> str:
-    """Tell each argument that is wrong, and why, in one line."""
+    """Describe on one line which arguments are wrong, and why."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     return "\n".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)

@@ -1,4 +1,4 @@
-"""The tools: what a client may ask, and the document that answers; one entry of a table each."""
+"""The table of tools that a client may call, each with its arguments and its document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUSES = {
     3: "could not tell",
     70: "a bug in bmz",
 }
-"""What each exit status means, whatever the tool."""
+"""Meaning of each exit status for any tool."""
 
 
 class Arguments(BaseModel):
@@ -36,12 +36,12 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool gives.
+    """The result of a tool.
 
     Parameters
     ----------
-    document : JSON, as the command of the same name prints it
-    exit_status : of that command
+    document : JSON as printed by the command of the same name
+    exit_status : exit status of that command
     """
 
     document: str
@@ -50,18 +50,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool, and all that the server must know of it.
+    """A tool, and all that the server must know about it.
 
     Parameters
     ----------
-    what : it does, for the client; its first line is a title
-    arguments : of a call
-    answer : takes them
-    document : name of the JSON document that answers, such as ``bmz.check/1``
-    statuses : what an exit status means, over `STATUSES`
-    failed : exit statuses with a document that are failures nevertheless
-    writes : whether files are made
-    web : whether anything but the list of models may be downloaded
+    what : description for the client; its first line is a title
+    arguments : type of the arguments of a call
+    answer : function that takes the arguments
+    document : name of the JSON document that is returned, such as ``bmz.check/1``
+    statuses : meanings of exit statuses that override those in `STATUSES`
+    failed : exit statuses that count as failures although there is a document
+    writes : whether the tool writes files
+    web : whether anything besides the list of models may be downloaded
     """
 
     what: str
@@ -74,7 +74,7 @@ class Tool:
     web: bool = True
 
     def meaning(self, exit_status: int) -> str:
-        """Return what an exit status means."""
+        """Return the meaning of an exit status."""
         return f"exit status {exit_status}: {({**STATUSES, **self.statuses})[exit_status]}"
 
 
@@ -372,4 +372,4 @@ TOOLS: Mapping[str, Tool] = {
         web=False,
     ),
 }
-"""Name of each tool, which is that of the command, with what the server must know of it."""
+"""Name of a tool, which is that of the command -> what the server must know about it."""

@@ -1,4 +1,4 @@
-"""A fake backend, and the contract that every backend keeps, as tests."""
+"""A fake backend, and tests of the contract that every backend must fulfil."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bmz.predict.backend import (
 )
 
 Network = Callable[[Sequence[AnyArray]], list[AnyArray]]
-"""From the inputs of a network, batch and channel first, to its outputs."""
+"""Function from the inputs of a network, with batch and channel first, to its outputs."""
 
 
 class FakeBackend:
@@ -31,11 +31,11 @@ class FakeBackend:
 
     Parameters
     ----------
-    network : what it computes
-    takes : the number of its inputs
-    most_px : more pixels than this in one run, all inputs together, are out of memory
-    only : the one legal size of the last axes, as many as it has entries; None for any
-    device : where it pretends to run
+    network : function that it computes
+    takes : number of inputs
+    most_px : maximum number of pixels of all inputs of one run; more raise an out-of-memory error
+    only : the only allowed size of the last axes, one entry per axis; None for any size
+    device : device that it pretends to run on
     """
 
     name = "fake"
@@ -66,12 +66,12 @@ class FakeBackend:
         return self._network(inputs)
 
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Record that it was closed."""
         self.closed = True
 
 
 class OverlappingFake(FakeBackend):
-    """A fake backend that has two halves; it computes only when its outputs are collected.
+    """A fake backend with separate submit and collect; it computes when outputs are collected.
 
     `most_open` is the largest number of tickets that were open at once.
     """
@@ -81,13 +81,13 @@ class OverlappingFake(FakeBackend):
         self.open = self.most_open = 0
 
     def submit(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
-        """Remember the inputs."""
+        """Store the inputs."""
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         return [array.copy() for array in inputs]
 
     def collect(self, ticket: list[AnyArray]) -> list[AnyArray]:
-        """Run the network on them."""
+        """Run the network on the stored inputs."""
         self.open -= 1
         return self.run(ticket)
 
@@ -97,29 +97,29 @@ class OverlappingFake(FakeBackend):
 
 
 def pointwise(inputs: Sequence[AnyArray]) -> list[AnyArray]:
-    """Add the inputs, the second one doubled and so on: each pixel depends on itself alone."""
+    """Sum the inputs times 1, 2 and so on: each pixel depends only on itself."""
     total = sum(array * np.float32(i + 1) for i, array in enumerate(inputs))
     return [np.asarray(total, np.float32)]
 
 
 def every(grid: int, *, spatial: int) -> Network:
-    """Keep each `grid`-th pixel of the last `spatial` axes of the first input."""
+    """Return a network that keeps each `grid`-th pixel of the first input's `spatial` last axes."""
     return lambda inputs: [_last(inputs[0], slice(None, None, grid), spatial).copy()]
 
 
 def repeated(times: int, *, spatial: int) -> Network:
-    """Repeat each pixel of the last `spatial` axes of the first input."""
+    """Return a network that repeats each pixel of the last `spatial` axes of the first input."""
     return lambda inputs: [np.kron(inputs[0], np.ones((times,) * spatial, inputs[0].dtype))]
 
 
 def local_mean(radius: int, *, spatial: int, lost: int = 0) -> Network:
-    """Average the pixels up to `radius` away, zeros beyond the tile, as a convolution does.
+    """Return a network that averages the pixels up to `radius` away, with zeros beyond the tile.
 
     Parameters
     ----------
-    radius : px
-    spatial : how many of the last axes of the first input
-    lost : px at each side for which there is no output; `radius` for a valid convolution
+    radius : radius in px
+    spatial : number of last axes of the first input that are averaged
+    lost : px at each side without an output; `radius` for a valid convolution
     """
 
     def network(inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -132,7 +132,7 @@ def local_mean(radius: int, *, spatial: int, lost: int = 0) -> Network:
 
 
 def block_mean(step: int, *, spatial: int) -> Network:
-    """Average blocks of `step` pixels a side: as a network that pools, not equivariant to less."""
+    """Return a pooling network: it averages blocks, and is equivariant only to shifts by `step`."""
 
     def network(inputs: Sequence[AnyArray]) -> list[AnyArray]:
         array = inputs[0]
@@ -150,7 +150,7 @@ def _last(array: AnyArray, part: slice, spatial: int) -> AnyArray:
 
 
 class BackendContract(ABC):
-    """Tests of a backend; a subclass, named ``Test...``, gives the backend and inputs for it.
+    """Tests of a backend; a subclass named ``Test...`` provides the backend and its inputs.
 
     Examples
     --------
@@ -163,7 +163,7 @@ class BackendContract(ABC):
     """
 
     tolerance = 1e-5
-    """The largest difference that the order of sums may make."""
+    """The largest difference that the order of summation may cause."""
 
     @abstractmethod
     def backend(self) -> Backend:
@@ -195,7 +195,7 @@ class BackendContract(ABC):
         _same(inputs, self.inputs(), 0, "an input after the run")
 
     def test_its_outputs_outlive_the_next_run_and_the_backend(self) -> None:
-        """What it returns is not a view of memory that is used again, the inputs' neither."""
+        """Outputs are not views of memory that is reused, nor of the inputs."""
         backend, inputs = self.backend(), self.inputs()
         first = backend.run(inputs)
         copies = [array.copy() for array in first]
@@ -209,7 +209,7 @@ class BackendContract(ABC):
         _same(first, copies, 0, "an output after the end of the backend")
 
     def test_what_it_ran_before_makes_no_difference(self) -> None:
-        """A tile gives the same wherever in the image its turn comes."""
+        """The output for a tile does not depend on the tiles before it."""
         backend = self.backend()
 
         first, second = backend.run(self.inputs()), backend.run(_more(self.inputs()))
@@ -228,7 +228,7 @@ class BackendContract(ABC):
         _same(outputs, backend.run(self.inputs()), self.tolerance, "a run on views")
 
     def test_images_of_a_batch_do_not_touch_each_other(self) -> None:
-        """A batch gives what its images give alone, each in its place."""
+        """A batch gives the same outputs as its images alone, in the same order."""
         backend, inputs = self.backend(), self.inputs()
 
         together = backend.run(self.inputs())
@@ -242,17 +242,17 @@ class BackendContract(ABC):
             _same([a[image] for a in together], alone, self.tolerance, f"image {number} of a batch")
 
     def test_it_refuses_one_input_too_many(self) -> None:
-        """An input that the network does not have is not an input to drop."""
+        """An input that the network does not have must not be dropped."""
         inputs = self.inputs()
 
         _refused(self.backend(), [*inputs, inputs[0]], "one input too many")
 
     def test_it_refuses_one_input_too_few(self) -> None:
-        """An input that is not given is not made up."""
+        """A missing input must not be made up."""
         _refused(self.backend(), self.inputs()[:-1], "one input too few")
 
     def test_it_can_be_closed_twice_and_names_itself_and_its_device(self) -> None:
-        """`close` may be called by a context and by hand."""
+        """`close` may be called both by a context manager and by hand."""
         backend = self.backend()
 
         backend.close()
@@ -265,10 +265,10 @@ class BackendContract(ABC):
 
 
 class OverlapContract(BackendContract):
-    """Tests of a backend that can be `Overlapping` as well."""
+    """Additional tests of a backend that is `Overlapping`."""
 
     def test_it_can_have_two_runs_under_way(self) -> None:
-        """Each ticket gives the outputs of its own inputs, in whatever order they are collected."""
+        """Each ticket gives the outputs of its own inputs, in any order of collection."""
         backend, more = self.backend(), _more(self.inputs())
         assert isinstance(backend, Overlapping)
 
@@ -290,7 +290,7 @@ class OverlapContract(BackendContract):
             raise AssertionError("the device took no time")
 
     def test_inputs_may_change_once_they_are_submitted(self) -> None:
-        """The memory of a tile is used again for the next one."""
+        """The memory of a tile is reused for the next one."""
         backend, inputs = self.backend(), self.inputs()
         assert isinstance(backend, Overlapping)
 
@@ -303,10 +303,10 @@ class OverlapContract(BackendContract):
 
 
 class StaysContract(BackendContract):
-    """Tests of a backend that can be `StaysThere` as well, on a CPU or a GPU."""
+    """Additional tests of a backend that is `StaysThere`, on a CPU or a GPU."""
 
     def test_outputs_that_stay_are_those_that_come(self) -> None:
-        """Where an output lies changes none of its values."""
+        """The device of an output does not change its values."""
         backend, inputs = self.backend(), self.inputs()
         assert isinstance(backend, StaysThere)
 
@@ -316,7 +316,7 @@ class StaysContract(BackendContract):
         _same(arrays, backend.run(inputs), 0, "outputs that stay")
 
     def test_outputs_that_stay_outlive_the_next_run_and_the_backend(self) -> None:
-        """What is handed on without a copy is still nobody else's."""
+        """Outputs that are returned without a copy do not share memory with anything else."""
         backend, inputs = self.backend(), self.inputs()
         assert isinstance(backend, StaysThere)
         there = backend.collect_there(backend.submit_there(inputs))
@@ -328,7 +328,7 @@ class StaysContract(BackendContract):
         _same([tensor.cpu().numpy() for tensor in there], kept, 0, "outputs of an earlier run")
 
     def test_a_run_whose_outputs_stay_is_refused_and_timed_like_another(self) -> None:
-        """Counts are checked, and seconds are those of the device."""
+        """The number of inputs is checked, and the time is that of the device."""
         backend, inputs = self.backend(), self.inputs()
         assert isinstance(backend, StaysThere)
 
@@ -368,7 +368,7 @@ def _refused(backend: Backend, inputs: Sequence[AnyArray], what: str) -> None:
 def _same(
     outputs: Sequence[AnyArray], expected: Sequence[AnyArray], tolerance: float, what: str
 ) -> None:
-    """Compare arrays one by one; `what` was found, for the message."""
+    """Compare arrays one by one; `what` describes a difference, for the message."""
     np.testing.assert_equal(len(outputs), len(expected), f"{what}: the number of arrays")
     for output, other in zip(outputs, expected, strict=True):
         facts, others = ((array.dtype, array.shape) for array in (output, other))

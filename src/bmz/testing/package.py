@@ -1,4 +1,4 @@
-"""Small packages, and a zoo of a few of them on loopback, with the addresses of the live one."""
+"""Small packages, and a zoo that serves them on loopback with the paths of the real zoo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 Description = dict[str, Any]
-"""A manifest as plain values; JSON is YAML, so it is written as such."""
+"""A manifest as plain values; it is written as JSON, which is valid YAML."""
 
 
 def description(
@@ -25,14 +25,14 @@ def description(
     space: str = "yx",
     halo: int = 0,
 ) -> Description:
-    """Return the description of a segmenting model with one input and one output of one size.
+    """Return the description of a segmentation model; its one input and output have equal sizes.
 
     Parameters
     ----------
-    size : of every spatial axis; ``{"min": 16, "step": 8}`` by default
-    channels : of input and output
+    size : size of every spatial axis; ``{"min": 16, "step": 8}`` by default
+    channels : number of channels of input and output
     space : ``yx`` or ``zyx``
-    halo : of the output, px
+    halo : halo of the output in px
     """
     rule = {"min": 16, "step": 8} if size is None else size
     names = [f"stain {number}" for number in range(channels)]
@@ -70,20 +70,20 @@ def write_package(
     *,
     change: Callable[[Description], None] | None = None,
 ) -> Path:
-    """Write a package whose network gives each input back as an output.
+    """Write a package whose network returns each input as an output.
 
     Needs the package ``onnx``. Test tensors and hashes are added to the description.
 
     Parameters
     ----------
-    folder : is made
-    described : see `description`; it is added to in place
-    change : may alter the description just before it is written
+    folder : folder to create
+    described : result of `description`; it is modified in place
+    change : function that may alter the description just before it is written
 
     Returns
     -------
     Path
-        of the manifest
+        path of the manifest
     """
     content = described or description()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,15 +110,15 @@ def put_state_dict(
     state: Mapping[str, Any],
     kwargs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add to a package a state dict with the code that builds its network, and no other weights.
+    """Replace the weights of a package by a state dict with the code that builds its network.
 
-    Needs PyTorch. To be called by the `change` of `write_package`.
+    Needs PyTorch. Call it from the `change` of `write_package`.
 
     Parameters
     ----------
-    code : of a Python file with a class ``Net``
+    code : content of a Python file with a class ``Net``
     state : name -> tensor
-    kwargs : what ``Net`` is called with
+    kwargs : keyword arguments of ``Net``
     """
     import torch
 
@@ -154,12 +154,12 @@ def _example(tensor: Description, inputs: list[Description]) -> np.ndarray[Any, 
 
 
 def write_identity(path: Path, ranks: list[int], *, op: str = "Identity") -> None:
-    """Write an ONNX network of any size that gives each input back.
+    """Write an ONNX network that returns each input and accepts any size.
 
     Parameters
     ----------
     ranks : number of axes of each input
-    op : an operator of one input, such as ``Log``, that is applied to each value instead
+    op : operator with one input, such as ``Log``, to apply to each value instead
     """
     from onnx import TensorProto, ValueInfoProto, checker, helper, save_model
 
@@ -183,16 +183,16 @@ def sha256_of(path: Path) -> str:
 
 
 class SmallZoo(ThreadingHTTPServer):
-    """Serves every folder with a manifest below `folder`, and an index of them.
+    """Server of every folder with a manifest in `folder`, and of an index of them.
 
     Parameters
     ----------
-    folder : holds a package per folder, named by its alias
+    folder : contains one folder per package, named by its alias
 
     Attributes
     ----------
-    reports : alias -> what is served as the summary of the reports of other tools
-    log : paths that were asked for, in order
+    reports : alias -> summary of the reports of other tools that is served
+    log : requested paths, in order
     """
 
     daemon_threads = True
@@ -214,7 +214,7 @@ class SmallZoo(ThreadingHTTPServer):
         return f"{self.url}/collection/index.json"
 
     def index(self) -> dict[str, Any]:
-        """Return the index in the form of the live one."""
+        """Return the index in the form of the real zoo."""
         manifests = [*self.folder.glob("*/bioimageio.yaml"), *self.folder.glob("*/rdf.yaml")]
         return {"items": [self._item(path) for path in sorted(manifests)]}
 
@@ -229,7 +229,7 @@ class SmallZoo(ThreadingHTTPServer):
         return {"id": f"bioimage-io/{alias}", "type": "model", "versions": [version]}
 
     def body(self, path: str) -> bytes | None:
-        """Return what lies at a path of the service; None for nothing."""
+        """Return the content at a path of the service; None if there is none."""
         match path.split("/"):
             case ["collection", "index.json"]:
                 return json.dumps(self.index()).encode()
@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
     def do_GET(self) -> None:
-        """Answer with what lies there."""
+        """Send the content at the requested path."""
         path = unquote(urlsplit(self.path).path).strip("/")
         self.server.log.append(path)
         body = self.server.body(path)
