@@ -25,7 +25,7 @@ else:
     ) -> Any:  # noqa: ANN401
         """Create a dataclass in a twentieth of the time that `dataclasses.dataclass` takes.
 
-        `dataclasses.dataclass` generates and compiles up to six methods of each class, anew in
+        `dataclasses.dataclass` generates and compiles up to six methods of each class, again in
         every process. A command uses half of the hundreds of classes of bmz, and only the
         constructor of most of these. Here the constructor is generated when it is first called; the
         other methods are the same for all classes and inspect the fields. `dataclasses.fields`,
