@@ -1,4 +1,4 @@
-"""Write-then-rename: a file appears under its name only when it is whole."""
+"""Write files safely: write, then rename, so that only complete files have their final name."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pathlib import Path
 from bmz.base.errors import CouldNotTell
 
 SCRATCH = ".scratch-"
-"""How the name of a folder for what is needed in between begins."""
+"""Prefix of the name of a folder for intermediate files."""
 
 LEFTOVER = r"\.(?:writing|scratch)-(\d+)-.*"
-"""What a file or folder that is being written is called, with the number of the process."""
+"""Name of a file or folder that is being written, with the number of the process."""
 
 
 _QUERY_LIMITED_INFORMATION, _ACCESS_DENIED, _STILL_ACTIVE = 0x1000, 5, 259  # of the Windows API
 
 
 def unfinished(kind: str) -> str:
-    """Return the start of such a name; `kind` is ``writing`` or ``scratch``."""
+    """Return the prefix of such a name; `kind` is ``writing`` or ``scratch``."""
     return f".{kind}-{os.getpid()}-"
 
 
@@ -45,13 +45,13 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):  # the latter: no process has such a number
         return False
-    except OSError:  # it is there and not ours, or cannot be asked about: its files stay
+    except OSError:  # it exists but is not ours, or cannot be queried: its files stay
         return True
     return True
 
 
 def _alive_on_windows(process: int) -> bool:
-    """Ask for a handle of the process, since ``os.kill(process, 0)`` sends a Ctrl-C on Windows.
+    """Query a handle of the process, since ``os.kill(process, 0)`` sends a Ctrl-C on Windows.
 
     Source: ``OpenProcess`` and ``GetExitCodeProcess`` of the Windows API.
     """
@@ -72,13 +72,13 @@ def _alive_on_windows(process: int) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file."""
+    """Return the sha256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path leads to something; a name that no file can have leads nowhere."""
+    """Return whether a path exists; False for a name that no file can have."""
     try:
         return path.exists()
     except OSError:
@@ -86,14 +86,15 @@ def is_there(path: Path) -> bool:
 
 
 def given_text(path: Path) -> str:
-    """Read a text that a user's editor or shell wrote: UTF-8, or UTF-16 with a mark.
+    """Read a text file from a user's editor or shell: UTF-8, or UTF-16 with a byte order mark.
 
-    Windows' Notepad may put a mark before UTF-8, and ``>`` of its PowerShell writes UTF-16.
+    Notepad on Windows may put a byte order mark before UTF-8, and ``>`` in PowerShell writes
+    UTF-16.
 
     Raises
     ------
     OSError, ValueError
-        It cannot be read, or is in another code page.
+        The file cannot be read, or has another encoding.
     """
     content = path.read_bytes()
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -101,7 +102,7 @@ def given_text(path: Path) -> str:
 
 
 class FolderNotWritable(CouldNotTell):
-    """A folder cannot be made, or no file can be made in it, or the disk is full."""
+    """A folder or a file in it cannot be created, or the disk is full."""
 
     def __init__(self, folder: Path | None, why: OSError) -> None:
         cut = _CUT_SHORT.fullmatch(str(why))
@@ -116,7 +117,7 @@ class FolderNotWritable(CouldNotTell):
 
 
 _CUT_SHORT = re.compile(r"(?P<wanted>\d+) requested and (?P<written>\d+) written")
-"""What NumPy's ``tofile`` says, without a number, when the disk takes a part of an array."""
+"""Message of NumPy's ``tofile``, without an error number, if only part of an array is written."""
 
 _CURES = {
     **dict.fromkeys(
@@ -129,19 +130,19 @@ _CURES = {
     errno.ENAMETOOLONG: "choose a folder with a shorter path with -o, or shorten the name of the "
     "image",
 }
-"""What helps against the errors of a disk, by number."""
+"""Error number of a disk -> hint."""
 
 _OF_DISKS = {*_CURES, errno.EROFS}
 
 _LONGEST_PATH = 259
-"""Characters of a path that Windows takes when long paths are not switched on (``MAX_PATH``)."""
+"""Maximum length of a path on Windows unless long paths are enabled (``MAX_PATH``)."""
 
 _HELD_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Pauses before a file is renamed again: a virus scanner holds a new file for a moment."""
+"""Pauses between attempts to rename a file, which a virus scanner may hold open for a moment."""
 
 
 def _of_windows(why: OSError) -> tuple[str, str] | None:
-    """Return the reason and the cure of what Windows alone refuses; None for anything else."""
+    """Return the reason and the hint for errors specific to Windows; None for any other error."""
     if sys.platform != "win32" or why.filename is None:
         return None
     path = os.path.abspath(os.fsdecode(why.filename2 or why.filename))  # noqa: PTH100
@@ -165,16 +166,16 @@ def _of_windows(why: OSError) -> tuple[str, str] | None:
 
 @contextmanager
 def disk_faults_told(folder: Path | None = None) -> Iterator[None]:
-    """Word what a disk refuses in the block: it is full, limits files, or lost the folder.
+    """Convert disk errors in the block: the disk is full or limits files, or the folder is gone.
 
     Parameters
     ----------
-    folder : into which the block writes; None if it is not known
+    folder : folder into which the block writes; None if it is unknown
 
     Raises
     ------
     FolderNotWritable
-        The block ended in an ``OSError`` of that kind; any other error passes as it is.
+        The block raised an ``OSError`` of that kind; any other error is not changed.
     """
     try:
         yield
@@ -190,7 +191,7 @@ def _is_of_disk(why: OSError) -> bool:
 
 
 def _is_lost(folder: Path, why: OSError) -> bool:
-    """Return whether a file of `folder` could not be written since a folder above it is gone."""
+    """Return whether a file in `folder` could not be written because a parent folder is gone."""
     if why.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE):
         return False
     name = why.filename2 or why.filename
@@ -200,10 +201,10 @@ def _is_lost(folder: Path, why: OSError) -> bool:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Have the disk set `size` bytes aside for a file that is written through memory.
+    """Reserve `size` bytes on the disk for a memory-mapped file.
 
-    Where the disk is full, a write through memory ends the process; this raises instead.
-    macOS and Windows have no such call: there the file is grown by the system.
+    If the disk is full, writing to a memory-mapped file kills the process; this raises instead.
+    macOS and Windows have no such call; there, the system enlarges the file.
     """
     if hasattr(os, "posix_fallocate") and size > 0:
         with path.open("r+b") as file:
@@ -212,16 +213,16 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Hold the only right to write `path` while the block runs.
+    """Hold an exclusive lock for writing `path` while the block runs.
 
     Yields
     ------
     bool
-        False where another process holds it
+        False if another process holds the lock
     """
     from filelock import FileLock, Timeout  # here, so that --help stays quick
 
-    # the block may end in another thread than it began in
+    # the block may end in a different thread than it began in
     lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -231,18 +232,18 @@ def claimed(path: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
-        with suppress(PermissionError):  # Windows removes no file that is open
+        with suppress(PermissionError):  # Windows does not remove an open file
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def writable_folder(folder: Path) -> Path:
-    """Make `folder` with its parents and prove that a file can be made in it.
+    """Create `folder` with its parents, and verify that a file can be created in it.
 
     Raises
     ------
     FolderNotWritable
-        It cannot be made, is a file, or refuses files.
+        The folder cannot be created, is a file, or does not accept files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -254,15 +255,15 @@ def writable_folder(folder: Path) -> Path:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file or folder; what has the name of the target is replaced.
+    """Rename a file or folder, and replace an existing target.
 
-    Windows renames nothing that a program has open, and replaces no such file: it is tried again
-    for one and a half seconds.
+    Windows neither renames nor replaces a file that a program has open, so this is retried for
+    one and a half seconds.
 
     Raises
     ------
     OSError
-        It cannot be renamed; `disk_faults_told` words it.
+        Renaming failed; `disk_faults_told` converts the error.
     """
     for pause_s in _HELD_PAUSES_S if sys.platform == "win32" else ():
         with suppress(PermissionError):
@@ -276,24 +277,24 @@ def move(source: Path, target: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; move it there when the block ends without an error.
 
-    The temporary file keeps the suffix of `path`, since writers choose the format by it.
-    When the block raises, nothing is left behind.
+    The temporary file has the suffix of `path`, since writers choose the format by it. If the block
+    raises an error, the temporary file is removed.
     """
     suffix = "".join(path.suffixes[-2:])
     temporary = path.with_name(f"{unfinished('writing')}{os.urandom(8).hex()}{suffix}")
-    temporary.touch(exist_ok=False)  # with the rights that the user gives new files
+    temporary.touch(exist_ok=False)  # with the user's default permissions for new files
     try:
         yield temporary
         move(temporary, path)
     finally:
         with suppress(
             PermissionError
-        ):  # Windows removes no file that is open; it is left by the dead
+        ):  # Windows does not remove a file that is open; a later run removes it as left over
             temporary.unlink(missing_ok=True)
 
 
 def write_whole_text(path: Path, text: str) -> None:
-    """Write a text file; its folder is made.
+    """Write a text file, and create its folder if necessary.
 
     Raises
     ------
@@ -308,12 +309,13 @@ def write_whole_text(path: Path, text: str) -> None:
 def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Path]]:
     """Yield a temporary path for each of `files`; move all when the block ends without an error.
 
-    They appear together, and only when all are whole; when the block raises, none does.
+    The files get their names together, once all are complete; if the block raises an error, none
+    does.
 
     Parameters
     ----------
-    files : kind -> path; folders are made
-    folder : of the temporary files; it exists, on the disk of `files`
+    files : kind -> path; folders are created
+    folder : existing folder for the temporary files, on the same disk as `files`
     """
     with tempfile.TemporaryDirectory(
         prefix=unfinished("writing"), dir=folder, ignore_cleanup_errors=True
@@ -321,12 +323,12 @@ def whole_files(files: Mapping[str, Path], folder: Path) -> Iterator[dict[str, P
         staged = {kind: Path(temporary) / path.name for kind, path in files.items()}
         yield staged
         for place in staged.values():
-            place.stat()  # of what was never written, before anything is replaced
+            place.stat()  # fails if a file was never written, before anything is replaced
         for path in filter(is_there, files.values()):
-            move(path, path)  # what is open in another program, too
+            move(path, path)  # fails if a program has the file open
         for kind, path in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():  # a store that is replaced
+            if path.is_dir():  # an existing store to replace
                 shutil.rmtree(path)
             move(staged[kind], path)
 
@@ -335,13 +337,13 @@ _DIGEST_BYTES = 32
 
 
 def seal(path: Path, content: bytes) -> None:
-    """Write a file with its sha256 before its content; see `sealed_content`."""
+    """Write a file as the sha256 of its content, followed by the content."""
     with whole_file(path) as temporary:
         temporary.write_bytes(hashlib.sha256(content).digest() + content)
 
 
 def sealed_content(path: Path) -> bytes:
-    """Read what was sealed, and note that it was used; empty if it is absent or damaged."""
+    """Read a sealed file and record its use; empty if it is absent or damaged."""
     with suppress(OSError):
         text = path.read_bytes()
         digest, content = text[:_DIGEST_BYTES], text[_DIGEST_BYTES:]

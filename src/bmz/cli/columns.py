@@ -22,25 +22,25 @@ from bmz.base.values import dataclass
 Cells = Sequence[str]
 
 _GAP, _NARROW_GAP = 2, 1
-"""Spaces between two columns; the second where nothing else helps."""
+"""Spaces between two columns; the second is the last resort."""
 
 _INDENT = 2
-"""Of what stands below a name."""
+"""Indentation of the text below a name."""
 
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:B|kB|MB|GB|GiB|px|um|ms|s|%)(?!\w))")
-"""The space between a number and its unit, where no line ends."""
+"""The space between a number and its unit, where lines are not broken."""
 
 _BEFORE_LAST_COLUMN = re.compile(r"\s*(?:.*\S\s{2,})?")
 
 _LEAST_TEXT = 24
-"""A line continues below its last column where this many characters remain for that."""
+"""A line continues below its last column if at least this many characters remain there."""
 
 _COMMAND = re.compile(r"(?:^|[\s(:])(?:bmz|pip|pipx|uv) [\w-]")
 
 _NARROWEST, _WIDEST = 40, 120
-"""Of rows of a heading and a text."""
+"""Minimum and maximum width of rows with a heading and a text."""
 
 
 def terminal_room(stream: TextIO | None = None) -> int | None:

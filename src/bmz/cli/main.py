@@ -32,16 +32,16 @@ ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "S
 
 
 class Terminated(BaseException):
-    """The program was asked to end; it releases on the way what it started and holds.
+    """The program was asked to end; it releases its resources on the way out.
 
     Parameters
     ----------
-    number : of the signal
+    number : number of the signal
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_status = 128 + number  # as shells tell of it
+        self.exit_status = 128 + number  # as shells report it
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def interruptible() -> Iterator[None]:
     receiver, sender = socket.socketpair()
     sender.settimeout(0)
     earlier = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    # nohup has SIGHUP ignored, and that stands
+    # nohup ignores SIGHUP, which is left as it is
     numbers = [n for n in ENDING[1:] if signal.getsignal(n) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, _raise_terminated) for number in numbers}
     watch = threading.Thread(target=_watch, args=(receiver,), daemon=True)
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_LACKED)
     warnings.showwarning = _say_warning
-    # NumPy starts a thread per processor for products of matrices, of which there are few here
+    # NumPy starts a thread per processor for matrix products, of which there are few here
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with interruptible():
         status = _flushed(status_of(sys.argv[1:] if arguments is None else arguments))

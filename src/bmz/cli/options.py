@@ -326,7 +326,7 @@ class ImageOptions(TypedDict):
 
 
 class LabelOptions(ImageOptions):
-    """The same for ``compare`` and ``run``."""
+    """Options of ``compare`` and ``run`` that become fields of a request unchanged."""
 
     device: str
     clip: float | None
@@ -381,7 +381,7 @@ def _listing(words: Sequence[str], include: Sequence[str]) -> Listing:
     if not any(is_address(word) or is_zipped(word) for word in every):
         return listed_images(every, include, skip=names_of_results())
     from bmz.cli.output import progress_bars
-    from bmz.engine.remote_images import local_images  # here, for few images lie on servers
+    from bmz.engine.remote_images import local_images  # here, since few images are on servers
 
     with progress_bars() as listener:
         local = local_images(every, listener=listener)

@@ -1,4 +1,4 @@
-"""What the user sees: answers on stdout, all else on stderr, progress bars with an estimate."""
+"""Print answers on stdout, and everything else on stderr, with progress bars."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def draw_all(overlays: Iterable[Path]) -> None:
 
 
 def _has_a_size() -> bool:
-    # terminals that programs make may have none
+    # terminals created by programs may have none
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns > 0
     except OSError:
@@ -233,7 +233,7 @@ class _Drawing:
         self._file = ""
         self._tiles = 0
         self._work = begins
-        self._lock = threading.Lock()  # downloads tell of themselves side by side
+        self._lock = threading.Lock()  # parallel downloads report at the same time
         self._patience = threading.Timer(_PATIENCE_S, self._show_work)
         self._patience.daemon = True
         self._patience.start()
@@ -303,7 +303,7 @@ class _Drawing:
             return before != event.what
         if event.stage != "tiles":
             return False
-        # not at 1: the first event of a plane tells of a whole batch
+        # not at 1: the first event of a plane reports a whole batch
         done, self._tiles = self._tiles, event.done
         return event.done < done
 
@@ -337,10 +337,10 @@ def _started(files: ExitStack) -> Bars:
 
 
 def _copy_of_stderr(files: ExitStack) -> TextIO:
-    """Open stderr once more: where a framework is imported without its messages, bars go on."""
+    """Duplicate stderr, so that bars continue while a framework's messages are suppressed."""
     try:
         copy = os.dup(sys.stderr.fileno())
-    except (OSError, ValueError):  # it is no file, as in a test
+    except (OSError, ValueError):  # stderr is not a file, as in a test
         return sys.stderr
     file = os.fdopen(copy, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors)
     return files.enter_context(file)

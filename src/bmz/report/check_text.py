@@ -52,7 +52,7 @@ OUTCOMES: Mapping[str | None, tuple[str, str]] = {
     "mismatch": ("does not fit", "do not fit"),
     None: ("could not be checked", "could not be checked"),
 }
-"""What is counted in the sum of several images, in words for one image and for more."""
+"""Outcome of an image -> words in the summary of several images, for one image and for more."""
 
 
 def check_lines(summary: CheckSummary, verbosity: int = 0) -> list[Line]:
@@ -205,7 +205,7 @@ def trial_words(trial: ImageTrial) -> str:
     picture = "" if trial.picture is None else f"; the worst crop is in {trial.picture}"
     told = f"{quality_words(trial.quality)}, from {objects} in {crops}{picture}"
     if trial.cure is None or trial.quality.word != "likely good":
-        return told  # the finding of a mask that is not good tells the cure
+        return told  # the finding about the poor mask states the cure
     return f"{told}; with {trial.cure.options} {quality_words(trial.cure.quality)}"
 
 
@@ -424,7 +424,7 @@ def _result(image: ImageCheck, code: str, level: str, message: str, hint: str) -
         "level": level,
         "message": {"text": text},
         "locations": [location],
-        # the same finding of the next run; GitHub knows this name alone
+        # identifies the same finding in the next run; GitHub supports only this name
         "partialFingerprints": {"primaryLocationLineHash": f"{same[:16]}:1"},
     }
 

@@ -42,7 +42,7 @@ Kwargs = Mapping[str, Any]
 
 
 def step_words(step: Step) -> str:
-    """Say what a declared step does.
+    """Describe what a declared step does.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
 
 
 def facts_values(model: ModelSpec) -> dict[str, Any]:
-    """Give every curated fact with its value and source; those that are not known are left out."""
+    """Return every known curated fact with its value and source."""
     return {name: told for name, told in asdict(_facts(model)).items() if told is not None}
 
 
@@ -236,7 +236,7 @@ _STATED: Mapping[Source, str] = {
 
 
 def _recipe_rows(view: ModelView) -> list[Row]:
-    """Name the recipe and every parameter with its value, in a row for each who states some."""
+    """Describe the recipe and its parameters, in one row for each source that states some."""
     recipe = view.recipe
     if isinstance(recipe, BmzError):
         return [("labels", recipe.message), ("", recipe.hint)]
@@ -272,7 +272,7 @@ def _weights_words(entry: WeightsView) -> str:
 
 
 def _tools_words(view: ModelView) -> str:
-    """Say which other tools passed; nothing for a package of which the zoo knows nothing."""
+    """Describe which other tools passed; empty for a package that is not in the zoo."""
     if view.reports is None:
         return "the reports of other tools could not be downloaded"
     if not view.reports:
@@ -286,7 +286,7 @@ def _tools_words(view: ModelView) -> str:
 
 
 def model_json(view: ModelView) -> str:
-    """Give all of it as one document."""
+    """Return everything as one document."""
     model = view.model
     document: ShowDocument = {
         "schema": "bmz.show/1",
@@ -360,8 +360,8 @@ def _tensor_values(tensor: TensorSpec) -> Tensor:
 
 
 HEADINGS = ("model", "weights", "sha256 of the code", "since", "code")
-_SHOWN = 12  # letters of a sha256 that tell codes apart
-_IMPORTS = 8  # names that are told; a longer list hides what matters
+_SHOWN = 12  # characters of a sha256, enough to distinguish codes
+_IMPORTS = 8  # maximum number of names; a longer list hides what matters
 
 
 def code_words(code: ModelCode) -> str:
@@ -392,7 +392,7 @@ def _file_words(file: CodeFile) -> str:
 
 
 def trust_table(entries: Sequence[TrustedCode]) -> list[tuple[str, ...]]:
-    """Give a line of cells for each entry, under the headings `HEADINGS`."""
+    """Return one row of cells per entry, under the headings `HEADINGS`."""
     return [
         (entry.model, entry.weights_format, entry.sha256[:_SHOWN], entry.added, entry.what)
         for entry in entries
@@ -400,13 +400,13 @@ def trust_table(entries: Sequence[TrustedCode]) -> list[tuple[str, ...]]:
 
 
 def trust_json(entries: Sequence[TrustedCode]) -> str:
-    """Give the entries as one document."""
+    """Return the entries as one document."""
     document: TrustDocument = {"schema": "bmz.trust/1", "trusted": entries}
     return document_text(document)
 
 
 def added_words(entries: Sequence[TrustedCode]) -> list[str]:
-    """Say what is trusted from now on."""
+    """Describe what is trusted from now on."""
     return [
         f"{entry.model} may run its code from now on, confined: {entry.what} "
         f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"
@@ -415,7 +415,7 @@ def added_words(entries: Sequence[TrustedCode]) -> list[str]:
 
 
 def removed_words(entries: Sequence[TrustedCode]) -> list[str]:
-    """Say what is no longer trusted."""
+    """Describe what is no longer trusted."""
     return [
         f"{entry.model} may no longer run its code "
         f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"

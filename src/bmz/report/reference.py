@@ -1,4 +1,4 @@
-"""The pages of the reference that are made from the code: JSON documents, recipes, findings.
+"""Generate the pages of the reference from the code: JSON documents, recipes and findings.
 
 ``python -m bmz.report.reference docs/reference`` writes the pages into that folder and, next to
 this module, a JSON Schema 2020-12 for each document that commands print. A field may be added to a
@@ -58,7 +58,7 @@ DOCUMENTS: Mapping[str, type] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Every field of a dataclass is written, and all fields say what they mean."""
+    """Generator of schemas that include every field of a dataclass, each with its meaning."""
 
     @override
     def field_is_required(self, field: Any, total: bool) -> bool:
@@ -102,13 +102,13 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Give a text of a docstring as Markdown about JSON."""
+    """Convert a text of a docstring to Markdown about JSON."""
     return re.sub(r"\s+", " ", text).replace("``", "`").replace("None", "null")
 
 
 @cache
 def schema_of(name: str) -> dict[str, Any]:
-    """Give the JSON Schema of a document such as ``bmz.check/1``.
+    """Return the JSON Schema of a document such as ``bmz.check/1``.
 
     Raises
     ------
@@ -120,17 +120,17 @@ def schema_of(name: str) -> dict[str, Any]:
 
 
 def file_of(name: str) -> Path:
-    """Give the file of a document: ``bmz.check/1`` is in ``bmz.check.1.json``."""
+    """Return the file of a document: ``bmz.check/1`` is in ``bmz.check.1.json``."""
     return FOLDER / f"{name.replace('/', '.')}.json"
 
 
 def schema_text(name: str) -> str:
-    """Give the content of the file of a document."""
+    """Return the content of the file of a document."""
     return json.dumps(schema_of(name), indent=2, ensure_ascii=False) + "\n"
 
 
 def schemas_page() -> str:
-    """Give the page of the reference in Markdown."""
+    """Return the page about JSON documents in Markdown."""
     schemas = {name: schema_of(name) for name in DOCUMENTS}
     parts = {
         part: of for schema in schemas.values() for part, of in schema.get("$defs", {}).items()
@@ -197,7 +197,7 @@ _HEAD = ("| parameter | default | range | meaning |", "|---|---|---|---|")
 
 
 def recipes_page() -> str:
-    """Give the page in Markdown."""
+    """Return the page about recipes in Markdown."""
     return RECIPES_INTRODUCTION + _last_steps() + "".join(map(_recipe_section, RECIPES.values()))
 
 
@@ -260,7 +260,7 @@ This page is made from the code: `python -m bmz.report.reference docs/reference`
 
 
 def findings_page() -> str:
-    """Give the page in Markdown."""
+    """Return the page about findings in Markdown."""
     sections = (_finding_section(code, page) for code, page in CODES.items())
     return FINDINGS_INTRODUCTION + "".join(sections)
 
@@ -284,7 +284,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def settings_table() -> str:
-    """Give the parameters of every recipe as JSON, for what must not load the recipes."""
+    """Return the parameters of every recipe as JSON, for code that must not load the recipes."""
     table = {
         name: [
             {"name": p.name, "value": p.default, "what": p.what, "limits": _limits(p)}

@@ -67,7 +67,7 @@ def watch_lines(summary: RunSummary, waiting: Sequence[Path]) -> list[Line]:
 
     Parameters
     ----------
-    waiting : images whose turn had not come
+    waiting : images that were still waiting
     """
     count = len(summary.done)
     lines: list[Line] = [("answer", f"{count} image{'s' * (count != 1)} done")]
@@ -169,7 +169,7 @@ def finding_lines(findings: Iterable[Finding], image: str = "") -> list[Line]:
 
     Parameters
     ----------
-    image : its name, with which each line begins; empty if the lines are below it
+    image : name of the image, which starts each line; empty if the lines are below the name
     """
     start = f"{image}: " if image else ""
     lines: list[Line] = []

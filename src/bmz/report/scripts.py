@@ -1,7 +1,7 @@
-"""Modules of JavaScript, joined to the one script of a page that is a file.
+"""Join JavaScript modules into one script for a page that is a single file.
 
-A browser loads no module from a file, so the modules that tsc checks and that ``bmz open`` serves
-one by one are put in order, each as a function that gives what it exports.
+A browser does not load modules from files. The modules that tsc checks and that ``bmz open`` serves
+one by one are therefore sorted, and each becomes a function that returns its exports.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _TYPES = re.compile(r"^ *(?:/\*\*(?:[^*]|\*(?!/))*\*/|// .*)\n", re.MULTILINE)
 
 
 class ModuleRefused(ValueError):
-    """A module imports or exports in a way that is not joined, or one that is not there."""
+    """An import or export of a module has an unsupported form, or a module does not exist."""
 
 
 def joined(modules: Mapping[str, str]) -> str:
-    """Join modules to one script, each after those that it imports.
+    """Join modules into one script, each after those that it imports.
 
     Parameters
     ----------
-    modules : name of the file -> its text; imports name what they take, and each export stands
-        before the ``const``, ``class`` or ``function`` that it exports
+    modules : file name -> text; imports must be named, and each ``export`` must directly precede
+        the ``const``, ``class`` or ``function`` that it exports
 
     Returns
     -------
     str
-        for ``<script type="module">``; comments on lines of their own are left out
+        script for ``<script type="module">``; comments on their own lines are left out
 
     Raises
     ------
     ModuleRefused
-        An import or export has another form, or a module is not there.
+        An import or export has another form, or a module does not exist.
     graphlib.CycleError
         Modules import each other.
     """

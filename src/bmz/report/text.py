@@ -1,4 +1,4 @@
-"""What all reports share: lines with a kind, JSON documents, verdicts in words.
+"""Functions that all reports share, for lines with a kind, JSON documents and verdicts.
 
 A line is a pair of a kind (``answer``, ``error``, ``warning``, ``note``, ``hint``) and a text; the
 caller that prints it decides where it goes and in which colour.

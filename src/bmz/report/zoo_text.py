@@ -173,7 +173,7 @@ def _fit_cells(place: int, model: ModelFit, several: bool) -> tuple[str, ...]:  
 
 
 def tried_words(model: ModelFit) -> str:
-    """Say how the trial of a model ended, such as ``likely good (0.86), ``; empty without one."""
+    """Describe the result of a trial, such as ``likely good (0.86), ``; empty without a trial."""
     if model.untried is not None:
         return "cannot be tried, "
     quality = model.quality
@@ -394,7 +394,7 @@ def run_line(model: ModelFit, options: Mapping[str, str]) -> str:
 
     Parameters
     ----------
-    options : what the user said about the images: option -> value
+    options : option -> value that the user stated about the images
     """
     fit = model.images[0]
     told = {**options, **({"--axes": fit.axes} if fit.axes else {})}
@@ -446,7 +446,7 @@ def _kind(kind: ImageKind) -> ImageKindRecord:
 
 
 def _plain(place: int, model: ModelFit) -> RankedModel:
-    from bmz.process.quality import quality_record  # here: bmz search does without NumPy
+    from bmz.process.quality import quality_record  # here, so that bmz search never loads NumPy
     from bmz.report.check_text import trial_record  # as above
 
     worst, about = model.worst, model.about

@@ -42,7 +42,7 @@ class ImageFit:
         Image channel for each model channel, from 0; -1 for zeros; None if image and model have
         different numbers of channels
     named
-        Whether ``--channels`` must name them; else the model takes the channels in order
+        Whether ``--channels`` must state them; otherwise the model takes the channels in order
     axes
         Value for ``--axes`` if the image must be taken as a stack of one plane, or if a plane or
         projection of a stack is taken; else None
@@ -79,9 +79,9 @@ class ImageFit:
 
     @property
     def reasons(self) -> tuple[Finding, ...]:
-        """Return the two findings that lower the score most; leave out those that do not.
+        """Return the two findings that lower the score most, the worst first.
 
-        The worst of all comes first.
+        Findings that do not lower the score are left out.
         """
         costly = (f for f in worst_of_code(self.findings) if factor_of(f) < 1)
         return tuple(costly)[:_REASONS]
@@ -89,7 +89,7 @@ class ImageFit:
 
 @dataclass(frozen=True)
 class AboutModel:
-    """What is known about a model itself, whatever the image.
+    """What is known about a model itself, independent of the image.
 
     Parameters
     ----------
@@ -143,15 +143,15 @@ class ModelFit:
     status, broken
         ``ok``; else ``broken`` or ``invalid``, and why
     trials
-        How it did on crops of the images; empty if it was not tried
+        Results of its trials on crops of the images; empty if it was not tried
     agreement
-        Mean F1 of its masks with those of the other models that were tried, weighted by how good
-        these are predicted to be; None if there are no others
+        Mean F1 of its masks with those of the other models that were tried, weighted by the
+        predicted quality of these; None if there are no others
     beside
-        How good its masks are likely to be, judged on their own and against those of the other
-        models; None if no other was tried
+        Predicted quality of its masks, judged on their own and against those of the other models;
+        None if no other was tried
     untried
-        Why it could not be tried; None if it was, or was not meant to be
+        Why it could not be tried; None if it was tried, or was not meant to be
     """
 
     id: str
@@ -204,7 +204,7 @@ class ModelFit:
 
 @dataclass(frozen=True)
 class SeenImage:
-    """What an image was found to show.
+    """What the classifier found in an image.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ class Ranking:
     stale
         Whether the index is old and could not be read again
     words
-        What the user said about the images: option -> value, to be repeated when a model is run
+        Option -> value that the user stated about the images, to repeat when a model is run
     unread
         Image -> why it could not be read; the models were ranked for the others
     """

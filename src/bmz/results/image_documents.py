@@ -1,6 +1,6 @@
-"""The JSON documents about images and their results, as types with the meaning of each field.
+"""Types of the JSON documents about images and their results, with the meaning of each field.
 
-See `bmz.results.model_documents`.
+`bmz.results.model_documents` describes how these types are used.
 """
 
 from __future__ import annotations

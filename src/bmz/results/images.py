@@ -156,10 +156,10 @@ class ImagePlan:
 
     Parameters
     ----------
-    bytes_in_one_piece : approximate memory that it needs in addition to the network
-    estimate : of time and memory, from a trial; None if it was not tried
-    in_parts : that exceeds the limit, so the image is read, labelled and written in parts
-    in_one_piece_why : that exceeds the limit, and this is why the image cannot be run in parts
+    bytes_in_one_piece : approximate memory that the image needs in addition to the network
+    estimate : estimated time and memory, from a trial; None if it was not tried
+    in_parts : whether the memory exceeds the limit, so that the image is run in parts
+    in_one_piece_why : why the image cannot be run in parts although the memory exceeds the limit
     prompts : number of prompts for the network; None without prompts, or if it is unknown
     prompts_later : the prompts are objects of a mask that an earlier step has yet to make
     """
@@ -181,9 +181,9 @@ class ImageRun:
 
     Parameters
     ----------
-    files : kind -> path of what was written
+    files : kind -> path of the file that was written
     objects : number of objects; None without labels
-    record : the run record, as written
+    record : run record as written
     """
 
     image: Path
@@ -203,7 +203,7 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """For how much of a run the device of the network computed.
+    """How busy the device of the network was during a run.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class DeviceUse:
 
     @property
     def share(self) -> float:
-        """Return the share of the time in which the device computed, 0 to 1."""
+        """Return the share of the run during which the device computed, 0 to 1."""
         return min(self.computed_s / self.run_s, 1.0) if self.run_s else 0.0
 
 
@@ -228,7 +228,7 @@ class RunSummary:
 
     Parameters
     ----------
-    use : of the device; None if no network ran here
+    use : how busy the device was; None if no network ran here
     """
 
     outcomes: tuple[ImageRun | ImageFailure, ...]
@@ -259,8 +259,8 @@ class ChainedPlan:
 
     Parameters
     ----------
-    name : of the step
-    model : as named in the call
+    name : name of the step
+    model : model as named in the call
     relations : role of a label mask -> ``from:`` the step that makes the mask, or a file
     images : the plan for each image
     """
@@ -279,7 +279,7 @@ class ChainedImage:
     ----------
     steps : name -> what was done
     record : file that holds the records of all steps
-    table : of the objects that share a number; None if no steps share numbers
+    table : table of the objects that share a number; None if no steps share numbers
     """
 
     image: Path
@@ -304,7 +304,7 @@ class ChainedImage:
         }
 
     def document(self) -> ChainDocument:
-        """Return the record as a document of its own."""
+        """Return the record as a separate document."""
         return {"schema": "bmz.chain/1", "images": [self.chained()], "failed": []}
 
 
@@ -333,13 +333,13 @@ class ChainSummary:
 
 
 SCHEMA = "bmz.run/1"
-"""Name and version of the record format; a change of meaning raises the version."""
+"""Name and version of the record format; the version increases if the meaning changes."""
 
 NOT_REPEATED = {
     "bmz.chain/1": "it describes a chain, whose later steps need the masks of earlier steps: run "
     "the chain again with 'bmz run CHAIN.toml IMAGE -o DIR'"
 }
-"""Schema of a record that ``--from`` does not take -> why."""
+"""Schema of a record that ``--from`` does not accept -> reason."""
 
 
 def run_record(

@@ -1,4 +1,4 @@
-"""The JSON documents about models, their masks and this computer, as types with their meaning.
+"""Types of the JSON documents about models, their masks and this computer.
 
 Code that writes a document states its type, so that mypy keeps the two consistent; the JSON Schemas
 and the page of the reference are made from this module by ``bmz.report.reference``. Commands import

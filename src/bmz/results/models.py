@@ -28,7 +28,7 @@ class Card:
     aliases : other names, such as DOIs
     status : ``broken`` if the manifest cannot be downloaded or read, ``invalid`` if it violates the
         specification
-    reason : why it is not ok
+    reason : why the status is not ``ok``
     labels : the recipe that turns its output into labels; None without evidence for one
     made_for : the kind of image that it is made for
     """
@@ -102,8 +102,8 @@ class WeightsView:
 
     Parameters
     ----------
-    format : of the description
-    size_bytes : None if unknown
+    format : weights format in the description
+    size_bytes : size of the file; None if unknown
     fetched : the file is in the cache
     state : ``runs here``, or what is missing
     backends : the frameworks that run it here
@@ -118,7 +118,7 @@ class WeightsView:
 
 @dataclass(frozen=True)
 class ToolReport:
-    """How the newest tested version of another tool did with a model.
+    """The result of the newest tested version of another tool for a model.
 
     Parameters
     ----------
@@ -206,12 +206,12 @@ class FormatView:
 
     Parameters
     ----------
-    format : as in model descriptions
-    framework : what runs it
-    version : of the framework; None if it is not installed
-    devices : that it sees
+    format : name of the format in model descriptions
+    framework : framework that runs the format
+    version : version of the framework; None if it is not installed
+    devices : devices that the framework finds
     trouble : what is wrong; empty if nothing is
-    install : the line that installs the framework
+    install : command that installs the framework
     """
 
     format: str
@@ -228,7 +228,7 @@ class DoctorView:
 
     Parameters
     ----------
-    versions : of bmz, Python and libraries
+    versions : versions of bmz, Python and libraries
     system : the platform
     cpus, memory_bytes : processors that the process may use, and memory; None if unknown
     cache, cache_bytes : the cache folder and its size
@@ -249,7 +249,7 @@ class DoctorView:
 
     @property
     def runs_something(self) -> bool:
-        """Say whether any weights format can run."""
+        """Return whether any weights format can run."""
         return any(entry.devices and not entry.trouble for entry in self.formats)
 
 
@@ -298,7 +298,7 @@ class ModelTestResult:
 
     @property
     def reproduced_formats(self) -> frozenset[str]:
-        """Give the weights formats that reproduced the test outputs."""
+        """Return the weights formats that reproduced the test outputs."""
         return frozenset(
             check.name.removesuffix(".reproduces")
             for check in self.checks
@@ -344,7 +344,7 @@ class CheckChange:
 
 
 def strictly(models: Sequence[ModelTestResult]) -> tuple[ModelTestResult, ...]:
-    """Give the models with each warning as a failure."""
+    """Return the models with each warning turned into a failure."""
     return tuple(
         replace(
             model,
@@ -379,7 +379,7 @@ class Speed:
     Parameters
     ----------
     format, backend, device : what ran where
-    megapixels_per_s : of the input, the network alone
+    megapixels_per_s : megapixels of the input per second, for the network alone
     """
 
     format: str
@@ -394,7 +394,7 @@ class ObjectSizes:
 
     Parameters
     ----------
-    recipe : that made the labels
+    recipe : recipe that made the labels
     count : number of objects
     low_px, median_px, high_px : percentiles 5, 50 and 95 of their diameters, px
     """

@@ -67,8 +67,8 @@ class Proposal:
     Parameters
     ----------
     where : field of the description
-    value : of the entry
-    why : the evidence
+    value : value of the entry
+    why : evidence for the value
     """
 
     where: str
@@ -84,8 +84,8 @@ class DescribedPackage:
     ----------
     model : as named in the call
     package : the new folder
-    text : for a pull request
-    proposals : what was added
+    text : text for a pull request
+    proposals : entries that were added
     refused : what was left out because the description would be invalid with it, and why
     """
 
