@@ -17,9 +17,9 @@ FOLDER = Path(__file__).parent / "measured"
 
 TOP = """# Measured model cards
 
-What `bmz card` says of the bundled models and of the packages that the tests of bmz run on. Written
-by `make cards`; each card names its date and versions. How the bundled models were trained and
-scored stands in cards of their own: [nuclei](../nuclei/README.md),
+Cards that `bmz card` makes for the bundled models and for the packages used in the tests. `make
+cards` writes them; each card gives its date and versions. Other cards describe how the bundled
+models were trained and scored: [nuclei](../nuclei/README.md),
 [nuclei-flows](../nuclei-flows/README.md), [nuclei-contour](../nuclei-contour/README.md).
 
 | model | `bmz test` | formats that reproduce the test output | objects of the test input |
