@@ -1,4 +1,4 @@
-"""Which format a file is of, by its first bytes rather than by its name."""
+"""Detection of the format of a file from its first bytes rather than its name."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from bmz.image.known_formats import BIOIO, FORMATS, OME_ZARR, PLUGIN_OF, PREVIEW
 _JP2 = b"\0\0\0\x0cjP  "
 _ZIP = b"PK\x03\x04"
 _LIF_START, _LIF_MARK = b"\x70\0\0\0", b"\x2a"
-"""A block of LIF starts with 0x70, and after the length of the block comes 0x2A."""
+"""A LIF block starts with 0x70, followed by the length of the block and 0x2A."""
 
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-"""One of them lies in every folder of Zarr 3 or 2 that is a group or an array."""
+"""Every Zarr 2 or 3 group or array folder contains one of these files."""
 
 
 _KEY = re.compile(r"\[([^\[\]/]+)\]$")
@@ -33,9 +33,9 @@ _INNER = re.compile(r"\[(/.*)\]$")
 
 
 def split_series(path: Path) -> tuple[Path, str]:
-    """Part a path into the file and the name or number of an image in it; empty for none.
+    """Split a path into the file and the name or number of an image in it; empty if none.
 
-    Of a file of folders, such as HDF5, the name is a path that begins with ``/``.
+    In a file with inner folders, such as HDF5, the name is a path that begins with ``/``.
 
     Examples
     --------
@@ -53,27 +53,27 @@ def split_series(path: Path) -> tuple[Path, str]:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of an image for people: that of the file, and what stands in brackets."""
+    """Return the display name of an image: the file name, and any image name in brackets."""
     file, key = split_series(path)
     return f"{file.name}[{key}]" if key else path.name
 
 
 def format_of(path: Path) -> str:
-    """Return the name of a format, as in `bmz.image.known_formats.FORMATS`.
+    """Return the name of the format of a file, as in `bmz.image.known_formats.FORMATS`.
 
-    The first bytes of a file decide, also for one image in it (``cells.h5[/raw]``). A folder is
-    ``"OME-Zarr"`` when it has metadata of Zarr.
+    The first bytes of the file decide, also for one image in it (``cells.h5[/raw]``). A folder
+    with Zarr metadata is ``"OME-Zarr"``.
 
     Raises
     ------
     ImageNotFound, ImageIsFolder, ImageForbidden, ImageEmpty
         There is nothing to read.
     PartsMissing
-        It is a preview, and the pixels beside it are not there.
+        The file is a preview, and the folder that holds the pixels is missing.
     ImageUnreadable
-        The name is of a known format, the content is not.
+        The name indicates a known format, but the content does not match it.
     FormatUnknown
-        Neither is.
+        Neither the name nor the content indicates a known format.
     """
     path, _ = split_series(path)
     if _is_folder(path):
@@ -82,7 +82,7 @@ def format_of(path: Path) -> str:
     _refuse_preview(path)
     known = None if path.suffix.lower() in PREVIEWS else _by_content(path, head)
     claimed = _claimed(path)
-    # a lossy picture under the name of a format that keeps pixels is not what it is thought to be
+    # a lossy image whose name claims another format, such as a JPEG named .tif, is unexpected
     posing = known is not None and FORMATS[known].lossy and claimed not in (known, None)
     others = known is not None and FORMATS[known].container and path.suffix.lower() in PLUGIN_OF
     if known is not None and not posing and not others:
@@ -103,7 +103,7 @@ def _refuse_preview(path: Path) -> None:
 
 
 def _has_plugin(path: Path) -> bool:
-    """Return whether a plugin of bioio that is installed reads files of this ending."""
+    """Return whether an installed bioio plugin reads files with this suffix."""
     try:
         plugins = import_module("bioio.plugins")
     except ImportError:
@@ -113,7 +113,7 @@ def _has_plugin(path: Path) -> bool:
 
 
 def image_suffix(path: Path) -> str:
-    """Return the ending of `path` that names an image format, as written there; else nothing.
+    """Return the image format suffix of `path`, as written there; empty if it has none.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def _by_content(path: Path, head: bytes) -> str | None:
     if head.startswith(_LIF_START) and head[8:9] == _LIF_MARK:
         return "LIF"
     if head.startswith(_JP2) and path.suffix.lower() == ".nd2":
-        return "ND2"  # its older layout, in the container of JPEG 2000
+        return "ND2"  # the older layout, in a JPEG 2000 container
     if head.startswith(_ZIP) and path.suffix.lower() == ".npz":
         return "NPZ"
     names = (
@@ -141,7 +141,7 @@ def _by_content(path: Path, head: bytes) -> str | None:
 
 
 def _claimed(path: Path) -> str | None:
-    """Return the format that a file of this name must be of; plugins judge theirs themselves."""
+    """Return the format that the file name claims; plugins check their own formats."""
     ending = path.suffix.lower()
     named = (
         n
@@ -159,7 +159,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Return whether a folder is one of Zarr, by its metadata or its name.
+    """Return whether a folder is a Zarr folder, judging by its metadata or its name.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(32)
-    except (FileNotFoundError, NotADirectoryError, ValueError) as why:  # the last of a byte of 0
+    except (FileNotFoundError, NotADirectoryError, ValueError) as why:  # ValueError: null byte
         raise ImageNotFound(path) from why
     except OSError as why:
         raise ImageForbidden(path, why) from why

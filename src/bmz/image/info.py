@@ -1,4 +1,4 @@
-"""What is known of an image before a pixel is read."""
+"""Metadata of an image, known before any pixel is read."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ UNKNOWN_AXIS = "q"
 """The letter of an axis that the file does not name (tifffile uses the same)."""
 
 Taken: TypeAlias = 'int | Literal["max"]'
-"""What is taken along an axis: one position, or at each pixel the largest value of all."""
+"""What is taken along an axis: one position, or the maximum along the axis at each pixel."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The facts of one image (one series of a file), as the file states them.
+    """The metadata of one image (one series of a file), as the file states them.
 
     Parameters
     ----------
-    path : the file, or the folder of OME-Zarr; of HDF5 with the dataset in brackets that is named
-    axes : one letter per axis in the order of the file, of ``tczyx`` and ``q`` for an unnamed one
+    path : the file, or the OME-Zarr folder; for HDF5 with the chosen dataset, if any, in brackets
+    axes : one letter of ``tczyx`` per axis, in the order of the file; ``q`` for an unnamed axis
     shape : as stored, one number per letter of `axes`
-    dtype : of the pixels
-    pixel_um : length of a pixel in um along z, y, x; axes whose length is unknown are left out
-    pixel_from : where these numbers come from, such as ``"OME-XML"``; empty when there are none
-    odd_pixel : lengths that were read but cannot be meant, such as ``"x: 0.0139 inch (72 dpi)"``
-    impossible_pixel : axis of the image -> such a length, where a microscope or a microscopist's
-        program stated it
-    magnification : of the objective; None if the file does not state it
-    channel_names : as many as channels, or none
-    colour : red, green and blue of one photograph rather than stains
-    series, series_count : which of how many images of the file this is
-    series_names : what the file calls each of them, or nothing
-    series_key : the name or number by which it was asked for; empty for that of a file
-    remarks : what else one should know of the file, each a sentence, such as a lossy compression
-    cautions : what one should know before trusting the image, each a sentence
-    well : of a plate, such as ``A1``, where the file itself says in which it lies
-    stack : the image with all its axes, where it is made of one of more axes; else None
-    taken : axis of `stack` that the image does not have -> what is taken along it
-    alone : the image by itself, where `further` are joined to it
-    further : input of a model -> image on the same grid, whose channels lie behind those of this
-        one and of those before it, as one image with them; see `joined_info`
+    dtype : dtype of the pixels
+    pixel_um : pixel size in um along z, y, x; axes of unknown pixel size are left out
+    pixel_from : source of the pixel size, such as ``"OME-XML"``; empty if there is none
+    odd_pixel : implausible pixel sizes found in the file, such as ``"x: 0.0139 inch (72 dpi)"``
+    impossible_pixel : axis of the image -> implausible pixel size that was stated by a microscope
+        or by microscopy software
+    magnification : magnification of the objective; None if the file does not state it
+    channel_names : one name per channel, or empty
+    colour : whether the channels are red, green and blue of an RGB image rather than stains
+    series, series_count : index of this image in the file, and number of images in the file
+    series_names : name of each image of the file, or empty
+    series_key : name or number by which the image was requested; empty if only the file was
+    remarks : further facts about the file, such as lossy compression, one sentence each
+    cautions : what to know before trusting the image, one sentence each
+    well : well of a plate, such as ``A1``, if the file itself states it
+    stack : image with all axes of the file, if this one is taken from it; otherwise None
+    taken : axis of `stack` that this image lacks -> what is taken along it
+    alone : this image without the channels of `further`; None if nothing is joined to it
+    further : input of a model -> image on the same grid; the channels of these images follow those
+        of this one, in order, see `joined_info`
     """
 
     path: Path
@@ -78,23 +78,23 @@ class ImageInfo:
 
     @property
     def images(self) -> tuple[ImageInfo, ...]:
-        """Return the images of which this one is joined; itself where it is none of several."""
+        """Return the images that this one joins; only itself if it joins none."""
         return (self if self.alone is None else self.alone, *self.further.values())
 
     @property
     def series_name(self) -> str:
-        """Return what the file calls this image; empty for nothing."""
+        """Return the name of this image in the file; empty if it has none."""
         return self.series_names[self.series] if self.series_names else ""
 
     @property
     def place(self) -> Path:
-        """Return the path by which the image was asked for, such as ``cells.czi[2]``."""
+        """Return the path by which the image was requested, such as ``cells.czi[2]``."""
         name = f"{self.path.name}[{self.series_key}]"
         return self.path.with_name(name) if self.series_key else self.path
 
     @property
     def given_name(self) -> str:
-        """What the user calls it: its path or address, and which one of its file it is."""
+        """Return the path or address that the user gave, and the image within the file."""
         return given_name(self.place)
 
     @property
@@ -109,18 +109,18 @@ class ImageInfo:
 
     @property
     def read_for_each(self) -> int:
-        """How many pixels of the file are read for one of the image: of all it is the largest."""
+        """Return how many pixels of the file are read per pixel: all of those along a maximum."""
         if self.stack is None:
             return 1
         along = (self.stack.sizes[axis] for axis, place in self.taken.items() if place == "max")
         return prod(along) * self.stack.read_for_each
 
     def taking(self, taken: Mapping[str, Taken]) -> ImageInfo:
-        """Return the image that is left when one position, or the largest, is taken along axes.
+        """Return the image after taking one position, or the maximum, along some of its axes.
 
         Parameters
         ----------
-        taken : by axis, of those of the image
+        taken : axis of the image -> what is taken along it
         """
         if not taken:
             return self
@@ -136,7 +136,7 @@ class ImageInfo:
         )
 
     def refuse_unknown_axes(self) -> None:
-        """Refuse the image where an axis has no name.
+        """Raise an error if an axis has no name.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class ImageInfo:
             raise AxesUnknown(self.path, self.axes, self.shape)
 
     def refuse_changed(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Refuse pixels of another size or dtype than was found; axes of size 1 may differ.
+        """Raise an error if pixels have another size or dtype; axes of size 1 may differ.
 
         Raises
         ------
@@ -158,14 +158,14 @@ class ImageInfo:
 
 
 def joined_info(image: ImageInfo, further: Mapping[str, ImageInfo]) -> ImageInfo:
-    """Return the facts of an image to whose channels those of further images are added.
+    """Return the metadata of an image that is joined with the channels of further images.
 
-    Values keep what they are: the dtype is the smallest that holds those of all.
+    Values do not change: the dtype is the smallest that holds the values of all images.
 
     Parameters
     ----------
-    image : whose name, lengths and axes are those of the whole
-    further : input of a model -> image with the same sizes along t, z, y and x; none for none
+    image : first image, which determines the name, the pixel size and the axes of the result
+    further : input of a model -> image with the same sizes along t, z, y and x; may be empty
     """
     if not further:
         return image
@@ -188,16 +188,16 @@ def joined_info(image: ImageInfo, further: Mapping[str, ImageInfo]) -> ImageInfo
 
 @dataclass(frozen=True)
 class PixelSize:
-    """What a file says about the length of a pixel.
+    """The pixel size that a file states.
 
     Parameters
     ----------
-    um : length in um along z, y, x; unknown ones are left out
-    source : where it comes from, such as ``"ImageJ"``; empty when `um` is
-    odd : lengths that were read but cannot be meant, in words
-    impossible : axis -> those of them that a microscope or a microscopist's program stated; the
-        dots an inch of screens and printers are none of these
-    magnification : of the objective, as it is engraved; None if it is not stated
+    um : pixel size in um along z, y, x; unknown ones are left out
+    source : source of the pixel size, such as ``"ImageJ"``; empty if `um` is
+    odd : implausible pixel sizes found in the file, in words
+    impossible : axis -> implausible pixel size that was stated by a microscope or by microscopy
+        software; the dots per inch of screens and printers do not count
+    magnification : magnification engraved on the objective; None if it is not stated
     """
 
     um: Mapping[str, float] = field(default_factory=dict)
@@ -209,21 +209,21 @@ class PixelSize:
 
 @dataclass(frozen=True)
 class Header:
-    """The facts of one image in the order of the file, without its alpha channel.
+    """The metadata of one image in the axis order of the file, without its alpha channel.
 
     Parameters
     ----------
-    axes : one letter per axis of ``tczyx``, ``q`` for an unnamed one
+    axes : one letter of ``tczyx`` per axis, ``q`` for an unnamed axis
     shape : one number per letter of `axes`
-    dtype : of the pixels, in the byte order of this machine
-    pixel : the length of a pixel
-    channel_names : as many as channels, or none
-    colour : red, green and blue of one photograph
-    series_count : how many images the file holds
-    series_names : what the file calls each of them, or nothing
-    remarks : what else one should know of the file, each a sentence
-    cautions : what one should know before trusting the image, each a sentence
-    well : of a plate, such as ``A1``; empty if the file does not say
+    dtype : dtype of the pixels, in native byte order
+    pixel : pixel size
+    channel_names : one name per channel, or empty
+    colour : whether the channels are red, green and blue of an RGB image
+    series_count : number of images in the file
+    series_names : name of each image of the file, or empty
+    remarks : further facts about the file, one sentence each
+    cautions : what to know before trusting the image, one sentence each
+    well : well of a plate, such as ``A1``; empty if the file does not state it
     """
 
     axes: str

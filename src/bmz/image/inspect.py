@@ -1,4 +1,4 @@
-"""What an image file says of itself, and the axes that the user states instead."""
+"""The metadata of an image file, and the axes that the user states instead of the file's."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ _REAL_KINDS = "biuf"
 
 
 def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> ImageInfo:
-    """Return what the file says of one image, without reading its pixels.
+    """Return the metadata of one image of a file, without reading its pixels.
 
-    Axes of size 1 without a name are left out. An axis that the file does not name is ``q``.
+    Unnamed axes of size 1 are left out. Any other axis that the file does not name is ``q``.
 
     Parameters
     ----------
     path : TIFF, ImageJ TIFF, OME-TIFF, PNG, JPEG or NPY file; with plugins a CZI, LIF or ND2 file;
         folder of OME-Zarr 0.4 or 0.5: the image, one of its labels (``x.ome.zarr/labels/nuclei``)
-        or one of its resolutions (``x.ome.zarr/1``); one image of a file that holds several is
-        called by its name or number behind the path (``cells.czi[2]``), a dataset of an HDF5 file
-        by its path (``cells.h5[/raw]``)
-    axes : as the user states them, one letter per axis in the order of the file, such as ``zyx``;
-        they override the file; axes of size 1 may be left out, and named where the file has none: a
-        stack of one plane; ``z=12`` takes one position along an axis, ``z=max`` at each pixel
-        the largest value along it, alone or after the axes (``zyx,z=max``)
-    series : which image of the file, from 0: series, scene, multiscale
+        or one of its resolutions (``x.ome.zarr/1``); append the name or number of an image in
+        brackets to choose it from a file with several (``cells.czi[2]``), or the path of a dataset
+        of an HDF5 file (``cells.h5[/raw]``)
+    axes : axes stated by the user, one letter per axis in the order of the file, such as ``zyx``;
+        they override those of the file; axes of size 1 may be left out, or added if the file lacks
+        them (a stack of one plane); ``z=12`` takes one position along an axis, ``z=max`` the
+        maximum along it at each pixel, alone or after the axes (``zyx,z=max``)
+    series : index of the image in the file (series, scene or multiscale), starting at 0
 
     Raises
     ------
     CouldNotTell
-        The file cannot be read: see `bmz.image.faults`, each case has its class and code.
+        The file cannot be read. Each case has its own class and code, see `bmz.image.faults`.
     AxesRefused, SeriesOutOfRange
-        The options of the call do not suit the file.
+        `axes` or `series` does not match the file.
     """
     file, key = split_series(path)
     if READERS[format_of(file)].inner_paths:
@@ -59,18 +59,18 @@ def inspect_image(path: Path, *, axes: str | None = None, series: int = 0) -> Im
 
 
 def info_from(path: Path, header: Header, *, axes: str | None = None, series: int = 0) -> ImageInfo:
-    """Make the facts of an image out of its header, and of the axes that the user states.
+    """Return the metadata of an image from its header and the axes that the user states.
 
     Parameters
     ----------
-    path : for the record, and for what is wrong with it
-    header : in the order of the file
-    axes, series : see `inspect_image`
+    path : path of the image, kept in the result and used in error messages
+    header : header with the axes in the order of the file
+    axes, series : as for `inspect_image`
 
     Raises
     ------
     ImageUnreadable, PixelsRefused, AxesRefused
-        It is a single value, no real numbers, or has other axes than the user says.
+        The image is a single value, is not real-valued, or does not have the stated axes.
     """
     if not header.shape:
         raise ImageUnreadable(path, "contains a single value, not an image")
@@ -110,7 +110,7 @@ _TAKEN_ALONG = "tz"
 
 
 def _axes_and_taken(path: Path, word: str) -> tuple[str | None, dict[str, Taken]]:
-    """Part what the user says into the letters of the axes, and what is taken along some."""
+    """Split the user's text into the axis letters and what is taken along single axes."""
     letters, taken = None, dict[str, Taken]()
     for number, part in enumerate(word.split(",")):
         axis, sign, place = (text.strip().lower() for text in part.partition("="))
@@ -130,7 +130,7 @@ def _axes_and_taken(path: Path, word: str) -> tuple[str | None, dict[str, Taken]
 
 
 def _refuse_absent(info: ImageInfo, taken: Mapping[str, Taken], word: str) -> None:
-    """See that the axes and positions that are taken are there.
+    """Raise an error if a taken axis or position does not exist.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def _refuse_absent(info: ImageInfo, taken: Mapping[str, Taken], word: str) -> No
 
 
 def read_header(path: Path, series: int) -> Header:
-    """Read the header of image number `series` by the format that the content shows.
+    """Read the header of image number `series` with the reader for the content of the file.
 
     Raises
     ------
     CouldNotTell, SeriesOutOfRange
-        As `inspect_image`.
+        As for `inspect_image`.
     """
     reader = READERS[format_of(path)]
     if reader.one_image and series != 0:
@@ -162,7 +162,7 @@ def read_header(path: Path, series: int) -> Header:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Letters of the axes that stay, and where each lies in the file; None for an added one."""
+    """Letters of the axes that are kept, and the position of each in the file; None if added."""
 
     axes: str
     positions: tuple[int | None, ...]
@@ -178,7 +178,7 @@ def _named_by_file(header: Header) -> _Kept:
 
 
 def _named_by_user(path: Path, header: Header, axes: str) -> _Kept:
-    axes = axes.lower()  # as TYX, by which tifffile and bioio call them
+    axes = axes.lower()  # tifffile and bioio write axes in capitals, such as TYX
     _refuse_odd_words(path, axes)
     every = range(len(header.shape))
     unnamed = [i for i in every if header.shape[i] > 1 or header.axes[i] != UNKNOWN_AXIS]
@@ -193,9 +193,9 @@ def _named_by_user(path: Path, header: Header, axes: str) -> _Kept:
 
 
 def _with_added(header: Header, axes: str) -> _Kept | None:
-    """Add axes of size 1 that the user names beyond those of the file; None where unclear which."""
+    """Add the axes of size 1 that only the user names; return None if they are ambiguous."""
     known = header.axes
-    if len(known) == len(_PLANE):  # two axes are those of the plane, in the order of the word
+    if len(known) == len(_PLANE):  # two axes are y and x, in the order in which the user names them
         known = "".join(a for a in axes if a in _PLANE)
     if [a for a in axes if a in known] != list(known):
         return None

@@ -1,6 +1,6 @@
-"""The formats of image files: their endings, their first bytes, and what all files of one share.
+"""The formats of image files: their suffixes, first bytes and common properties.
 
-A new format is a module of its own that reads it, one line in `FORMATS`, and one in
+To add a format, write a module that reads it, and add one line to `FORMATS` and one to
 `bmz.image.readers.READERS`.
 """
 
@@ -15,7 +15,7 @@ OME_ZARR = "OME-Zarr"
 HDF5 = "HDF5"
 
 BIOIO = "bioio"
-"""The format of whatever a plugin of bioio reads."""
+"""Name of the format of all files that a bioio plugin reads."""
 
 PLUGIN_OF: Mapping[str, str] = {
     ".dv": "bioio-dv",
@@ -31,26 +31,27 @@ PLUGIN_OF: Mapping[str, str] = {
         "bioio-bioformats",
     ),
 }  # fmt: skip
-"""The plugin of bioio that reads the files of an ending; Bio-Formats is the last resort.
+"""Suffix -> bioio plugin that reads such files; Bio-Formats is the last resort.
 
-Source: the packages ``bioio-*`` on PyPI and Bio-Formats 8's list of formats, 2026-11.
+Source: the ``bioio-*`` packages on PyPI and the list of formats of Bio-Formats 8, 2026-11.
 """
 
 PREVIEWS: Mapping[str, str] = {".mrxs": "{}", ".vsi": "_{}_"}
-"""Endings of files that look like a picture, and the folder beside them that holds the pixels."""
+"""Suffix of files that look like a picture -> sibling folder that holds the pixels."""
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How a format is told.
+    """How a format is recognized.
 
     Parameters
     ----------
-    suffixes : endings of its files, a longer one before the one that it ends in
-    starts : first bytes of its files; empty if it takes more to tell, see `format_of`
-    lossy : its compression alters the intensities of every image
-    by_plugin : a plugin reads it
-    container : others write formats of their own into it: a file of an ending in `PLUGIN_OF` is one
+    suffixes : suffixes of its files, with ``.ome.tif`` before ``.tif``
+    starts : first bytes of its files; empty if these do not suffice, see `format_of`
+    lossy : whether its compression always alters intensities
+    by_plugin : whether a plugin reads it
+    container : whether other formats are built on it; a file with a suffix in `PLUGIN_OF` is then
+        read by that plugin
     """
 
     suffixes: tuple[str, ...]
@@ -76,16 +77,16 @@ FORMATS: Mapping[str, FileFormat] = {
     "ND2": FileFormat((".nd2",), (b"\xda\xce\xbe\x0a",), by_plugin=True),
     BIOIO: FileFormat(tuple(PLUGIN_OF), by_plugin=True),
 }
-"""By name; the names, in this order, are what the help of commands lists."""
+"""Name -> format, in the order in which the help of commands lists the names."""
 
 
 def suffixes(*, by_plugin: bool = False, lossy: bool | None = None) -> tuple[str, ...]:
-    """Return the endings of the formats that are read here, or by plugins.
+    """Return the suffixes of the formats that bmz reads itself, or that plugins read.
 
     Parameters
     ----------
-    by_plugin : of those that plugins read
-    lossy : only of formats that are lossy, or that are not; None for both
+    by_plugin : return the suffixes that plugins read, instead of those that bmz reads
+    lossy : return only suffixes of lossy, or of lossless, formats; None for both
     """
     return tuple(
         suffix
@@ -96,6 +97,6 @@ def suffixes(*, by_plugin: bool = False, lossy: bool | None = None) -> tuple[str
 
 
 def format_list() -> str:
-    """List the formats that are read without plugins, such as ``TIFF, PNG or NPY``."""
+    """Return the formats that are read without plugins as text, such as ``TIFF, PNG or NPY``."""
     *names, last = (name for name, file_format in FORMATS.items() if not file_format.by_plugin)
     return f"{', '.join(names)} or {last}"

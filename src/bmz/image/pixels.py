@@ -1,4 +1,4 @@
-"""Pixels with named axes, and the arrays of NumPy and xarray that Python callers give and get."""
+"""Pixels with named axes, and their conversion from and to NumPy and xarray arrays."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """An array, the names of its axes, and what is known of its grid.
+    """An array with named axes, pixel size and channel names.
 
-    It holds what bmz needs of an ``xarray.DataArray``, which takes longer to import than a small
-    image takes to be run; `bmz.image.pixels` turns it into one for the Python API. An array of
-    NumPy can be had of it by ``np.asarray``.
+    It replaces ``xarray.DataArray`` inside bmz, because importing xarray takes longer than running
+    a model on a small image. `to_xarray` converts it for the Python API, and ``np.asarray``
+    returns the plain array.
 
     Parameters
     ----------
     array : one axis for each of `axes`
     axes : letters of ``tczyx``, or ``tile`` for the tiles of a sample
-    pixel_um : length of a pixel by axis of space, um, where it is known; those of axes that the
-        array does not have are left out
-    channel_names : one for each channel along c, or none
-    colour : the channels are those of a photograph
+    pixel_um : pixel size in um by spatial axis, where known; entries for axes that the array does
+        not have are dropped
+    channel_names : one name per channel along c, or empty
+    colour : whether the channels are those of an RGB image
 
     Raises
     ------
     ValueError
-        The array has more or fewer axes than are named, or more or fewer channels.
+        The number of axes or channels of the array differs from the number of names.
     """
 
     array: AnyArray
@@ -64,7 +64,7 @@ class Pixels:
         return np.array(self.array, dtype, copy=copy)
 
     def inverted(self) -> Pixels:
-        """Turn the intensities of each channel round, between its lowest and its highest value."""
+        """Invert the intensities of each channel between its minimum and its maximum."""
         over = tuple(i for i, axis in enumerate(self.axes) if axis != "c")
         low, high = (end(self.array, axis=over, keepdims=True) for end in (np.min, np.max))
         return replace(self, array=mirrored_values(self.array, low, high))
@@ -85,12 +85,12 @@ class Pixels:
         return dict(zip(self.axes, self.array.shape, strict=True))
 
     def part(self, box: Mapping[str, slice | int]) -> Pixels:
-        """Return a part without copying it.
+        """Return a part of the pixels without copying it.
 
         Parameters
         ----------
-        box : by axis; a number takes one position and drops the axis; axes without an entry are
-            taken whole
+        box : axis -> slice, or a number, which takes one position and drops the axis; axes without
+            an entry are taken whole
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Pixels:
         return replace(self, array=self.array.transpose(places), axes=order)
 
     def with_channel_axis(self) -> Pixels:
-        """Return the same pixels with an axis c, put before all others where there is none."""
+        """Return the same pixels with an axis c, which is inserted first if there is none."""
         if "c" in self.axes:
             return self
         return replace(self, array=self.array[np.newaxis], axes=("c", *self.axes))
@@ -124,11 +124,11 @@ def to_xarray(pixels: Pixels) -> xr.DataArray:
     Returns
     -------
     DataArray
-        dims as the axes; coordinates of z, y, x in um where the pixel size is known (the centre
-        of the first pixel is 0), of c the names of the channels; ``attrs["colour"]`` where it is
+        dims are the axes; coordinates of z, y, x are in um if the pixel size is known (the centre
+        of the first pixel is 0), those of c are the channel names; ``attrs["colour"]`` is set for
         an RGB image
     """
-    import xarray as xr  # here: with pandas it takes longer than a small image takes to be run
+    import xarray as xr  # here: importing it takes longer than running a model on a small image
 
     coords: dict[str, tuple[str, AnyArray, dict[str, str | float]]] = {
         axis: (axis, np.arange(pixels.sizes[axis]) * um, {"units": "um", "pixel_um": um})
@@ -137,22 +137,23 @@ def to_xarray(pixels: Pixels) -> xr.DataArray:
     if pixels.channel_names:
         coords["c"] = ("c", np.array(pixels.channel_names), {})
     attrs = {"colour": True} if pixels.colour else {}
-    # without the quick way xarray imports Dask, where it is installed, to see whether the array
-    # is one of Dask
+    # without `fastpath`, xarray imports Dask if it is installed, to check whether this is a Dask
+    # array
     variable = xr.Variable(pixels.axes, pixels.array, attrs, fastpath=True)
     return xr.DataArray(variable).assign_coords(coords)
 
 
 def is_xarray(image: object) -> TypeGuard[xr.DataArray]:
-    """Say whether `image` is a DataArray; xarray is not imported: whoever has one has done so."""
+    """Return whether `image` is a DataArray; if it is, xarray is already imported."""
     xarray = sys.modules.get("xarray")
     return xarray is not None and isinstance(image, xarray.DataArray)
 
 
 def pixel_um_of(image: xr.DataArray) -> dict[str, float]:
-    """Return the length of a pixel in um along those of z, y, x that have it as coordinates.
+    """Return the pixel size in um along those of z, y, x that have coordinates.
 
-    An axis of one pixel has no step between coordinates: its length rides in their attributes.
+    An axis of one pixel has no step between coordinates: its pixel size is read from the
+    attribute ``pixel_um`` of the coordinate.
     """
     return {a: um for a in SPACE if (um := _step(image, a)) is not None}
 
@@ -171,23 +172,23 @@ def _step(image: xr.DataArray, axis: str) -> float | None:
 ArrayImage: TypeAlias = "AnyArray | xr.DataArray"
 
 NAME = "array"
-"""What an image without a name is called."""
+"""Name of an image that has none."""
 
 
 def inspect_array(image: ArrayImage, *, axes: str | None = None) -> ImageInfo:
-    """Return what an array says of itself, as `bmz.image.inspect.inspect_image` does of a file.
+    """Return the metadata of an array, as `bmz.image.inspect.inspect_image` does for a file.
 
     Parameters
     ----------
-    image : real numbers; a DataArray names its axes by its dims (t, c, z, y, x, or time and
-        channel), has the pixel size as coordinates of z, y, x in um, the names of channels as
-        coordinates of c, and says that it is a photograph by ``attrs["colour"]``
-    axes : as the user states them, one letter per axis; they override the dims
+    image : real-valued array; of a DataArray, the dims name the axes (t, c, z, y, x, or time and
+        channel), the coordinates of z, y, x in um give the pixel size, those of c the channel
+        names, and ``attrs["colour"]`` marks an RGB image
+    axes : axes stated by the user, one letter per axis; they override the dims
 
     Raises
     ------
     PixelsRefused, AxesRefused
-        It holds no real numbers, or has other axes than the user says.
+        The array is not real-valued, or does not have the stated axes.
     """
     name = image.name if is_xarray(image) else None
     return info_from(Path(NAME if name is None else str(name)), _header(image), axes=axes)

@@ -77,7 +77,7 @@ READERS: Final[Mapping[str, Reader]] = {
         for name in LIBRARIES
     },
 }  # fmt: skip
-"""By the name that `bmz.image.formats.format_of` gives.
+"""Name of a format, as `bmz.image.formats.format_of` returns it -> reader.
 
-PNG and JPEG hold one compressed stream: to give a region of them, the whole image is read.
+PNG and JPEG files are one compressed stream: to read a region, the whole image is read.
 """

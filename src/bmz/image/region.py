@@ -1,4 +1,4 @@
-"""Pixels of an image: all of them, a region, or a sample."""
+"""Reading the pixels of an image: all of them, a region, or a sample."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from bmz.image.readers import READERS
 def read_image(info: ImageInfo) -> Pixels:
     """Read the pixels of an inspected image.
 
-    Uncompressed TIFF and NPY are mapped from the disk and read-only: only what is used is read.
+    Uncompressed TIFF and NPY files are memory-mapped read-only: only what is used is read.
 
     Parameters
     ----------
-    info : as `bmz.image.inspect.inspect_image` gives it
+    info : metadata from `bmz.image.inspect.inspect_image`
 
     Returns
     -------
@@ -50,17 +50,17 @@ def read_image(info: ImageInfo) -> Pixels:
 
 
 def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
-    """Return pixels the names of their axes, their lengths, and the order t, c, z, y, x.
+    """Return pixels with named axes and pixel size, in the order t, c, z, y, x.
 
     Parameters
     ----------
-    pixels : as stored, but for axes of size 1
-    info : of the image
+    pixels : pixels as stored; axes of size 1 may differ
+    info : metadata of the image
 
     Raises
     ------
     ImageUnreadable
-        They have another size or dtype than the header said.
+        The pixels have another size or dtype than the header states.
     """
     if info.stack is not None:
         return _taken_of(laid_out(pixels, info.stack), info)
@@ -76,12 +76,13 @@ def laid_out(pixels: AnyArray, info: ImageInfo) -> Pixels:
 
 
 def _taken_of(pixels: Pixels, info: ImageInfo) -> Pixels:
-    """Take the positions, or the largest values, along the axes that an image does not have.
+    """Take the positions, or the maxima, along the axes that an image does not have.
 
     Parameters
     ----------
-    pixels : of the image with all its axes; along one of which a position is taken, all of them or
-        that one alone
+    pixels : pixels with all axes of the file; along an axis of which one position is taken, either
+        all positions or only that one
+    info : metadata of the image without those axes
     """
     for axis, place in info.taken.items():
         if place == "max":
@@ -94,17 +95,17 @@ def _taken_of(pixels: Pixels, info: ImageInfo) -> Pixels:
 
 
 def joined_pixels(parts: Sequence[Pixels], info: ImageInfo) -> Pixels:
-    """Put the channels of images behind each other.
+    """Concatenate images along their channels.
 
     Parameters
     ----------
-    parts : of each of ``info.images``; axes of size 1 may be missing in some, or added
-    info : as `bmz.image.info.joined_info` gives it
+    parts : pixels of each of ``info.images``; some may lack axes of size 1, or have additional ones
+    info : metadata from `bmz.image.info.joined_info`
 
     Raises
     ------
     ImageUnreadable
-        One has other sizes than the first.
+        An image has other sizes than the first.
     """
     arrays = []
     for part, image in zip(parts, info.images, strict=True):
@@ -118,12 +119,12 @@ def joined_pixels(parts: Sequence[Pixels], info: ImageInfo) -> Pixels:
 
 
 def apart(pixels: Pixels, info: ImageInfo) -> list[Pixels]:
-    """Return the pixels of each image of which some are joined, with its own dtype and names.
+    """Split joined pixels into those of each image, with its own dtype and channel names.
 
     Parameters
     ----------
-    pixels : of the whole, or a sample of it, with all channels
-    info : of the whole
+    pixels : pixels of the joined image, or a sample of them, with all channels
+    info : metadata of the joined image
     """
     found, start = [], 0
     for image in info.images:
@@ -137,7 +138,7 @@ def apart(pixels: Pixels, info: ImageInfo) -> list[Pixels]:
 
 
 def first_alone(pixels: Pixels, info: ImageInfo) -> Pixels:
-    """Return the pixels of an image without those that are joined to it."""
+    """Return the pixels of an image without the images that are joined to it."""
     if not info.further:
         return pixels
     first, *_ = apart(pixels, info)
@@ -145,25 +146,25 @@ def first_alone(pixels: Pixels, info: ImageInfo) -> Pixels:
 
 
 class ImageSource(Protocol):
-    """An image of which regions are read, from its file or from memory."""
+    """An image whose regions are read from its file or from memory."""
 
     @property
     def info(self) -> ImageInfo:
-        """What was found when it was inspected."""
+        """The metadata of the image."""
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
         """Return a region; see `OpenImage.region`."""
 
 
 class FileSource(ImageSource, Protocol):
-    """An image whose file is open, or that is joined of several of them."""
+    """An image whose file is open, or several of them joined."""
 
     @property
     def alone(self) -> FileSource:
-        """The image by itself, without those that are joined to it."""
+        """The image without those that are joined to it."""
 
     def expect(self, slices: Mapping[str, slice]) -> None:
-        """Begin to bring a region; see `OpenImage.expect`."""
+        """Begin to fetch a region; see `OpenImage.expect`."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ class HeldImage:
 
     Parameters
     ----------
-    info : what was found when it was inspected
-    pixels : as `bmz.image.region.read_image` gives them
+    info : metadata of the image
+    pixels : pixels from `bmz.image.region.read_image`
     """
 
     info: ImageInfo
@@ -190,9 +191,9 @@ class OpenImage:
 
     Parameters
     ----------
-    info : what was found when it was inspected
-    stored : its pixels, with all axes of the file
-    format_name : of the file, for errors
+    info : metadata of the image
+    stored : pixels with all axes of the file
+    format_name : format of the file, for error messages
     """
 
     info: ImageInfo
@@ -201,20 +202,20 @@ class OpenImage:
 
     @property
     def alone(self) -> OpenImage:
-        """The image by itself."""
+        """The image itself."""
         return self
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
-        """Read what ``read_image(info).part(slices)`` gives, and little else.
+        """Return what ``read_image(info).part(slices)`` returns, reading little else of the file.
 
         Parameters
         ----------
-        slices : by axis, without a step; axes without one are taken whole
+        slices : axis -> slice without a step; axes without an entry are taken whole
 
         Raises
         ------
         RegionRefused
-            An axis does not exist, a slice has a step, or nothing lies in it.
+            An axis does not exist, a slice has a step, or a slice is empty.
         CouldNotTell
             The pixels are damaged, cut short, or larger than the memory.
         """
@@ -235,12 +236,12 @@ class OpenImage:
         return region.transposed(in_image_order(info.axes))
 
     def expect(self, slices: Mapping[str, slice]) -> None:
-        """Begin to bring a region that is read soon, where the image lies on a server.
+        """Begin to fetch a region that will be read soon, if the image is on a server.
 
         Raises
         ------
         RegionRefused
-            See `region`.
+            As for `region`.
         """
         if self.info.stack is not None:
             self._stack.expect(self._of_stack(slices))
@@ -250,24 +251,24 @@ class OpenImage:
 
     @property
     def _stack(self) -> OpenImage:
-        """The image with all its axes."""
+        """The image with all axes of the file."""
         return replace(self, info=self.info.stack or self.info)
 
     def _of_stack(self, slices: Mapping[str, slice]) -> dict[str, slice]:
-        """Return a region of the image as one of all its axes."""
-        _box(self.info, slices)  # or refuse it
+        """Convert a region of the image to one with all axes of the file."""
+        _box(self.info, slices)  # raises if the region does not exist
         taken = self.info.taken.items()
         return {**slices, **{axis: slice(n, n + 1) for axis, n in taken if n != "max"}}
 
 
 @dataclass(frozen=True)
 class JoinedImage:
-    """Images whose files are open, read as one: their channels lie behind each other.
+    """Images whose files are open, read as one image with the channels of all of them.
 
     Parameters
     ----------
-    info : as `bmz.image.info.joined_info` gives it
-    images : each of ``info.images``
+    info : metadata from `bmz.image.info.joined_info`
+    images : each of ``info.images``, opened
     """
 
     info: ImageInfo
@@ -275,7 +276,7 @@ class JoinedImage:
 
     @property
     def alone(self) -> OpenImage:
-        """The first of the images by itself."""
+        """The first of the images."""
         return self.images[0]
 
     def region(self, slices: Mapping[str, slice]) -> Pixels:
@@ -292,12 +293,12 @@ class JoinedImage:
         return Pixels(np.concatenate(arrays, axes.index("c")), axes, self.info.pixel_um)
 
     def expect(self, slices: Mapping[str, slice]) -> None:
-        """Begin to bring a region of each image; see `OpenImage.expect`."""
+        """Begin to fetch a region of each image; see `OpenImage.expect`."""
         for image, sides in self._of_each(slices):
             image.expect(sides)
 
     def _of_each(self, slices: Mapping[str, slice]) -> Iterator[tuple[OpenImage, dict[str, slice]]]:
-        """Return what of a region lies in each image, which may lack axes of size 1."""
+        """Yield each image that a region touches, with its part; it may lack axes of size 1."""
         channels = range(self.info.sizes["c"])[slices.get("c", slice(None))]
         start = 0
         for image in self.images:
@@ -313,9 +314,9 @@ class JoinedImage:
 def open_image(info: ImageInfo) -> Iterator[FileSource]:
     """Open an inspected image, and those that are joined to it, to read many regions of it.
 
-    Uncompressed TIFF and NPY are mapped from the disk and read-only; of compressed TIFF only the
-    strips or tiles that a region touches are decoded, of OME-Zarr only the chunks, and of CZI, LIF
-    and ND2 only the planes. PNG and JPEG are read whole, and so is TIFF with an alpha channel.
+    Uncompressed TIFF and NPY files are memory-mapped read-only. Only the strips or tiles of
+    compressed TIFF, the chunks of OME-Zarr, and the planes of CZI, LIF and ND2 that a region
+    touches are decoded. PNG, JPEG and TIFF with an alpha channel are read whole.
 
     Raises
     ------
@@ -331,7 +332,7 @@ def open_image(info: ImageInfo) -> Iterator[FileSource]:
 
 @contextmanager
 def open_file(info: ImageInfo) -> Iterator[OpenImage]:
-    """Open the file of an inspected image that is none of several; see `open_image`."""
+    """Open the file of a single inspected image; see `open_image`."""
     info.refuse_unknown_axes()
     format_name = format_of(info.path)
     with ExitStack() as stack:
@@ -358,7 +359,7 @@ def _box(info: ImageInfo, slices: Mapping[str, slice]) -> Box:
 
 
 def _with_dropped(stored: tuple[int, ...], named: tuple[int, ...], box: Box) -> Box:
-    """Convert `box` to the axes of the file: axes of size 1 may have been left out, or added."""
+    """Convert `box` to the axes of the file; axes of size 1 may have been left out or added."""
     sides = iter(side for n, side in zip(named, box, strict=True) if n > 1)
     return tuple(next(sides) if n > 1 else slice(0, 1) for n in stored)
 
@@ -373,15 +374,15 @@ def _in_words(slices: Mapping[str, slice]) -> str:
 
 
 _PLANES = 5
-"""Planes of t and z among which a sample is spread, when not all of them fit."""
+"""Number of planes along t and z from which a sample is taken, if not all of them fit."""
 
 _SIDE_PX = 512
-"""Side of a tile when not whole planes fit: objects up to some hundred pixels are seen whole."""
+"""Side of a tile if whole planes do not fit; it holds objects of up to some hundred pixels."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a sample: where it starts."""
+    """The start of one tile of a sample."""
 
     t: int
     z: int
@@ -392,21 +393,21 @@ class Tile:
 def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     """Read tiles that are spread evenly over planes, rows and columns, at full resolution.
 
-    The same image gives the same sample. All planes are taken whole where they fit, else up to
-    five of them, from the middle of as many equal parts; of planes that do not fit, tiles of up to
-    512 x 512, from the middle of as many equal parts. A single tile is the central one.
+    The same image always gives the same sample. If all planes fit, they are taken whole; otherwise
+    up to five planes are taken, from the middle of as many equal parts. From planes that do not
+    fit, tiles of up to 512 x 512 are taken, likewise from the middle of as many equal parts. A
+    single tile is the central one.
 
     Parameters
     ----------
-    info : as `bmz.image.inspect.inspect_image` gives it
-    most_px : pixels to read at most; one with several channels counts once
+    info : metadata from `bmz.image.inspect.inspect_image`
+    most_px : maximum number of pixels to read; a pixel with several channels counts once
 
     Returns
     -------
     Pixels
-        axes tile, c (where the image has it), y, x; dtype as stored; tiles as `choose_tiles`
-        chooses them; names of the channels and lengths of pixels are those of the image, and a
-        sample of an RGB image is one
+        axes tile, c (if the image has it), y, x; dtype as stored; tiles as chosen by
+        `choose_tiles`; channel names, pixel size and `colour` as in the image
 
     Raises
     ------
@@ -432,12 +433,12 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
 
 
 def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...], tuple[int, int]]:
-    """Decide where the tiles of a sample start, and how high and wide each is.
+    """Return the start of each tile of a sample, and the height and width of the tiles.
 
     Parameters
     ----------
-    sizes : of t, z, y, x; each at least 1
-    most_px : of all tiles together
+    sizes : size along t, z, y, x, each at least 1
+    most_px : maximum number of pixels of all tiles together
     """
     planes = sizes["t"] * sizes["z"]
     height, width = sizes["y"], sizes["x"]
@@ -453,7 +454,7 @@ def choose_tiles(sizes: dict[str, int], most_px: int) -> tuple[tuple[Tile, ...],
 
 
 def _grid(height: int, width: int, most_px: int) -> tuple[int, int, tuple[int, int]]:
-    """Return rows and columns of tiles in a plane, and the height and width of each."""
+    """Return the number of rows and columns of tiles in a plane, and the size of a tile."""
     if height * width <= most_px:
         return 1, 1, (height, width)
     side = min(_SIDE_PX, math.isqrt(most_px))
@@ -467,7 +468,7 @@ def _grid(height: int, width: int, most_px: int) -> tuple[int, int, tuple[int, i
 
 
 def _middles(length: int, part: int, count: int) -> Iterator[int]:
-    """Yield where `part` starts in the middle of each of `count` equal parts of `length`."""
+    """Yield the start of `part` centred in each of `count` equal parts of `length`."""
     for i in range(count):
         middle = (2 * i + 1) * length
         yield max(0, (middle - part * count) // (2 * count))

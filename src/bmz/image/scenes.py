@@ -1,4 +1,4 @@
-"""Images of a microscope's file as a library has them open: CZI, LIF and ND2."""
+"""Images of CZI, LIF and ND2 files, as opened by the libraries for these formats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COLOURS = 3
 
 IN_ORDER = "TCZYXS"
-"""Axes as all scenes have them; others come first."""
+"""Order of the axes in every scene; other axes come first."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Scene:
     Parameters
     ----------
     axes : a letter for each axis of `stored`: T, C, Z, Y, X, S for the samples of a colour, and
-        others for what cannot be told in ours
-    stored : gives the pixels of regions
-    um : length of a pixel along z, y and x, um; those that are not stated are left out
-    channel_names : one for each channel, or none
+        other letters for axes that bmz does not know
+    stored : returns the pixels of a region
+    um : pixel size in um along z, y and x; those that are not stated are left out
+    channel_names : one name per channel, or empty
     """
 
     axes: str
@@ -50,29 +50,29 @@ class Scene:
 
 
 class Scenes(Protocol):
-    """All images of a file that is open."""
+    """All images of an open file."""
 
     @property
     def names(self) -> Sequence[str]:
         """The names of the images, in the order of the file."""
 
     def scene(self, number: int, /) -> Scene:
-        """Return an image by its number; raises what the library raises."""
+        """Return an image by its number; errors of the library are passed on."""
 
 
 Opener = Callable[[Path], AbstractContextManager[Scenes]]
-"""Opens a file, and closes it behind the images; raises what the library raises."""
+"""Opens a file and closes it after use; errors of the library are passed on."""
 
 
 class Planes:
-    """A stack whose planes are read one by one, when a region touches them.
+    """A stack whose planes are read one by one, as regions touch them.
 
     Parameters
     ----------
     leading : length of each axis before those of a plane
-    plane : shape of a plane, with the samples of a colour behind it
-    dtype : of the pixels
-    read : gives the plane at an index along the leading axes
+    plane : shape of a plane, with the samples of a colour last
+    dtype : dtype of the pixels
+    read : returns the plane at an index along the leading axes
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Planes:
 
 
 def stated_um(lengths: Mapping[str, float | None], um_a_unit: float) -> dict[str, float]:
-    """Turn lengths into um, and leave out those by which a library says that it knows none.
+    """Convert lengths to um, leaving out those that a library uses for "unknown".
 
-    They are None, 0, and what is not finite.
+    These are None, 0 and values that are not finite.
     """
     known = {a: float(n) * um_a_unit for a, n in lengths.items() if n is not None}
     return {axis: um for axis, um in known.items() if math.isfinite(um) and um > 0}
@@ -114,7 +114,7 @@ _CZI_ORDER = "VHIRBTCZ"
 
 _UM_A_METRE = 1e6
 _UNSCALED_M = 1.0
-"""What is written as the length of a pixel where nobody has measured it."""
+"""Pixel size that is written if none was measured."""
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def opened_czi(path: Path) -> Iterator[CziScenes]:
 
 
 class CziScenes:
-    """The scenes of a CZI file; all of it where it has none."""
+    """The scenes of a CZI file; the whole file is one scene if it defines none."""
 
     def __init__(self, path: Path, document: CziReader) -> None:
         self._path, self._document = path, document
@@ -135,7 +135,7 @@ class CziScenes:
         self.names: Sequence[str] = _scene_names(document.metadata, list(self._areas)) or ("",)
 
     def scene(self, number: int, /) -> Scene:
-        """Return a scene; the tiles of its mosaic are put together, and 0 is between them."""
+        """Return a scene with the tiles of its mosaic stitched; gaps between them are 0."""
         document = self._document
         key = list(self._areas)[number] if self._areas else None
         area = self._areas[key] if key is not None else document.total_bounding_rectangle_no_pyramid
@@ -168,7 +168,7 @@ def _inside(metadata: Mapping[str, Any], *names: str) -> object:
 
 
 def _listed(entries: object) -> list[Mapping[str, Any]]:
-    # an element that comes once is not a list
+    # an element that occurs once is not a list
     several = entries if isinstance(entries, list) else [entries]
     return [entry for entry in several if isinstance(entry, Mapping)]
 
@@ -211,7 +211,7 @@ class LifScenes:
         self.names: Sequence[str] = [str(image.name) for image in self._images]
 
     def scene(self, number: int, /) -> Scene:
-        """Return an image; axes of wavelengths keep liffile's letters, which are none of ours."""
+        """Return an image; wavelength axes keep the letters of liffile, which bmz does not know."""
         image = self._images[number]
         axes, sizes = "".join(image.dims), dict(image.sizes)
         inner = len(axes) - axes.index("Y")
@@ -240,7 +240,7 @@ def _step(positions: AnyArray | None) -> float | None:
 
 
 def _lif_channel_names(image: LifImage) -> tuple[str, ...]:
-    # the names of lookup tables are all that the format has for every channel
+    # the format has no name for every channel except that of its lookup table
     element: ET.Element = image.xml_element
     names = tuple(channel.get("LUTName", "") for channel in element.iter("ChannelDescription"))
     return names if all(names) and len(set(names)) == len(names) else ()
@@ -256,7 +256,7 @@ def opened_nd2(path: Path) -> Iterator[Nd2Scenes]:
 
 
 class Nd2Scenes:
-    """The positions of an ND2 file; all of it where it has none."""
+    """The positions of an ND2 file; the whole file is one position if it defines none."""
 
     def __init__(self, document: ND2File) -> None:
         self._document = document
@@ -283,7 +283,7 @@ class Nd2Scenes:
 
 
 class Lazy:
-    """Regions of an array of dask."""
+    """Regions of a dask array."""
 
     def __init__(self, lazy: DaskArray) -> None:
         self._lazy = lazy
@@ -291,7 +291,7 @@ class Lazy:
         self.dtype: np.dtype[Any] = np.dtype(lazy.dtype)
 
     def __getitem__(self, box: Box, /) -> AnyArray:
-        # one thread: the files' own libraries do not promise more
+        # one thread: the libraries do not promise to be thread-safe
         return np.asarray(self._lazy[box].compute(scheduler="synchronous"))
 
 

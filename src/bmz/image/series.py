@@ -1,4 +1,4 @@
-"""Images within a file, a folder or a plate: which there are, before any pixel is read."""
+"""The images within a file, a folder or a plate, listed before any pixel is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPAN = re.compile(r"(\d+)-(\d+)")
 
 
 class NoDatasets(WrongUsage):
-    """A dataset is named, but none of the images lies in a file of datasets."""
+    """A dataset is named, but none of the images is a file with datasets."""
 
     def __init__(self, dataset: str) -> None:
         super().__init__(
@@ -48,16 +48,17 @@ class SeriesUnknown(WrongUsage):
 
 
 def in_dataset(images: Sequence[Path], dataset: str | None) -> tuple[Path, ...]:
-    """Name a dataset in each of the files that hold datasets; files of other formats stay.
+    """Append a dataset to the path of each file that holds datasets; leave other files alone.
 
     Parameters
     ----------
-    dataset : its path within the files, such as ``/raw``; None for none
+    images : paths of image files
+    dataset : path of the dataset within the files, such as ``/raw``; None for none
 
     Raises
     ------
     NoDatasets
-        No image is such a file.
+        No image is a file with datasets.
 
     Examples
     --------
@@ -79,16 +80,16 @@ def _has_datasets(path: Path) -> bool:
     try:
         return READERS[format_of(path)].inner_paths
     except BmzError:
-        return path.suffix.lower() in FORMATS[HDF5].suffixes  # reading it will tell
+        return path.suffix.lower() in FORMATS[HDF5].suffixes  # reading it will raise the error
 
 
 def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
-    """Return the path of every image of a file that is wanted; the file itself where it holds one.
+    """Return the path of each chosen image of a file, or of the file itself if it holds only one.
 
     Parameters
     ----------
-    path : of a file, or of one image of it
-    choice : the name or number of an image, two numbers such as ``2-5``, or ``all``
+    path : path of a file, or of one image in it
+    choice : name or number of an image, a range such as ``2-5``, or ``all``
 
     Raises
     ------
@@ -102,7 +103,7 @@ def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
     try:
         keys = series_keys(file)
     except BmzError:
-        return (path,)  # reading it will tell
+        return (path,)  # reading it will raise the error
     numbers = range(len(keys)) if choice == ALL else _numbers(file, choice, keys)
     if len(keys) == 1:
         return (path,)
@@ -110,12 +111,12 @@ def series_paths(path: Path, choice: str = ALL) -> tuple[Path, ...]:
 
 
 def series_number(path: Path, key: str) -> int:
-    """Return the number of the image that is called `key`, or has this number.
+    """Return the number of the image with the name or number `key`.
 
     Raises
     ------
     SeriesUnknown, SeriesOutOfRange
-        There is none.
+        There is no such image.
     CouldNotTell
         The file cannot be read.
     """
@@ -124,7 +125,7 @@ def series_number(path: Path, key: str) -> int:
 
 
 def series_keys(path: Path) -> tuple[str, ...]:
-    """Return the name of each image of a file, or numbers where names do not tell all apart.
+    """Return the name of each image of a file, or numbers if the names are not unique.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def series_keys(path: Path) -> tuple[str, ...]:
 
 
 def series_key(name: str) -> str:
-    """Return the name of an image without what a path cannot hold.
+    """Return the name of an image, with characters that a path cannot hold replaced.
 
     Examples
     --------
@@ -154,7 +155,7 @@ def series_key(name: str) -> str:
 
 
 def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
-    key = series_key(choice)  # the file's own name will do
+    key = series_key(choice)  # the name as the file spells it is accepted too
     if key in keys:
         return [keys.index(key)]
     span = _SPAN.fullmatch(choice)
@@ -171,12 +172,11 @@ def _numbers(path: Path, choice: str, keys: Sequence[str]) -> Sequence[int]:
 
 
 def content_sha256(path: Path) -> str:
-    """Return the sha256 of a file; of a folder, such as a Zarr, that of the list of its files.
+    """Return the sha256 of a file; for a folder, such as a Zarr, that of the list of its files.
 
-    The list has a line ``SHA256  PATH`` for each file, in the order of the paths, as
-    ``sha256sum`` prints it. Of an OME-Zarr on a server, whose chunks are not all here, its address
-    and its own metadata are hashed; of one in a zip, the zip. Labels that lie in an image are no
-    part of it.
+    The list has a line ``SHA256  PATH`` for each file, sorted by path, as ``sha256sum`` prints
+    it. For an OME-Zarr on a server, whose chunks are not all local, the address and the metadata
+    are hashed; for one in a zip file, the zip file. Labels stored inside an image are left out.
     """
     path, _ = split_series(path)
     address = address_of(path) if path.is_dir() else None
@@ -199,7 +199,7 @@ def _sha256_elsewhere(path: Path, address: str) -> str:
 
 
 def palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of an image with a palette; None if it has none.
+    """Return the palette indices of an image; None if it has no palette.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def palette_numbers(path: Path) -> AnyArray | None:
 
 
 def is_lossy(path: Path) -> bool:
-    """Return whether the compression of a file changes its numbers, as JPEG does.
+    """Return whether the compression of a file changes pixel values, as JPEG does.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def is_lossy(path: Path) -> bool:
 
 
 def labels_beside(path: Path) -> tuple[str, ...]:
-    """Give the names of the label images that lie in an OME-Zarr image; none of one that is labels.
+    """Return the names of the label images in an OME-Zarr image; none if it is itself labels.
 
     Raises
     ------
@@ -246,7 +246,7 @@ class PlateField:
     Parameters
     ----------
     plate : folder of the plate
-    row, column : of the well, as the plate calls them, such as ``A`` and ``1``
+    row, column : row and column of the well, as named in the plate, such as ``A`` and ``1``
     field : path of the image within its well, such as ``0``; empty if the well does not exist
     """
 
@@ -284,13 +284,13 @@ class FieldMissing(NotWhole):
 
 
 def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
-    """List the fields of all wells of a plate; give None for what is none.
+    """Return the fields of all wells of a plate; None if the path is not a plate.
 
-    Source: OME-Zarr 0.5, sections "plate" and "well" (0.4 alike).
+    Source: OME-Zarr 0.5, sections "plate" and "well" (the same in 0.4).
 
     Parameters
     ----------
-    path : of any image file or folder; what cannot be read as Zarr is not a plate
+    path : any image file or folder; anything that cannot be read as Zarr is not a plate
 
     Raises
     ------
@@ -300,7 +300,7 @@ def plate_fields(path: Path) -> tuple[PlateField, ...] | None:
     try:
         if not path.is_dir() or not is_node(path):
             return None
-    except OSError:  # such as of a name that is too long, which reading it will tell
+    except OSError:  # such as a name that is too long; reading it will raise the error
         return None
     plate = _ome(path, path).get("plate")
     if not isinstance(plate, Mapping):
@@ -345,19 +345,20 @@ def _paths(path: Path, holder: Mapping[str, Any], key: str) -> list[str]:
 
 
 def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path, PlateField | None]:
-    """Put the fields of a plate in the place of the plate, and images in that of their file.
+    """Replace each plate by its fields, and each file by its chosen images.
+
+    A file without an image of this name or number is kept with that name or number, so that only
+    reading this one fails.
 
     Parameters
     ----------
-    series : which images of a file that holds several, see `series_paths`; None leaves the file
+    images : paths of images and plates
+    series : images to choose from a file with several, see `series_paths`; None keeps the file
 
     Returns
     -------
     dict
-        image -> the field that it is; None if it is not part of a plate
-
-    A file that has no image of this number or name fails alone: it stands for such an image, and
-    reading that will tell.
+        image -> its field; None if it is not part of a plate
 
     Raises
     ------
@@ -369,7 +370,7 @@ def with_fields(images: Sequence[Path], series: str | None = None) -> dict[Path,
     for image in images:
         try:
             fields = plate_fields(image)
-        except CouldNotTell:  # it fails alone: reading it will tell
+        except CouldNotTell:  # only reading this one fails
             fields_of[image] = None
             continue
         if fields is None:
