@@ -1,4 +1,4 @@
-"""Tables of objects as AnnData: measurements with units, places in um, neighbours, and facts."""
+"""Object tables as AnnData: measurements with units, positions in um, neighbours and metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _UNITS: Final = ("px", "um", "um2", "um3", "rad")
 _POWERS: Final = {"area": "px2", "volume": "px3"}
-"""Of pixels in a heading that counts them."""
+"""Unit of a measurement in pixels whose heading ends in ``px``."""
 
 _SHAPES: Final = (
     "area", "volume", "perimeter", "centroid", "equivalent_diameter_area", "axis_major_length",
@@ -33,21 +33,21 @@ _BRIGHTNESS: Final = re.compile(r"(intensity_(?:mean|median|max|min|sum))_?(.*)"
 _WITHIN: Final = "neighbours_within"
 
 INSTANCE_KEY: Final = "label"
-"""The column of `obs` with the number of an object in the label mask."""
+"""The column of ``obs`` with the label of an object in the label mask."""
 
 _CONNECTIVITIES, _DISTANCES = "spatial_connectivities", "spatial_distances"
-"""What squidpy calls the matrices of neighbours."""
+"""Names of the neighbour matrices in squidpy."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a heading of a table says.
+    """A measurement, as named by the heading of a table.
 
     Parameters
     ----------
-    property : its name, for most that of ``skimage.measure.regionprops_table``
-    unit : of its values; empty for counts, shares and intensities
-    channel : of the image that was measured; empty for a shape
+    property : name of the property, mostly that of ``skimage.measure.regionprops_table``
+    unit : unit of the values; empty for counts, fractions and intensities
+    channel : measured channel of the image; empty for a shape property
     """
 
     property: str
@@ -56,7 +56,7 @@ class Measure:
 
 
 def measure_of(heading: str) -> Measure | None:
-    """Read the heading of a measurement; None for one that tells what or where an object is.
+    """Parse the heading of a measurement; return None for a heading of anything else.
 
     Examples
     --------
@@ -72,7 +72,7 @@ Measure(property='intensity_mean', unit='', channel='DAPI'), None)
     if name.startswith(_WITHIN):
         return Measure(name)
     known = next((shape for shape in _SHAPES if name == shape or name.startswith(f"{shape}_")), "")
-    # the nearest neighbour itself is a number of an object
+    # the column nearest_neighbour holds the label of an object, not a measurement
     if not known or heading == "nearest_neighbour":
         return None
     return Measure(name, _POWERS.get(known, unit) if unit == "px" else unit)
@@ -81,15 +81,16 @@ Measure(property='intensity_mean', unit='', channel='DAPI'), None)
 def annotated(result: Result, rows: Mapping[str, AnyArray]) -> AnnData:
     """Return a table of objects as AnnData.
 
-    ``X`` has a column for each measurement, ``var`` its property, unit and channel, ``obs`` all
-    else that is known of an object, ``obsm["spatial"]`` the centroids along x, y (and z) in um, or
-    in px where the pixel size is not known, as ``uns["spatial_unit"]`` says, and ``uns["bmz"]`` the
-    model, the image and the versions. Where neighbours are asked for, ``obsp`` has their distances
+    ``X`` has a column for each measurement, ``var`` its property, unit and channel, and ``obs``
+    all other columns. ``obsm["spatial"]`` holds the centroids along x, y (and z) in um, or in px
+    if the pixel size is not known; ``uns["spatial_unit"]`` names the unit. ``uns["bmz"]`` holds the
+    model, the image and the versions. If neighbours are requested, ``obsp`` holds their distances
     and contacts, under the names that squidpy reads.
 
     Parameters
     ----------
-    rows : (n,) each, of ``result.rows("table")``
+    result : result of a run
+    rows : heading -> (n,) column of ``result.rows("table")``
     """
     from anndata import AnnData  # here: it takes a second to import
 
@@ -120,15 +121,15 @@ def write_annotated(result: Result, path: Path) -> None:
 
 
 def join_annotated(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
-    """Write the objects of several ``.h5ad`` files into one; what a table lacks is NaN or empty.
+    """Join the objects of several ``.h5ad`` files; what a table lacks is NaN or empty.
 
-    Names of objects get the name of their image in front where several have the same; facts in
-    ``uns`` stay where they are the same for all.
+    The name of the image is prepended to the name of each object. Entries of ``uns`` are kept if
+    they are the same in all files.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : file -> heading and value of columns that its rows get in front
+    path : written atomically; an existing file is replaced
+    tables : file -> heading and value of the columns to prepend to its rows
     """
     import anndata
 
@@ -150,7 +151,7 @@ def join_annotated(path: Path, tables: Mapping[Path, Mapping[str, str | float]])
 
 
 def joined_rows(result: Result, kind: str) -> dict[str, AnyArray]:
-    """Return all rows of a table in one, fractions to the digits of the CSV."""
+    """Return all rows of a table, with fractions rounded to the digits of the CSV."""
     tables = list(result.rows(kind))
     rows = {name: np.concatenate([np.asarray(t[name]) for t in tables]) for name in tables[0]}
     return {n: to_digits(c) if c.dtype.kind == "f" else c for n, c in rows.items()}
@@ -166,10 +167,10 @@ def _text(value: object) -> str:
 
 
 def _frame(columns: Mapping[str, AnyArray], names: Sequence[str]) -> pd.DataFrame:
-    """Make a data frame whose words every version of anndata can write: objects, categories."""
+    """Return a data frame whose text columns every version of anndata can write."""
     import pandas as pd
 
-    # pandas 3 would make words a type that readers of .h5ad before anndata 0.11 do not know
+    # pandas 3 would give text a dtype that anndata before 0.11 cannot read from .h5ad
     def column(values: AnyArray) -> AnyArray | pd.Categorical:
         if values.dtype.kind not in "UO":
             return values
@@ -181,7 +182,7 @@ def _frame(columns: Mapping[str, AnyArray], names: Sequence[str]) -> pd.DataFram
 
 
 def _names(rows: Mapping[str, AnyArray]) -> list[str]:
-    """Give each object a name: its label, and the frame where a label comes in several."""
+    """Return the name of each object: its label, and its frame if a label occurs in several."""
     labels = np.asarray(rows[INSTANCE_KEY])
     if len(np.unique(labels)) == len(labels) or "t" not in rows:
         return [str(label) for label in labels.tolist()]
@@ -196,20 +197,20 @@ def _var(measures: Mapping[str, Measure]) -> pd.DataFrame:
 
 
 def _places(result: Result, rows: Mapping[str, AnyArray]) -> tuple[AnyArray | None, str]:
-    """Return where objects lie along x, y (and z), and the unit of that."""
+    """Return the positions of objects along x, y (and z), and their unit."""
     axes = [axis for axis in SPACE[::-1] if f"centroid_{axis}_px" in rows]
     if not axes:
         return None, ""
     unit = "um" if all(axis in result.pixel_um for axis in axes) else "px"
     places = [np.asarray(rows[f"centroid_{axis}_{unit}"], np.float64) for axis in axes]
     plane = rows.get("z_um" if unit == "um" else "z")
-    if plane is not None:  # of a stack whose planes were labelled one by one
+    if plane is not None:  # the planes of a stack were labelled one by one
         places.append(np.asarray(plane, np.float64))
     return np.stack(places, axis=1), unit
 
 
 def _about(result: Result) -> dict[str, Any]:
-    """Return the facts of the record that say where the objects come from."""
+    """Return the entries of the record that describe the origin of the objects."""
     names = (
         "model", "model_name", "model_sha256", "image", "image_sha256", "image_axes",
         "image_series_name",
@@ -224,14 +225,14 @@ def _about(result: Result) -> dict[str, Any]:
 
 
 def _squidpy(result: Result, unit: str) -> dict[str, Any]:
-    """Say of neighbours what squidpy says of those that it finds itself."""
+    """Return the metadata that squidpy writes for neighbours that it computes itself."""
     keys = {"connectivities_key": _CONNECTIVITIES, "distances_key": _DISTANCES}
     asked = result.record["request"]["neighbours"]
     return {"spatial_neighbors": {**keys, "params": {"neighbours": asked, "unit": unit}}}
 
 
 def _neighbours(result: Result, rows: Mapping[str, AnyArray]) -> dict[str, Any]:
-    """Give who is beside whom and how far, as sparse matrices; none where nobody asked."""
+    """Return neighbours, distances and contacts as sparse matrices; none if not requested."""
     if not result.record.get("request", {}).get("neighbours"):
         return {}
     from scipy import sparse
@@ -254,7 +255,7 @@ def _neighbours(result: Result, rows: Mapping[str, AnyArray]) -> dict[str, Any]:
 
 
 def _rows_of(rows: Mapping[str, AnyArray], edges: Mapping[str, AnyArray], name: str) -> AnyArray:
-    """Return the row of the table that one end of each edge has."""
+    """Return the row in the table of the object at one end of each edge."""
     apart = [axis for axis in "tz" if axis in rows and axis in edges]
 
     def keys(table: Mapping[str, AnyArray], label: str) -> AnyArray:

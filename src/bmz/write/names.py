@@ -1,4 +1,4 @@
-"""What the files of a result are called, and that none of them replaces another unasked."""
+"""Names of result files, chosen so that no file replaces another one by accident."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bmz.write.outputs import OUTPUT_KINDS, RECORD, ZARR_LABELS, ending_of
 
 
 class OutputExists(WrongUsage):
-    """Files of these names are there already."""
+    """Files with these names already exist."""
 
     def __init__(self, existing: Sequence[Path]) -> None:
         others = len(existing) - 1
@@ -45,7 +45,7 @@ class OutputClaimed(WrongUsage):
 
 
 class OutputIsInput(WrongUsage):
-    """A result would replace one of the images it is made from."""
+    """A result would replace one of the input images."""
 
     def __init__(self, path: Path, image: Path) -> None:
         super().__init__(
@@ -66,31 +66,31 @@ def output_paths(
 ) -> dict[Path, dict[str, Path]]:
     """Return the path of every result of every image.
 
-    An output keeps the full stem of its image: only a known image ending is cut off. Images of
-    one stem get the names of their folders as a prefix, of as many as it takes; images of one
-    stem in one folder get their ending (``a_tif``, ``a_png``). Letter case alone tells no two
-    files apart, since on some disks it does not.
+    An output keeps the full stem of its image: only a known image suffix is removed. If images
+    share a stem, the names of as many parent folders as necessary are prepended; if they are also
+    in the same folder, their suffix is appended (``a_tif``, ``a_png``). Names that differ only in
+    letter case count as equal, as they are on some file systems.
 
     Parameters
     ----------
     images : paths; one that is given twice counts once
-    folder : where results go; not touched
-    kinds : of `bmz.write.outputs.OUTPUT_KINDS`, and the record; None for all
-    zarr : labels are OME-Zarr and not TIFF
-    fields : those of `images` that are fields of a plate: their results lie as they do, in a
-        folder called after the plate, and OME-Zarr labels make up a plate again
-    roots : folders that were named instead of their images: results lie below `folder` as the
-        images lie below them
+    folder : output folder; not modified
+    kinds : kinds of `bmz.write.outputs.OUTPUT_KINDS`, and the record; None for all
+    zarr : whether labels are written as OME-Zarr rather than TIFF
+    fields : image -> field of a plate, or None; results of fields keep the structure of the plate,
+        in a folder named after it, and OME-Zarr labels form a plate again
+    roots : folders that were given instead of their images; results keep the folder structure
+        below them
 
     Returns
     -------
     dict of dict
-        by image as first given, then by kind
+        image as first given -> kind -> path
 
     Raises
     ------
     OutputIsInput
-        A result would lie where an image lies.
+        A result would replace an image.
     """
     every = (*OUTPUT_KINDS, RECORD) if kinds is None else tuple(kinds)
     known = fields or {}
@@ -114,7 +114,7 @@ def output_paths(
 
 
 def _by_name(places: Iterable[Path]) -> dict[str, list[Path]]:
-    """Put files together whose names are one on some disk; see `_key`."""
+    """Group files whose names are equal on some file systems; see `_key`."""
     named: dict[str, list[Path]] = {}
     for place in places:
         named.setdefault(_key(place), []).append(place)
@@ -122,7 +122,7 @@ def _by_name(places: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _is_one_of(path: Path, named: Mapping[str, Sequence[Path]]) -> bool:
-    """Return whether a file is one of `named`, as the disk sees it: letter case may not count."""
+    """Return whether a file is one of `named` for its file system, which may ignore letter case."""
     place = absolute(path)
     alike = named.get(_key(place), ())
     return place in alike or (is_there(path) and any(p.samefile(place) for p in alike))
@@ -135,10 +135,10 @@ def paths_at(
 
     Parameters
     ----------
-    base : folder and beginning of the name of the results of the image, or of its plate
-    kinds : of `bmz.write.outputs.OUTPUT_KINDS`, and the record
-    field : which one of a plate it is; None for none
-    zarr : labels are OME-Zarr and not TIFF
+    base : folder and name prefix of the results of the image, or of its plate
+    kinds : kinds of `bmz.write.outputs.OUTPUT_KINDS`, and the record
+    field : the field of a plate that the image is; None if it is not part of a plate
+    zarr : whether labels are written as OME-Zarr rather than TIFF
 
     Returns
     -------
@@ -153,13 +153,13 @@ def paths_at(
 
 
 class StandingNames:
-    """What results are called of images that come one after another: a name once given stays.
+    """Names of the results of images that arrive one after another; a name never changes.
 
     Parameters
     ----------
-    folder : of the results
-    root : the images lie below it; results keep its structure
-    owner : gives the name of the file whose results lie at a base; None if there are none
+    folder : output folder
+    root : folder that contains the images; results keep its structure
+    owner : returns the name of the file whose results have a base; None if there are none
     """
 
     def __init__(self, folder: Path, root: Path, owner: Callable[[Path], str | None]) -> None:
@@ -168,14 +168,14 @@ class StandingNames:
         self._taken: set[str] = set()
 
     def base(self, image: Path) -> Path:
-        """Return where the results of an image lie and how they are called; see `paths_at`.
+        """Return the folder and name prefix of the results of an image; see `paths_at`.
 
-        It is the stem of the image, then the stem with the ending, then one with a number: the
-        first under which no other image has results.
+        The prefix is the first of these that no other image uses: the stem of the image, the stem
+        with the suffix, and the latter with a number.
 
         Parameters
         ----------
-        image : or a plate
+        image : path of an image or a plate
         """
         place = absolute(image)
         if place not in self._bases:
@@ -220,13 +220,13 @@ def plate_folders(
     folder: Path,
     roots: Sequence[Path] = (),
 ) -> dict[Path, Path]:
-    """Return for each plate the folder of its results.
+    """Return the output folder of each plate.
 
-    No plate has the name of another plate, or of an image beside it.
+    Each folder name differs from that of any other plate, and of any image that is not in a plate.
 
     Parameters
     ----------
-    images, fields, folder, roots : see `output_paths`
+    images, fields, folder, roots : as for `output_paths`
     """
     plates = {field.plate: None for field in fields.values() if field is not None}
     alone = [absolute(image) for image in images if fields.get(image) is None]
@@ -235,12 +235,12 @@ def plate_folders(
 
 
 def plate_labels(folder: Path) -> Path:
-    """Return the OME-Zarr of the labels of a plate, beside the folder of its other results."""
+    """Return the path of the OME-Zarr labels of a plate, next to the folder of other results."""
     return folder.with_name(f"{folder.name}{ZARR_LABELS}")
 
 
 def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
-    """Leave out the tables of joined objects where the plan joins nothing over their axis."""
+    """Remove the tables of joined objects for axes along which the plan joins nothing."""
     return {
         kind: path
         for kind, path in files.items()
@@ -249,14 +249,14 @@ def files_of(plan: Plan, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:
-    """Do nothing when none of `paths` exists.
+    """Raise an error if any of `paths` exists.
 
     Raises
     ------
     OutputExists
-        At least one does; names the first and counts the others.
+        At least one exists; the message names the first and counts the others.
     FolderNotWritable
-        No file can have such a name.
+        A path is not a valid file name.
     """
     existing = [path for path in paths if _is_there(path)]
     if existing:
@@ -271,7 +271,7 @@ def _is_there(path: Path) -> bool:
 
 
 def absolute(path: Path) -> Path:
-    """Return the whole path; two links to one file are two images with two names."""
+    """Return the absolute path without resolving links: two links to one file are two images."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
@@ -294,7 +294,7 @@ def _unique_names(places: Sequence[Path]) -> list[str]:
 
 
 def _stems(places: Sequence[Path]) -> list[str]:
-    """Cut the image ending off; put it back with ``_`` where one folder holds one stem twice."""
+    """Remove the image suffix, or turn it into ``_tif`` if a stem occurs twice in a folder."""
     bare = [stem_of(place) for place in places]
     files = [split_series(place)[0] for place in places]
     keys = [_key(p.with_name(stem)) for p, stem in zip(files, bare, strict=True)]
@@ -306,7 +306,7 @@ def _stems(places: Sequence[Path]) -> list[str]:
 
 
 def stem_of(place: Path) -> str:
-    """Return how the names of the results of an image begin.
+    """Return the name prefix of the results of an image.
 
     Examples
     --------
@@ -322,19 +322,19 @@ def stem_of(place: Path) -> str:
 
 _REFUSED_SIGNS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
-"""Names of files on Windows, whatever follows behind a dot.
+"""Reserved file names on Windows, with any suffix.
 
 Source: "Naming Files, Paths, and Namespaces", Microsoft.
 """
 
 
 def _for_windows(name: str) -> str:
-    """Change what Windows takes in no name: an image may come from a server, or out of a file."""
+    """Replace what Windows forbids in names; servers and files may name images otherwise."""
     return _DEVICES.sub(r"\1_", _REFUSED_SIGNS.sub("_", name))
 
 
 def _key(name: Path | str) -> str:
-    """Return what two names share that are one file on some disk: letter case, composed letters."""
+    """Normalize letter case and composed letters, which some file systems do not distinguish."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 
@@ -344,7 +344,7 @@ def _folders(place: Path, depth: int) -> tuple[str, ...]:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    # only names that no folder tells apart are left, such as A.tif beside a.tif
+    # these names remain equal with all folders prepended, such as A.tif and a.tif in one folder
     counts: Counter[str] = Counter()
     taken = set(map(_key, names))
     result = []

@@ -27,22 +27,22 @@ ZarrArray: TypeAlias = "zarr.Array[Any]"
 
 CHUNK_PX = 512
 SMALLEST_LEVEL_PX = 512
-"""The pyramid ends where the longer side is no more than this."""
+"""Largest longer side of the last level of the pyramid."""
 
 _READ_PX = 4 * CHUNK_PX
-"""Side of the parts that are read at once: whole chunks."""
+"""Side of the parts that are read at once, a multiple of the chunk size."""
 
 LABELS = "labels"
 NAME = "objects"
 MOST_COLOURS = 10_000
-"""A colour for each object makes the metadata heavy; viewers have colours of their own."""
+"""Maximum number of label colours, to limit the size of the metadata; viewers choose the others."""
 
 GOLDEN_TURN = 0.618034
-"""Of the colour wheel, from one label to the next: neighbours in number look different."""
+"""Turn of the hue from one label to the next, so that consecutive labels look different."""
 
 
 ZarrFormat = Literal[2, 3]
-"""Of Zarr: OME-Zarr 0.4 lies in the second, 0.5 in the third."""
+"""Version of the Zarr format: 2 for OME-Zarr 0.4, 3 for OME-Zarr 0.5."""
 
 OME_VERSIONS: Mapping[ZarrFormat, str] = {2: "0.4", 3: "0.5"}
 
@@ -53,10 +53,10 @@ class LabelImage:
 
     Parameters
     ----------
-    group : its folder; the image is two folders above its name
+    group : folder of the group; the image is two folders above it
     axes : letters of ``tzyx`` in that order
-    pixel_um : length of a pixel in um along z, y, x, where it is known
-    zarr_format : of the image
+    pixel_um : pixel size in um along z, y, x, where known
+    zarr_format : version of the Zarr format of the image
     """
 
     group: Path
@@ -65,19 +65,19 @@ class LabelImage:
     zarr_format: ZarrFormat = 3
 
     def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
-        """Make the array of full resolution, all 0, to be written region by region."""
+        """Create the full-resolution array, filled with 0, to be written region by region."""
         return created_array(self.group / "0", shape, dtype, self.axes, self.zarr_format)
 
     def finish(
         self, name: str, count: int, provenance: Mapping[str, Any]
     ) -> Sequence[tuple[int, ...]]:
-        """Add the pyramid and the metadata; give the sizes of its levels.
+        """Write the pyramid and the metadata, and return the shapes of the levels.
 
         Parameters
         ----------
-        name : of the labels
-        count : of the objects
-        provenance : plain values: which model, image and program made the labels
+        name : name of the labels
+        count : number of objects
+        provenance : model, image and program that produced the labels, as plain values
         """
         shapes, version = self._pyramid(), OME_VERSIONS[self.zarr_format]
         label = {
@@ -102,7 +102,7 @@ class LabelImage:
             path = self.group / str(len(shapes))
             smaller = created_array(path, halved, level.dtype, self.axes, self.zarr_format)
             for box in boxes(halved, (*(1 for _ in halved[:-2]), CHUNK_PX, CHUNK_PX)):
-                # every second pixel: a label is never mixed with another
+                # take every second pixel, so that labels are never mixed
                 twice = (*box[:-2], *(slice(2 * s.start, 2 * s.stop, 1) for s in box[-2:]))
                 smaller[box] = np.asarray(level[twice])[..., ::2, ::2]
             level = smaller
@@ -114,7 +114,9 @@ class LabelImage:
 
         Parameters
         ----------
-        prefix : before the names of their arrays
+        name : name of the labels
+        shapes : shape of each level
+        prefix : prefix of the names of their arrays
         """
         axes = [
             {"name": axis, "type": "time"}
@@ -138,12 +140,12 @@ class LabelImage:
         return {"multiscales": [{**stated, "name": name, "axes": axes, "datasets": datasets}]}
 
     def write(self, name: str, labels: LabelMask, provenance: Mapping[str, Any]) -> None:
-        """Write labels of which parts are read; see `finish`."""
+        """Write labels, reading them part by part; see `finish`."""
         self.fill(labels)
         self.finish(name, labels.count, provenance)
 
     def fill(self, labels: LabelMask) -> None:
-        """Write the array of full resolution part by part."""
+        """Write the full-resolution array part by part."""
         array = self.create(labels.shape, smallest_unsigned(labels.count))
         for box in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), _READ_PX, _READ_PX)):
             array[box] = labels[box].astype(array.dtype)
@@ -154,12 +156,12 @@ OLDER: ZarrFormat = 2
 
 @dataclass(frozen=True)
 class LabelStore:
-    """An OME-Zarr folder that is being written, whose image is its labels.
+    """An OME-Zarr folder that is being written, with the labels also serving as its image.
 
     Parameters
     ----------
-    folder : of the store
-    axes, pixel_um : see `LabelImage`
+    folder : folder of the store
+    axes, pixel_um : as for `LabelImage`
     """
 
     folder: Path
@@ -172,32 +174,33 @@ class LabelStore:
         return LabelImage(self.folder / LABELS / NAME, self.axes, self.pixel_um)
 
     def create(self, shape: Sequence[int], dtype: np.dtype[Any]) -> ZarrArray:
-        """Make the array of full resolution, all 0, to be written region by region."""
+        """Create the full-resolution array, filled with 0, to be written region by region."""
         return self.image.create(shape, dtype)
 
     def finish(self, count: int, provenance: Mapping[str, Any]) -> None:
-        """Add the pyramid and the metadata, from which moment on the store is whole.
+        """Write the pyramid and the metadata, which completes the store.
 
         Parameters
         ----------
-        count, provenance : see `LabelImage.finish`
+        count, provenance : as for `LabelImage.finish`
         """
         shapes = self.image.finish(NAME, count, provenance)
         write_ome_group(self.folder / LABELS, {"labels": [NAME]})
-        # the arrays of the label image are those of the image too: nothing is stored twice
+        # the image refers to the arrays of the label image, so nothing is stored twice
         write_ome_group(self.folder, self.image.multiscales(NAME, shapes, f"{LABELS}/{NAME}/"))
 
 
 def write_label_store(
     folder: Path, labels: LabelMask, pixel_um: Mapping[str, float], provenance: Mapping[str, Any]
 ) -> None:
-    """Write labels of which parts are read as OME-Zarr 0.5.
+    """Write labels as OME-Zarr 0.5, reading them part by part.
 
     Parameters
     ----------
-    folder : is made
-    pixel_um : length of a pixel along z, y and x, where it is known
-    provenance : see `LabelStore.finish`
+    folder : folder to create
+    labels : label mask to write
+    pixel_um : pixel size in um along z, y and x, where known
+    provenance : as for `LabelStore.finish`
     """
     store = LabelStore(folder, labels.axes, pixel_um)
     store.image.fill(labels)
@@ -207,14 +210,14 @@ def write_label_store(
 def scratch_array(
     folder: Path, shape: Sequence[int], dtype: np.dtype[Any], side: int = CHUNK_PX
 ) -> ZarrArray:
-    """Make an uncompressed array on the disk for what is only needed in between.
+    """Create an uncompressed array on disk for intermediate values, or open it if it exists.
 
-    It is all 0, or what was written before where it is there already.
+    A new array is filled with 0.
 
     Parameters
     ----------
-    folder : of the array
-    shape : the last two axes are cut into chunks of `side`
+    folder : folder of the array
+    shape : shape of the array; the last two axes are divided into chunks of `side`
     """
     import zarr
 
@@ -227,7 +230,7 @@ def scratch_array(
 
 
 def opened_array(folder: Path) -> ZarrArray:
-    """Open an array on the disk for reading."""
+    """Open an array on disk for reading."""
     import zarr
 
     return zarr.open_array(folder, mode="r")
@@ -236,7 +239,7 @@ def opened_array(folder: Path) -> ZarrArray:
 def created_array(
     folder: Path, shape: Sequence[int], dtype: np.dtype[Any], axes: str, zarr_format: ZarrFormat = 3
 ) -> ZarrArray:
-    """Make an array of an OME-Zarr image, all 0, in chunks of `CHUNK_PX` of one plane."""
+    """Create an array of an OME-Zarr image, filled with 0, in 2D chunks of side `CHUNK_PX`."""
     import zarr
 
     chunks = tuple(
@@ -263,7 +266,7 @@ def _newer_words(names: Sequence[str]) -> dict[str, Any]:
 def _older_words() -> dict[str, Any]:
     from numcodecs import Blosc
 
-    # 0.4: chunks of a plane lie in folders
+    # OME-Zarr 0.4 stores chunks in nested folders
     separated = {"name": "v2", "separator": "/"}
     return {"compressors": Blosc("zstd", 3), "chunk_key_encoding": separated}
 
@@ -274,7 +277,7 @@ def write_ome_group(
     zarr_format: ZarrFormat = 3,
     others: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Make a folder a group with metadata of OME-Zarr, and perhaps attributes of others beside."""
+    """Make a folder a Zarr group with OME-Zarr metadata and optional other attributes."""
     if zarr_format == OLDER:
         folder.mkdir(parents=True, exist_ok=True)
         for name, document in ((".zattrs", {**ome, **others}), (".zgroup", {"zarr_format": 2})):
@@ -301,14 +304,14 @@ def _colours(count: int) -> list[dict[str, Any]]:
 
 
 def write_plate(folder: Path, fields: Sequence[PlateField]) -> None:
-    """Write the metadata of a plate and its wells over the label images of its fields.
+    """Write the metadata of a plate and its wells for the label images of its fields.
 
     Source: OME-Zarr 0.5, sections "plate" and "well".
 
     Parameters
     ----------
-    folder : of the plate; the label images lie in it as the images do in that of the fields
-    fields : those that have labels
+    folder : folder of the plate; its label images have the same paths as the images of the fields
+    fields : fields that have labels
     """
     rows, columns = (
         list(dict.fromkeys(getattr(place, name) for place in fields)) for name in ("row", "column")

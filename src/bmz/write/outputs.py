@@ -1,4 +1,4 @@
-"""What a run can write: every kind of output with its writer, and every format of tables."""
+"""The kinds of output that a run can write, with their writers, and the formats of tables."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TableFormat:
 
     Parameters
     ----------
-    ending : of its files
+    ending : suffix of its files
     write : takes a result, the kind of its table and a path
-    join : takes a path and tables of this format -> columns that their rows get in front
-    package : that must be installed; empty if bmz brings what it needs
-    kinds : of tables that there are in it; None for all
+    join : takes a path, and a mapping of tables of this format to columns to prepend to their rows
+    package : package that must be installed; empty if bmz already depends on it
+    kinds : kinds of tables that exist in this format; None for all
     """
 
     ending: str
@@ -44,12 +44,12 @@ class TableFormatUnusable(CouldNotTell):
 
 
 def refuse_unusable(tables: Iterable[str], saved: Iterable[str]) -> None:
-    """See that the packages are installed that write formats of tables and kinds of output.
+    """Raise an error if a package that a table format or kind of output needs is missing.
 
     Raises
     ------
     TableFormatUnusable
-        One is not.
+        A package is not installed.
     """
     packages = {("--table", name): TABLE_FORMATS[name].package for name in tables}
     kinds = (name for name in saved if name in OUTPUT_KINDS)
@@ -59,7 +59,7 @@ def refuse_unusable(tables: Iterable[str], saved: Iterable[str]) -> None:
             raise TableFormatUnusable(option, name, package)
 
 
-# the modules of writers are imported when a table is written, so that --help stays quick
+# the modules of writers are imported only when they are used, so that --help stays fast
 
 
 def _write_csv(result: Result, kind: str, path: Path) -> None:
@@ -99,10 +99,10 @@ def _join_anndata(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) 
 
 
 TABLE, EDGES = "table", "edges"
-"""The kind with which all other tables are written, and that of pairs of neighbours."""
+"""The kind of table with which all others but `EDGES` are written, and that of neighbour pairs."""
 
 CSV = "csv"
-"""The format that is written where none is named."""
+"""The table format that is written by default."""
 
 TABLE_FORMATS: Mapping[str, TableFormat] = {
     CSV: TableFormat(".csv", _write_csv, _join_csv),
@@ -111,15 +111,15 @@ TABLE_FORMATS: Mapping[str, TableFormat] = {
         ".h5ad", _write_anndata, _join_anndata, package="anndata", kinds=(TABLE,)
     ),
 }
-"""Every format that ``--table`` takes."""
+"""Name -> table format, for each format that ``--table`` accepts."""
 
 
 RECORD = "record"
-"""The kind that is always written, by the engine itself."""
+"""The kind that is always written; the engine writes it itself."""
 
 RECORD_ENDING = ".run.json"
 ZARR_LABELS = ".labels.ome.zarr"
-"""The ending of a label mask as OME-Zarr."""
+"""Suffix of a label mask as OME-Zarr."""
 
 
 def _write_labels(result: Result, path: Path) -> None:
@@ -222,7 +222,7 @@ def _table_writer(kind: str, form: TableFormat) -> Callable[[Result, Path], None
 
 
 def _tables(name: str) -> dict[str, OutputKind]:
-    """Return the kinds of tables in a format; a suffix parts them from those of CSV."""
+    """Return the kinds of tables in a format; all but those of CSV get its name as a suffix."""
     form, suffix = TABLE_FORMATS[name], "" if name == CSV else f"_{name}"
     kinds = {
         TABLE: ("objects", "", TABLE),
@@ -266,15 +266,15 @@ OUTPUT_KINDS: dict[str, OutputKind] = {
     IN_IMAGE: OutputKind("", _write_into_image, with_kind=IN_IMAGE, in_image=True),
     **{kind: table for name in TABLE_FORMATS for kind, table in _tables(name).items()},
 }
-"""Every kind that is written beside the record, in the order of writing."""
+"""Name -> kind of output, in the order of writing; all but the record."""
 
 
 CRATE = "crate"
-"""What ``--save`` takes beside the kinds: the folder of results gets a description of all runs."""
+"""Additional value of ``--save``: a description of all runs is written to the output folder."""
 
 
 def saved_kinds() -> tuple[str, ...]:
-    """Return the kinds that ``--save`` takes."""
+    """Return the kinds that ``--save`` accepts."""
     return (*(name for name, kind in OUTPUT_KINDS.items() if not kind.with_kind), CRATE)
 
 
@@ -286,12 +286,12 @@ def default_kinds() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Made:
-    """What a recipe makes.
+    """What a recipe produces.
 
     Parameters
     ----------
-    labels : there is a recipe
-    polygons : its objects have polygons
+    labels : whether there is a recipe
+    polygons : whether its objects have polygons
     """
 
     labels: bool = True
@@ -301,14 +301,14 @@ class Made:
 def kinds_to_write(
     saved: Iterable[str], made: Made, *, joined: Iterable[str], tables: Iterable[str] = (CSV,)
 ) -> tuple[str, ...]:
-    """Return the kinds that a call writes, the record last.
+    """Return the kinds that a call writes, with the record last.
 
     Parameters
     ----------
-    saved : what ``--save`` names
-    made : what the recipe makes
-    joined : axes over which labels are joined
-    tables : formats of tables that ``--table`` names
+    saved : values of ``--save``
+    made : what the recipe produces
+    joined : axes along which labels are joined
+    tables : values of ``--table``
 
     Raises
     ------
@@ -332,7 +332,7 @@ def kinds_to_write(
 
 
 def ending_of(kind: str, *, zarr: bool = False) -> str:
-    """Return the ending of the file of a kind; `zarr` for those that can be OME-Zarr."""
+    """Return the suffix of the file of a kind; with `zarr`, that of OME-Zarr where it has one."""
     if kind == RECORD:
         return RECORD_ENDING
     written = OUTPUT_KINDS[kind]
@@ -340,7 +340,7 @@ def ending_of(kind: str, *, zarr: bool = False) -> str:
 
 
 def names_of_results() -> str:
-    """Return the pattern of the names of label masks, pictures and tables that bmz writes."""
+    """Return a regular expression for the names of label masks, pictures and tables of bmz."""
     kinds = OUTPUT_KINDS.values()
     endings = tuple(
         filter(None, (*(kind.ending for kind in kinds), *(kind.zarr_ending for kind in kinds)))

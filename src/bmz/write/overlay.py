@@ -1,4 +1,4 @@
-"""The picture of a result: the image with the outline of every object."""
+"""The overlay picture of a result: the image with the outline of every object."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ _ON_DARK = np.array([_YELLOW, _SKY, _ORANGE, _GREEN, _PURPLE, _VERMILLION], np.f
 _ON_BRIGHT = np.array([_BLUE, _VERMILLION, _GREEN, _PURPLE, _BLACK, _ORANGE], np.float32)
 
 _WIDTH_PX = 2
-"""Of an outline."""
+"""Width of an outline."""
 
 _STEP_PX = 3
-"""Every third pixel is enough to see who is near whom, in a ninth of the time."""
+"""Neighbours are searched on every third pixel, which takes a ninth of the time."""
 
 _AROUND = (
     *((0, -1), (-1, 0), (1, 0), (0, 1)),
     *((-1, -1), (1, -1), (-1, 1), (1, 1)),
     *((0, -2), (-2, 0), (2, 0), (0, 2)),
 )
-"""Objects grow over the ground within 6 px: two of these pixels. Nearer ones come first, and equal
-ones in the order of ``scipy.ndimage.distance_transform_edt``, whose import takes longer."""
+"""Objects grow into the background by 6 px: two of these pixels. Nearer pixels come first, and
+equally near ones in the order of ``scipy.ndimage.distance_transform_edt``, which imports slowly."""
 
 
 def outline(labels: AnyArray, width_px: tuple[int, int] = (_WIDTH_PX, _WIDTH_PX)) -> BoolArray:
     """Find the outline of every object.
 
-    It lies inside the object: where two objects touch, each keeps its own. There is none along the
-    border of the image: the object continues there.
+    The outline lies inside the object, so touching objects each have their own. There is no
+    outline along the border of the image, where the object continues.
 
     Parameters
     ----------
     labels : (y, x) integers, 0 background
-    width_px : of the outline along y and along x
+    width_px : width of the outline along y and along x
     """
     edge: BoolArray = (labels > 0) & _near_change(labels, width_px)
     return edge
 
 
 def beside(line: BoolArray) -> BoolArray:
-    """Find the pixels that share a side with one on a line, (y, x), and lie on none."""
+    """Find the pixels, (y, x), that share a side with a line but are not on one."""
     near = np.zeros_like(line)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         near[here] |= line[there]
@@ -64,21 +64,21 @@ def beside(line: BoolArray) -> BoolArray:
 
 
 def _near_change(labels: AnyArray, reach_px: tuple[int, int]) -> BoolArray:
-    """Return where a label changes within so many pixels along y and along x around each."""
+    """Return where a label changes within `reach_px` pixels along y and x."""
     near = np.zeros(labels.shape, np.bool_)
     for axis in (0, 1):
         count = labels.shape[axis]
         changes = np.zeros(labels.shape, np.bool_)
         begin, end = _along(axis, 0, count - 1), _along(axis, 1, count)
         np.not_equal(labels[end], labels[begin], out=changes[begin])
-        # between a pixel and the next: from two pixels before to one behind
+        # a change lies between a pixel and the next, so the reach is one less on one side
         along = _spread(changes, axis, reach_px[axis], reach_px[axis] - 1)
         near |= _spread(along, 1 - axis, reach_px[1 - axis], reach_px[1 - axis])
     return near
 
 
 def _spread(marks: BoolArray, axis: int, before: int, behind: int) -> BoolArray:
-    """Return whether any of the pixels from some before to some behind along an axis is marked."""
+    """Dilate marks along an axis by `behind` pixels towards 0 and by `before` away from it."""
     spread = marks.copy()
     count = marks.shape[axis]
     for step in range(1, max(before, behind) + 1):
@@ -95,20 +95,20 @@ def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
 
 
 def outline_colours(labels: AnyArray, *, bright: bool = False) -> FloatArray:
-    """Choose a colour for each label, so that objects near each other differ where they can.
+    """Choose a colour for each label, so that neighbouring objects differ where possible.
 
-    Labels are taken in order; each gets the first colour that no neighbour has, and turns through
-    the palette otherwise.
+    Labels are coloured in order: each gets the first colour that no coloured neighbour has. If
+    there is none, the label number selects the colour.
 
     Parameters
     ----------
     labels : (y, x) integers, 0 background
-    bright : the image behind is bright, so that the colours had better be dark
+    bright : whether the image is bright, so that dark colours are used
 
     Returns
     -------
-    (most + 1, 3) float32
-        red, green, blue from 0 to 1 of label k at k
+    (highest label + 1, 3) float32
+        red, green, blue from 0 to 1; entry k is the colour of label k
     """
     chosen = [0] * (int(labels.max(initial=0)) + 1)
     palette, near = _ON_BRIGHT if bright else _ON_DARK, _neighbours(labels)
@@ -138,11 +138,11 @@ def _neighbours(labels: AnyArray) -> dict[int, set[int]]:
 
 
 def _grown(labels: AnyArray) -> AnyArray:
-    """Give each pixel of the ground the label of the nearest object, if one is near enough."""
+    """Assign each background pixel the label of the nearest object, if one is near enough."""
     margin = max(y for y, _ in _AROUND)
     wide = np.pad(labels, margin)
     width = wide.shape[1]
-    # rows one behind the other, and factors of 0 and 1: NumPy copies single pixels one by one
+    # a flat array and factors of 0 and 1 are faster than boolean indexing, which copies pixel-wise
     flat, start, count = wide.reshape(-1), margin * width, len(labels) * width
     grown = flat[start : start + count].copy()
     for y, x in _AROUND:
@@ -155,28 +155,28 @@ _LARGEST_PX = 2048
 _WANTED_PX = 1024
 _BRIGHT = 0.5
 _FINE_PX = 200
-"""Lines of pictures whose longer side is shorter are thinner."""
+"""Pictures whose longer side is shorter than this have thinner lines."""
 
 _RIM = 0.3
-"""Share of its own colour that is left to a pixel beside a line, which lifts the line off."""
+"""Share of its colour that a pixel next to a line keeps, which sets the line off."""
 
 _DASH_PX = 6
-"""Length of a dash, and of the gap behind it."""
+"""Length of a dash, and of the gap after it."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn of a result, and how.
+    """Options for drawing a result.
 
     Parameters
     ----------
     doubted : labels whose outlines are dashed
-    numbers : each object has its label written on it, where there is room
-    limits : what is shown as black and white, see `bmz.write.shown.limits_of`; None for those of
-        the plane
-    bright : the image is bright, so that lines are dark; None if the plane decides
-    wanted_px, largest_px : a small image is enlarged by a whole factor until its longer side is
-        about the first, a large one shrunk to the second
+    numbers : whether the label is written on each object that has room for it
+    limits : intensities shown as black and white, see `bmz.write.shown.limits_of`; None for those
+        of the plane
+    bright : whether the image is bright, so that lines are dark; None to decide by the plane
+    wanted_px, largest_px : a small image is enlarged by an integer factor to a longer side of about
+        `wanted_px`; a large one is reduced to `largest_px`
     """
 
     doubted: Collection[int] = ()
@@ -188,7 +188,7 @@ class Drawing:
 
 
 def drawing_of(record: Mapping[str, Any]) -> Drawing:
-    """Return how the record of a run says that it is drawn."""
+    """Return the drawing options from the record of a run."""
     numbers = record["request"]["overlay"] == NUMBERS
     return Drawing(doubted_labels(record), numbers=numbers)
 
@@ -196,14 +196,14 @@ def drawing_of(record: Mapping[str, Any]) -> Drawing:
 def overlay(
     image: Pixels, labels: Pixels, kinds: AnyArray | None = None, doubted: Collection[int] = ()
 ) -> AnyArray:
-    """Draw the outlines of `labels` over `image`; of a stack over the plane with most objects.
+    """Draw the outlines of `labels` over `image`, or over its plane with the most objects.
 
     Parameters
     ----------
     image : axes a subset of t, c, z, y, x
     labels : integers, 0 background, on the grid of `image`; axes a subset of t, z, y, x
-    kinds : see `bmz.write.result.Overview`
-    doubted : see `Drawing`
+    kinds : as for `bmz.write.result.Overview`
+    doubted : as for `Drawing`
 
     Returns
     -------
@@ -217,7 +217,7 @@ def overlay(
 
 
 def fullest_plane(labels: Pixels) -> dict[str, int]:
-    """Return the position along t and z of the plane with most objects, the first of equals."""
+    """Return the position along t and z of the (first) plane with the most objects."""
     others = [a for a in labels.axes if a not in ("y", "x")]
     if not others:
         return {}
@@ -229,14 +229,14 @@ def fullest_plane(labels: Pixels) -> dict[str, int]:
 
 
 PLAIN = Drawing()
-"""What is drawn where nothing else is asked for."""
+"""Default drawing options."""
 
 
 def drawn(overview: Overview, drawing: Drawing = PLAIN) -> AnyArray:
-    """Draw the objects of a plane, which plane it is, and a scale bar where pixels have a length.
+    """Draw the objects of a plane, its position, and a scale bar if the pixel size is known.
 
-    Colours are those of classes; without classes objects near each other differ. Lines have a rim
-    that is darker, or on a bright image brighter than what is below it.
+    Colours show the classes; without classes, neighbouring objects differ in colour. Lines have a
+    rim that is darker than the image below it, or brighter if the image is bright.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def drawn(overview: Overview, drawing: Drawing = PLAIN) -> AnyArray:
     kinds = None if overview.kinds is None else np.append(0, overview.kinds[present])
     dashed = np.append(False, np.isin(present, list(drawing.doubted)))
     fine = nearest(fewer, sides)
-    # where the rows of the picture come in twos, only the first of each two is drawn on
+    # if each row of the picture occurs twice, only the first of the two is drawn on
     step = 2 if sides[0] % (2 * len(fewer)) == 0 else 1
     bright = is_bright(base) if drawing.bright is None else drawing.bright
     palette = _ON_BRIGHT if bright else _ON_DARK
@@ -266,14 +266,14 @@ def drawn(overview: Overview, drawing: Drawing = PLAIN) -> AnyArray:
 
 
 def is_bright(picture: NDArray[np.uint8]) -> bool:
-    """Return whether a picture is so bright that lines on it had better be dark."""
+    """Return whether a picture is so bright that lines on it should be dark."""
     return float(picture.mean()) > _BRIGHT * 255
 
 
 def _outlined(
     base: NDArray[np.uint8], labels: AnyArray, line: BoolArray, colours: NDArray[np.uint8]
 ) -> AnyArray:
-    """Return a picture at the size of its labels, each on its line in its colour."""
+    """Return the picture enlarged to the size of the labels, with coloured lines."""
     picture, places = enlarged(base, line.shape), np.flatnonzero(line)
     picture.reshape(-1, 3)[places] = colours.take(labels.reshape(-1)[places], axis=0)
     return picture
@@ -291,8 +291,8 @@ def _line(labels: AnyArray, step: int, width_px: int, dashed: BoolArray) -> Bool
 
     Parameters
     ----------
-    labels : (y, x) integers without gaps, of these rows
-    dashed : of each label
+    labels : (y, x) consecutive integers, of these rows only
+    dashed : for each label, whether its outline is dashed
     """
     line = outline(labels, (max(width_px // step, 1), width_px))
     if dashed.any():
@@ -303,7 +303,7 @@ def _line(labels: AnyArray, step: int, width_px: int, dashed: BoolArray) -> Bool
 
 
 def _lift(picture: NDArray[np.uint8], line: BoolArray, *, bright: bool) -> None:
-    """Darken the pixels beside a line, or brighten them."""
+    """Darken the pixels next to a line, or brighten them if the image is bright."""
     flat, rim = picture.reshape(-1, 3), np.flatnonzero(beside(line))
     flat[rim] = (_BRIGHTER if bright else _DARKER)[flat.take(rim, axis=0)]
 

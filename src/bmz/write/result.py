@@ -1,4 +1,4 @@
-"""What a kind of output is, and what its writer reads of a run: parts of arrays, rows of tables."""
+"""The definition of a kind of output, and the interface through which writers read a result."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 IN_IMAGE = "into-image"
-"""The kind that lies in the image: labels in an OME-Zarr, where ``--into-image`` names them."""
+"""The kind that is written into the image: labels in an OME-Zarr, as ``--into-image`` asks."""
 
 
 NUMBERS = "numbers"
-"""The word of ``--overlay`` for pictures with the labels written on the objects."""
+"""Value of ``--overlay`` for pictures with the labels written on the objects."""
 
 
 class LazyArray(Protocol):
-    """An array with named axes of which parts are read."""
+    """An array with named axes that is read part by part."""
 
     @property
     def axes(self) -> str:
-        """One letter per axis, of ``tczyx``."""
+        """One letter of ``tczyx`` per axis."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes, px."""
+        """The shape, px."""
 
     def __getitem__(self, box: tuple[slice, ...], /) -> AnyArray:
-        """Return a part: one slice per axis."""
+        """Return the part given by one slice per axis."""
 
 
 class LabelMask(LazyArray, Protocol):
-    """Labels of which parts are read; axes of ``tzyx``."""
+    """Labels that are read part by part, with axes of ``tzyx``."""
 
     @property
     def count(self) -> int:
@@ -49,12 +49,12 @@ class LabelMask(LazyArray, Protocol):
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a label mask with objects that lie in it as a whole, and no others.
+    """A part of a label mask that contains only complete objects.
 
     Parameters
     ----------
     labels : ((z,) y, x) integers, 0 background
-    y, x : its first row and column in the image, px
+    y, x : first row and column of the part in the image, px
     """
 
     labels: AnyArray
@@ -64,15 +64,15 @@ class Region:
 
 @dataclass(frozen=True)
 class Overview:
-    """One plane of an image with its labels, as small as a picture.
+    """One plane of an image with its labels, reduced to the size of a picture.
 
     Parameters
     ----------
-    image : (c,) y, x, with the length of its pixels where that is known
+    image : (c,) y, x, with the pixel size if it is known
     labels : y, x integers, 0 background, on the same grid
-    kinds : (most + 1,) the number of the class of label k at k; None if there are no classes
-    at : where several planes or frames are, its number along t and z, from 0, or ``max`` where
-        they lie on each other, and how many there are
+    kinds : (highest label + 1,) class number of label k at k; None if there are no classes
+    at : for axes t and z with several positions, the position, from 0, or ``max`` for a maximum
+        projection, and the number of positions
     """
 
     image: Pixels
@@ -82,7 +82,7 @@ class Overview:
 
 
 class Result(Protocol):
-    """What a run made of one image, in memory or on the disk, as writers read it."""
+    """The result of a run for one image, in memory or on disk, as writers read it."""
 
     @property
     def labels(self) -> LabelMask | None:
@@ -90,60 +90,60 @@ class Result(Protocol):
 
     @property
     def image(self) -> ImageSource:
-        """The image, of which regions are read."""
+        """The image, which is read region by region."""
 
     @property
     def raw(self) -> LazyArray | None:
-        """The maps of the network; None if they are not kept."""
+        """The raw output of the network; None if it is not kept."""
 
     @property
     def pixel_um(self) -> Mapping[str, float]:
-        """The length of a pixel of the image along z, y and x, um, where it is known."""
+        """The pixel size of the image in um along z, y and x, where known."""
 
     @property
     def raw_um(self) -> Mapping[str, float]:
-        """The same for the grid of the maps."""
+        """The pixel size of the raw output in um along z, y and x, where known."""
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """Of the run, without its files; the options of the call are under ``request``."""
+        """The record of the run without its files; the options are under ``request``."""
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Which model, image and program made the labels, as plain values."""
+        """The model, image and program that produced the labels, as plain values."""
 
     def overview(self) -> Overview:
-        """Return the plane with most objects; its longer side has at most 2048 px."""
+        """Return the plane with the most objects; its longer side has at most 2048 px."""
 
     def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterable[Overview]:
-        """Return all planes at these positions, the last axis the fastest, as small as pictures.
+        """Return all planes at the given positions, with the last axis varying fastest.
 
         Parameters
         ----------
-        longest_px : their longer side has at most so many px
-        only : position by axis; axes without an entry are taken whole
+        longest_px : maximum of the longer side of a plane, to which it is reduced
+        only : axis -> position; axes without an entry are taken whole
         """
 
     def rows(self, kind: str) -> Iterable[Mapping[str, AnyArray]]:
-        """Return the tables that make up a table of this kind, one below the other."""
+        """Return the parts of a table of this kind, to be concatenated by rows."""
 
     def polygons(self) -> Iterable[tuple[Mapping[str, int], AnyArray, AnyArray]]:
         """Return the polygons by which the recipe found the objects, plane by plane.
 
-        The position along t and z, the label of each, and their corners, (n, corners, 2) y and x
-        in px, where the middle of the first pixel is 0.
+        For each plane, these are its position along t and z, the labels, and the corners:
+        (n, corners, 2) y and x in px, where the centre of the first pixel is 0.
 
         Raises
         ------
         PolygonsLacking
-            The recipe has none.
+            The recipe does not produce polygons.
         """
 
     def regions(self) -> Iterable[tuple[Mapping[str, int], Iterable[Region]]]:
-        """Return for each table of the kind ``table`` where its objects lie.
+        """Return the regions of the objects of each part of the kind ``table``.
 
-        The position along t and z that they have in common, and the parts of the mask, whose axes
-        are those that are left.
+        For each part, these are the position along t and z that its objects share, and the regions
+        of the mask, with the remaining axes.
         """
 
 
@@ -160,7 +160,7 @@ class PolygonsLacking(WrongUsage):
 
 
 def doubted_labels(record: Mapping[str, Any]) -> frozenset[int]:
-    """Return the objects that the record of a run doubts."""
+    """Return the labels that the record of a run lists as doubtful."""
     return frozenset(entry["label"] for entry in record.get("doubted", ()))
 
 
@@ -170,22 +170,22 @@ class OutputKind:
 
     Parameters
     ----------
-    ending : of its file, after the stem of the image
-    write : takes the result and the path; it need not be atomic, for the engine moves all files
-        of an image to their names when they are whole. Parts of a large image are all that it may
-        hold at once
-    needs_labels : there is none without a label recipe
-    by_default : it is written when ``--save`` is not given
-    with_kind : it is written with this kind, and cannot be named itself
-    joined_over : there is one only where labels are joined over this axis
-    is_image : it is an image of another kind, which could be mistaken for a label mask
-    in_image : it lies in the image itself, and is written where a call names it
-    needs_polygons : there is none where the objects of the recipe have no polygons
-    zarr_ending : of the folder where it is written as OME-Zarr; empty if it never is
-    package : that must be installed; empty if bmz brings what it needs
-    measures : it tells what is measured of objects, as tables do
-    table_format : of `bmz.write.outputs` for a table of objects, which is written where
-        ``--table`` names it; those of several images are joined. Empty for what is not a table
+    ending : suffix of its file, after the stem of the image
+    write : takes the result and the path; it need not be atomic, because the engine moves all
+        files of an image to their final names once they are complete. It must not hold more than
+        parts of a large image in memory
+    needs_labels : whether it exists only with a label recipe
+    by_default : whether it is written if ``--save`` is not given
+    with_kind : kind together with which it is written; it cannot then be named itself
+    joined_over : axis along which labels must be joined for it to exist
+    is_image : whether it is an image that could be mistaken for a label mask
+    in_image : whether it is written into the image itself, to a place that the call names
+    needs_polygons : whether it exists only if the objects of the recipe have polygons
+    zarr_ending : suffix of its folder as OME-Zarr; empty if it is never written as such
+    package : package that must be installed; empty if bmz already depends on it
+    measures : whether it contains measurements of objects, as tables do
+    table_format : name of its format in `bmz.write.outputs` if it is a table of objects, which is
+        written if ``--table`` names it, and joined for several images; otherwise empty
     """
 
     ending: str

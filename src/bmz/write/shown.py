@@ -1,4 +1,4 @@
-"""How an image is shown: its intensities become colours, and a picture becomes a PNG."""
+"""Conversion of intensities to colours for display, and PNG encoding."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _NO_FILTER, _UP = 0, 2
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture; it appears only when it is whole, and replaces one that is there.
+    """Write a picture as PNG, atomically; an existing file is replaced.
 
     Parameters
     ----------
+    path : path of the file
     picture : (y, x, 3) red, green, blue
     """
     with whole_file(path) as temporary:
@@ -34,24 +35,24 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 def png_bytes(picture: NDArray[np.uint8]) -> bytes:
-    """Encode a picture of red, green and blue, (y, x, 3).
+    """Encode an RGB picture, (y, x, 3), as PNG.
 
-    Where rows repeat each other, as in an enlarged picture, their differences are stored, and
-    zlib-ng packs them in half the time of libdeflate, which is the faster one for all else.
+    If rows repeat, as in an enlarged picture, their differences are stored, which zlib-ng
+    compresses in half the time of libdeflate. For other pictures libdeflate is faster.
     """
     height, width, _ = picture.shape
-    # width, height, bits of a sample, colours, and the only methods that there are
+    # width, height, bits per sample, colour type, and the only defined values of the methods
     header = struct.pack(">IIBBBBB", width, height, 8, _TRUE_COLOUR, 0, 0, 0)
     rows = picture.reshape(height, -1)
     repeats = bool(2 * np.count_nonzero(rows[1:] == rows[:-1]) > rows.size)
     pack, level = (imagecodecs.zlibng_encode, 2) if repeats else (imagecodecs.deflate_encode, 1)
-    filtered: Any = _filtered(rows, repeats=repeats)  # its stubs know of no arrays
+    filtered: Any = _filtered(rows, repeats=repeats)  # the type stubs do not accept arrays
     lines = bytes(pack(filtered, level))
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
 
 
 def _filtered(rows: AnyArray, *, repeats: bool) -> AnyArray:
-    """Put the number of its filter before each row."""
+    """Filter each row and prepend the number of the filter."""
     lines = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     lines[:, 0] = _UP if repeats else _NO_FILTER
     if repeats:
@@ -68,10 +69,10 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 PERCENTS = (1.0, 99.8)
-"""What is shown as black and as white, where nothing else is asked for."""
+"""Default percentiles that are shown as black and as white."""
 
 _GREY = (1.0, 1.0, 1.0)
-# pairs and triples that people without red or green cones tell apart
+# pairs and triples that people with red-green colour blindness can distinguish
 COLOURS = {
     1: (_GREY,),
     2: ((1.0, 0.2, 0.9), (0.1, 0.9, 0.2)),
@@ -81,21 +82,21 @@ _MOST_CHANNELS = 3
 
 
 _LARGEST_SPAN = 1e38
-"""Differences beyond overflow in float32."""
+"""Larger differences overflow in float32."""
 
 FEW_BYTES = 2
-"""Of whole numbers of up to so many bytes the colour is looked up in a table of all of them."""
+"""Integers of up to this many bytes are converted through a lookup table of all values."""
 
 
 def in_colour(image: Pixels) -> NDArray[np.uint8]:
-    """Show one plane in red, green and blue.
+    """Convert one plane to RGB for display.
 
-    A photograph keeps its colours: its channels are stretched together. Stains are stretched one
-    by one and added up, up to three of them; of more the first three are shown.
+    The channels of an RGB image are stretched together, so that it keeps its colours. Stains are
+    stretched separately and added; of more than three, the first three are shown.
 
     Parameters
     ----------
-    image : axes y, x and perhaps c
+    image : axes y, x and optionally c
 
     Returns
     -------
@@ -109,16 +110,16 @@ Limits = tuple[float, float]
 """The intensities that are shown as black and as white."""
 
 NOTHING_KNOWN: Limits = (float(np.finfo(np.float32).max),) * 2
-"""The limits of pixels none of which is a finite number; all of them are shown as black."""
+"""The limits of pixels of which none is finite; all of them are shown as black."""
 
 
 def greys_or_colours(image: Pixels, limits: Sequence[Limits] | None = None) -> NDArray[np.uint8]:
-    """Return (y, x, 1) where red, green and blue are equal, else (y, x, 3).
+    """Convert one plane for display to (y, x, 1) if it is grey, otherwise to RGB, (y, x, 3).
 
     Parameters
     ----------
-    image : axes y, x and perhaps c
-    limits : see `limits_of`; None for those of this image
+    image : axes y, x and optionally c
+    limits : limits as from `limits_of`; None for those of this image
     """
     stretched_together = _stretched_together(image)
     pairs = limits if limits is not None else [None] * len(stretched_together)
@@ -132,17 +133,17 @@ def greys_or_colours(image: Pixels, limits: Sequence[Limits] | None = None) -> N
 
 
 def limits_of(image: Pixels) -> list[Limits]:
-    """Return what is shown as black and white: one pair for a photograph, else one for each stain.
+    """Return the display limits: one pair for an RGB image, otherwise one per stain.
 
     Parameters
     ----------
-    image : axes y, x and perhaps c
+    image : axes y, x and optionally c
     """
     return [percentile_limits(pixels) for pixels in _stretched_together(image)]
 
 
 def limits_of_all(images: Iterable[Pixels]) -> list[Limits]:
-    """Return limits within which each of several planes is shown, so that they can be compared."""
+    """Return common display limits of several planes, so that they can be compared."""
     of_channels = zip(*(limits_of(image) for image in images), strict=True)
     known = [[pair for pair in pairs if pair != NOTHING_KNOWN] for pairs in of_channels]
     return [
@@ -152,7 +153,7 @@ def limits_of_all(images: Iterable[Pixels]) -> list[Limits]:
 
 
 def _stretched_together(image: Pixels) -> list[AnyArray]:
-    """Return the channels of a photograph in one, (c, y, x), else each that is shown, (y, x)."""
+    """Return the channels of an RGB image together, (c, y, x), or each shown stain, (y, x)."""
     if "c" not in image.axes:
         return [image.transposed("yx").array]
     channels = image.transposed("cyx").array
@@ -172,7 +173,7 @@ def _added(lights: Sequence[AnyArray]) -> NDArray[np.uint8]:
 
 
 def stretched(pixels: AnyArray, percents: tuple[float, float] = PERCENTS) -> FloatArray:
-    """Bring two percentiles to 0 and 1 and cut off what lies outside; NaN becomes 0."""
+    """Rescale two percentiles to 0 and 1 and clip values outside; NaN becomes 0."""
     return _shown(pixels, _unchanged, percents)
 
 
@@ -182,7 +183,7 @@ def _shown(
     percents: tuple[float, float] = PERCENTS,
     limits: Limits | None = None,
 ) -> AnyArray:
-    """Stretch the values as `stretched` does, and do with each what `way` does, value by value."""
+    """Stretch the values as `stretched` does, and apply the elementwise function `way`."""
     if _are_few(pixels):
         places, values, counts = _tabled(pixels)
         table = way(_between(values, *(limits or _counted_limits(values, counts, percents))))
@@ -192,20 +193,20 @@ def _shown(
 
 
 def percentile_limits(pixels: AnyArray, percents: tuple[float, float] = PERCENTS) -> Limits:
-    """Give the intensities that `stretched` brings to 0 and 1."""
+    """Return the intensities that `stretched` rescales to 0 and 1."""
     if _are_few(pixels):
         return _counted_limits(*_tabled(pixels)[1:], percents)
     return _sorted_limits(_in_float32(pixels), percents)
 
 
 def _are_few(pixels: AnyArray) -> bool:
-    """Return whether all values that there can be fit into a table."""
+    """Return whether the dtype has few enough values for a lookup table."""
     whole = pixels.dtype.kind in "biu" and pixels.dtype.itemsize <= FEW_BYTES
     return whole and pixels.size > 0
 
 
 def _in_float32(pixels: AnyArray) -> FloatArray:
-    with np.errstate(over="ignore"):  # what float32 does not hold is as bright as can be
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, the brightest
         return pixels.astype(np.float32)
 
 
@@ -219,7 +220,7 @@ def _sorted_limits(real: FloatArray, percents: tuple[float, float]) -> Limits:
 
 
 def _tabled(pixels: AnyArray) -> tuple[AnyArray, FloatArray, AnyArray]:
-    """Return the place of each pixel in a table of values, the values, and how many have each."""
+    """Return the index of each pixel in a table of values, the values, and their counts."""
     least = int(pixels.min()) if pixels.dtype.kind == "i" else 0
     places = pixels.astype(np.int32) - least if least else pixels.view(f"u{pixels.itemsize}")
     counts = np.bincount(places.reshape(-1))
@@ -237,16 +238,16 @@ def _counted_limits(values: FloatArray, counts: AnyArray, percents: tuple[float,
 
 
 def _limits(low: float, high: float, order: FloatArray) -> tuple[float, float]:
-    """Return what becomes 0 and 1; of a plane that is nearly flat its extremes."""
+    """Return the values that become 0 and 1; the extremes if the plane is nearly constant."""
     return (low, high) if high > low else (float(order[0]), float(order[-1]))
 
 
 def _between(values: FloatArray, low: float, high: float) -> FloatArray:
-    """Bring `low` to 0 and `high` to 1, and cut off what lies outside."""
+    """Rescale `low` to 0 and `high` to 1, and clip values outside."""
     span = high - low if high > low else 1.0
     kept = values if span < _LARGEST_SPAN else values.astype(np.float64)
     shares = np.nan_to_num(kept, nan=low)
-    with np.errstate(over="ignore"):  # the largest number stands for infinity
+    with np.errstate(over="ignore"):  # infinity has become the largest number
         shares -= kept.dtype.type(low)
         shares /= kept.dtype.type(span)
     return np.clip(shares, 0, 1, out=shares).astype(np.float32, copy=False)
@@ -257,9 +258,9 @@ def _unchanged(shares: FloatArray) -> FloatArray:
 
 
 def _lifted(shares: FloatArray) -> FloatArray:
-    """Raise to 3 / 4, for a screen shows less of what is dim than a camera sees.
+    """Raise to the power 3/4, because screens show dim intensities too dark.
 
-    Two roots take a tenth of the time of a power.
+    Two square roots take a tenth of the time of a power.
     """
     root = np.sqrt(shares)
     return root * np.sqrt(root)
@@ -270,12 +271,12 @@ def _grey_bytes(shares: FloatArray) -> NDArray[np.uint8]:
 
 
 def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
-    """Average what falls together before anything else is done with millions of pixels."""
+    """Reduce an image to `sides` by averaging, so that later steps handle fewer pixels."""
     if sides[0] >= image.sizes["y"] and sides[1] >= image.sizes["x"]:
         return image
     from PIL import Image  # here: it takes long to import
 
-    with np.errstate(over="ignore"):  # as when it is stretched
+    with np.errstate(over="ignore"):  # as in `_in_float32`
         small = [
             np.asarray(
                 Image.fromarray(channel.astype(np.float32)).resize(
@@ -288,7 +289,7 @@ def shrunk(image: Pixels, sides: tuple[int, int]) -> Pixels:
 
 
 def nearest(pixels: AnyArray, sides: tuple[int, int]) -> AnyArray:
-    """Return the pixel under the centre of each of a picture of `sides`: height and width, px."""
+    """Resize to `sides`, (height, width) in px, by nearest-neighbour interpolation."""
     y, x = _under(pixels.shape, sides)
     wide = pixels if sides[1] == pixels.shape[1] else pixels.take(x, axis=1)
     return wide if sides[0] == pixels.shape[0] else wide.take(y, axis=0)
@@ -303,7 +304,7 @@ def _under(shape: tuple[int, ...], sides: tuple[int, int]) -> tuple[AnyArray, An
 
 
 def enlarged(base: NDArray[np.uint8], sides: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return red, green and blue at the size of the picture, row by row in the end."""
+    """Resize to `sides` by nearest-neighbour interpolation, and return RGB, (y, x, 3)."""
     wide = nearest(base, (base.shape[0], sides[1]))
     colours = np.empty((*wide.shape[:2], 3), np.uint8)
     for k in range(3):
@@ -312,5 +313,5 @@ def enlarged(base: NDArray[np.uint8], sides: tuple[int, int]) -> NDArray[np.uint
 
 
 def as_bytes(colours: FloatArray) -> NDArray[np.uint8]:
-    """Return shares from 0 to 1 as bytes; what lies outside is cut off."""
+    """Convert values from 0 to 1 to bytes; values outside are clipped."""
     return np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)

@@ -26,24 +26,24 @@ def write_record(path: Path, record: Mapping[str, object]) -> None:
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    record : as `as_json` takes it
+    path : written atomically; an existing file is replaced
+    record : values that `as_json` accepts
 
     Raises
     ------
     TypeError
-        It holds something that JSON cannot express.
+        The record contains a value that JSON cannot express.
     """
     text = json.dumps(as_json(record), indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
-        # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+        # file names need not be UTF-8; surrogates for undecodable bytes are escaped, as in JSON
         temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def as_json(value: object) -> Json:
-    """Turn NumPy values, paths, dtypes, dates, sets and dataclasses into plain values of JSON.
+    """Convert NumPy values, paths, dtypes, dates, sets and dataclasses to plain JSON values.
 
-    NaN and infinity become null: JSON has no number for them.
+    NaN and infinity become null, because JSON has no number for them.
 
     Examples
     --------
@@ -53,10 +53,10 @@ def as_json(value: object) -> Json:
     Raises
     ------
     TypeError
-        JSON cannot express it.
+        JSON cannot express the value.
     """
     kind = type(value)
-    if kind in _OF_JSON:  # most are, and need not be asked for what else they might be
+    if kind in _OF_JSON:  # the most frequent case skips the slower checks below
         return cast("Json", value)
     plain = value if kind is dict else _simple(value)
     if isinstance(plain, float) and not math.isfinite(plain):
@@ -96,28 +96,28 @@ def _simple(value: object) -> object:
 
 
 _ROWS_AT_ONCE = 4096
-"""Words take ten times the memory of numbers."""
+"""Rows are formatted in parts, because text takes ten times the memory of numbers."""
 
 DIGITS = 10
-"""Of numbers in tables: more than any measurement has."""
+"""Significant digits of numbers in tables, more than any measurement has."""
 
 _MOST_WHOLE = 2**53
-"""Beyond, a float64 no longer counts one by one."""
+"""Beyond this, float64 cannot represent every integer."""
 
 
 def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    """Write one row per object; what is not known (NaN) stays an empty cell.
+    """Write a CSV table with one row per object; an unknown value (NaN) is an empty cell.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : one or more that are written one below the other: columns of one length by their
-        heading, as `bmz.process.measure` gives them, the same headings in each
+    path : written atomically; an existing file is replaced
+    tables : one or more tables with the same headings, written one below the other: heading ->
+        column, all columns of one length, as `bmz.process.measure` returns them
 
     Raises
     ------
     ValueError
-        The columns differ in length, or the headings from table to table.
+        The columns of a table differ in length, or the tables differ in their headings.
     """
     with (
         whole_file(path) as temporary,
@@ -138,14 +138,14 @@ def write_objects(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
 
 
 def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
-    """Write the rows of tables below each other; a cell that a table lacks stays empty.
+    """Concatenate CSV tables by rows; cells of columns that a table lacks stay empty.
 
-    A column that a table has itself gives way to that of the same name in front.
+    A prepended column replaces a column of the same name.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : CSV file -> heading and value of columns that its rows get in front
+    path : written atomically; an existing file is replaced
+    tables : CSV file -> heading and value of the columns to prepend to its rows
     """
     first = dict.fromkeys(name for columns in tables.values() for name in columns)
     headings = first | dict.fromkeys(name for table in tables for name in _heading(table))
@@ -159,13 +159,14 @@ def join_objects(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -
 
 @dataclass(frozen=True)
 class Numbered:
-    """A table whose objects belong to those of others by their number.
+    """A table whose objects are matched with those of other tables by their number.
 
     Parameters
     ----------
-    name : before its headings
-    table : CSV
-    counted : its objects lie in those of the others, whose number is in the column ``parent``
+    name : prefix of its headings
+    table : CSV file
+    counted : whether its objects lie inside those of the other tables, whose number is in the
+        column ``parent``
     """
 
     name: str
@@ -174,23 +175,22 @@ class Numbered:
 
 
 OF_IMAGE = ("image", "series", "file", "well", "field")
-"""Headings of what is the same for all objects of an image."""
+"""Headings of columns that are the same for all objects of an image."""
 
 SIZES = ("area_px", "volume_px")
-"""Headings of the size of an object, in planes and in stacks."""
+"""Headings of the size of an object, in 2D and in 3D."""
 
 
 def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
-    """Write one row for each number, with the columns of the object of that number in each table.
+    """Write one row per object number, with the columns of that object from each table.
 
-    Of tables that are counted, each row has how many objects it has, and the sum of their sizes. In
-    a time series there is one row for each number and frame. What is said of the image stands in
-    front.
+    From each counted table, a row gets the number of objects inside its object, and the sum of
+    their sizes. A time series has one row per number and frame. Columns about the image come first.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : at least one that is not counted
+    path : written atomically; an existing file is replaced
+    tables : tables to join, at least one of which is not counted
     """
     keys = [key for key in ("t", "label") if all(key in _heading(one.table) for one in tables)]
     rows: dict[tuple[int, ...], dict[str, str | int]] = {}
@@ -217,7 +217,7 @@ def join_numbers(path: Path, tables: Sequence[Numbered]) -> None:
 def _count_in_parents(
     one: Numbered, keys: Sequence[str], rows: Mapping[tuple[int, ...], dict[str, str | int]]
 ) -> tuple[str, ...]:
-    """Count objects in the rows of their parents; give the headings."""
+    """Add the count and total size of objects to the rows of their parents; return the headings."""
     size = next(name for name in SIZES if name in _heading(one.table))
     count, total = f"{one.name}_count", f"{one.name}_{size}"
     for known in rows.values():
@@ -246,7 +246,7 @@ def _parts(table: Mapping[str, AnyArray]) -> Iterator[list[AnyArray]]:
 
 
 def cells(column: AnyArray) -> Sequence[str]:
-    """Return the text of each value; all fractions at once, which takes a quarter of the time."""
+    """Return the text of each value; formatting all fractions at once is four times as fast."""
     if np.asarray(column).dtype.kind != "f":
         return list(map(str, np.asarray(column).tolist()))
     numbers = np.asarray(column, np.float64)
@@ -259,48 +259,48 @@ def cells(column: AnyArray) -> Sequence[str]:
 
 def _cell(number: float) -> str:
     if number.is_integer() and abs(number) <= _MOST_WHOLE:
-        return str(int(number))  # sums of counts stay whole
+        return str(int(number))  # sums of counts stay integers
     return f"{number:.{DIGITS}g}" if math.isfinite(number) else ""
 
 
 def to_digits(column: AnyArray) -> AnyArray:
-    """Return fractions to the digits of the CSV, so that all formats hold the same numbers."""
+    """Round fractions to the digits of the CSV, so that all formats hold the same numbers."""
     return np.array([cell or "nan" for cell in cells(column)], np.float64)
 
 
 GROUP_ROWS = 2**16
-"""Rows that are held at once, and that lie together in the file, however the table comes."""
+"""Rows per row group of a Parquet file, whatever the size of the parts that are written."""
 
 
 def write_parquet(path: Path, tables: Iterable[Mapping[str, AnyArray]]) -> None:
-    """Write one row per object; what is not known (NaN, an empty word) is null.
+    """Write a Parquet table with one row per object; unknown values (NaN, empty text) are null.
 
-    Whole numbers are int64 and others float64, with the digits that the CSV has.
+    Integers are int64, other numbers float64 with as many digits as in the CSV.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : one or more that are written one below the other: columns of one length by their
-        heading, the same headings in each
+    path : written atomically; an existing file is replaced
+    tables : one or more tables with the same headings, written one below the other: heading ->
+        column, all columns of one length
 
     Raises
     ------
     ValueError
-        The columns differ in length, or the headings from table to table.
+        The columns of a table differ in length, or the tables differ in their headings.
     """
     with whole_file(path) as temporary:
         _write_groups(temporary, map(_arrow_table, tables))
 
 
 def join_parquet(path: Path, tables: Mapping[Path, Mapping[str, str | float]]) -> None:
-    """Write the rows of tables below each other; a column that a table lacks is null in its rows.
+    """Concatenate Parquet tables by rows; columns that a table lacks are null in its rows.
 
-    A column that a table has itself gives way to that of the same name in front.
+    A prepended column replaces a column of the same name.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    tables : Parquet file -> heading and value of columns that its rows get in front
+    path : written atomically; an existing file is replaced
+    tables : Parquet file -> heading and value of the columns to prepend to its rows
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -361,7 +361,7 @@ def _arrow_array(column: AnyArray) -> Any:  # noqa: ANN401  (pyarrow has no type
 
 
 def _write_groups(path: Path, parts: Iterable[Any], schema: Any = None) -> None:  # noqa: ANN401
-    """Write parts in groups of rows of one size, so that equal rows give equal bytes."""
+    """Write parts in row groups of a fixed size, so that equal rows give equal bytes."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -109,7 +109,7 @@ class Offline(CouldNotTell):
 
 
 class Unreachable(CouldNotTell):
-    """The service gave no usable answer, also after several attempts."""
+    """The service gave no usable answer after several attempts."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(
@@ -216,7 +216,7 @@ class IndexUnavailable(CouldNotTell):
 
 
 class LimitUnclear(WrongUsage):
-    """A limit of time cannot be understood."""
+    """A time limit cannot be parsed."""
 
     def __init__(self, variable: str, text: str) -> None:
         super().__init__(
@@ -227,7 +227,7 @@ class LimitUnclear(WrongUsage):
 
 
 class MirrorUnclear(WrongUsage):
-    """``BMZ_MIRROR`` cannot be understood."""
+    """``BMZ_MIRROR`` cannot be parsed."""
 
     def __init__(self, part: str) -> None:
         super().__init__(

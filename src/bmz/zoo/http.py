@@ -33,7 +33,7 @@ _LOOKS_S = 0.5
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """When all attempts for one address end.
+    """The time limit for all attempts to reach one address.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ class TooSlowError(Exception):
 class Handover(Generic[Item]):
     """The items of an iterator that runs in its own thread; use it in a ``with`` block.
 
-    The timeout of a socket applies only between two bytes, so that a server that sends a byte
-    now and then is never late. The thread may outlive the block: it ends with the connection,
+    The timeout of a socket applies only between two bytes, so a server that sends a byte now and
+    then would never time out. The thread may outlive the block: it ends with the connection,
     or with the program.
 
     Parameters
@@ -120,7 +120,7 @@ class Handover(Generic[Item]):
                     break
             else:
                 self._put(None)
-        except BaseException as why:  # noqa: BLE001  (it is raised where it is waited for)
+        except BaseException as why:  # noqa: BLE001  (`next` raises it)
             self._put(why)
         finally:
             getattr(self._items, "close", lambda: None)()
@@ -141,7 +141,7 @@ TRIES = 5
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 TIMEOUT_S = (10.0, 60.0)
-"""Limits to connect, and between two pieces of an answer."""
+"""Limits in seconds to connect, and between two pieces of an answer."""
 
 AT_ONCE = 8
 """Simultaneous connections; far below the service's limit of 100 requests per second."""
@@ -162,7 +162,7 @@ _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RetryError(Exception):
-    """The request failed, but may succeed at another time."""
+    """The request failed, but may succeed later."""
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
@@ -208,7 +208,7 @@ def read_retry_after(text: str | None, now_s: float) -> float | None:
 
 
 class Client:
-    """One set of connections to the services; use it in a ``with`` block.
+    """A pool of connections to the services; use it in a ``with`` block.
 
     Addresses are rewritten by the mirrors of `settings` before a request, and again after a
     redirect. ``file`` addresses are read from disk. TLS is always verified. Headers that sign a
@@ -216,7 +216,7 @@ class Client:
 
     Parameters
     ----------
-    refuse : raises an error about an address to which a server leads, and which must not be asked
+    refuse : raises an error if a server redirects to an address that must not be requested
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class Client:
         Raises
         ------
         Offline, Unreachable, Refused, CertificateRefused
-            There is none.
+            There is no answer.
         """
         limit = TimeLimit.begin(self.settings.answer_s, ANSWER_VARIABLE)
 
@@ -268,7 +268,7 @@ class Client:
         Parameters
         ----------
         failed : number of failures in a row
-        limit : of all attempts
+        limit : time limit of all attempts
 
         Raises
         ------
@@ -299,7 +299,7 @@ class Client:
 
         Parameters
         ----------
-        limit : of all attempts; without it, one may take as long as a file
+        limit : time limit of all attempts; None for that of downloading a file
 
         Raises
         ------
@@ -378,7 +378,7 @@ class Client:
         with self._lock:
             if self._session is None:
                 self._session = requests.Session()
-                # it would follow redirects itself, and fail with other errors: see `_follow`
+                # requests would follow redirects itself, and raise other errors: see `_follow`
                 self._session.get_redirect_target = _leads_nowhere  # type: ignore[method-assign]
                 self._session.headers["User-Agent"] = f"bmz/{version()}"
                 for scheme in ("https://", "http://"):

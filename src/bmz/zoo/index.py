@@ -59,7 +59,7 @@ def kept_version(
 
     Parameters
     ----------
-    exceptions : from ``noted_exceptions``
+    exceptions : result of ``noted_exceptions``
     """
     manifest = kept_manifest(settings, version.sha256)
     if manifest is not None:
@@ -202,7 +202,7 @@ class Index:
     ----------
     entries : in the order of the index
     fetched_at : seconds since 1970
-    stale : it is older than a day, or a refresh was requested, and it could not be read again
+    stale : whether a refresh, requested or due after a day, failed, so that the index is old
     """
 
     entries: tuple[IndexEntry, ...]
@@ -230,7 +230,7 @@ def load_index(
 
 
 def sync(client: Client, listener: Listener, *, refresh: bool = False) -> Index:
-    """Do the same as ``load_index`` with an open client."""
+    """Return all models of the zoo, as ``load_index`` does, with an open client."""
     catalogue = load_catalogue(client, listener, refresh=refresh)
     results, differing = _found(client, catalogue, listener)
     if differing and not catalogue.stale:

@@ -1,4 +1,4 @@
-"""From an address of a model to its files: in the index, in the cache, or elsewhere."""
+"""Finding the files of a model from its address: in the index, in the cache, or elsewhere."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from bmz.zoo.store import (
 
 
 def at_url(source: str, address: ManifestUrl, client: Client, listener: Listener) -> Package:
-    """Return the package of a manifest's URL: as it is now, or as cached without a network.
+    """Return the package at the URL of a manifest; without a network, the cached one.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def at_url(source: str, address: ManifestUrl, client: Client, listener: Listener
 
 
 def in_zip(source: str, address: ZipUrl, client: Client, listener: Listener) -> Package:
-    """Return the package of a zip's URL; once downloaded, it is cached until it is removed.
+    """Return the package at the URL of a zip; once downloaded, it is cached until it is removed.
 
     Raises
     ------
@@ -292,14 +292,14 @@ def starter_folder() -> Path:
 
 
 def starter_names() -> tuple[str, ...]:
-    """List the models that come with bmz."""
+    """Return the names of the models that come with bmz."""
     return tuple(sorted(p.parent.name for p in starter_folder().glob("*/bioimageio.yaml")))
 
 
 def locate(
     source: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
 ) -> Package:
-    """Find the package that `source` names; of a package on the web, fetch only the manifest.
+    """Find the package that `source` names; for a package on the web, fetch only the manifest.
 
     A model of the zoo is looked up in the index, and its manifest verified against the
     sha256 there. If the index is not available, the files of the model itself are

@@ -20,7 +20,7 @@ class Remote:
 
     Parameters
     ----------
-    url : of the manifest, or of a zip with the whole package
+    url : URL of the manifest, or of a zip with the whole package
     version : version in the zoo, such as ``v0``; empty if none was named
     index_sha256 : sha256 of the manifest in the index; None if no index was used
     is_zip : whether `url` is a zip
@@ -32,7 +32,7 @@ class Remote:
     is_zip: bool = False
 
     def file_url(self, name: str) -> str:
-        """Return the address of a file beside the manifest."""
+        """Return the address of a file in the folder of the manifest."""
         parts = urlsplit(self.url)
         beside = urljoin(urlunsplit(parts._replace(query="", fragment="")), quote(name))
         return silent(urlunsplit(urlsplit(beside)._replace(query=parts.query)))
@@ -53,7 +53,7 @@ class Package:
     Parameters
     ----------
     id : short form of the name by which it was requested
-    manifest : path of its manifest; the files lie beside it once they are fetched
+    manifest : path of its manifest; fetched files are stored next to it
     remote : where they are fetched from; None for a package that is only on this computer
     """
 
@@ -63,7 +63,7 @@ class Package:
 
 
 def silent(url: str) -> str:
-    """Change an address so that the service does not count the download as one by a user."""
+    """Return the address with a flag that stops the service from counting the download."""
     parts = urlsplit(url)
     if _SERVICE.match(parts.path) is None or parts.scheme == "file":
         return url
@@ -75,7 +75,7 @@ _BINARY = frozenset(
     {".npy", ".npz", ".onnx", ".pt", ".pth", ".h5", ".hdf5", ".keras", ".zip", ".tif", ".tiff",
      ".png", ".jpg", ".jpeg"}
 )  # fmt: skip
-"""Suffixes of files that never begin like a text."""
+"""Suffixes of files that never begin like text."""
 
 _PAGES = frozenset({".html", ".htm", ".xml", ".svg", ".md"})
 """Suffixes of files that may begin like a web page."""

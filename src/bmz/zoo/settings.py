@@ -46,12 +46,12 @@ class ZooSettings:
     ----------
     cache : the cache folder of the user
     layers : further cache folders, which are only read, in order
-    index_url : http(s) or file
+    index_url : address of the index, http(s) or file
     offline : whether the network may not be used
     mirrors : pairs of prefixes; a URL that starts with the first goes to the second
     allow_changed : accept the description of a model although the index lists another sha256
     answer_s : seconds that a list or a description may take, including all attempts
-    download_s : the same for a file
+    download_s : seconds that a file may take, including all attempts
     models : packages of the user, or folders of several, that ``bmz fit`` ranks with the zoo
     """
 
@@ -95,7 +95,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> Z
     LimitUnclear
         A limit is not a number of seconds above 0.
     """
-    import platformdirs  # here: settings are also named where nothing is cached
+    import platformdirs  # imported here, since other users of this module need no cache
 
     variables = os.environ if environment is None else environment
     named = variables.get("BMZ_CACHE_DIR")
@@ -158,7 +158,7 @@ class TrustedCode:
 
     Parameters
     ----------
-    sha256 : of the code; this alone decides
+    sha256 : sha256 of the code; this alone decides
     model : the name by which the user trusted it, for messages
     weights_format : format of the weights entry
     what : the code in one line
