@@ -1,4 +1,4 @@
-"""What can be wrong with an image file, each case with its own words and code."""
+"""Errors of image files, each with its own message and code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OTHERS = (
 
 
 class ImageNotFound(CouldNotTell):
-    """No file is there."""
+    """The file does not exist."""
 
     def __init__(self, path: Path) -> None:
         folder = path.parent
@@ -43,11 +43,11 @@ class ImageNotFound(CouldNotTell):
 
 
 class NotWhole(CouldNotTell):
-    """What is there of an image is not all of it; while it is being written, the rest may come."""
+    """The image is incomplete; if it is still being written, the rest may follow."""
 
 
 class ImageIsFolder(CouldNotTell):
-    """A folder was given where a file is wanted."""
+    """The path is a folder instead of a file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -58,7 +58,7 @@ class ImageIsFolder(CouldNotTell):
 
 
 class ZarrHoldsImages(CouldNotTell):
-    """A Zarr folder that is not an image itself, but one that holds or may hold some."""
+    """The path is a Zarr folder that is not itself an image, but may contain some."""
 
     def __init__(self, path: Path, what: str, inside: Sequence[str]) -> None:
         example = f"give one of its images, such as '{path / inside[0]}'" if inside else ""
@@ -70,7 +70,7 @@ class ZarrHoldsImages(CouldNotTell):
 
 
 class SeveralDatasets(CouldNotTell):
-    """No dataset of a file, or more than one, can be the image that is meant."""
+    """No dataset of a file, or more than one, can be the image."""
 
     def __init__(self, path: Path, datasets: Sequence[tuple[str, str]]) -> None:
         if not datasets:
@@ -121,7 +121,7 @@ _DATASETS_LISTED = 8
 
 
 class ImageForbidden(CouldNotTell):
-    """The system does not let us read the file."""
+    """The operating system does not permit reading the file."""
 
     def __init__(self, path: Path, why: OSError) -> None:
         super().__init__(
@@ -132,7 +132,7 @@ class ImageForbidden(CouldNotTell):
 
 
 class ImageEmpty(NotWhole):
-    """The file has no bytes, or its image no pixels."""
+    """The file has no bytes, or its image has no pixels."""
 
     def __init__(self, path: Path, shape: Sequence[int] = ()) -> None:
         what = (
@@ -148,7 +148,7 @@ class ImageEmpty(NotWhole):
 
 
 class ImageUnreadable(CouldNotTell):
-    """The content is not, or not soundly, of the format that it claims."""
+    """The content is not of the format that the file claims, or is damaged."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -174,7 +174,7 @@ class ImageTruncated(NotWhole):
 
 
 class PartsMissing(NotWhole):
-    """The image lies in several files, and not all of them are there."""
+    """The image consists of several files, and some of them are missing."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         listed = ", ".join(f"'{name}'" for name in names[:_PARTS_LISTED])
@@ -202,7 +202,7 @@ class ImageTooLarge(CouldNotTell):
 
 
 class FormatUnknown(CouldNotTell):
-    """Neither the content nor the name is of a format that is read here."""
+    """Neither the content nor the name indicates a format that bmz can read."""
 
     def __init__(self, path: Path) -> None:
         kind = f"'{path.suffix}' files" if path.suffix else "files of this kind"
@@ -219,7 +219,7 @@ class FormatUnknown(CouldNotTell):
 
 
 class FormatPluginMissing(CouldNotTell):
-    """The format is read by a library that is not installed."""
+    """The library that reads the format is not installed."""
 
     def __init__(
         self, path: Path, kind: str, library: str, install: str = "pip install 'bmz[formats]'"
@@ -232,7 +232,7 @@ class FormatPluginMissing(CouldNotTell):
 
 
 class RegionRefused(WrongUsage):
-    """What was asked for is not a region of the image."""
+    """The requested region is not a region of the image."""
 
     def __init__(self, path: Path, region: str, why: str) -> None:
         super().__init__(
@@ -243,7 +243,7 @@ class RegionRefused(WrongUsage):
 
 
 class PixelsRefused(CouldNotTell):
-    """Pixels that are no real numbers, such as complex ones or text."""
+    """The pixels are not real numbers, but for example complex numbers or text."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         super().__init__(
@@ -254,7 +254,7 @@ class PixelsRefused(CouldNotTell):
 
 
 class Transparent(CouldNotTell):
-    """An alpha channel that varies: what colour a pixel shows is not stored."""
+    """The alpha channel varies, so the displayed colour of a pixel is not stored."""
 
     def __init__(self, path: Path, low: float, high: float) -> None:
         super().__init__(
@@ -265,7 +265,7 @@ class Transparent(CouldNotTell):
 
 
 class TwoChannelAxes(CouldNotTell):
-    """Colour samples within channels: one letter c cannot name both."""
+    """Channels contain colour samples, and the letter c cannot name both axes."""
 
     def __init__(self, path: Path, channels: int, samples: int) -> None:
         super().__init__(
@@ -276,7 +276,7 @@ class TwoChannelAxes(CouldNotTell):
 
 
 class SeveralImages(WrongUsage):
-    """A file holds several images where one is wanted."""
+    """A file contains several images, but one is required."""
 
     def __init__(self, path: Path, keys: Sequence[str]) -> None:
         listed = ", ".join(f"'{key}'" for key in keys[:_PARTS_LISTED])
@@ -291,7 +291,7 @@ class SeveralImages(WrongUsage):
 
 
 class SeriesOutOfRange(WrongUsage):
-    """The file has fewer images than the number asked for."""
+    """The file does not have an image with the requested number."""
 
     def __init__(self, path: Path, series: int, count: int) -> None:
         have = "one image, number 0" if count == 1 else f"{count} images, numbers 0 to {count - 1}"
@@ -303,7 +303,7 @@ class SeriesOutOfRange(WrongUsage):
 
 
 class AxesUnknown(WrongUsage):
-    """The file does not say what an axis is, and nobody else did."""
+    """Neither the file nor the user names an axis."""
 
     def __init__(self, path: Path, axes: str, shape: Sequence[int]) -> None:
         example = _example(axes)
@@ -321,7 +321,7 @@ class AxesUnknown(WrongUsage):
 
 
 class AxesRefused(WrongUsage):
-    """The axes that the user states do not suit the image."""
+    """The axes that the user states do not match the image."""
 
     def __init__(self, path: Path, axes: str, why: str) -> None:
         super().__init__(
@@ -333,7 +333,7 @@ class AxesRefused(WrongUsage):
 
 
 def _example(axes: str) -> str:
-    """Fill unnamed axes from the last one with x, y, z, c, t; nothing if that cannot be."""
+    """Name unnamed axes x, y, z, c, t from the last one; return nothing if that is impossible."""
     free = [letter for letter in "xyzct" if letter not in axes]
     unnamed = [i for i, letter in enumerate(axes) if letter not in IMAGE_AXES]
     filled = dict(zip(reversed(unnamed), free, strict=False))
@@ -346,11 +346,11 @@ def _names_in(folder: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in folder.iterdir())
     except OSError:
-        return []  # no folder, or one whose names are not for us
+        return []  # the folder does not exist or cannot be read
 
 
 def in_words(shape: Sequence[int]) -> str:
-    """Write a shape for people.
+    """Return a shape as text.
 
     Examples
     --------
@@ -361,7 +361,7 @@ def in_words(shape: Sequence[int]) -> str:
 
 
 def not_a_file_of(path: Path, format_name: str, head: bytes) -> ImageUnreadable:
-    """Say that `path`, of a known ending, starts with something else (`head`)."""
+    """Return the error that `path`, with a known suffix, starts with other content (`head`)."""
     other = next((name for magic, name in _OTHERS if head.startswith(magic)), None)
     text = head[:16].split(b"\n")[0].decode("ascii", "replace").strip()
     if other is None:

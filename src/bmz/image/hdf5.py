@@ -1,4 +1,4 @@
-"""HDF5: a file of many datasets, of which one is the image; nothing outside of it is ever read."""
+"""Reading of HDF5 files, in which one dataset is the image; other files are never read."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ from bmz.image.npy import Stored
 from bmz.image.pixel_size import from_lengths
 
 _LEAST_SIDE = 16
-"""Two axes of at least this length tell an image from the small tables that lie beside it."""
+"""Two axes of at least this length distinguish an image from small tables in the same file."""
 
 _MOST_NODES = 100_000
 _MOST_LINKS = 32
 _MOST_WORDS = 2**16  # bytes of an attribute that is read
 
 _BDV_CELLS = re.compile(r"(/t\d{5,}/s\d{2,})/(\d+)/cells")
-"""A block of BigDataViewer: time, view, resolution. Source: its page on the HDF5 format; the
-values are unsigned, though they are stored as signed."""
+"""A block of BigDataViewer: time, view, resolution. Its values are unsigned, although they are
+stored as signed. Source: its page on the HDF5 format."""
 
 _LETTERS = {"time": "t", "channel": "c", "channels": "c"}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A dataset that a file holds.
+    """A dataset of a file.
 
     Parameters
     ----------
-    name : its path within the file
-    node : of h5py
-    shape : empty for a single value
-    kind : its dtype, or in words what its values are instead of numbers
-    is_number : whether they are integers, real numbers or booleans
+    name : path of the dataset within the file
+    node : dataset of h5py
+    shape : shape of the dataset; empty for a single value
+    kind : dtype of the values, or a description if they are not numbers
+    is_number : whether the values are integers, real numbers or booleans
     """
 
     name: str
@@ -72,29 +72,30 @@ class _Found:
         return f"{self.name} ({in_words(self.shape)}, {self.kind})"
 
     def has_plane(self, least: int) -> bool:
-        """Return whether it holds numbers along two axes of some length."""
+        """Return whether it contains numbers and has two axes of at least a given length."""
         return self.is_number and sum(n >= least for n in self.shape) >= len("yx")
 
 
 def hdf5_header(path: Path, _series: int) -> Header:
-    """Read what a dataset of an HDF5 file says of itself.
+    """Read the header of a dataset of an HDF5 file.
 
-    Axes are those of ``axistags`` (vigra, ilastik), else of ``DIMENSION_LABELS``, else of the
-    layout of BigDataViewer, else z, y, x where ``element_size_um`` has a length for each axis.
-    Axes t, c, z of one entry stay unnamed: writers add them to make five.
+    Axes are named by the first of these that exists: ``axistags`` (vigra, ilastik),
+    ``DIMENSION_LABELS``, the layout of BigDataViewer, and z, y, x if ``element_size_um`` has a
+    value for each axis. Axes t, c, z of size 1 stay unnamed, since writers add them to make five
+    axes.
 
     Parameters
     ----------
-    path : of the file, with the path of a dataset in brackets behind it unless there is one image
+    path : path of the file, followed by that of a dataset in brackets unless there is one image
 
     Raises
     ------
     FormatPluginMissing
-        h5py is not installed, or what unpacks the dataset.
+        h5py, or the package that decompresses the dataset, is not installed.
     SeveralDatasets, DatasetAbsent
-        It is not clear which dataset is meant, or there is no such dataset.
+        The choice of dataset is ambiguous, or there is no such dataset.
     DatasetRefused, ImageEmpty, ImageUnreadable, ImageTruncated
-        It lies in other files, holds no numbers, or is not sound.
+        The dataset is stored in other files, does not contain numbers, or is damaged.
     """
     with _chosen(path) as (dataset, remarks):
         letters, cautions = _axes(dataset)
@@ -111,18 +112,18 @@ def hdf5_header(path: Path, _series: int) -> Header:
 
 @contextmanager
 def hdf5_opened(path: Path, _series: int) -> Iterator[Stored]:
-    """Open a dataset; a region of it reads the chunks that it touches."""
+    """Open a dataset; reading a region reads the chunks that it touches."""
     with _chosen(path) as (dataset, _):
         yield _Regions(dataset)
 
 
 def hdf5_pixels(path: Path, series: int) -> AnyArray:
-    """Read a dataset; a chunk that was never written holds, by the format, the fill value.
+    """Read a dataset; as the format defines, chunks that were never written have the fill value.
 
     Raises
     ------
     ImageTooLarge, CouldNotTell
-        It cannot be obtained; see `hdf5_header`.
+        The dataset cannot be read; see `hdf5_header`.
     """
     with hdf5_opened(path, series) as stored:
         try:
@@ -132,7 +133,7 @@ def hdf5_pixels(path: Path, series: int) -> AnyArray:
 
 
 class _Regions:
-    """Regions of a dataset, in the byte order of this machine."""
+    """Regions of a dataset in native byte order."""
 
     def __init__(self, dataset: _Found) -> None:
         self._dataset = dataset
@@ -147,7 +148,7 @@ class _Regions:
 
 
 def _meant_dtype(dataset: _Found) -> np.dtype[Any]:
-    stored = np.dtype(dataset.node.dtype.str)  # without what h5py notes in it of enumerations
+    stored = np.dtype(dataset.node.dtype.str)  # without h5py's metadata of enumerations
     if _BDV_CELLS.fullmatch(dataset.name) and stored.kind == "i":
         return np.dtype(f"u{stored.itemsize}")
     native: np.dtype[Any] = stored.newbyteorder("=")
@@ -156,7 +157,7 @@ def _meant_dtype(dataset: _Found) -> np.dtype[Any]:
 
 @contextmanager
 def _chosen(path: Path) -> Iterator[tuple[_Found, tuple[str, ...]]]:
-    """Yield the dataset that a path names, or the one that is an image, and remarks on it."""
+    """Yield the dataset that a path names, or the only one that is an image, with remarks."""
     file_path, key = split_series(path)
     with decoding(path, HDF5), _opened(file_path) as file:
         remarks: tuple[str, ...] = ()
@@ -182,7 +183,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _named(path: Path, file: Any, key: str) -> _Found:  # noqa: ANN401  (h5py has no types)
-    """Follow a name step by step: HDF5 itself would follow a link into any other file."""
+    """Resolve a name step by step, since HDF5 itself would follow links into other files."""
     node, place = file["/"], deque(part for part in key.split("/") if part not in ("", "."))
     name, links = "", 0
     while place:
@@ -205,13 +206,13 @@ def _named(path: Path, file: Any, key: str) -> _Found:  # noqa: ANN401  (h5py ha
 
 
 def _link(path: Path, group: Any, part: str, above: str) -> str | None:  # noqa: ANN401
-    """Return the target of a soft link; None for what lies in the group itself."""
+    """Return the target of a soft link; None for a member of the group itself."""
     h5py = import_module("h5py")
     if not isinstance(group, h5py.Group):
         raise DatasetAbsent(path, f"{above}/{part}", [])
     try:
         link = group.get(part, getlink=True)
-    except TypeError as why:  # h5py knows no others
+    except TypeError as why:  # a kind of link that h5py does not know
         raise DatasetRefused(path, f"its '{above}/{part}' is a link of an unknown kind") from why
     if isinstance(link, h5py.ExternalLink):
         raise DatasetRefused(path, f"its '{above}/{part}' is in another file, '{link.filename}'")
@@ -227,7 +228,7 @@ def _only_image(path: Path, file: Any) -> _Found:  # noqa: ANN401
     Raises
     ------
     SeveralDatasets
-        None can, or more than one.
+        No dataset can be the image, or more than one.
     """
     found = list(_datasets(path, file))
     images = [f for f in found if f.has_plane(_LEAST_SIDE)] or [f for f in found if f.has_plane(2)]
@@ -243,9 +244,9 @@ def _is_reduced(name: str) -> bool:
 
 
 def _datasets(path: Path, file: Any) -> Iterator[_Found]:  # noqa: ANN401
-    """Yield the datasets that lie in a file itself, in the order of their names.
+    """Yield the datasets that are stored in a file itself, sorted by name.
 
-    Links are not followed: what they lead to lies elsewhere, or is found where it lies.
+    Links are not followed: their targets are in other files, or are found at their own place.
     """
     h5py = import_module("h5py")
     waiting, seen = [("", file["/"])], set[int]()
@@ -257,7 +258,7 @@ def _datasets(path: Path, file: Any) -> Iterator[_Found]:  # noqa: ANN401
             try:
                 link = group.get(name, getlink=True)
             except TypeError:
-                continue  # of a kind that h5py does not know
+                continue  # a kind of link that h5py does not know
             if not isinstance(link, h5py.HardLink):
                 continue
             node = group[name]
@@ -275,7 +276,7 @@ def _datasets(path: Path, file: Any) -> Iterator[_Found]:  # noqa: ANN401
 
 
 def _facts(path: Path, name: str, node: Any) -> _Found:  # noqa: ANN401
-    """Look at a dataset; the sizes of one that is put together of other files are not asked for."""
+    """Describe a dataset; the shape of one with values in other files is not read."""
     h5py = import_module("h5py")
     made = node.id.get_create_plist()
     if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
@@ -294,7 +295,7 @@ _ELSEWHERE = "values in other files"
 
 
 def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
-    """Return what values are that are no numbers; h5py would build a dtype of each of a million."""
+    """Describe values that are not numbers, without a dtype of h5py, which can be very large."""
     classes = {
         h5py.h5t.STRING: "text",
         h5py.h5t.OPAQUE: "opaque bytes",
@@ -314,7 +315,7 @@ def _no_number(kind: Any, h5py: Any) -> str:  # noqa: ANN401
 
 
 def _refuse_no_image(path: Path, dataset: _Found) -> None:
-    """Refuse what is not an array of numbers, was never written, or cannot be unpacked.
+    """Raise an error if a dataset is not numeric, was never written, or cannot be decompressed.
 
     Raises
     ------
@@ -342,7 +343,7 @@ def _refuse_filters(path: Path, dataset: _Found) -> None:
         if h5z.filter_avail(code):
             continue
         with suppress(ImportError):
-            import_module("hdf5plugin")  # it registers what it brings
+            import_module("hdf5plugin")  # it registers its filters on import
         if not h5z.filter_avail(code):
             word = name.decode("utf-8", "replace").split(";")[0].strip() or "an unknown filter"
             kind = f"{HDF5} file whose '{dataset.name}' is compressed with {word} (filter {code})"
@@ -352,12 +353,12 @@ def _refuse_filters(path: Path, dataset: _Found) -> None:
 
 
 def _attribute(dataset: _Found, name: str) -> Sequence[Any]:
-    """Read an attribute of plain text or numbers; nothing if there is none such.
+    """Read an attribute of plain text or numbers; return an empty list if there is none.
 
     Returns
     -------
     sequence
-        of str, or of float
+        values as str or float
     """
     h5py = import_module("h5py")
     node = dataset.node
@@ -373,7 +374,7 @@ def _attribute(dataset: _Found, name: str) -> Sequence[Any]:
 
 
 def _axes(dataset: _Found) -> tuple[str, tuple[str, ...]]:
-    """Return a letter for each axis, and what one should beware of."""
+    """Return a letter for each axis, and cautions."""
     count = len(dataset.shape)
     tags, labels = _axis_tags(dataset), _dimension_labels(dataset)
     cautions: list[str] = []
@@ -398,7 +399,7 @@ def _axis_tags(dataset: _Found) -> str | None:
         axes = json.loads(words[0])["axes"]
         return _letters([str(axis["key"]) for axis in axes])
     except (LookupError, TypeError, ValueError, RecursionError):
-        return None  # none, or no axes of vigra: it says nothing of them
+        return None  # missing, or not in the format of vigra
 
 
 def _dimension_labels(dataset: _Found) -> str | None:
@@ -416,7 +417,7 @@ _ELEMENT_SIZE: Final = "element_size_um"
 
 
 def _pixel_size(dataset: _Found, letters: str) -> tuple[PixelSize, tuple[str, ...]]:
-    """Read the length of a pixel that PlantSeg and the HDF5 plugin of ImageJ write: z, y, x."""
+    """Read the pixel size along z, y, x that PlantSeg and ImageJ's HDF5 plugin write."""
     sizes = _attribute(dataset, _ELEMENT_SIZE)
     space = [a for a in letters if a in SPACE]
     if not sizes:

@@ -1,4 +1,4 @@
-"""Which images words of a call stand for: a file, a folder, a pattern, a list, a watched folder."""
+"""Finding the images that arguments denote: a file, folder, pattern, list or watched folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 class NothingFound(WrongUsage):
-    """A folder or a pattern leads to no image."""
+    """A folder or a pattern matches no image."""
 
     def __init__(self, pattern: str, include: Sequence[str]) -> None:
         only = f" with a name like {' or '.join(include)}" if include else ""
@@ -39,7 +39,7 @@ class NothingFound(WrongUsage):
 
 
 class ListUnreadable(CouldNotTell):
-    """A list of images is in a code page that is not told."""
+    """A list of images is not UTF-8 text."""
 
     def __init__(self, path: Path, why: UnicodeDecodeError) -> None:
         super().__init__(
@@ -51,14 +51,14 @@ class ListUnreadable(CouldNotTell):
 
 @dataclass(frozen=True)
 class Listing:
-    """Images in the order in which they were named; those of a folder by their names.
+    """Images in the order of the arguments; those of a folder are sorted by name.
 
     Parameters
     ----------
-    images : each once; a word that leads to none stands among them, as a path
-    roots : folders whose structure results keep
-    absent : why such a word leads to no image
-    names : what the user called an image that is read under another path
+    images : paths without duplicates; an argument that matches no image is included as a path
+    roots : folders whose structure the results keep
+    absent : path of an argument that matches no image -> error
+    names : path of an image -> name that the user gave, if it is another
     """
 
     images: tuple[Path, ...]
@@ -74,25 +74,26 @@ def listed_images(
     skip: str = "",
     absent: Mapping[str, BmzError] | None = None,
 ) -> Listing:
-    """Find the images that words stand for.
+    """Find the images that arguments denote.
 
-    A folder that is not an OME-Zarr stands for all images below it, one set of OME-TIFF files for
-    one image. A word with ``*``, ``?`` or ``[`` that is not a file is a pattern: ``**`` stands
-    for any folders. ``@list.txt`` names a file with a word on each line, ``-`` takes `lines`.
-    A word that leads to no image fails alone, while another one leads to some.
+    A folder that is not an OME-Zarr denotes all images below it, where a set of OME-TIFF files
+    counts as one image. An argument with ``*``, ``?`` or ``[`` that is not a file is a pattern:
+    ``**`` matches any folders. ``@list.txt`` is a file with one argument per line, and ``-`` means
+    `lines`. An argument without images is an error only if no argument has any.
 
     Parameters
     ----------
-    include : patterns for the names of files in folders; all image files where there is none
-    lines : of the standard input
-    skip : pattern of names in folders that are none of the images, such as results
-    absent : words of which it is known already that they lead to none, and why
+    words : arguments of the call
+    include : patterns for the names of files in folders; empty for all image files
+    lines : lines of the standard input
+    skip : regular expression for names in folders that are not images, such as results
+    absent : argument that is already known to match no image -> error
 
     Raises
     ------
     NothingFound, ImageNotFound, ListUnreadable, BmzError
-        No word leads to an image: a folder or a pattern holds none, a list does not exist, or what
-        `absent` says.
+        No argument matches an image: a folder or pattern matches none, a list does not exist, or
+        an error of `absent`.
     """
     images: dict[Path, None] = {}
     roots: dict[Path, None] = {}
@@ -113,7 +114,7 @@ def listed_images(
 
 
 def _images_of(text: str, include: Sequence[str], skip: str) -> tuple[Sequence[Path], Path | None]:
-    """Return the images of a word, and the folder whose structure their results keep."""
+    """Return the images of an argument, and the folder whose structure their results keep."""
     path, root = Path(text).expanduser(), None
     if text.startswith(LIST) and not path.exists():
         raise ImageNotFound(Path(text.removeprefix(LIST)).expanduser())
@@ -131,12 +132,12 @@ def _images_of(text: str, include: Sequence[str], skip: str) -> tuple[Sequence[P
 
 
 def lines_of_lists(words: Iterable[str], lines: Iterable[str] = ()) -> Iterator[str]:
-    """Put the lines of lists in their place; a list that does not exist stays as it is.
+    """Replace lists by their lines; a list that does not exist is kept as it is.
 
     Parameters
     ----------
-    words : as `listed_images` takes them
-    lines : of the standard input
+    words : arguments, as for `listed_images`
+    lines : lines of the standard input
     """
     for word in words:
         path = Path(word.removeprefix(LIST)).expanduser()
@@ -160,7 +161,7 @@ def _named_in(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _below(folder: Path, include: Sequence[str], skip: str) -> list[Path]:
-    """List the images below a folder; what lies in an OME-Zarr is a part of it."""
+    """Return the images below a folder, without searching inside OME-Zarr folders."""
     own = (known.suffixes for name, known in FORMATS.items() if name != BIOIO or include)
     endings = tuple(suffix for suffixes in own for suffix in suffixes)
     images: list[Path] = []
@@ -177,9 +178,9 @@ def _below(folder: Path, include: Sequence[str], skip: str) -> list[Path]:
 
 
 def set_of_files(path: Path) -> tuple[Path, ...]:
-    """Give the files of the set of OME-TIFF files that a file belongs to; none where it tells none.
+    """Return the files of the OME-TIFF set that a file belongs to; none if it names none.
 
-    A file that stays as it is is opened but once.
+    A file is opened only once, unless it changes.
     """
     if not path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         return ()
@@ -187,7 +188,7 @@ def set_of_files(path: Path) -> tuple[Path, ...]:
         state = path.stat()
         return _set_of_files(path, state.st_size, state.st_mtime_ns)
     except (BmzError, OSError):
-        return ()  # reading the file will tell
+        return ()  # reading the file will raise the error
 
 
 @lru_cache(maxsize=2**16)
@@ -199,7 +200,7 @@ def _walked(folder: Path) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError:
-        return  # not for us to read: of the other folders something can be told
+        return  # not readable; the other folders may be
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -213,16 +214,16 @@ def _is_folder_of_images(path: Path) -> bool:
     try:
         return path.is_dir() and not is_zarr(path)
     except (BmzError, OSError):
-        return False  # not for us to read, as above
+        return False  # not readable, as above
 
 
 def is_pattern(text: str) -> bool:
-    """Return whether a word is a pattern of names, and no file has it as its name."""
+    """Return whether an argument is a pattern of names rather than the name of a file."""
     return _WILD.search(text) is not None and not is_there(split_series(Path(text).expanduser())[0])
 
 
 def fixed_part(pattern: Path) -> Path:
-    """Return the folders before the first that has a wild card."""
+    """Return the folders before the first part with a wildcard."""
     fixed = []
     for part in pattern.parts[:-1]:
         if _WILD.search(part):
@@ -232,7 +233,7 @@ def fixed_part(pattern: Path) -> Path:
 
 
 class NoFolderToWatch(WrongUsage):
-    """What shall be watched is not a folder."""
+    """The path to watch is not a folder."""
 
     def __init__(self, words: Sequence[str]) -> None:
         named = f"'{words[0]}' is neither" if len(words) == 1 else f"{len(words)} paths were given"
@@ -252,10 +253,10 @@ class WatchedFolder:
     ----------
     text : the folder, or a pattern of names below it
     root : the folder
-    include : patterns for the names of files in it; all image files where there is none
-    skip : pattern of the names of results
-    outputs : folder of the results; where it lies below `root`, nothing in it is an image
-    dataset : of HDF5 files; None for the only one that can be an image
+    include : patterns for the names of files in it; empty for all image files
+    skip : regular expression for the names of results
+    outputs : output folder; if it is below `root`, its files are not images
+    dataset : dataset of HDF5 files; None for the only one that can be an image
     """
 
     text: str
@@ -274,12 +275,12 @@ class WatchedFolder:
         outputs: Path,
         dataset: str | None = None,
     ) -> WatchedFolder:
-        """Take the words of a call.
+        """Create a watched folder from the arguments of a call.
 
         Raises
         ------
         NoFolderToWatch
-            They are not one folder, or one pattern below one.
+            The arguments are not one folder, or one pattern in a folder.
         """
         path = Path(words[0]).expanduser()
         root = fixed_part(path) if is_pattern(words[0]) else path
@@ -288,7 +289,7 @@ class WatchedFolder:
         return cls(words[0], root, include, skip, outputs, dataset)
 
     def images(self) -> tuple[Path, ...]:
-        """List the images that there are now; none where the folder cannot be reached."""
+        """Return the current images; none if the folder cannot be reached."""
         if not self.root.is_dir():
             return ()
         try:
@@ -299,7 +300,7 @@ class WatchedFolder:
         try:
             return in_dataset(images, self.dataset)
         except NoDatasets:
-            return images  # files that hold some may come yet
+            return images  # files with datasets may still appear
 
     def _is_result(self, path: Path) -> bool:
         root, outputs = (Path(os.path.abspath(p)) for p in (self.root, self.outputs))  # noqa: PTH100
@@ -308,28 +309,29 @@ class WatchedFolder:
 
 
 Stamp = tuple[int, int, int]
-"""How many files an image has, how many bytes, and a number that changes with any name or time."""
+"""Number of files of an image, total bytes, and a hash of their names, sizes and times."""
 
 
 def stamp_of(image: Path) -> Stamp | None:
-    """Say how the files of an image are now: those of its set, those beside a preview, of a folder.
+    """Return the state of all files of an image.
+
+    These are the files of its OME-TIFF set, those that belong to a preview, or those in its folder.
 
     Parameters
     ----------
-    image : a file or an image in it, or a folder of OME-Zarr
+    image : a file or an image in it, or an OME-Zarr folder
 
     Returns
     -------
     tuple or None
-        it stays the same while no file is written, made or removed; None if nothing is
-        there
+        stays the same as long as no file is written, created or removed; None if there is no file
     """
     count = size = changed = 0
     for file in _files_of(split_series(image)[0]):
         try:
             state = file.stat()
         except OSError:
-            continue  # of a set a part that is not there yet, or that has just been removed
+            continue  # a part of a set that does not exist yet, or has just been removed
         count, size = count + 1, size + state.st_size
         changed += hash((str(file), state.st_size, state.st_mtime_ns))
     return (count, size, changed) if count else None
@@ -349,23 +351,23 @@ def _files_of(image: Path) -> Iterator[Path]:
 
 @dataclass
 class Settling:
-    """Tells which images stand still, and since when.
+    """Detects which images have stopped changing.
 
     Parameters
     ----------
-    settle_s : so long nothing of an image may change before it is taken, s
+    settle_s : time in s for which an image must not change before it is processed
     """
 
     settle_s: float
     _since: dict[Path, tuple[Stamp, float]] = field(default_factory=dict)
 
     def settled(self, stamps: Mapping[Path, Stamp], now_s: float) -> tuple[Path, ...]:
-        """Return the images that have stood still for long enough.
+        """Return the images that have not changed for long enough.
 
         Parameters
         ----------
-        stamps : of all images that there are now
-        now_s : the time, s, on a clock that only goes forward
+        stamps : current stamps of all images
+        now_s : time in s on a monotonic clock
         """
         before = self._since
         self._since = {
@@ -380,6 +382,6 @@ class Settling:
 
 
 def stamps_of(images: Iterable[Path]) -> dict[Path, Stamp]:
-    """Return the stamp of each image that is there; see `stamp_of`."""
+    """Return the stamp of each image that exists; see `stamp_of`."""
     stamps = {image: stamp_of(image) for image in images}
     return {image: stamp for image, stamp in stamps.items() if stamp is not None}

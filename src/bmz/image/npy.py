@@ -1,4 +1,4 @@
-"""NPY files, and arrays of which parts are read."""
+"""Reading of NPY and NPZ files, and the interface of readers."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def npy_header(path: Path) -> Header:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The file is not sound.
+        The file is damaged, incomplete or empty.
     """
     array = npy_mapped(path)
     return Header(UNKNOWN_AXIS * array.ndim, array.shape, array.dtype.newbyteorder("="))
 
 
 def npy_pixels(path: Path) -> AnyArray:
-    """Map the array; one in foreign byte order is read.
+    """Memory-map the array, or read it if it is not in native byte order.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The file is not sound.
+        The file is damaged, incomplete or empty.
     """
     array = npy_mapped(path)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def npy_array(path: Path) -> AnyArray:
-    """Read the array, which may then be written to, in the byte order of the file.
+    """Read the array as a writable copy, in the byte order of the file.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The file is not sound, or holds several arrays, or objects.
+        The file is damaged, incomplete or empty, or contains several arrays, or objects.
     """
     array = npy_mapped(path)
     with decoding(path, "NPY"):
@@ -55,19 +55,19 @@ def npy_array(path: Path) -> AnyArray:
 
 
 def npy_mapped(path: Path) -> AnyArray:
-    """Map the array in the byte order of the file.
+    """Memory-map the array in the byte order of the file.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The file is not sound.
+        The file is damaged, incomplete or empty.
     """
     with decoding(path, "NPY"):
         size = path.stat().st_size
         try:
             array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as why:
-            # numpy maps before it compares sizes, and these are the words of mmap
+            # NumPy maps the file before it compares sizes, and this is the message of mmap
             if "greater than file size" in str(why):
                 raise ImageTruncated(path, f"its array needs more than {size} bytes") from why
             raise
@@ -77,12 +77,12 @@ def npy_mapped(path: Path) -> AnyArray:
 
 
 def npz_header(path: Path, series: int) -> Header:
-    """Read shape and dtype of an array in an NPZ archive; each with two axes or more is an image.
+    """Read shape and dtype of an array in an NPZ file; each with two or more axes is an image.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty, SeriesOutOfRange
-        The archive is not sound, or holds fewer images.
+        The file is damaged, incomplete or empty, or has no image with this number.
     """
     with decoding(path, "NPZ"):
         names, array = _of_archive(path, series)
@@ -94,12 +94,12 @@ def npz_header(path: Path, series: int) -> Header:
 
 
 def npz_pixels(path: Path, series: int) -> AnyArray:
-    """Read an array of an NPZ archive.
+    """Read an array of an NPZ file.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, SeriesOutOfRange
-        The archive is not sound, or holds fewer images.
+        The file is damaged or incomplete, or has no image with this number.
     """
     with decoding(path, "NPZ"):
         _, array = _of_archive(path, series)
@@ -108,7 +108,7 @@ def npz_pixels(path: Path, series: int) -> AnyArray:
 
 @contextmanager
 def npz_opened(path: Path, series: int) -> Iterator[Stored]:
-    """Read an array of an NPZ archive, whole, to give regions of it."""
+    """Open an array of an NPZ file for reading regions; it is read whole."""
     yield npz_pixels(path, series)
 
 
@@ -126,7 +126,7 @@ def _of_archive(path: Path, series: int) -> tuple[tuple[str, ...], AnyArray]:
 
 
 class _OfArrays(pickle.Unpickler):
-    """Loads arrays, dictionaries and plain values, and refuses whatever could run code."""
+    """Unpickler of arrays, dictionaries and plain values, which refuses anything else."""
 
     _ALLOWED = frozenset(
         (f"numpy{core}", name)
@@ -141,14 +141,14 @@ class _OfArrays(pickle.Unpickler):
 
 
 def cellpose_masks(path: Path) -> AnyArray | None:
-    """Read the label mask out of a ``_seg.npy`` of Cellpose; None if a file is none.
+    """Read the label mask of a Cellpose ``_seg.npy`` file; None if the file is a plain array.
 
-    Such a file is a pickle, which may run code: only arrays and plain values are loaded of it.
+    Such a file is a pickle, which may run code: only arrays and plain values are loaded.
 
     Raises
     ------
     ImageUnreadable
-        It holds something else, or no masks.
+        The file contains other objects, or no masks.
     """
     with decoding(path, "NPY"), path.open("rb") as file:
         version = np.lib.format.read_magic(file)
@@ -169,7 +169,7 @@ def cellpose_masks(path: Path) -> AnyArray | None:
 
 
 class Stored(LazyArray, Protocol):
-    """An array on the disk that gives regions of itself; maps and Zarr arrays are some."""
+    """An array on disk that is read region by region, such as a memory map or a Zarr array."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -179,19 +179,19 @@ class Stored(LazyArray, Protocol):
 
 @dataclass(frozen=True)
 class Reader:
-    """How one format is read; `path` and the number of the series lead to the image.
+    """The functions that read one format, given the path and the number of the series.
 
     Parameters
     ----------
-    header : tells what the file says, without reading pixels
+    header : reads the header, without pixels
     pixels : reads all pixels in the order of the file
-    opened : keeps the file open and gives regions; what it raises is not yet one of our errors
-    one_image : whether a file of this format holds one image
-    inner_paths : whether the path of an image continues within its file, in brackets, and is given
+    opened : keeps the file open to read regions; its errors are not yet those of bmz
+    one_image : whether a file of this format contains only one image
+    inner_paths : whether the path of an image continues inside its file, in brackets, and is passed
         whole to the functions above
-    palette_numbers : reads the numbers of the colours of a palette; None if there is none
-    is_lossy : says whether the compression of a file alters its intensities, where files of one
-        format differ in that
+    palette_numbers : returns palette indices; None if the image has no palette
+    is_lossy : returns whether the compression of a file alters intensities, for formats whose files
+        differ in this
     """
 
     header: Callable[[Path, int], Header]

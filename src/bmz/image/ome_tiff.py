@@ -1,4 +1,4 @@
-"""OME-TIFF that lies in several files, or of which the XML tells more than the file holds."""
+"""OME-TIFF sets of several files, and OME-TIFF files with fewer pages than their XML describes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FILE_NAME = re.compile(r"<UUID[^>]*\bFileName=\"([^\"]*)\"")
 def opened_set(path: Path) -> Iterator[tuple[TiffFile, tuple[str, ...]]]:
     """Open a TIFF file and, with it, the set of OME-TIFF files that it belongs to.
 
-    A file of a set may leave its description to another one, or to a companion file; it is read
-    by that. A description that counts more pages than the only file of it has is left aside.
+    The description of a set may be in another of its files, or in a companion file, and is then
+    read from there. If a single file has fewer pages than its description, this is ignored.
 
     Yields
     ------
-    the file, and what one should beware of, each a sentence
+    the file, and what to know before trusting it, one sentence each
 
     Raises
     ------
     PartsMissing
         Another file of the set does not exist.
     ImageTruncated, ImageUnreadable
-        No page is there, or the XML declares its own entities.
+        There are no pages, or the XML declares its own entities.
     """
     with TiffFile(path) as tif:
         if not len(tif.pages):
@@ -62,7 +62,7 @@ def opened_set(path: Path) -> Iterator[tuple[TiffFile, tuple[str, ...]]]:
 
 
 def files_of_set(path: Path) -> tuple[Path, ...]:
-    """Return all files of the set of OME-TIFF files that a file belongs to, by their names alone.
+    """Return all files of the OME-TIFF set that a file belongs to, whether they exist or not.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def files_of_set(path: Path) -> tuple[Path, ...]:
 
 
 def _xml(page: TiffPage) -> Iterator[str]:
-    # tifffile parses any of these when it looks for the format of the microscope
+    # tifffile parses any of these when it detects the format of the microscope
     for tag in page.tags:
         value = tag.value if isinstance(tag.value, str | bytes) else ""
         text = value if isinstance(value, str) else value.decode("latin-1").replace("\0", "")

@@ -1,4 +1,4 @@
-"""OME-Zarr: its layout in versions 0.4 and 0.5, and its arrays."""
+"""Reading of OME-Zarr: the layout of versions 0.4 and 0.5, and the arrays."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _OTHER_FILES: Final = (*_METADATA, ".zattrs", ".zmetadata")
 
 
 def is_node(folder: Path) -> bool:
-    """Return whether `folder` is a group or an array; of a server's, the metadata are brought."""
+    """Return whether `folder` is a group or an array; on a server, its metadata are fetched."""
     bring_metadata(folder)
     return any((folder / name).is_file() for name in _METADATA)
 
 
 def group_attributes(folder: Path) -> Mapping[str, Any] | None:
-    """Return the attributes of the group in `folder`; None when it is an array.
+    """Return the attributes of the group in `folder`; None if it is an array.
 
-    Raises whatever zarr raises for damaged metadata; for a folder that is none, FileNotFoundError.
+    Errors of zarr for damaged metadata are passed on; FileNotFoundError if it is neither.
     """
     import zarr
 
     bring_metadata(folder)
-    # consolidated metadata may be older than what they repeat
+    # consolidated metadata may be outdated
     node = zarr.open(folder, mode="r", use_consolidated=False)
     return dict(node.attrs) if isinstance(node, zarr.Group) else None
 
@@ -63,13 +63,13 @@ def opened_array(path: Path, folder: Path) -> ZarrArray:
 
     Parameters
     ----------
-    path : of the image, for the error
-    folder : of the array
+    path : path of the image, for the error message
+    folder : folder of the array
 
     Raises
     ------
     ImageUnreadable
-        There is no array, or what packed its chunks is not known to compute only.
+        There is no array, or a codec of its chunks is not known to be safe.
     """
     import zarr
 
@@ -83,7 +83,7 @@ def opened_array(path: Path, folder: Path) -> ZarrArray:
 
 
 def has_chunks(folder: Path) -> bool:
-    """Return whether anything but metadata lies in the folder of an array, or may on a server."""
+    """Return whether the folder of an array has files other than metadata, or may on a server."""
     return address_of(folder) is not None or any(
         entry.name not in _OTHER_FILES for entry in folder.iterdir()
     )
@@ -97,7 +97,7 @@ class ZarrAxis(NamedTuple):
 
     Parameters
     ----------
-    name, type, unit : as written, empty if there is none
+    name, type, unit : as written in the metadata; empty if missing
     scale : length of a pixel in `unit`; None if it is not stated
     """
 
@@ -109,18 +109,18 @@ class ZarrAxis(NamedTuple):
 
 @dataclass(frozen=True)
 class Chosen:
-    """The array that was asked for.
+    """The requested array.
 
     Parameters
     ----------
-    folder : of the array
-    count : how many images there are to choose from
-    axes : one per axis of the array; none when no multiscale image speaks of it
-    omero : how its channels are shown and called
-    is_label : whether its values are numbers of objects
-    names : what the images are called, or nothing
-    remarks : what one should know of its metadata, each a sentence
-    coarser : folders of the same image with fewer pixels, the finest first
+    folder : folder of the array
+    count : number of images to choose from
+    axes : one entry per axis of the array; empty if no multiscale image refers to it
+    omero : names and display settings of its channels
+    is_label : whether its values are labels of objects
+    names : names of the images, or empty
+    remarks : remarks about its metadata, one sentence each
+    coarser : folders of lower resolutions of the image, the finest first
     """
 
     folder: Path
@@ -134,7 +134,7 @@ class Chosen:
 
 
 class _Group(NamedTuple):
-    """A folder and what its attributes say about images."""
+    """A folder, and its attributes about images."""
 
     folder: Path
     ome: Mapping[str, Any]
@@ -143,7 +143,7 @@ class _Group(NamedTuple):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Tell of a version that none of the two is which are known in full."""
+        """Return a remark if the version is not one of those that are fully supported."""
         if self.version.startswith(_KNOWN):
             return ()
         like = _KNOWN[-1] if self.is_nested else _KNOWN[0]
@@ -151,7 +151,7 @@ class _Group(NamedTuple):
 
 
 class _Dataset(NamedTuple):
-    """One resolution of a multiscale image: where in the group it lies, and its axes."""
+    """One resolution of a multiscale image: its path in the group, and its axes."""
 
     path: str
     axes: tuple[ZarrAxis, ...]
@@ -160,19 +160,19 @@ class _Dataset(NamedTuple):
 def chosen_array(path: Path, series: int) -> Chosen:
     """Find the array of image number `series` of `path`.
 
-    A group of images: each of its multiscales is a series, at full resolution. The layout of
-    bioformats2raw: each of its groups is a series, by the first of its multiscales. The group of
-    all labels of an image: each label image is a series. An array: this resolution, with the axes
-    that a group above it gives it.
+    In a group of images, each multiscale is a series, at full resolution. In the layout of
+    bioformats2raw, each group is a series, with the first of its multiscales. In the group of all
+    labels of an image, each label image is a series. An array is itself the image, with the axes
+    that a group above it states.
 
     Raises
     ------
     ImageUnreadable
-        Metadata do not follow the format, or what they name does not exist.
+        The metadata do not follow the format, or refer to something that does not exist.
     ZarrHoldsImages
-        It is a plate, a well, or has no images.
+        The folder is a plate or a well, or has no images.
     SeriesOutOfRange
-        There are fewer.
+        There is no image with this number.
     """
     attributes = group_attributes(path)
     if attributes is None:
@@ -210,7 +210,7 @@ def _of_image(path: Path, group: _Group, number: int, *, count: int) -> Chosen:
         count=count,
         axes=full.axes,
         omero=omero if isinstance(omero, Mapping) else {},
-        # bmz writes the labels once, and lets the image of the folder be the same arrays
+        # bmz writes labels only once, and makes the image of the folder refer to the same arrays
         is_label="image-label" in group.ome or full.path.startswith("labels/"),
         remarks=group.remarks,
         coarser=tuple(_inside(path, group.folder, dataset.path) for dataset in coarser),
@@ -240,7 +240,7 @@ def _group_in(path: Path, folder: Path) -> _Group:
 
 
 def _group(path: Path, folder: Path, attributes: Mapping[str, Any]) -> _Group:
-    # 0.5 puts everything under "ome"; 0.4 lets each multiscale tell the version
+    # 0.5 puts everything under "ome"; in 0.4, each multiscale states the version
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, Mapping):
         raise ImageUnreadable(path, "is a damaged OME-Zarr folder: its 'ome' is not an object")
@@ -258,9 +258,9 @@ def _multiscales(path: Path, group: _Group) -> Sequence[Mapping[str, Any]]:
 
 
 def _datasets(path: Path, group: _Group, number: int) -> tuple[_Dataset, ...]:
-    """Validate multiscale `number` and give its resolutions, the finest first.
+    """Validate multiscale `number` and return its resolutions, the finest first.
 
-    Lengths of pixels that do not follow the format are unknown, and all else is sound.
+    If only the pixel size does not follow the format, it counts as unknown.
     """
     from pydantic import ValidationError
     from yaozarrs import v04, v05
@@ -287,7 +287,7 @@ _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
 def _with_axes(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a multiscale the axes that 0.4 requires: 0.3 has only names, earlier versions none."""
+    """Add the axes that 0.4 requires to a multiscale: 0.3 has only names, 0.1 and 0.2 no axes."""
     version = str(entry.get("version", ""))
     names = list(_TYPES) if version in ("0.1", "0.2") else entry.get("axes")
     own = {key: value for key, value in entry.items() if key != "version"}
@@ -312,7 +312,7 @@ def _dataset(
 
 
 def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
-    """Return the one scale of a resolution or a whole image; None if it is not clear."""
+    """Return the scale of a resolution or a whole image; None if it is ambiguous."""
     steps = holder.get(_LENGTHS)
     scales = [s.get("scale") for s in steps if isinstance(s, Mapping)] if steps else []
     known = [scale for scale in scales if scale is not None]
@@ -322,9 +322,9 @@ def _scale(holder: Mapping[str, Any], ndim: int) -> Sequence[float] | None:
 
 
 def _bioformats2raw(path: Path) -> list[str]:
-    """Return the folders of the images.
+    """Return the folders of the images in the layout of bioformats2raw.
 
-    Source: OME-Zarr 0.4 and 0.5, "bioformats2raw.layout": a list in the group ``OME``, else
+    Source: OME-Zarr 0.4 and 0.5, "bioformats2raw.layout": a list in the group ``OME``, or else
     folders numbered from 0.
     """
     if is_node(path / "OME"):
@@ -375,15 +375,15 @@ _LETTER_OF_TYPE = {"time": "t", "channel": "c"}
 
 
 def zarr_header(path: Path, series: int) -> Header:
-    """Read what an OME-Zarr folder says of image number `series`.
+    """Read the header of image number `series` of an OME-Zarr folder.
 
-    Axes t, c, z of one entry stay unnamed: writers add them to make five. A pixel has a length
-    where its axis has a unit. Names of channels are the labels of ``omero``.
+    Axes t, c, z of size 1 stay unnamed, since writers add them to make five axes. The pixel size
+    is known along axes that have a unit. Channel names are the labels of ``omero``.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty, ZarrHoldsImages, SeriesOutOfRange
-        The folder is not sound or not whole, or is not an image.
+        The folder is damaged or incomplete, or is not an image.
     """
     with decoding(path, OME_ZARR):
         chosen = chosen_array(path, series)
@@ -408,12 +408,12 @@ def zarr_header(path: Path, series: int) -> Header:
 
 
 def zarr_labels(path: Path) -> tuple[str, ...]:
-    """Return the names of the label images in the folder of an image; none where it is labels.
+    """Return the names of the label images in the folder of an image; none if it is labels itself.
 
     Raises
     ------
     ImageUnreadable, ZarrHoldsImages
-        The folder is not sound, or is not an image.
+        The folder is damaged, or is not an image.
     """
     with decoding(path, OME_ZARR):
         place = labels_within(path)
@@ -422,14 +422,14 @@ def zarr_labels(path: Path) -> tuple[str, ...]:
 
 
 def labels_within(path: Path) -> Path | None:
-    """Return the folder of the label images of an image; None if it has none, or is labels."""
+    """Return the folder of the label images of an image; None if it has none or is labels."""
     place = path / "labels"
     return place if place.is_dir() and not chosen_array(path, 0).is_label else None
 
 
 @contextmanager
 def zarr_opened(path: Path, series: int) -> Iterator[Stored]:
-    """Open the array of image number `series`; a region of it reads the chunks that it touches."""
+    """Open the array of image number `series`; reading a region reads the chunks it touches."""
     chosen = chosen_array(path, series)
     array, address = _sound(path, chosen), address_of(chosen.folder)
     yield array if address is None else ServerArray(array, chosen.folder, address)
@@ -438,12 +438,12 @@ def zarr_opened(path: Path, series: int) -> Iterator[Stored]:
 def zarr_pixels(path: Path, series: int) -> AnyArray:
     """Read all pixels of image number `series` in the order of the folder.
 
-    Zarr: a chunk that is not stored holds the fill value; it cannot be told from a lost one.
+    In Zarr, a chunk that is not stored has the fill value; a lost chunk looks the same.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, OME_ZARR):
         array = _sound(path, chosen_array(path, series))
@@ -462,7 +462,7 @@ def _sound(path: Path, chosen: Chosen) -> ZarrArray:
         )
     if not math.prod(array.shape):
         raise ImageEmpty(path, array.shape)
-    # labels without an object may well be stored as nothing but the fill value 0
+    # labels without objects may be stored without chunks, since the fill value is 0
     if not chosen.is_label and not has_chunks(chosen.folder):
         raise ImageTruncated(path, f"its array '{chosen.folder.name}' has no chunks")
     return array
@@ -484,7 +484,7 @@ def _letter(name: str, kind: str) -> str:
 
 
 def _pixel_size(chosen: Chosen, letters: str) -> PixelSize:
-    # 0.5, axes: "unit" SHOULD be there; without one a scale is a number of nothing
+    # 0.5, axes: "unit" SHOULD be there; without it, a scale is not a length
     stated = [(a, axis.unit, axis.scale) for a, axis in zip(letters, chosen.axes, strict=False)]
     lengths = {a: scale for a, _, scale in stated if a in SPACE and scale is not None}
     return from_lengths(lengths, {a: unit for a, unit, _ in stated}, OME_ZARR)

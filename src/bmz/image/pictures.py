@@ -1,4 +1,4 @@
-"""PNG and JPEG: header, pixels, and what is transparent or lossy."""
+"""Reading of PNG and JPEG files: headers and pixels, with checks of transparency."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bmz.image.pixel_size import from_resolution
 
 
 def without_alpha(path: Path, pixels: AnyArray, *, axis: int) -> AnyArray:
-    """Drop the last entry along `axis` when it is the same everywhere.
+    """Remove the alpha channel, the last entry along `axis`, if it is constant.
 
     Parameters
     ----------
-    path : for the error
-    pixels : samples, the last of them alpha, along `axis`
-    axis : of the samples
+    path : path of the file, for the error message
+    pixels : pixels with samples along `axis`, the last of which is alpha
+    axis : axis of the samples
 
     Raises
     ------
     Transparent
-        Alpha varies: dropping it would show colours that nobody was meant to see.
+        Alpha varies: without it, colours would appear that were meant to be hidden.
     """
     alpha = np.take(pixels, -1, axis)
     low, high = float(alpha.min()), float(alpha.max())
@@ -51,7 +51,7 @@ _METRE = 1  # 11.3.4.3 pHYs: unit specifier
 
 @dataclass(frozen=True)
 class _Chunk:
-    """One chunk: its name, its content (empty unless it matters here), its place in the file."""
+    """One chunk: its name, its content (empty if not needed), and its range in the file."""
 
     name: bytes
     content: bytes
@@ -60,12 +60,12 @@ class _Chunk:
 
 
 def png_header(path: Path) -> Header:
-    """Read width, height, bit depth and colour type of a PNG; 1, 2, 4 bits count as 8.
+    """Read width, height, bit depth and colour type of a PNG; 1, 2 and 4 bits count as 8.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The chunks are not sound.
+        The chunks are damaged or incomplete, or the image has no pixels.
     """
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _by_name(_chunks(path, file))
@@ -81,17 +81,17 @@ def png_header(path: Path) -> Header:
 
 
 def png_pixels(path: Path) -> AnyArray:
-    """Read the pixels as (y, x) or (y, x, 3), a palette as its colours, without alpha.
+    """Read the pixels as (y, x) or (y, x, 3), with palettes applied and without alpha.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _chunks(path, file)
         header = _by_name(chunks)
-        import imagecodecs  # here: it takes time, and a header does without it
+        import imagecodecs  # here: it imports slowly, and reading a header does not need it
 
         try:
             pixels: AnyArray = imagecodecs.png_decode(_essence(file, chunks))
@@ -105,9 +105,9 @@ def png_pixels(path: Path) -> AnyArray:
 
 
 def png_palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the colours of a PNG with a palette; None if it has none.
+    """Return the palette indices of a PNG; None if it has no palette.
 
-    The pixels of a palette are stored as those of a grey image are: the file is decoded as one.
+    Palette indices are stored like grey values, so the file is decoded as a grey image.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, "PNG"), path.open("rb") as file:
         chunks = _chunks(path, file)
@@ -136,7 +136,7 @@ def png_palette_numbers(path: Path) -> AnyArray | None:
         except MemoryError as why:
             raise ImageTooLarge(path, struct.unpack(">II", header[:8])[::-1]) from why
     flat = numbers[..., 0] if numbers.ndim == len("yxc") else numbers
-    # fewer bits are stretched to 8, so that 1 of 1 bit is 255
+    # the decoder scales lower bit depths to 8 bits, so that 1 of 1 bit is 255
     return flat // np.uint8(255 // (2 ** header[8] - 1))
 
 
@@ -163,7 +163,7 @@ def _chunks(path: Path, file: BinaryIO) -> list[_Chunk]:
 
 
 def _check_order(path: Path, names: list[bytes]) -> None:
-    # PNG specification, third edition, 5.6: chunks that every file has
+    # PNG specification, third edition, 5.6: required chunks
     if names[0] != b"IHDR" or names.count(b"IHDR") > 1:
         reason = "IHDR must be its first chunk, and only that"
     elif b"IDAT" not in names:
@@ -178,7 +178,7 @@ def _by_name(chunks: list[_Chunk]) -> dict[bytes, bytes]:
 
 
 def _essence(file: BinaryIO, chunks: list[_Chunk]) -> bytes:
-    # libpng prints remarks about colour profiles, times and texts, none of which alter a pixel
+    # libpng prints warnings about colour profiles, times and texts, which do not affect pixels
     file.seek(0)
     parts = [file.read(_SIGNATURE_BYTES)]
     for chunk in chunks:
@@ -221,13 +221,13 @@ LOSSY: Final = "JPEG compression has permanently altered its intensities"
 
 @dataclass(frozen=True)
 class _Markers:
-    """What the markers before the first scan say.
+    """The metadata in the markers before the first scan.
 
     Parameters
     ----------
     frame : bits per sample, height, width, components
-    jfif, exif : content of these segments, empty without one
-    scan : where the first scan starts in the file
+    jfif, exif : content of these segments; empty if there is none
+    scan : position of the first scan in the file
     """
 
     frame: tuple[int, int, int, int]
@@ -239,13 +239,13 @@ class _Markers:
 def jpeg_header(path: Path) -> Header:
     """Read width, height and number of components.
 
-    Exif's orientation is not applied but remarked upon: ImageJ shows pixels as they are stored,
-    and a label mask lies on that grid.
+    The Exif orientation is not applied but mentioned in a remark: ImageJ shows pixels as they are
+    stored, and label masks use that grid.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty
-        The markers are not sound, or the colours are those of a printer (CMYK).
+        The markers are damaged, the image has no pixels, or its colours are CMYK.
     """
     with decoding(path, "JPEG"):
         markers = _markers(path, path.read_bytes())
@@ -270,15 +270,15 @@ def jpeg_pixels(path: Path) -> AnyArray:
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, "JPEG"):
         content = path.read_bytes()
         markers = _markers(path, content)
-        # libjpeg fills what is missing with grey and says nothing
+        # libjpeg fills missing data with grey without an error
         if content.find(bytes((_MARK, _END)), markers.scan) < 0:
             raise ImageTruncated(path, f"no end mark within {len(content)} bytes")
-        import imagecodecs  # here: it takes time, and a header does without it
+        import imagecodecs  # here: it imports slowly, and reading a header does not need it
 
         try:
             pixels: AnyArray = imagecodecs.jpeg_decode(content, bitspersample=markers.frame[0])
@@ -295,7 +295,7 @@ def _markers(path: Path, content: bytes) -> _Markers:
         if content[start] != _MARK:
             raise ImageUnreadable(path, f"is a damaged JPEG file: no marker at byte {start}")
         code = content[start + 1]
-        if code in _BARE or code == _MARK:  # which may pad a marker
+        if code in _BARE or code == _MARK:  # 0xFF bytes may pad a marker
             start += 1 if code not in _BARE else 2
             continue
         end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
@@ -318,12 +318,12 @@ def _size_in_marker(jfif: bytes) -> PixelSize:
     try:
         unit, x, y = struct.unpack_from(">BHH", jfif, 7)
     except struct.error:
-        return PixelSize()  # it ends before its densities
+        return PixelSize()  # the segment ends before the densities
     return from_resolution({"y": y, "x": x}, _UNITS.get(unit, ""), "JFIF")
 
 
 def _orientation(exif: bytes) -> int:
-    """Read Exif's orientation, 1 to 8; upright where there is none."""
+    """Read the Exif orientation, 1 to 8; 1 (upright) if there is none."""
     tiff = exif[6:]
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
@@ -336,7 +336,7 @@ def _orientation(exif: bytes) -> int:
             if tag == _ORIENTATION:
                 return int(value) if value in _ORIENTATIONS else _UPRIGHT
     except struct.error:
-        pass  # damaged Exif alters no pixel
+        pass  # damaged Exif does not affect pixels
     return _UPRIGHT
 
 

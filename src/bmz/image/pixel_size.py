@@ -1,4 +1,4 @@
-"""Pixel sizes, as OME-XML, TIFF and ImageJ state them."""
+"""Pixel sizes as stated by OME-XML, TIFF and ImageJ."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ _DPI_OF_DEVICES = (
     1, 72, 75, 90, 92, 96, 100, 120, 144, 150, 180, 192, 200, 220, 240, 266, 300, 350, 360, 400,
     450, 500, 600, 720, 800, 900, 1200, 1440, 2400,
 )  # fmt: skip
-"""Dots an inch that programs write for screens, printers and desk scanners.
+"""Dots per inch that programs write for screens, printers and desktop scanners.
 
-Higher ones are left out: below 10 um a pixel may well be a microscope's.
+Higher values are left out, since pixels below 10 um may well be those of a microscope.
 """
 
 _LARGEST_PLAIN_UM = 1000.0
-"""A plain resolution tag never means a microscope's pixel above a millimetre."""
+"""Pixels above a millimetre in a plain resolution tag are never those of a microscope."""
 
 _MOST_ANISOTROPY = 10.0
-"""x and y of one camera never differ more than this."""
+"""Maximum ratio between the pixel sizes along x and y of one camera."""
 
 
 def from_resolution(per_unit: Mapping[str, float], unit: str, source: str) -> PixelSize:
-    """Judge the pixels a unit that a TIFF or PNG states without any word of a microscope.
+    """Return the pixel size from a plain resolution, such as that of a TIFF or PNG file.
+
+    Values that are typical of screens and printers count as implausible.
 
     Parameters
     ----------
-    per_unit : pixels a `unit` along y, x
-    unit : of length, such as ``inch``; one that is not a length leaves all unknown
-    source : named in the answer
+    per_unit : pixels per `unit` along y, x
+    unit : unit of length, such as ``inch``; with any other unit, the pixel size is unknown
+    source : source to name in the result
     """
     factor = um_per(unit)
     if factor is None:
         return PixelSize()
     lengths = {axis: _inverse(value) for axis, value in per_unit.items()}
     odd = {a: why for a, n in lengths.items() if (why := _device(a, n, unit))}
-    # no `impossible` ones: nobody measured anything with a plain resolution
+    # none are `impossible`, since a plain resolution is not a measurement
     rest = {a: n for a, n in lengths.items() if a not in odd}
     judged = from_lengths(rest, dict.fromkeys(rest, unit), source)
     return PixelSize(judged.um, judged.source, (*odd.values(), *judged.odd))
@@ -50,15 +52,16 @@ def from_resolution(per_unit: Mapping[str, float], unit: str, source: str) -> Pi
 def from_imagej(
     metadata: Mapping[str, object], per_unit: Mapping[str, float], source: str = "ImageJ"
 ) -> PixelSize:
-    """Read ImageJ's words (``unit``, ``yunit``, ``zunit``, ``spacing``) and its resolution tags.
+    """Return the pixel size from ImageJ's metadata and resolution tags.
 
     Source: ImageJ 1.54, ``ij.io.FileOpener.decodeDescriptionString`` and ``ij.io.TiffEncoder``:
-    the tags hold pixels a unit, `spacing` the distance of slices in the same unit.
+    the tags hold pixels per unit, ``spacing`` the distance of slices in the same unit.
 
     Parameters
     ----------
-    metadata : the pairs of ImageJ's description
-    per_unit : pixels a unit along y, x from the tags; may lack them
+    metadata : ImageJ's description, with ``unit``, ``yunit``, ``zunit`` and ``spacing``
+    per_unit : pixels per unit along y, x from the tags; either may be missing
+    source : source to name in the result
     """
     unit = str(metadata.get("unit", ""))
     units = {
@@ -67,7 +70,7 @@ def from_imagej(
         "z": str(metadata.get("zunit", unit)),
     }
     if um_per(unit) == UM_PER_UNIT["inch"]:
-        # ImageJ carries the dots an inch of an ordinary picture along as its scale
+        # ImageJ keeps the dots per inch of an ordinary picture as its scale
         plain = from_resolution(per_unit, unit, source)
         return plain if plain.odd or "spacing" not in metadata else _with_z(plain, metadata, units)
     lengths = {axis: _inverse(value) for axis, value in per_unit.items()}
@@ -77,13 +80,13 @@ def from_imagej(
 
 
 def from_lengths(lengths: Mapping[str, float], units: Mapping[str, str], source: str) -> PixelSize:
-    """Turn lengths with units into um and put aside what cannot be meant.
+    """Return the pixel size in um from lengths with units, separating implausible values.
 
     Parameters
     ----------
-    lengths : by axis, in the unit of that axis
-    units : by axis; one that is not a length (``pixel``) leaves the axis unknown
-    source : named in the answer
+    lengths : axis -> length of a pixel, in the unit of that axis
+    units : axis -> unit; one that is not a length (``pixel``) leaves the axis unknown
+    source : source to name in the result
     """
     um: dict[str, float] = {}
     odd: dict[str, str] = {}
@@ -111,7 +114,7 @@ def _with_z(
 def _device(axis: str, length: float, unit: str) -> str:
     um = length * (um_per(unit) or math.nan)
     if not (math.isfinite(um) and um > 0):
-        return ""  # judged with all other lengths
+        return ""  # `from_lengths` judges it
     dpi = UM_PER_UNIT["inch"] / um
     known = any(math.isclose(dpi, n, rel_tol=2e-3) for n in _DPI_OF_DEVICES)
     return f"{axis}: {length:.3g} {unit} ({dpi:.4g} dpi)" if known or um > _LARGEST_PLAIN_UM else ""
@@ -141,7 +144,7 @@ def xml_root(xml: str) -> ET.Element:
     Raises
     ------
     ParseError
-        It is not XML, or declares entities, by which a short text may fill the memory.
+        The text is not XML, or declares entities, which can make a short text fill the memory.
     """
     if declares_entities(xml):
         raise ET.ParseError("it declares entities")
@@ -149,30 +152,31 @@ def xml_root(xml: str) -> ET.Element:
 
 
 def declares_entities(xml: str) -> bool:
-    """Return whether `xml` declares its own entities, which can blow up a parser's memory.
+    """Return whether `xml` declares its own entities, which can exhaust the memory of a parser.
 
-    OME-XML is described by a schema and needs no document type.
+    OME-XML has a schema and needs no document type declaration.
     """
     upper = xml.upper()
     return "<!DOCTYPE" in upper or "<!ENTITY" in upper
 
 
 def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple[str, ...]]:
-    """Give pixel size and channel names of image number `series`.
+    """Return the pixel size and channel names of image number `series`.
+
+    Both are unknown if the XML describes another number of images than the file contains, since
+    then the numbers do not correspond.
 
     Source: OME schema 2016-06, ``Pixels``, ``Channel``, ``ObjectiveSettings`` and ``Objective``.
-    Nothing is known when the XML describes another number of images than the file holds, since
-    then the numbers do not correspond.
 
     Parameters
     ----------
     xml : OME-XML that declares no entities
-    series, series_count : which of how many images of the file
+    series, series_count : index of the image, and number of images in the file
 
     Returns
     -------
     PixelSize, tuple of str
-        no names unless each channel has one
+        the names are empty unless every channel has one
     """
     try:
         root = xml_root(xml)
@@ -190,20 +194,21 @@ def read_ome(xml: str, series: int, series_count: int) -> tuple[PixelSize, tuple
 def well_of(xml: str, series: int) -> str:
     """Return the name of the well in which image number `series` was taken, such as ``B3``.
 
-    Source: OME schema 2016-06, ``Plate``, ``Well`` and ``WellSample``: rows and columns count from
-    0, and are named by letters and by numbers from 1 if the plate does not say otherwise.
+    Source: OME schema 2016-06, ``Plate``, ``Well`` and ``WellSample``: rows and columns are counted
+    from 0; rows are named by letters and columns by numbers from 1, unless the plate states other
+    conventions.
 
     Parameters
     ----------
-    xml : OME-XML; it may declare nothing, and need not be XML
-    series : the number of the image
+    xml : OME-XML; text that is not XML, or declares entities, names no well
+    series : number of the image
 
     Returns
     -------
     str
-        empty if the XML names none
+        name of the well; empty if the XML names none
     """
-    if "WellSample" not in xml:  # most images are of no plate, and need not be parsed for it
+    if "WellSample" not in xml:  # avoids parsing, since most images are not part of a plate
         return ""
     try:
         root = xml_root(xml)
@@ -243,7 +248,7 @@ def _is(element: ET.Element, name: str) -> bool:
 
 
 def _magnification(root: ET.Element, image: ET.Element) -> float | None:
-    """Return the nominal magnification of the objective of an image, where it names one."""
+    """Return the nominal magnification of the objective of an image; None if it names none."""
     number = next((s.get("ID") for s in image if _is(s, "ObjectiveSettings")), None)
     for objective in root.iter():
         if _is(objective, "Objective") and number and objective.get("ID") == number:

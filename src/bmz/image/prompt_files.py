@@ -1,4 +1,4 @@
-"""Where objects lie that a network shall be asked for: points, boxes and outlines in files."""
+"""Prompts that tell a network where objects are: points, boxes and outlines from files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PromptsNotFound(CouldNotTell):
 
 
 class PromptsUnreadable(CouldNotTell):
-    """A file holds no points, boxes or outlines that can be read."""
+    """A file contains no points, boxes or outlines that can be read."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ class PromptsUnreadable(CouldNotTell):
 
 
 class PromptsWithoutLength(CouldNotTell):
-    """Prompts are in um, and nobody says how large a pixel is."""
+    """Prompts are in um, but the pixel size is unknown."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -59,17 +59,17 @@ class PromptsWithoutLength(CouldNotTell):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Where one object lies that a network is asked for; the centre of the first pixel is (0, 0).
+    """The prompt for one object; the centre of the first pixel is (0, 0).
 
     Parameters
     ----------
     points : (n, 2) y and x of points of the object, px
-    box : (4,) least y and x and largest y and x of its bounding box, px; None for none
-    mask : (y, x), the pixels of the object within their bounding box; None for none
+    box : (4,) minimum y and x, and maximum y and x of the bounding box, px; None for none
+    mask : (y, x), pixels of the object within their bounding box; None for none
     corner : y and x of the first pixel of `mask`
-    at : number of its plane along z and t; it lies in all planes of an axis that is not named
-    way : how an object that is known by its mask is asked for where nobody says how
-    name : its label or its place in the file, for tables
+    at : position of the object along z and t; it is in all planes of an axis without an entry
+    way : default kind of prompt for an object that is given by its mask
+    name : label of the object or its position in the file, for tables
     """
 
     points: FloatArray
@@ -82,18 +82,18 @@ class Prompt:
 
     @classmethod
     def of_point(cls, y: float, x: float) -> Prompt:
-        """Ask for the object at a point."""
+        """Create a prompt from a point of the object."""
         return cls(np.array([[y, x]], np.float64))
 
     @classmethod
     def of_box(cls, ends: Sequence[float]) -> Prompt:
-        """Ask for the object in a box, whose corners may be given in any order."""
+        """Create a prompt from a bounding box, whose corners may be given in any order."""
         corners = np.asarray(ends, np.float64).reshape(2, 2)
         return cls(np.zeros((0, 2)), np.concatenate([corners.min(axis=0), corners.max(axis=0)]))
 
     @classmethod
     def of_shape(cls, shape: Shape) -> Prompt:
-        """Ask for the object within a shape that has an area."""
+        """Create a prompt from a shape that has an area."""
         left, top, right, bottom = shape.box
         at, name = _planes_of(shape), shape.name
         if shape.kind == "box":
@@ -110,7 +110,7 @@ class Prompt:
 
     @property
     def centre(self) -> FloatArray:
-        """The y and x of what tells whether it lies in an image, px."""
+        """The y and x of the centre of the prompt, px."""
         if len(self.points):
             return np.asarray(self.points.mean(axis=0))
         if self.box is not None:
@@ -119,13 +119,13 @@ class Prompt:
         return np.array(self.corner) + (size - 1) / 2
 
     def lies_within(self, sizes: Mapping[str, int]) -> bool:
-        """Return whether it lies in an image of these sizes."""
+        """Return whether the prompt lies in an image of these sizes."""
         planes = all(0 <= number < sizes.get(axis, 1) for axis, number in self.at.items())
         pixel = np.floor(self.centre + 0.5)
         return planes and bool((pixel >= 0).all() and (pixel < [sizes["y"], sizes["x"]]).all())
 
     def lies_at(self, at: Mapping[str, int]) -> bool:
-        """Return whether it lies in a plane of an image."""
+        """Return whether the prompt lies in the plane at this position along z and t."""
         return all(at.get(axis, 0) == number for axis, number in self.at.items())
 
 
@@ -134,8 +134,8 @@ def read_prompts(path: Path, pixel_um: Mapping[str, float]) -> tuple[Prompt, ...
 
     Parameters
     ----------
-    path : its ending is one of `PROMPT_FILES`
-    pixel_um : of the image, um
+    path : file with one of the suffixes in `PROMPT_FILES`
+    pixel_um : pixel size of the image, um
 
     Raises
     ------
@@ -153,7 +153,7 @@ def read_prompts(path: Path, pixel_um: Mapping[str, float]) -> tuple[Prompt, ...
 
 
 def with_names(prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
-    """Call prompts without a name by their place from 1."""
+    """Name prompts that have no name by their position, from 1."""
     return tuple(
         replace(prompt, name=prompt.name or str(number))
         for number, prompt in enumerate(prompts, start=1)
@@ -161,7 +161,7 @@ def with_names(prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
 
 
 def _of_table(path: Path, pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Return the prompts of a table; rows of one label that have points are one object."""
+    """Yield the prompts of a table; rows with points that share a label are one object."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as why:
@@ -179,13 +179,14 @@ def prompts_of_columns(
     rows: Sequence[Mapping[str, Any]],
     pixel_um: Mapping[str, float],
 ) -> Iterator[Prompt]:
-    """Return the prompts of the rows of a table; see `read_prompts`.
+    """Yield the prompts of the rows of a table; see `read_prompts`.
 
     Parameters
     ----------
-    path : of the table, for errors
-    headings : of its columns
-    rows : heading -> value
+    path : path of the table, for error messages
+    headings : headings of its columns
+    rows : rows as heading -> value
+    pixel_um : pixel size of the image, um
     """
     lengths = _lengths(path, headings, pixel_um)
     point = {"y", "x"} <= set(lengths)
@@ -211,7 +212,7 @@ def prompts_of_columns(
 def _lengths(
     path: Path, headings: Sequence[str], pixel_um: Mapping[str, float]
 ) -> dict[str, tuple[str, float]]:
-    """Return for each coordinate its column, and what makes pixels of its values."""
+    """Return the column of each coordinate, and the factor that converts its values to pixels."""
     lengths = {}
     for name in _COLUMNS:
         unit = next((unit for unit in _UNITS if f"{name}{unit}" in headings), None)
@@ -258,7 +259,7 @@ def _planes_of(shape: Shape) -> dict[str, int]:
 
 
 def _of_shapes(path: Path, _pixel_um: Mapping[str, float]) -> Iterator[Prompt]:
-    """Return the points, rectangles and outlines of ROIs of ImageJ, of GeoJSON or of COCO."""
+    """Yield the points, rectangles and outlines of ImageJ ROIs, GeoJSON or COCO."""
     try:
         for shape in read_shapes(path).shapes:
             if shape.has_area:
@@ -280,4 +281,4 @@ PROMPT_FILES: Mapping[str, Callable[[Path, Mapping[str, float]], Iterator[Prompt
     ".tsv": _of_table,
     **dict.fromkeys(SHAPE_READERS, _of_shapes),
 }
-"""Ending of a file -> reads its prompts; files of other endings are label masks."""
+"""Suffix of a file -> reader of its prompts; files with other suffixes are label masks."""

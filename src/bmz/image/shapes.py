@@ -1,4 +1,4 @@
-"""Files of outlines, ROIs of ImageJ, GeoJSON and COCO: their shapes, and the mask they draw."""
+"""Outlines from ImageJ ROI, GeoJSON and COCO files, and the label masks that they define."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 Points: TypeAlias = NDArray[np.float64]
-"""(n, 2) x and y in px, where the first pixel of the image reaches from 0 to 1."""
+"""(n, 2) x and y in px, where the first pixel of the image extends from 0 to 1."""
 
 Runs: TypeAlias = NDArray[np.int64]
-"""(n, 3) the row of each run of pixels, its first column, and the one behind its last."""
+"""(n, 3) row, first column, and last column plus 1 of each run of pixels."""
 
 Kind = Literal["polygon", "box", "line", "points"]
 
@@ -36,13 +36,14 @@ class Shape:
 
     Parameters
     ----------
-    number : its label: the number that is its name, or its place in the file from 1
-    name : as the file gives it; empty for none
-    kind : what it was drawn as; a box is a rectangle along the axes, a line is open
-    rings : closed rings without a last point that repeats the first, between which the object lies:
-        what is in an odd number of them. Of a line or of points one list of these
-    runs : the pixels of an object that is stored as such, in the place of rings
-    c, z, t : channel, plane and frame from 0; None if it lies in all, or nobody says
+    number : label of the shape: its name, if that is a number, or else its position in the file,
+        from 1
+    name : name in the file; empty if it has none
+    kind : kind of the shape; a box is an axis-aligned rectangle, a line is open
+    rings : closed rings, without repeating the first point; pixels within an odd number of them
+        belong to the object. A line or points have one ring, the list of their points
+    runs : pixels of an object that is stored as a mask, instead of rings
+    c, z, t : channel, plane and frame from 0; None if it lies in all, or the file does not say
     """
 
     number: int
@@ -56,12 +57,12 @@ class Shape:
 
     @property
     def has_area(self) -> bool:
-        """Whether there are pixels in it."""
+        """Whether the shape encloses pixels."""
         return self.kind in ("polygon", "box")
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """The box around it: least x and y, highest x and y, px."""
+        """The bounding box: minimum x and y, maximum x and y, px."""
         if self.runs is not None:
             y, start, stop = self.runs.T
             return float(start.min()), float(y.min()), float(stop.max()), float(y.max() + 1)
@@ -76,15 +77,15 @@ class ShapeFile:
 
     Parameters
     ----------
-    shapes : in the order of the file
-    size : height and width of the image, px; None if the file does not say
+    shapes : shapes in the order of the file
+    size : height and width of the image, px; None if the file does not state it
     """
 
     shapes: tuple[Shape, ...]
     size: tuple[int, int] | None = None
 
     def sizes(self) -> dict[str, int]:
-        """Return the least sizes along t, z, y and x of an image that has room for all shapes."""
+        """Return the smallest sizes along t, z, y and x of an image that contains all shapes."""
         boxes = np.array([shape.box for shape in self.shapes if shape.has_area]).reshape(-1, 4)
         width, height = (int(np.ceil(n)) for n in boxes[:, 2:].max(axis=0, initial=0))
         planes = {
@@ -99,7 +100,7 @@ class ShapeFile:
 
 
 def is_shape_file(path: Path) -> bool:
-    """Return whether the name of a file is that of a file of outlines."""
+    """Return whether a path is an existing file with the suffix of a file of outlines."""
     return path.suffix.lower() in SHAPE_READERS and path.is_file()
 
 
@@ -108,28 +109,28 @@ def read_shapes(path: Path) -> ShapeFile:
 
     Parameters
     ----------
-    path : of one of the endings in `SHAPE_READERS`
+    path : file with one of the suffixes in `SHAPE_READERS`
 
     Raises
     ------
     ImageUnreadable
-        It holds no shapes, or is damaged.
+        The file contains no shapes, or is damaged.
     ImageForbidden
-        The system does not let it be read.
+        The operating system does not permit reading it.
     """
     return SHAPE_READERS[path.suffix.lower()](path)
 
 
 def painted(shapes: Iterable[Shape], sizes: Mapping[str, int]) -> AnyArray:
-    """Draw the label mask of shapes: a pixel is in an object if its middle is.
+    """Draw the label mask of shapes; a pixel belongs to an object that contains its centre.
 
-    Where several lie on a pixel, the last one has it. A shape that names no plane or frame is drawn
-    in all of them; what lies outside of the image is left out.
+    If shapes overlap, the last one takes the pixel. A shape without a plane or frame is drawn in
+    all of them. Shapes are clipped to the image.
 
     Parameters
     ----------
-    shapes : those without an area are left out
-    sizes : of the mask, by axis: y and x, and perhaps t and z before them
+    shapes : shapes to draw; those without an area are ignored
+    sizes : axis -> size of the mask along it: y and x, optionally preceded by t and z
 
     Returns
     -------
@@ -153,7 +154,7 @@ _POINTS_AT_ONCE = 2**20
 
 
 def _paint(plane: AnyArray, shapes: Sequence[Shape]) -> None:
-    """Draw shapes into a plane, as many at once as memory bears."""
+    """Draw shapes into a plane, in batches to limit memory."""
     flat = plane.reshape(-1)
     for some in _lots(shapes):
         owner, runs = _runs_of(some, plane.shape[0])
@@ -164,7 +165,7 @@ def _paint(plane: AnyArray, shapes: Sequence[Shape]) -> None:
         first, lengths = (runs[:, 0] * plane.shape[1] + start)[inside], lengths[inside]
         ends = np.cumsum(lengths)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-        # of places that come twice NumPy keeps the last
+        # for repeated indices, NumPy keeps the last value
         flat[np.repeat(first, lengths) + within] = np.repeat(numbers[owner[inside]], lengths)
 
 
@@ -183,7 +184,7 @@ def _lots(shapes: Sequence[Shape]) -> Iterator[Sequence[Shape]]:
 
 
 def _runs_of(shapes: Sequence[Shape], height: int) -> tuple[NDArray[np.int64], Runs]:
-    """Return the pixels of shapes as runs, and the shape of each by its place, in its order."""
+    """Return the index of the shape of each run, and the runs, in the order of the shapes."""
     owners, runs = [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
     rings = [(k, ring) for k, shape in enumerate(shapes) for ring in shape.rings if len(ring)]
     if rings:
@@ -202,12 +203,12 @@ def _runs_of(shapes: Sequence[Shape], height: int) -> tuple[NDArray[np.int64], R
 def _filled(
     rings: Sequence[tuple[int, Points]], height: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the runs of pixels whose middle lies in an odd number of the rings of a shape."""
+    """Find the runs of pixels whose centre lies in an odd number of the rings of a shape."""
     owner = np.concatenate([np.full(len(ring), k) for k, ring in rings])
     here = np.concatenate([ring for _, ring in rings])
     there = np.concatenate([np.roll(ring, -1, axis=0) for _, ring in rings])
     upper, lower = np.minimum(here[:, 1], there[:, 1]), np.maximum(here[:, 1], there[:, 1])
-    # an edge crosses the middles of the rows from its upper end on, without its lower end
+    # an edge crosses the centres of rows from its upper end, inclusive, to its lower end, exclusive
     first = np.clip(np.ceil(upper - 0.5), 0, height).astype(np.int64)
     count = np.clip(np.ceil(lower - 0.5), 0, height).astype(np.int64) - first
     edge = np.repeat(np.arange(len(owner)), count)
@@ -222,11 +223,11 @@ def _filled(
 
 
 _NUMBERED = re.compile(r"0*(\d+)(-[tz]\d+)*$")
-"""The name of a shape that is a number, and perhaps the frame and plane of one that has several."""
+"""Name of a shape that is a number, optionally followed by its frame and plane."""
 
 
 def numbers_of(names: Sequence[str]) -> list[int]:
-    """Give the labels of shapes: the numbers that are their names, else their places from 1.
+    """Return the labels of shapes: their names, if all are numbers, or else positions from 1.
 
     Examples
     --------
@@ -241,18 +242,18 @@ def numbers_of(names: Sequence[str]) -> list[int]:
 
 _ROI = "ImageJ ROI"
 _MOST_BYTES = 2**28
-"""Of one ROI."""
+"""Maximum size of one ROI."""
 
 
 def read_rois(path: Path) -> ShapeFile:
-    """Read the ROIs of ImageJ: a ``.roi`` of one, or a ``.zip`` of several.
+    """Read ImageJ ROIs: one from a ``.roi`` file, or several from a ``.zip`` file.
 
     Source: the class ``RoiDecoder`` of ImageJ, as the package roifile reads it.
 
     Raises
     ------
     ImageUnreadable
-        It holds no ROI, or is damaged.
+        The file contains no ROI, or is damaged.
     """
     with decoding(path, _ROI):
         rois = list(_rois_in(path))
@@ -270,7 +271,7 @@ def read_rois(path: Path) -> ShapeFile:
 
 
 def _rois_in(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
-    """Return the ROIs with their names: of a ZIP those of its entries, as ImageJ does."""
+    """Yield ROIs with their names; in a ZIP, these are the names of its entries, as in ImageJ."""
     from roifile import ImagejRoi  # here: few files are ROIs
 
     if not zipfile.is_zipfile(path):
@@ -287,7 +288,7 @@ def _rois_in(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
 
 
 def _place(position: int) -> int | None:
-    """Return a position from 0; ImageJ counts from 1, and 0 stands for none."""
+    """Return a position counted from 0; ImageJ counts from 1, and 0 means none."""
     return position - 1 if position > 0 else None
 
 
@@ -309,7 +310,7 @@ def _shape(name: str, roi: ImagejRoi) -> tuple[Kind, tuple[Points, ...]]:
     if roi.roitype in lines:
         return "line", (np.asarray(roi.coordinates(), np.float64),)
     if roi.roitype == ROI_TYPE.POINT:
-        # whole numbers name a pixel, whose middle is meant
+        # integer coordinates denote the centre of a pixel
         middle = 0.0 if roi.subpixelresolution else 0.5
         return "points", (np.asarray(roi.coordinates(), np.float64) + middle,)
     raise ValueError(f"'{name}' is a kind of ROI without a shape")
@@ -322,14 +323,14 @@ def _sides(roi: ImagejRoi) -> tuple[float, float, float, float]:
 
 
 def _open(ring: ArrayLike) -> Points:
-    """Leave out a last point that repeats the first."""
+    """Remove a last point that repeats the first."""
     points = np.asarray(ring, np.float64)
     closed = len(points) > 1 and np.array_equal(points[0], points[-1])
     return points[:-1] if closed else points
 
 
 _STEPS = 720
-"""Corners of an ellipse: on one of 1000 px they lie less than 0.01 px off."""
+"""Corners of an ellipse; for one of 1000 px the error is less than 0.01 px."""
 
 
 def _ellipse(left: float, top: float, right: float, bottom: float) -> Points:
@@ -340,16 +341,16 @@ def _ellipse(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 Json = Any
-"""What a file holds that others wrote; whatever is not as it should be is told by `decoding`."""
+"""Unvalidated content of a JSON file; `decoding` turns violations into errors of the file."""
 
 
 def read_json_shapes(path: Path) -> ShapeFile:
-    """Read the shapes of GeoJSON or of COCO.
+    """Read the shapes of a GeoJSON or COCO file.
 
     Raises
     ------
     ImageUnreadable
-        It is neither, or damaged, or COCO of several images.
+        The file is neither, is damaged, or is COCO of several images.
     """
     with decoding(path, "JSON"):
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -377,16 +378,16 @@ _KINDS: Mapping[str, Kind] = {
     "Point": "points",
     "MultiPoint": "points",
 }
-"""What a geometry is, by its type in RFC 7946."""
+"""Geometry type of RFC 7946 -> kind of shape."""
 
 
 def _geojson(features: Sequence[Json], document: Mapping[str, Json]) -> ShapeFile:
-    """Read features: the number of one is its name, else its place.
+    """Read features; their labels are their names, if all are numbers, or else their positions.
 
     Source: RFC 7946; planes as the class ``QuPathTypeAdapters`` of QuPath writes them.
     """
     names = [f"{(feature.get('properties') or {}).get('name', '')}" for feature in features]
-    # QuPath leaves out the first plane
+    # QuPath does not write the plane of features in the first plane
     first_plane = {"z": 0, "t": 0} if any("plane" in f["geometry"] for f in features) else {}
     shapes = []
     for number, name, feature in zip(numbers_of(names), names, features, strict=True):
@@ -410,7 +411,7 @@ def _rings(kind: str, coordinates: Json) -> tuple[Points, ...]:
 
 
 def _coco(document: Mapping[str, Json]) -> ShapeFile:
-    """Read annotations: the number of one is its label, else its id.
+    """Read annotations; the number of a shape is the label of its annotation, or else its id.
 
     Source: https://cocodataset.org/#format-data
     """
@@ -434,7 +435,7 @@ def _coco(document: Mapping[str, Json]) -> ShapeFile:
 
 
 def _counts(text: str) -> NDArray[np.int64]:
-    """Read the counts of compressed RLE: five bits a letter, differences from the last but one.
+    """Decode the counts of compressed RLE: five bits per letter, as differences two counts apart.
 
     Source: ``rleFrString`` of the COCO API.
     """
@@ -451,7 +452,7 @@ def _counts(text: str) -> NDArray[np.int64]:
 
 
 def _row_runs(counts: NDArray[np.int64], height: int) -> Runs:
-    """Return the runs along rows of a mask whose pixels are counted column by column."""
+    """Convert column-major run lengths of a mask to runs along rows."""
     ends = np.cumsum(counts)
     starts, stops = ends[:-1:2], ends[1::2]
     lengths = stops - starts[: len(stops)]
@@ -472,7 +473,7 @@ SHAPE_READERS: Final[Mapping[str, Callable[[Path], ShapeFile]]] = {
     ".geojson": read_json_shapes,
     ".json": read_json_shapes,
 }
-"""By the ending of a file."""
+"""Suffix of a file -> reader of its shapes."""
 
 SHAPE_ENDINGS = (".zip", ".roi", ".geojson", ".coco.json")
-"""Of files in a folder that are taken for outlines without being named."""
+"""Suffixes by which files of outlines are recognized in a folder."""

@@ -1,4 +1,4 @@
-"""TIFF: its series and axes, and planes of which only the needed segments are decoded."""
+"""Reading of TIFF files: series, axes, and planes of which only needed segments are decoded."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from bmz.image.tiff_tags import (
 )
 
 _CACHE_BYTES = 64 << 20
-"""Decoded strips and tiles that are kept: a row of tiles of a model shares them."""
+"""Cache size for decoded strips and tiles, which a row of tiles of a model shares."""
 
 
 def stored_series(series: TiffPageSeries) -> Stored:
-    """Return regions of `series`, whose file stays open; a layout without planes is read whole."""
+    """Return a lazy array of `series`, whose file must stay open; without planes, read it whole."""
     start, dtype = series.dataoffset, series.dtype
     plain = getattr(series, "transform", None) is None
     if start is not None and plain:
@@ -74,11 +74,11 @@ def _has_planes(series: TiffPageSeries) -> bool:
 
 
 class TiffPlanes:
-    """Pages of one size in one file, with leading axes before those of the page.
+    """Pages of one size in one file, with leading axes before those of a page.
 
     Parameters
     ----------
-    series : its pages are planes of ``YX``, ``YXS`` or ``SYX``
+    series : series whose pages are planes with the axes ``YX``, ``YXS`` or ``SYX``
     """
 
     def __init__(self, series: TiffPageSeries) -> None:
@@ -91,7 +91,7 @@ class TiffPlanes:
         self._decoded_bytes = 0
 
     def __getitem__(self, box: Box, /) -> AnyArray:
-        """Read a region as a new array in the byte order of this machine."""
+        """Read a region as a new array in native byte order."""
         inner = len(self._key.shape)
         lead, within = box[:-inner], box[-inner:]
         out = np.empty([s.stop - s.start for s in box], self.dtype)
@@ -118,7 +118,7 @@ class TiffPlanes:
         return out.reshape([s.stop - s.start for s in within])
 
     def _segment(self, page: TiffPage | TiffFrame, number: int, index: int) -> AnyArray | None:
-        """Decode one strip or tile as (1, length, width, samples); None when none is stored."""
+        """Decode one strip or tile as (1, length, width, samples); None if none is stored."""
         known = self._decoded.get((number, index))
         if known is not None:
             self._decoded.move_to_end((number, index))
@@ -141,7 +141,7 @@ class TiffPlanes:
 
 
 def _normalised(axes: str, within: Box) -> Box:
-    """Return a region of a page as separate samples, length, width, samples beside each other."""
+    """Return a region of a page as (separate samples, length, width, interleaved samples)."""
     position = slice(0, 1)
     if axes == "SYX":
         return (*within, position)
@@ -149,9 +149,9 @@ def _normalised(axes: str, within: Box) -> Box:
 
 
 def _touched(key: TiffPage, box: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
-    """Yield the number of each strip or tile in `box`, and its sample, first row and column.
+    """Yield the index of each strip or tile in `box`, and its sample, first row and column.
 
-    Source: TIFF 6.0, sections 3 and 15: row by row, and of separate samples plane by plane.
+    Source: TIFF 6.0, sections 3 and 15: row by row, and for separate samples plane by plane.
     """
     rows = key.tilelength if key.is_tiled else key.rowsperstrip
     columns = key.tilewidth if key.is_tiled else key.imagewidth
@@ -165,7 +165,7 @@ def _touched(key: TiffPage, box: Box) -> Iterator[tuple[int, tuple[int, int, int
 
 
 def _paste(out: AnyArray, box: Box, segment: AnyArray, corner: tuple[int, int]) -> None:
-    """Write what a strip or tile at `corner` has of `box` into `out`, the pixels of `box`."""
+    """Copy the part of a strip or tile at `corner` that lies in `box` into `out`."""
     to, of = [], []
     for side, first, length in zip(box, corner, segment.shape, strict=False):
         start, stop = max(side.start, first), min(side.stop, first + length)
@@ -178,32 +178,32 @@ _LZW, _LZW_END = 5, 257  # numbers of a compression and of its end mark
 _JPEG_CODECS = frozenset({7, 33007, 34892})
 _JPEG_XRS = frozenset({22610, 34934})
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"  # ITU-T T.81, table B.1
-_PLACE, _LENGTH = 0xBCC0, 0xBCC1  # ITU-T T.832, annex A: of the picture in a file
-_LONG = 4  # type of a number of 32 bits
+_PLACE, _LENGTH = 0xBCC0, 0xBCC1  # ITU-T T.832, annex A: tags for offset and size of the picture
+_LONG = 4  # type of a 32-bit number
 _RATIONAL = 2  # TIFF 6.0: numerator and denominator
 
 
 class SegmentCutShort(CutShort):
-    """A strip or tile gives fewer pixels than it must."""
+    """A strip or tile contains fewer pixels than it should."""
 
     def __init__(self, index: int, why: str) -> None:
         super().__init__(f"strip or tile {index} ends too early: {why}")
 
 
 def look_at_segments(series: TiffPageSeries) -> None:
-    """Let every strip or tile of `series` be looked at when it is decoded.
+    """Make every strip or tile of `series` be checked when it is decoded.
 
-    The look raises `SegmentCutShort`.
+    The check raises `SegmentCutShort`.
     """
     keys = (page.keyframe for page in series.pages if page is not None)
     for key in {id(key): key for key in keys if key is not None}.values():
-        # tifffile keeps what decodes a page with the page, and has no argument for it
+        # tifffile stores the decoder of a page in the page, and has no argument to replace it
         key.__dict__["decode"] = _looking(key, key.decode)
 
 
 def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
     def looked_at(data: bytes | None, index: int, /, **options: object) -> object:
-        if data is None:  # none is stored: a sparse file
+        if data is None:  # not stored: a sparse file
             return decode(data, index, **options)
         if key.compression in _JPEG_CODECS and not options.get("jpegheader"):
             _refuse_endless_jpeg(data, index)
@@ -211,7 +211,7 @@ def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
             raise SegmentCutShort(index, f"{end} bytes wanted, {len(data)} found")
         decoded = decode(data, index, **options)
         if key.compression == _LZW and not _has_lzw_end(data):
-            # bits behind its end must not matter
+            # bits after the end must not affect the result
             others = (decode(data + more * 3, index, **options) for more in (b"\0", b"\xff"))
             if not all(np.array_equal(decoded[0], other[0]) for other in others):
                 raise SegmentCutShort(index, "its last code is incomplete")
@@ -221,14 +221,14 @@ def _looking(key: TiffPage, decode: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse_endless_jpeg(data: bytes, index: int) -> None:
-    if data.rfind(_END) < data.rfind(_SCAN):  # a decoder would make up what is missing
+    if data.rfind(_END) < data.rfind(_SCAN):  # a decoder would invent the missing data
         raise SegmentCutShort(index, "its JPEG has no end mark")
 
 
 def _has_lzw_end(data: bytes) -> bool:
-    """Return whether a stream ends with its end mark, as those of most writers do.
+    """Return whether an LZW stream ends with the end mark, as most writers make it.
 
-    Source: TIFF 6.0, section 13: codes of 9 to 12 bits, the last byte filled up with zeros.
+    Source: TIFF 6.0, section 13: codes of 9 to 12 bits, the last byte padded with zeros.
     """
     tail = int.from_bytes(data[-3:], "big")
     unused = (bits for bits in range(8) if not tail & ((1 << bits) - 1))
@@ -238,7 +238,7 @@ def _has_lzw_end(data: bytes) -> bool:
 
 
 def _end_of_jpeg_xr(data: bytes) -> int:
-    """Return where the picture ends in a file of JPEG XR, 0 if the file does not say."""
+    """Return the end of the picture in a JPEG XR file; 0 if the file does not state it."""
     header = struct.Struct("<4sL")
     if not data.startswith(b"II\xbc") or len(data) < header.size:
         return 0
@@ -253,7 +253,7 @@ def _end_of_jpeg_xr(data: bytes) -> int:
 
 
 _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
-"""Letters of tifffile that name an axis; all others (I, Q, ...) leave it unnamed."""
+"""Letter of tifffile -> letter of an axis; with any other (I, Q, ...) the axis is unnamed."""
 
 _RGB, _YCBCR = 2, 6  # TIFF 6.0, PhotometricInterpretation
 _JPEGS = (6, 7, 33007, 34892)  # Compression: JPEG of TIFF 6.0, of Technote 2, and of other makers
@@ -263,12 +263,12 @@ _UNITS = {2: "inch", 3: "cm"}  # TIFF 6.0, ResolutionUnit
 
 
 def tiff_header(path: Path, series: int) -> Header:
-    """Read what a TIFF file says of image number `series`.
+    """Read the header of image number `series` of a TIFF file.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageEmpty, TwoChannelAxes, SeriesOutOfRange, PartsMissing
-        The file is not sound, or cannot be expressed in our letters.
+        The file is damaged or incomplete, or its axes cannot be named by the letters of bmz.
     """
     with decoding(path, "TIFF"), _opened(path, series) as opened:
         chosen = opened.series
@@ -299,12 +299,12 @@ def tiff_header(path: Path, series: int) -> Header:
 def tiff_pixels(path: Path, series: int) -> AnyArray:
     """Read the pixels of image number `series` in the order of the file, without alpha.
 
-    Uncompressed pixels in the byte order of this machine are mapped, not read.
+    Uncompressed pixels in native byte order are memory-mapped, not read.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge, Transparent
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, "TIFF"), _opened(path, series) as opened:
         pixels = _mapped(path, opened.series)
@@ -315,15 +315,15 @@ def tiff_pixels(path: Path, series: int) -> AnyArray:
 
 
 def tiff_palette_numbers(path: Path) -> AnyArray | None:
-    """Read the numbers of the first image as they are stored; None if they are intensities.
+    """Return the stored numbers of the first image; None if they are intensities.
 
-    They are numbers of colours where the image has a palette, and of objects in a mask of which
-    white is stored as 0.
+    They are palette indices if the image has a palette, and labels in a mask that stores white
+    as 0.
 
     Raises
     ------
     ImageUnreadable, ImageTruncated, ImageTooLarge
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with decoding(path, "TIFF"), _opened(path, 0) as opened:
         if opened.series.keyframe.photometric not in (INDEXED, WHITE_IS_ZERO):
@@ -332,17 +332,16 @@ def tiff_palette_numbers(path: Path) -> AnyArray | None:
 
 
 def tiff_is_lossy(path: Path) -> bool:
-    """Return whether the first image is compressed by JPEG."""
+    """Return whether the first image is JPEG-compressed."""
     with decoding(path, "TIFF"), _opened(path, 0) as opened:
         return opened.series.keyframe.compression in _JPEGS
 
 
 @contextmanager
 def tiff_opened(path: Path, series: int) -> Iterator[Stored]:
-    """Keep the file open for regions of image number `series`; only what they touch is read.
+    """Keep the file open to read regions of image number `series`, and only what they touch.
 
-    Pixels with an alpha channel are read whole, since it is dropped only where it is the same
-    everywhere.
+    Pixels with an alpha channel are read whole, since it is dropped only if it is constant.
     """
     with _opened(path, series) as opened:
         if _has_alpha(opened.series):
@@ -354,7 +353,7 @@ def tiff_opened(path: Path, series: int) -> Iterator[Stored]:
 
 @contextmanager
 def tiff_coarser(path: Path, series: int) -> Iterator[list[Stored]]:
-    """Open the coarser copies of an image: in sub-IFDs, or marked as reduced; the finest first."""
+    """Open the sub-resolutions of an image, in sub-IFDs or marked as reduced; finest first."""
     with _opened(path, series) as opened:
         levels = [] if _has_alpha(opened.series) else opened.series.levels[1:]
         for level in levels:
@@ -363,14 +362,14 @@ def tiff_coarser(path: Path, series: int) -> Iterator[list[Stored]]:
 
 
 class _Opened(NamedTuple):
-    """An image of a TIFF file that is open.
+    """An image of an open TIFF file.
 
     Parameters
     ----------
     tif, series : the file, and the image in it
-    number : of the series among all of the file
-    images : how many the file holds
-    cautions : what one should beware of, each a sentence
+    number : index of the series in the file
+    images : number of images in the file
+    cautions : what to know before trusting the image, one sentence each
     """
 
     tif: TiffFile
@@ -428,7 +427,7 @@ def _named(path: Path, series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
 
 
 def _is_photograph(tif: TiffFile, page: TiffPage) -> bool:
-    # ImageJ saves three composed stains as RGB samples, and says that they are a composite
+    # ImageJ saves a composite of three stains as RGB samples, with the mode "composite"
     composed = (tif.imagej_metadata or {}).get("mode") == "composite"
     return page.photometric in (_RGB, _YCBCR) and not composed
 
@@ -480,7 +479,7 @@ def _imagej_names(metadata: dict[str, object]) -> tuple[str, ...]:
 def _ratio(page: TiffPage, tag: str) -> float | None:
     value = page.tags.valueof(tag)
     if not isinstance(value, tuple) or len(value) != _RATIONAL:
-        return None  # of another type, a number that nobody can be sure of
+        return None  # a number of another type is not reliable
     above, below = value
     return above / below if below else math.inf
 

@@ -1,4 +1,4 @@
-"""The output kind ``coco``: the objects as COCO instances with compressed run lengths."""
+"""The output kind ``coco``: objects as COCO instances with compressed run-length encoding."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bmz.write.tables import as_json
 Integers = NDArray[np.int64]
 
 _AT_ONCE = 2048
-"""Objects whose text is held."""
+"""Number of objects whose text is held in memory at once."""
 
 
 def write_coco(result: Result, path: Path) -> None:
-    """Write a JSON document of COCO: an annotation for each object and plane, by label.
+    """Write a COCO JSON document with one annotation per object and plane, sorted by label.
 
-    Each plane of a stack or time series is an image of its own, which names its ``t`` and ``z``
-    from 0. Beside what COCO asks for an annotation has its ``label``, the number in the mask, and
-    ``info`` the length of a pixel and what made the objects. Classes are categories.
+    Each plane of a stack or time series is a separate image with the additional fields ``t`` and
+    ``z``, starting at 0. Each annotation has the additional field ``label``, its label in the mask,
+    and ``info`` the pixel size and the provenance. Classes are categories.
 
     Source: https://cocodataset.org/#format-data
     """
@@ -41,7 +41,7 @@ def write_coco(result: Result, path: Path) -> None:
     about = {"description": "made by bmz", "pixel_um": dict(result.pixel_um), **result.provenance}
     head = {"info": about, "images": _images(f"{result.provenance['image']}", sizes, planes)}
     categories: dict[str, int] = {}
-    # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+    # file names need not be UTF-8; surrogates for undecodable bytes are escaped, as in JSON
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f'{json.dumps(as_json(head), ensure_ascii=False)[:-1]}, "annotations": [')
         number = 0
@@ -87,10 +87,10 @@ class ColumnRuns:
 
     Parameters
     ----------
-    labels, z, areas : (n,) of each object in a plane
-    boxes : (n, 4) least x and y, behind the highest x and y
-    firsts : (n + 1,) the first run of each, and how many there are
-    starts, stops : (r,) of each run: pixels of the plane before it, column by column, and with it
+    labels, z, areas : (n,) label, plane and area of each object in a plane
+    boxes : (n, 4) minimum x and y, and maximum x and y plus 1
+    firsts : (n + 1,) index of the first run of each object, and the number of runs
+    starts, stops : (r,) start and stop of each run as column-major pixel indices of the plane
     """
 
     labels: Integers
@@ -102,7 +102,7 @@ class ColumnRuns:
     stops: Integers
 
     def box(self, k: int) -> list[int]:
-        """Return the box of an object: x, y, width and height."""
+        """Return the bounding box of an object: x, y, width and height."""
         left, top, right, bottom = self.boxes[k].tolist()
         return [left, top, right - left, bottom - top]
 
@@ -112,8 +112,9 @@ def _runs(regions: Iterable[Region], height: int, space: Sequence[str]) -> Colum
 
     Parameters
     ----------
-    height : of the image, px
-    space : ``z`` where regions are stacks
+    regions : regions with the objects
+    height : height of the image, px
+    space : contains ``z`` if the regions are stacks
     """
     found = [
         _runs_of_plane(plane, z, region, height)
@@ -149,17 +150,19 @@ def _runs_of_plane(plane: AnyArray, z: int, region: Region, height: int) -> Inte
 
 
 _LETTERS = 13
-"""Five bits each: as many as 64 bits take."""
+"""Number of letters, of five bits each, that 64 bits need."""
 
 
 def compressed(runs: ColumnRuns, some: range, size: int) -> list[str]:
-    """Return the compressed run lengths of some objects, as strings of JSON.
+    """Return the compressed run-length encoding of some objects as JSON strings.
 
     Source: ``rleToString`` of the COCO API.
 
     Parameters
     ----------
-    size : pixels of the plane
+    runs : runs of all objects
+    some : indices of the objects
+    size : number of pixels of the plane
     """
     counts, lengths = _counts(runs, some, size)
     within = np.arange(len(counts)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -183,13 +186,13 @@ def compressed(runs: ColumnRuns, some: range, size: int) -> list[str]:
 
 
 def _counts(runs: ColumnRuns, some: range, size: int) -> tuple[Integers, Integers]:
-    """Count pixels outside and inside of each object in turn; give how many counts each has."""
+    """Return alternating pixel counts outside and inside each object, and their number."""
     low, high = int(runs.firsts[some.start]), int(runs.firsts[some.stop])
     starts, stops = runs.starts[low:high], runs.stops[low:high]
     firsts = runs.firsts[some.start : some.stop] - low
     first = np.zeros(len(starts), np.bool_)
     first[firsts] = True
-    # a run that ends at the bottom goes on at the top of the next column
+    # a run that ends at the bottom continues at the top of the next column
     joined = np.append(False, starts[1:] == stops[:-1]) & ~first
     ending = np.append(~joined[1:], True)
     stops = stops[ending]

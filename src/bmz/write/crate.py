@@ -1,4 +1,4 @@
-"""A folder of results as a Process Run Crate: which program made which file of which image."""
+"""A folder of results as a Process Run Crate, which records how each file was produced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROGRAM = "https://github.com/bmz-dev/bmz"
 _SCHEMA = "bmz.run/1"
 
 Entity = dict[str, Any]
-"""An entity of JSON-LD, with its ``@id``."""
+"""A JSON-LD entity with its ``@id``."""
 
 _FORMATS: Final = {
     ".csv": "text/csv",
@@ -29,11 +29,11 @@ _FORMATS: Final = {
     ".tif": "image/tiff",
     ".zip": "application/zip",
 }
-"""Media types, by the ending of a file."""
+"""Suffix of a file -> media type."""
 
 
 class CrateOfOthers(WrongUsage):
-    """The folder of results is a crate that bmz has not made."""
+    """The output folder is a crate that was not written by bmz."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class CrateOfOthers(WrongUsage):
 
 
 def refuse_crate_of_others(folder: Path) -> None:
-    """Do nothing if a folder is not a crate, or one of ours.
+    """Raise an error if a folder is a crate that was not written by bmz.
 
     Raises
     ------
@@ -56,18 +56,18 @@ def refuse_crate_of_others(folder: Path) -> None:
 
 
 def write_crate(folder: Path) -> None:
-    """Describe all runs whose records lie in a folder, also those of earlier calls.
+    """Write the description of all runs with records in a folder, also of earlier calls.
 
     Source: RO-Crate 1.1, and the profile Process Run Crate 0.5.
 
     Parameters
     ----------
-    folder : of results; gets ``ro-crate-metadata.json``, replaced when it is there
+    folder : output folder; ``ro-crate-metadata.json`` is written to it, or replaced
 
     Raises
     ------
     CrateOfOthers
-        Another program made the one that is there.
+        The folder has such a file that was written by another program.
     """
     refuse_crate_of_others(folder)
     records = {
@@ -86,7 +86,7 @@ def write_crate(folder: Path) -> None:
 
 
 def _run(path: Path) -> Mapping[str, Any] | None:
-    """Read the record of a run; None for a file of others that is called like one."""
+    """Read the record of a run; return None for another file with such a name."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -96,7 +96,7 @@ def _run(path: Path) -> Mapping[str, Any] | None:
 
 
 def _graph(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> Iterator[Entity]:
-    """Return the entities, each once."""
+    """Yield each entity once."""
     entities: dict[str, Entity] = {}
     actions = []
     for path, record in records.items():
@@ -142,7 +142,7 @@ def _time(seconds: float) -> str:
 
 
 def _of_run(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Return what a run used and made, and last the run."""
+    """Yield the inputs and outputs of a run, and finally the run itself."""
     program = _program(record)
     used = [_image(record), _model(record), *_settings(path, folder, record)]
     made = list(_files(folder, path, record))
@@ -181,7 +181,7 @@ def _program(record: Mapping[str, Any]) -> Entity:
 
 
 def _image(record: Mapping[str, Any]) -> Entity:
-    """Return the image, which lies outside of the folder: it is known by its hash."""
+    """Return the image, which is outside the folder and therefore identified by its hash."""
     digest = record["image_sha256"]
     return {
         "@id": f"#image-{digest}",
@@ -204,7 +204,7 @@ def _model(record: Mapping[str, Any]) -> Entity:
 
 
 def _settings(path: Path, folder: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Return the options of the call that were set."""
+    """Yield the options of the call that were set."""
     within = quote(path.relative_to(folder).as_posix())
     for name, value in record["request"].items():
         if value not in (None, False, [], {}) and name != "model":
@@ -214,7 +214,7 @@ def _settings(path: Path, folder: Path, record: Mapping[str, Any]) -> Iterator[E
 
 
 def _files(folder: Path, path: Path, record: Mapping[str, Any]) -> Iterator[Entity]:
-    """Return the files of a run that lie in the folder."""
+    """Yield the files of a run that are in the folder."""
     for kind, name in record["files"].items():
         file = path.parent / name
         if ".." in PurePosixPath(name).parts or not file.exists():

@@ -1,4 +1,4 @@
-"""The output kind ``geojson``: the objects as detections that QuPath imports."""
+"""The output kind ``geojson``: objects as detections that QuPath imports."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from bmz.write.result import Result
 from bmz.write.tables import as_json, cells
 
 _AT_ONCE = 2048
-"""Objects whose text is held."""
+"""Number of objects whose text is held in memory at once."""
 
 
 def write_geojson(result: Result, path: Path) -> None:
-    """Write a FeatureCollection, one feature per object and plane, by label and on a line each.
+    """Write a FeatureCollection with one feature and line per object and plane, sorted by label.
 
-    Coordinates are px of the full image. Each feature is a detection whose name is its label, with
-    its measurements, and its class where there are classes. Beside what GeoJSON asks for, ``bmz``
-    says how large the image and a pixel are, and which model made the objects.
+    Coordinates are in px of the full image. Each feature is a detection named after its label, with
+    its measurements, and its class if there are classes. The additional member ``bmz`` holds the
+    size of the image, the pixel size and the provenance.
 
     Source: RFC 7946; the class ``QuPathTypeAdapters`` of QuPath for the properties and planes.
     """
     labels = not_none(result.labels)
     sizes = dict(zip(labels.axes, labels.shape, strict=True))
     about = {"size_px": sizes, "pixel_um": dict(result.pixel_um), **result.provenance}
-    # the name of a file need not be UTF-8; what stands for its bytes is escaped, as in JSON
+    # file names need not be UTF-8; surrogates for undecodable bytes are escaped, as in JSON
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         head = {"type": "FeatureCollection", "bmz": about}
         file.write(f'{json.dumps(as_json(head), ensure_ascii=False)[:-1]}, "features": [')
@@ -58,7 +58,7 @@ def _feature(geometry: str, properties: str) -> str:
 
 
 def _geometries(part: Outlines, some: range) -> Iterator[str]:
-    """Return the geometries of some objects; corners become text all at once."""
+    """Yield the geometries of some objects; all corners are formatted at once for speed."""
     rings = part.first_rings[some.start : some.stop + 1].tolist()
     ends = part.first_points[rings[0] : rings[-1] + 1]
     points = part.points[ends[0] : ends[-1]]
@@ -83,12 +83,12 @@ def _pieces(pieces: Sequence[Sequence[str]]) -> str:
 
 
 def _plane(at: Mapping[str, int]) -> str:
-    """Return the plane of QuPath, where there are several; it holds for all channels."""
+    """Return the plane in QuPath's format, for all channels; empty if there is only one plane."""
     return f', "plane": {{"c": -1, "z": {at.get("z", 0)}, "t": {at.get("t", 0)}}}' if at else ""
 
 
 def _properties(table: Mapping[str, AnyArray]) -> Iterator[str]:
-    """Return the properties of the objects of a table."""
+    """Yield the properties of the objects of a table."""
     labels = table["label"].tolist()
     classes = [f"{name}" for name in table[CLASS].tolist()] if CLASS in table else []
     known = {name: json.dumps(_classification(name)) for name in set(classes)}
@@ -97,12 +97,12 @@ def _properties(table: Mapping[str, AnyArray]) -> Iterator[str]:
     starts = [f"{json.dumps(title, ensure_ascii=False)}: " for title in titles.values()]
     every = ", ".join(f"{start.replace('%', '%%')}%s" for start in starts)
     rows = list(zip(*(cells(_as_number(table[name])) for name in titles), strict=True))
-    # what is said of the image is said once for all, in front
+    # columns about the image are written once, in the head of the file
     names = [name for name in words if name not in (CLASS, *_IN_FRONT)]
     texts = [words[name].tolist() for name in names]
     for row, label in enumerate(labels):
         values = rows[row] if rows else ()
-        if "" in values:  # what is not known
+        if "" in values:  # an empty cell is an unknown value
             measured = ", ".join(compress(map(str.__add__, starts, values), values))
         else:
             measured = every % values
@@ -126,7 +126,7 @@ def _classification(name: str) -> dict[str, str | list[int]]:
 
 
 def class_colour(name: str) -> list[int]:
-    """Return the colour of a class: red, green, blue to 255, the same wherever its name is."""
+    """Return the colour of a class, RGB from 0 to 255, which depends only on its name."""
     turn = zlib.crc32(name.encode("utf-8")) / 2**32
     return [round(255 * part) for part in colorsys.hsv_to_rgb(turn, 0.7, 0.9)]
 
@@ -134,17 +134,17 @@ def class_colour(name: str) -> list[int]:
 _UNITS: Final = {
     "um": "µm", "um2": "µm^2", "um3": "µm^3", "px": "px", "rad": "rad", "s": "s",
 }  # fmt: skip
-"""Endings of headings, and how QuPath writes them."""
+"""Unit at the end of a heading -> unit as QuPath writes it."""
 
 _POWERS: Final = {"area": "^2", "volume": "^3"}
-"""Of pixels in a heading that counts them."""
+"""Power of the unit of a measurement in pixels whose heading ends in ``px``."""
 
 _IN_FRONT = ("image", "series")
-"""Of all objects the same."""
+"""Columns that are the same for all objects."""
 
 _BRIGHTNESS = re.compile(r"intensity_(mean|median|max|min|sum|std)_?(.*)$")
 _NO_MEASUREMENT = re.compile(r"(label|t|z|bbox_.*)$")
-"""Of an object's name, place and box, which its outline tells."""
+"""Columns with the name, plane and bounding box of an object, which its feature already states."""
 
 
 def _is_measurement(heading: str) -> bool:

@@ -1,4 +1,4 @@
-"""Labels that are written into the OME-Zarr that they are of: beside others' labels, never over."""
+"""Writing labels into the OME-Zarr of their image, without replacing labels of other programs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bmz.write.ome_zarr import LABELS, LabelImage, ZarrFormat, write_ome_group
 from bmz.write.result import IN_IMAGE, Result
 
 _ZARR_3 = 3
-"""The version of Zarr whose attributes stand in ``zarr.json``."""
+"""The version of Zarr that stores attributes in ``zarr.json``."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OWN = "bmz"
-"""The attribute that labels of ours have."""
+"""The attribute that marks labels written by bmz."""
 
 
 class ImageTakesNoLabels(WrongUsage):
@@ -37,7 +37,7 @@ class ImageTakesNoLabels(WrongUsage):
 
 
 class LabelsOfOthers(WrongUsage):
-    """Labels of this name are there, and bmz has not made them."""
+    """Labels with this name already exist, and were not written by bmz."""
 
     def __init__(self, group: Path) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class LabelsOfOthers(WrongUsage):
 
 
 class LabelGridDiffers(CouldNotTell):
-    """The labels do not lie on the grid of the whole image."""
+    """The labels do not cover the grid of the whole image."""
 
     def __init__(self, image: Path, labels: Mapping[str, int], sizes: Mapping[str, int]) -> None:
         super().__init__(
@@ -66,21 +66,21 @@ def _words(sizes: Mapping[str, int]) -> str:
 def with_places_in_images(
     files: Mapping[Path, Mapping[str, Path]], name: str
 ) -> dict[Path, dict[str, Path]]:
-    """Add to the outputs of each image the labels that lie in it.
+    """Add the path of the labels inside each image to its outputs.
 
     Parameters
     ----------
-    files : by image, then by kind
-    name : of the labels
+    files : image -> kind -> path
+    name : name of the labels
 
     Raises
     ------
     ImageTakesNoLabels
         An image is not an OME-Zarr on this computer.
     LabelsOfOthers
-        It has labels of this name that bmz has not made.
+        An image already has labels with this name that bmz did not write.
     WrongUsage
-        Not every computer takes the name for a folder.
+        The name is not a valid folder name on every operating system.
     """
     if not _NAME.fullmatch(name):
         raise WrongUsage(
@@ -125,16 +125,17 @@ def _format_of(image: Path) -> ZarrFormat:
 
 
 def write_image_labels(result: Result, path: Path) -> None:
-    """Write the labels into an image, under a name that is not a label image of it yet.
+    """Write the labels into an image, under a temporary name.
 
     Parameters
     ----------
+    result : result of a run
     path : folder of the group, in the labels of the image; see `images_with_labels`
 
     Raises
     ------
     LabelGridDiffers
-        They are of a part of the image, or of a projection.
+        The labels cover only a part of the image, or a projection of it.
     """
     labels, image = not_none(result.labels), path.parents[1]
     header = zarr_header(image, 0)
@@ -148,19 +149,19 @@ def write_image_labels(result: Result, path: Path) -> None:
 
 
 _BEHIND = "~"
-"""Comes before the name of labels that are being written; no name has it."""
+"""Separator before the name of labels that are being written; no valid name contains it."""
 
 
 @contextmanager
 def images_with_labels(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     """Yield a temporary path for labels in an image; they appear if the block ends without error.
 
-    They get the sha256 of the record of the run, then their name, and last the list of labels of
-    the image names them. When the block raises, the image is as it was.
+    Then the sha256 of the record of the run is added to the labels, they are renamed, and finally
+    added to the list of labels of the image. If the block raises, the image is left unchanged.
 
     Parameters
     ----------
-    files : kind -> path; the record is among them, and is whole when the block ends
+    files : kind -> path; includes the record, which must be complete when the block ends
     """
     group = files.get(IN_IMAGE)
     if group is None:
@@ -184,7 +185,7 @@ def images_with_labels(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
 
 
 def _sign(group: Path, record_sha256: str) -> None:
-    """Say in the metadata of labels which record tells of the run that made them."""
+    """Write the sha256 of the record of the run into the metadata of the labels."""
     file = next(f for f in (group / "zarr.json", group / ".zattrs") if f.is_file())
     document = json.loads(file.read_text(encoding="utf-8"))
     document.get("attributes", document)[_OWN]["record_sha256"] = record_sha256
@@ -206,7 +207,7 @@ def _replace(group: Path, whole: Path) -> None:
 
 
 def _list(group: Path) -> None:
-    """Name labels in the list of the labels of their image, behind those that are there."""
+    """Append labels to the list of labels of their image."""
     folder, image = group.parent, group.parents[1]
     attributes = dict((group_attributes(folder) if is_node(folder) else None) or {})
     ome = dict(attributes.pop("ome", attributes))

@@ -1,4 +1,4 @@
-"""What a user thinks of masks and objects, kept as a table beside the results, and read again."""
+"""A user's judgements of masks and objects, stored in a table next to the results."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Verdict = Literal["right", "wrong"]
 FILE = "judgements.csv"
 
 MASKS = "judged"
-"""The folder of masks that were judged as a whole."""
+"""Folder of masks that were judged as a whole."""
 
 COLUMNS = (
     "image", "model", "settings", "t", "z", "label", "y_px", "x_px", "area_px", "verdict",
     "pixels", "mask",
 )  # fmt: skip
-"""An empty ``label`` stands for a whole mask, of which ``mask`` names the file, relative to the
-table, and ``y_px`` and ``x_px`` the pixel of the image at which it begins. ``pixels`` are those of
-an object in the plane, as `bmz.process.judged.written` writes them."""
+"""An empty ``label`` means that a whole mask was judged: ``mask`` is its file, relative to the
+table, and ``y_px`` and ``x_px`` are its first pixel in the image. ``pixels`` are those of an object
+in the plane, as written by `bmz.process.judged.written`."""
 
 
 class VerdictUnknown(WrongUsage):
-    """A judgement is neither of the two."""
+    """A judgement is neither right nor wrong."""
 
     def __init__(self, word: str) -> None:
         super().__init__(
@@ -57,16 +57,16 @@ class JudgementsUnreadable(WrongUsage):
 
 @dataclass(frozen=True)
 class Judgement:
-    """One thing that a user said.
+    """One judgement of a user.
 
     Parameters
     ----------
-    image : name of its file
-    model : as the user names it
-    settings : of its recipe
+    image : file name of the image
+    model : name of the model, as given by the user
+    settings : settings of the recipe
     at : position along t and z
     verdict : ``right`` or ``wrong``
-    place : what was judged
+    place : the judged mask or object
     values : label, y and x (px of the image) and area (px) of an object; empty for a whole mask
     """
 
@@ -80,20 +80,20 @@ class Judgement:
 
     @property
     def right(self) -> bool:
-        """Return whether it was judged right."""
+        """Return whether the verdict is ``right``."""
         return self.verdict == "right"
 
     def row(self, mask: str) -> dict[str, object]:
-        """Return it as a row of the table.
+        """Return the judgement as a row of the table.
 
         Parameters
         ----------
-        mask : name of the file of a whole mask
+        mask : file name of a whole mask
 
         Raises
         ------
         VerdictUnknown
-            It is neither right nor wrong.
+            The verdict is neither right nor wrong.
         """
         if self.verdict not in get_args(Verdict):
             raise VerdictUnknown(self.verdict)
@@ -110,14 +110,14 @@ class Judgement:
 
 
 def keep_judgement(folder: Path, judgement: Judgement) -> tuple[Path, int]:
-    """Add a row to the table of a folder, which is made where it does not exist.
+    """Add a judgement to the table of a folder; the table is created if it does not exist.
 
-    A mask that is judged as a whole is written into the folder `MASKS` beside the table.
+    A mask that is judged as a whole is written into the folder `MASKS` next to the table.
 
     Returns
     -------
     Path, int
-        the file, and how many rows it has
+        the table, and its number of rows
     """
     path = folder / FILE
     rows = list(csv.DictReader(io.StringIO(_text(path))))
@@ -139,12 +139,12 @@ def _text(path: Path) -> str:
 
 
 def read_judgements(path: Path) -> list[Judgement]:
-    """Read a table of judgements; of several of the same pixels the last one counts.
+    """Read a table of judgements; if the same pixels were judged repeatedly, the last one counts.
 
     Raises
     ------
     JudgementsUnreadable
-        It is no such table, or a row lacks the pixels of what was judged.
+        The file is not a table of judgements, or a row lacks the judged pixels.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
@@ -187,6 +187,6 @@ def _judgement(path: Path, number: int, row: Mapping[str, str]) -> Judgement:
 
 
 def _mask(path: Path, row: Mapping[str, str]) -> Place:
-    # the table may come from elsewhere: it names nothing but files of the folder beside it
+    # the table may come from elsewhere, so only files of the folder next to it are read
     labels = read_image(inspect_image(path.parent / MASKS / Path(row["mask"]).name))
     return Place(int(row["y_px"]), int(row["x_px"]), np.asarray(labels.transposed("yx").array))

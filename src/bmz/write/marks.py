@@ -1,7 +1,7 @@
-"""Marks on a picture: the numbers of objects, which plane it is, and a scale bar.
+"""Marks on a picture: the numbers of objects, the position of the plane, and a scale bar.
 
-Letters are white with a black rim, so that they can be read on any ground. Their shapes are kept
-here, so that a picture has the same bytes everywhere.
+Letters are white with a black rim, so that they can be read on any background. Their shapes are
+defined here, so that a picture has the same bytes on every computer.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _ROWS = {
     ",": "00000 00000 00000 00000 00110 00100 01000",
     " ": "00000 00000 00000 00000 00000 00000 00000",
 }
-"""Letters of 7 rows of 5 pixels."""
+"""Letters, each as 7 rows of 5 pixels."""
 
 _HEIGHT = 7
 _LARGE_PX = 400
-"""Pictures whose shorter side is this long have letters of twice the size."""
+"""Pictures whose shorter side is at least this long have letters of twice the size."""
 
 _MARGIN_PX = 10
 _SHARE_OF_WIDTH = 4
-"""A scale bar takes a quarter of the width at most."""
+"""A scale bar takes at most a quarter of the width."""
 
 _BAR_PX = 3
 _UNITS = ((1e3, "mm"), (1.0, "µm"), (1e-3, "nm"))
-"""Lengths of units, um, the longest first; a bar that would be shorter or longer is not drawn."""
+"""Units and their lengths in um, the longest first; the shortest also limits the scale bar."""
 
 _LONGEST_UM = 1e6
 _WHITE, _BLACK = 255, 0
@@ -72,7 +72,7 @@ def _size_of(picture: AnyArray) -> int:
 
 
 def _stamp(picture: NDArray[np.uint8], shape: BoolArray, top: int, left: int, rim_px: int) -> None:
-    """Paint a shape in white with a black rim; it is moved so that it lies inside."""
+    """Paint a shape in white with a black rim, moved to lie inside the picture."""
     height, width = (side + 2 * rim_px for side in shape.shape)
     if height > picture.shape[0] or width > picture.shape[1]:
         return
@@ -87,12 +87,12 @@ def _stamp(picture: NDArray[np.uint8], shape: BoolArray, top: int, left: int, ri
 
 
 def write_numbers(picture: NDArray[np.uint8], labels: AnyArray, names: AnyArray) -> None:
-    """Write its number on each object that is at least half as large as the number.
+    """Write the number of each object on it, if the object is at least half as large as the text.
 
     Parameters
     ----------
-    picture : (y, x, 3), is changed
-    labels : (y, x) integers without gaps, 0 background, on the grid of the picture
+    picture : (y, x, 3), modified in place
+    labels : (y, x) consecutive integers, 0 background, on the grid of the picture
     names : (n,) the number to write on label k, at k - 1
     """
     middles, areas = _middles(labels, len(names))
@@ -106,9 +106,9 @@ def write_numbers(picture: NDArray[np.uint8], labels: AnyArray, names: AnyArray)
 
 
 def _middles(labels: AnyArray, count: int) -> tuple[list[tuple[int, int]], AnyArray]:
-    """Return the pixel of each object that is nearest to its centre, and how many pixels it has.
+    """Return the pixel of each object that is nearest to its centre, and its area in pixels.
 
-    An object that is hidden has none; it is said to be at the corner.
+    For a hidden object, without pixels, the corner of the picture is returned.
     """
     y, x = np.nonzero(labels)
     own = labels[y, x]
@@ -122,14 +122,14 @@ def _middles(labels: AnyArray, count: int) -> tuple[list[tuple[int, int]], AnyAr
 
 
 def mark(picture: NDArray[np.uint8], overview: Overview) -> None:
-    """Write which plane it is at the lower left, and draw a scale bar at the lower right.
+    """Write the position of the plane at the lower left, and a scale bar at the lower right.
 
-    Numbers of planes count from 0, as in tables and with ``--axes``. What does not fit into the
-    picture is left out.
+    Planes are counted from 0, as in tables and with ``--axes``. Marks that do not fit into the
+    picture are left out.
 
     Parameters
     ----------
-    picture : (y, x, 3), of the whole plane; is changed
+    picture : (y, x, 3) picture of the whole plane, modified in place
     overview : the plane
     """
     size = _size_of(picture)
@@ -145,7 +145,7 @@ def mark(picture: NDArray[np.uint8], overview: Overview) -> None:
 
 
 def _draw_bar(picture: NDArray[np.uint8], pixel_um: float, size: int, taken: int) -> None:
-    """Draw a scale bar with its words above it, unless they need more than what is not `taken`."""
+    """Draw a scale bar with its label above it, unless it would overlap the `taken` width."""
     bar = scale_bar(picture.shape[1] * pixel_um / _SHARE_OF_WIDTH)
     if bar is None:
         return
@@ -161,9 +161,9 @@ def _draw_bar(picture: NDArray[np.uint8], pixel_um: float, size: int, taken: int
 
 
 def scale_bar(longest_um: float) -> tuple[float, str] | None:
-    """Return the length of a scale bar: 1, 2 or 5 times a power of ten, um, and its words.
+    """Return the length of a scale bar, 1, 2 or 5 times a power of ten in um, and its label.
 
-    None if that is less than a nanometre or more than a metre.
+    Return None if `longest_um` is less than a nanometre or more than a metre.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The outlines of the objects of a run, along the edges of their pixels, as polygons."""
+"""Outlines of the objects of a run as polygons along pixel edges."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from bmz.base.values import dataclass
 from bmz.write.result import Region, Result
 
 Ring: TypeAlias = NDArray[np.int32]
-"""(n, 2) x and y of the corners of a closed ring in px, without the first at the end."""
+"""(n, 2) x and y of the corners of a closed ring in px, without repeating the first."""
 
 Polygon: TypeAlias = list[Ring]
-"""The outer ring of a piece, then those of the holes in it."""
+"""The outer ring of a piece, followed by those of its holes."""
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """The outlines of the objects of some part of a mask.
+    """The outlines of the objects in a part of a mask.
 
-    Rings run with the object on the right as one sees the image, y downwards, and none touches
-    itself; those of a piece may touch each other in corners.
+    Rings run with the object on their right, as displayed with y downwards. No ring touches
+    itself, but the rings of a piece may touch each other at corners.
 
     Parameters
     ----------
-    at : position along t and z that all objects have in common
-    labels : (n,) of the objects, in ascending order; one of a stack comes once for each plane
-    z : (n,) plane of a stack that each lies in; None if all lie in one plane
-    first_rings : (n + 1,) the first ring of each object, and how many there are
-    first_points : (r + 1,) the first corner of each ring, and how many there are
+    at : position along t and z that all objects share
+    labels : (n,) labels in ascending order; an object of a stack occurs once for each plane
+    z : (n,) plane of each object in a stack; None if all are in one plane
+    first_rings : (n + 1,) index of the first ring of each object, and the number of rings
+    first_points : (r + 1,) index of the first corner of each ring, and the number of corners
     points : (p, 2) int32, x and y of all corners, px
-    areas : (r,) int64, in px: below 0 for a hole
+    areas : (r,) int64, area of each ring in px, negative for a hole
     """
 
     at: Mapping[str, int]
@@ -47,12 +47,12 @@ class Outlines:
     areas: NDArray[np.int64]
 
     def rings(self, k: int) -> list[Ring]:
-        """Return the rings of the object at place k."""
+        """Return the rings of the object at index k."""
         ends = self.first_points[self.first_rings[k] : self.first_rings[k + 1] + 1].tolist()
         return [self.points[i:j] for i, j in pairwise(ends)]
 
     def pieces(self, k: int) -> list[list[int]]:
-        """Give the pieces of the object at place k: the number of its outer ring, then of holes."""
+        """Return the pieces of the object at index k: indices of the outer ring and its holes."""
         first, last = int(self.first_rings[k]), int(self.first_rings[k + 1])
         if last - first == 1:
             return [[first]]
@@ -60,12 +60,12 @@ class Outlines:
         return [[first + n for n in piece] for piece in _with_holes(self.rings(k), areas)]
 
     def polygons(self, k: int) -> list[Polygon]:
-        """Return the pieces of the object at place k, each with its holes."""
+        """Return the pieces of the object at index k, each with its holes."""
         ends = self.first_points
         return [[self.points[ends[n] : ends[n + 1]] for n in piece] for piece in self.pieces(k)]
 
     def place(self, k: int) -> dict[str, int]:
-        """Return the position of the object at place k along t and z, as far as it has one."""
+        """Return the position of the object at index k along those of t and z that exist."""
         return dict(self.at) | ({} if self.z is None else {"z": int(self.z[k])})
 
 
@@ -75,21 +75,21 @@ def outlines(result: Result) -> Iterator[Outlines]:
     Yields
     ------
     Outlines
-        of the objects of each table of ``result.rows("table")``, in the order of its rows
+        outlines of the objects of each table of ``result.rows("table")``, in the order of its rows
     """
     for at, regions in result.regions():
         yield outlines_of(regions, at)
 
 
 def traced_rings(labels: NDArray[np.int32]) -> tuple[Ring, NDArray[np.int32]]:
-    """Walk around the objects of a plane; see `bmz.process.outline_loops.trace_rings`.
+    """Trace the objects of a plane; see `bmz.process.outline_loops.trace_rings`.
 
     Returns
     -------
     points : (p, 2) int32
-        x and y of the corners of all rings, one behind the other, px from the edge of the image
+        x and y of the corners of all rings, concatenated, in px from the edge of the image
     rings : (r, 2) int32
-        the label of each ring, and how many corners it has
+        label and number of corners of each ring
     """
     from bmz.process.outline_loops import trace_rings  # here: it loads Numba
 
@@ -103,7 +103,7 @@ def traced_rings(labels: NDArray[np.int32]) -> tuple[Ring, NDArray[np.int32]]:
 
 
 def _most_corners(labels: NDArray[np.int32]) -> int:
-    """Count the corners of pixels where an outline may turn, four times: one for each pixel."""
+    """Return an upper bound: four per pixel corner where an outline may turn, one per pixel."""
     framed = np.pad(labels, 1)
     beside = framed[:, 1:] == framed[:, :-1]
     below = framed[1:] == framed[:-1]
@@ -116,7 +116,8 @@ def outlines_of(regions: Iterable[Region], at: Mapping[str, int]) -> Outlines:
 
     Parameters
     ----------
-    at : their position along the axes that they have not
+    regions : regions of a mask
+    at : position along the axes that the regions do not have
     """
     points, labels, planes, counts, depth = [], [], [], [], 0
     for region in regions:
@@ -138,7 +139,7 @@ def _sorted(
     counts: Sequence[NDArray[np.int64]],
     planes: Sequence[NDArray[np.int64]] | None,
 ) -> Outlines:
-    """Put rings in the order of labels and planes."""
+    """Sort rings by label and plane."""
     nothing = np.zeros(0, np.int64)
     owners, lengths = np.concatenate([*labels, nothing]), np.concatenate([*counts, nothing])
     z = np.zeros(len(owners), np.int64) if planes is None else np.concatenate(planes)
@@ -162,18 +163,18 @@ def _sorted(
 
 
 def _areas(points: Ring, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the area of each ring: that of a hole, which runs the other way round, is below 0."""
+    """Return the area of each ring; holes run in the other direction and have a negative area."""
     if not len(points):
         return np.zeros(0, np.int64)
     following = np.arange(1, len(points) + 1)
     following[firsts[1:] - 1] = firsts[:-1]
     x, y = points[:, 0].astype(np.int64), points[:, 1].astype(np.int64)
-    # upright edges alone have an area below them, and every second edge is one
+    # only vertical edges contribute to the area, and every second edge is vertical
     return np.add.reduceat(x * (y[following] - y), firsts[:-1])
 
 
 def _with_holes(rings: Sequence[Ring], areas: Sequence[int]) -> list[list[int]]:
-    """Put each hole to the smallest piece around it; give places of rings."""
+    """Assign each hole to the smallest piece around it; return indices of rings."""
     pieces = {k: [k] for k, area in enumerate(areas) if area > 0}
     holes = [k for k, area in enumerate(areas) if area < 0]
     by_area = sorted(pieces, key=lambda k: areas[k])
@@ -189,14 +190,14 @@ def _around(rings: Sequence[Ring], by_area: Sequence[int], point: tuple[float, f
 
 
 def _inner_point(hole: Ring) -> tuple[float, float]:
-    """Return the middle of a pixel of the object at the edge of a hole: below its lowest edge."""
+    """Return the centre of a pixel of the object just below the lowest edge of a hole."""
     k = int(np.lexsort((hole[:, 0], -hole[:, 1]))[0])
     x, y = hole[k].tolist()
     return x + 0.5, y + 0.5
 
 
 def _encloses(ring: Ring, point: tuple[float, float]) -> bool:
-    """Return whether an odd number of upright edges lies to the left of a point."""
+    """Return whether a ring encloses a point: an odd number of vertical edges lies left of it."""
     x, y = ring[:, 0], ring[:, 1]
     following = np.roll(y, -1)
     crosses: BoolArray = (np.minimum(y, following) < point[1]) & (
@@ -206,5 +207,5 @@ def _encloses(ring: Ring, point: tuple[float, float]) -> bool:
 
 
 def numbers_at(table: Mapping[str, AnyArray], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row of each label in a table, whose rows are in the order of their labels."""
+    """Return the row of each label in a table whose rows are sorted by label."""
     return np.searchsorted(table["label"], labels)

@@ -1,4 +1,4 @@
-"""The output kind ``points``: where each object lies, as a table that napari opens as points."""
+"""The output kind ``points``: object positions as a table that napari opens as points."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from bmz.base.arrays import AnyArray
 
 _KEPT = ("track", "t_um", "score", "class", "class_probability", "confidence")
-"""Columns of the table of objects that points have, too, and with them the brightness."""
+"""Columns of the table of objects that are kept for points, in addition to intensities."""
 
 _BRIGHTNESS = ("intensity_mean", "intensity_max")
 
 
 def write_points(result: Result, path: Path) -> None:
-    """Write one row per object as CSV: its number, its place, its brightness and its score.
+    """Write one row per object as CSV: its label, position, intensity and score.
 
-    The place is that which the recipe found (to fractions of a pixel), or the centroid. The middle
-    of the first pixel is 0. Columns are ``index`` (the label) and ``axis-0``, ``axis-1``, ... (the
-    place along t, z, y, x as the mask has them, px), by which napari knows a table of points; then
-    ``x_px``, ``y_px``, ``z_px``, the same in um where the pixel size is known, and the rest.
+    The position is the subpixel point found by the recipe, or else the centroid; the centre of the
+    first pixel is 0. napari recognizes the columns ``index`` (the label) and ``axis-0``,
+    ``axis-1``, ... (the position along those of t, z, y, x that the mask has, px). They are
+    followed by ``x_px``, ``y_px``, ``z_px``, the same in um if the pixel size is known, and others.
 
     Source: napari, ``napari.utils.io.guess_layer_type_from_column_names``.
     """
@@ -50,6 +50,6 @@ def _points(result: Result, axes: str, um: Mapping[str, float]) -> Iterator[dict
 
 
 def _along(table: Mapping[str, AnyArray], axis: str) -> AnyArray:
-    """Return the place of each object along an axis, px; that of its plane where it lies in one."""
+    """Return the position of each object along an axis, px; its plane if it has no other."""
     names = (f"point_{axis}_px", f"centroid_{axis}_px", axis)
     return np.asarray(next(table[name] for name in names if name in table), np.float64)

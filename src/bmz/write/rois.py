@@ -1,4 +1,4 @@
-"""The output kind ``rois``: the objects as ROIs of ImageJ, which its ROI Manager opens."""
+"""The output kind ``rois``: objects as ImageJ ROIs for the ROI Manager."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 _LARGEST = 60535
-"""ImageJ takes greater whole numbers for numbers below 0."""
+"""ImageJ reads larger integers as negative numbers."""
 
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 """Steps of a path, as ``java.awt.geom.PathIterator`` numbers them."""
 
 _DAY = (1980, 1, 1, 0, 0, 0)
-"""Of every entry, so that equal masks give equal bytes: the first that a ZIP can name."""
+"""Date of every ZIP entry, the earliest possible, so that equal masks give equal bytes."""
 
 
 def write_rois(result: Result, path: Path) -> None:
-    """Write a ZIP of ROIs: one per object and plane, by label.
+    """Write a ZIP with one ROI per object and plane, sorted by label.
 
-    An object of one piece without holes is a traced polygon, as the wand of ImageJ draws it, all
-    others are composites. A name is the label; where an object lies in several planes or frames
-    those behind the first have them in their name, too, such as ``12-t2-z4``, from 1. Planes and
-    frames are stated where the mask has several; channels never are, for labels hold for all.
+    An object of one piece without holes is a traced polygon, as from ImageJ's wand tool; all others
+    are composites. The name is the label. If an object lies in several planes or frames, all but
+    the first also have these in their name, counted from 1, such as ``12-t2-z4``. ROIs state the
+    plane and frame if the mask has several, but never a channel, since labels apply to all.
 
     Source: the class ``RoiEncoder`` of ImageJ, as the package roifile writes it.
     """
@@ -48,10 +48,10 @@ def write_rois(result: Result, path: Path) -> None:
 
 
 def write_subpixel_rois(result: Result, path: Path) -> None:
-    """Write the polygons by which a recipe found the objects, with corners between pixels.
+    """Write the polygons by which a recipe found the objects, with subpixel corners.
 
-    Names, planes and frames are those of `write_rois`. A polygon is the star within the image, also
-    where a better object lies over it.
+    Names, planes and frames are those of `write_rois`. A star polygon is clipped only at the border
+    of the image, not where a better object covers it.
     """
     height, width = result.labels.shape[-2:] if result.labels is not None else (0, 0)
     _write(
@@ -65,7 +65,7 @@ def write_subpixel_rois(result: Result, path: Path) -> None:
 
 
 def _write(path: Path, rois: Iterable[tuple[int, Mapping[str, int], ImagejRoi]]) -> None:
-    """Write ROIs with the label and the place along t and z, from 0, of each."""
+    """Write ROIs, each given with its label and its position along t and z, from 0."""
     named: set[int] = set()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for label, at, roi in rois:
@@ -100,13 +100,13 @@ def _traced(part: Outlines, k: int) -> ImagejRoi:
 
 
 def _polygon(corners: AnyArray, sides: tuple[int, int]) -> ImagejRoi:
-    """Return a polygon of corners (n, 2), y and x, where the middle of the first pixel is 0.
+    """Return a polygon of corners (n, 2), y and x, where the centre of the first pixel is 0.
 
-    What lies beyond an image of these sides, along x and y, is cut off.
+    It is clipped to an image with these sides along x and y.
     """
     from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-    # in ImageJ the corner of the first pixel is 0
+    # in ImageJ, 0 is the corner of the first pixel
     points = _cut(corners[:, ::-1] + 0.5, sides).astype(np.float32)
     first = np.floor(points.min(axis=0)).astype(np.int32)
     right, bottom = np.ceil(points.max(axis=0)).astype(int).tolist()
@@ -118,7 +118,7 @@ def _polygon(corners: AnyArray, sides: tuple[int, int]) -> ImagejRoi:
 
 
 def _cut(points: FloatArray, sides: tuple[int, int]) -> FloatArray:
-    """Cut a polygon, (n, 2) x and y, at the borders of an image, one after another.
+    """Clip a polygon, (n, 2) x and y, at the borders of an image, one after another.
 
     Source: Sutherland and Hodgman 1974, doi 10.1145/360767.360802.
     """
@@ -139,7 +139,7 @@ def _cut(points: FloatArray, sides: tuple[int, int]) -> FloatArray:
 
 
 def _path(ring: Ring) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return the steps along a ring: to its first corner, along the others, and back."""
+    """Return the path of a ring: move to the first corner, lines to the others, and close."""
     steps = np.full((len(ring), 3), _LINE, np.float32)
     steps[0, 0] = _MOVE
     steps[:, 1:] = ring

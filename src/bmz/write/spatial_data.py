@@ -25,11 +25,11 @@ from bmz.write.ome_zarr import (
 from bmz.write.result import Result
 
 REGION_KEY: Final = "region"
-"""The column of the table with the name of the labels in which an object lies."""
+"""The column of the table with the name of the labels that contain an object."""
 
 _STORE, _RASTER, _TABLE = ({"version": number} for number in ("0.2", "0.3", "0.2"))
 _OME: Final = "0.5-dev-spatialdata"
-"""What spatialdata calls the version of OME-Zarr 0.5 with its own coordinate systems."""
+"""Version that spatialdata writes for OME-Zarr 0.5 with its own coordinate systems."""
 
 _READ_PX = 4 * CHUNK_PX
 
@@ -37,17 +37,17 @@ At: TypeAlias = Mapping[str, int]
 
 
 def write_spatialdata(result: Result, path: Path) -> None:
-    """Write what the library spatialdata opens: ``image``, ``labels``, and ``table`` of objects.
+    """Write a SpatialData store with ``image``, ``labels``, and a ``table`` of objects.
 
-    Images and labels are OME-Zarr 0.5 with a pyramid, whose scale to the coordinate system
+    Images and labels are OME-Zarr 0.5 with a pyramid; their scale to the coordinate system
     ``global`` is the pixel size in um, or 1 if it is not known. The table is AnnData, annotates
-    the labels by the columns `REGION_KEY` and `INSTANCE_KEY`, and is left out where there are no
-    objects. SpatialData knows no time: each frame of a time series is an image with labels of its
-    own, ``image_t0``, ``labels_t0`` and so on.
+    the labels by the columns `REGION_KEY` and `INSTANCE_KEY`, and is left out if there are no
+    objects. SpatialData has no time axis: each frame of a time series is a separate image with its
+    own labels, ``image_t0``, ``labels_t0`` and so on.
 
     Source: spatialdata 0.7, containers of version 0.2 with rasters of 0.3 and tables of 0.2;
-    anndata writes the table. The library itself loads a gigabyte of packages and takes seconds to
-    import, and is not needed for writing.
+    anndata writes the table. The spatialdata library is not needed for writing; it would load a
+    gigabyte of packages and take seconds to import.
     """
     frames = _frames(result)
     for name in ("images", "labels"):
@@ -65,7 +65,7 @@ def write_spatialdata(result: Result, path: Path) -> None:
 
 
 def _frames(result: Result) -> dict[str, At]:
-    """Return the ending of the names of each frame, and where it lies along t."""
+    """Return the name suffix of each frame -> its position along t."""
     labels = not_none(result.labels)
     if "t" not in labels.axes:
         return {"": {}}
@@ -78,11 +78,11 @@ class _Raster:
 
     Parameters
     ----------
-    folder : of the group
-    axes : of ``czyx``
-    shape : sizes along them, px
-    dtype : of the pixels
-    pixel_um : length of a pixel along the axes of space, where it is known
+    folder : folder of the group
+    axes : letters of ``czyx``
+    shape : size along each axis, px
+    dtype : dtype of the pixels
+    pixel_um : pixel size in um along the spatial axes, where known
     """
 
     folder: Path
@@ -92,11 +92,11 @@ class _Raster:
     pixel_um: Mapping[str, float]
 
     def level(self, number: int, shape: Sequence[int]) -> ZarrArray:
-        """Make the array of a level, all 0."""
+        """Create the array of a level, filled with 0."""
         return created_array(self.folder / f"s{number}", shape, self.dtype, self.axes)
 
     def finish(self, first: ZarrArray, others: Mapping[str, Any], *, mean: bool) -> None:
-        """Add the pyramid, whose pixels are means of four or the first of them, and metadata."""
+        """Write the pyramid, of means of 2 x 2 pixels or the first of them, and the metadata."""
         level, shapes = first, [self.shape]
         while max(level.shape[-2:]) > SMALLEST_LEVEL_PX:
             halved = (*level.shape[:-2], *(-(-n // 2) for n in level.shape[-2:]))
@@ -137,7 +137,7 @@ def _scaled(scale: Sequence[float]) -> dict[str, Any]:
 
 
 def _means(pixels: AnyArray) -> AnyArray:
-    """Average every 2 x 2 pixels, the last ones as many as there are; rounded as their type asks.
+    """Average blocks of 2 x 2 pixels, smaller at the edges; integers are rounded.
 
     NaN stays NaN.
     """

@@ -1,7 +1,7 @@
 """Pictures of all planes of a stack or time series: projection, montage, film, page with sliders.
 
-An object has the colour of its number in every plane, and all planes are shown within the same
-intensities, so that they can be compared.
+An object keeps its colour, that of its label, in every plane, and all planes have the same display
+limits, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ _GAP_PX = 4
 _GAP_GREY = 96
 
 _LEAST_PX, _MOST_PX = 96, 768
-"""Longer side of a frame of a film, and of a plane of a page."""
+"""Limits for the longer side of a frame of a film, and of a plane of a page."""
 
 _FILM_PIXELS, _PAGE_PIXELS = 100e6, 30e6
-"""Of all frames together: many of them are shown smaller, so that the file stays small."""
+"""Pixels of all frames together; many frames are shown smaller, so that the file stays small."""
 
 _FRAME_MS = 150
 _QUALITY = 85
 
 
 def write_projection(result: Result, path: Path) -> None:
-    """Draw the largest value along z, and of each object what no object above it hides, as PNG.
+    """Draw the maximum along z with the visible part of each object, as PNG.
 
-    Of a time series the frame with most objects in a plane is drawn, of a single plane itself.
+    For a time series, the frame that has the plane with the most objects is drawn. A single plane
+    is drawn as it is.
     """
     planes = _planes(result, _LARGEST_PX, _fullest(result, "t"))
     write_png(path, drawn(_projected(planes), drawing_of(result.record)))
@@ -54,7 +55,8 @@ def write_projection(result: Result, path: Path) -> None:
 def write_montage(result: Result, path: Path) -> None:
     """Draw all planes side by side, row by row, as PNG.
 
-    Of a stack over time the planes of the frame with most objects are drawn, else all frames.
+    For a time series of stacks, the planes of the frame that has the plane with the most objects
+    are drawn; otherwise all planes or frames.
     """
     only = _fullest(result, "t") if "z" in result.overview().at else {}
     first = next(iter(_planes(result, _PANEL_PX, only)))
@@ -74,9 +76,9 @@ def write_montage(result: Result, path: Path) -> None:
 
 
 def write_film(result: Result, path: Path) -> None:
-    """Draw one frame after the other as animated WebP; of a stack over time each is projected.
+    """Draw the frames of a time series as animated WebP, with stacks projected along z.
 
-    A stack that is not over time is passed through along z.
+    For a stack without a time axis, the frames are its planes along z.
     """
     at = result.overview().at
     axis = "t" if "t" in at else "z"
@@ -91,8 +93,8 @@ def write_film(result: Result, path: Path) -> None:
             if size is None:
                 size = picture.shape[:2]
                 canvas = _three_bytes(size[1] - 1) + _three_bytes(size[0] - 1)
-                file.write(_chunk(b"VP8X", b"\x02\0\0\0" + canvas))  # 2: it is animated
-                file.write(_chunk(b"ANIM", bytes(6)))  # a black ground, repeated for ever
+                file.write(_chunk(b"VP8X", b"\x02\0\0\0" + canvas))  # 2: animated
+                file.write(_chunk(b"ANIM", bytes(6)))  # black background, endless loop
             data = bytes(imagecodecs.webp_encode(picture, level=_QUALITY))
             place = bytes(6) + canvas + _three_bytes(_FRAME_MS) + b"\x02"  # 2: do not blend
             file.write(_chunk(b"ANMF", place + data[len(b"RIFF____WEBP") :]))
@@ -102,9 +104,9 @@ def write_film(result: Result, path: Path) -> None:
 
 
 def write_slices(result: Result, path: Path) -> None:
-    """Write a page with a slider for z and t, which asks nothing of a server.
+    """Write a self-contained HTML page with sliders for z and t.
 
-    The outlines are a layer of their own, which can be hidden.
+    The outlines are a separate layer, which can be hidden.
     """
     at = result.overview().at
     side = _side_px(math.prod(n for _, n in at.values()), _PAGE_PIXELS)
@@ -120,7 +122,7 @@ def write_slices(result: Result, path: Path) -> None:
     page = (files("bmz.write") / "slices.html").read_text(encoding="utf-8")
     before, _, behind = page.partition("@PLANES@")
     with path.open("w", encoding="utf-8") as file:
-        # all at once: the name of an image may itself look like a mark
+        # replaced in a single pass, since the name of an image may itself look like a placeholder
         file.write(re.sub("|".join(replaced), lambda found: replaced[found[0]], before))
         for k, plane in enumerate(_planes(result, side, {})):
             shown, lines = _layers(plane, drawing)
@@ -129,7 +131,7 @@ def write_slices(result: Result, path: Path) -> None:
 
 
 def _layers(plane: Overview, drawing: Drawing) -> tuple[str, str]:
-    """Return the picture without objects, and the pixels that differ with them, as base64."""
+    """Return the picture without objects, and the pixels that objects change, as base64."""
     whole = drawn(plane, drawing)
     nothing = Pixels(np.zeros_like(plane.labels.array), plane.labels.axes)
     below = drawn(replace(plane, labels=nothing), drawing)
@@ -145,19 +147,19 @@ def _layers(plane: Overview, drawing: Drawing) -> tuple[str, str]:
 
 
 def _planes(result: Result, longest_px: int, only: Mapping[str, int]) -> Iterator[Overview]:
-    """Return planes in order, with a class for each object, by which it keeps its colour."""
+    """Yield planes in order, with a class for each object, so that it keeps its colour."""
     own = np.arange(not_none(result.labels).count + 1)
     for plane in result.overviews(longest_px, only):
         yield plane if plane.kinds is not None else replace(plane, kinds=own)
 
 
 def _fullest(result: Result, axis: str) -> dict[str, int]:
-    """Give the position along an axis of the plane with most objects; nothing without the axis."""
+    """Return the position along an axis of the plane with the most objects; empty without it."""
     return {name: int(k) for name, (k, _) in result.overview().at.items() if name == axis}
 
 
 def _drawing(result: Result, side: int, only: Mapping[str, int]) -> Drawing:
-    """Return how all planes are drawn alike, with a longer side of so many px."""
+    """Return the common drawing options of all planes, with `side` px as the longer side."""
     limits = limits_of_all(plane.image for plane in _planes(result, side, only))
     bright = [
         is_bright(greys_or_colours(plane.image, limits)) for plane in _planes(result, side, only)
@@ -169,9 +171,9 @@ def _drawing(result: Result, side: int, only: Mapping[str, int]) -> Drawing:
 
 
 def _projected(planes: Iterable[Overview]) -> Overview:
-    """Put planes of one frame on each other: the largest value, the first label.
+    """Project the planes of one frame: the maximum intensity, and the first label.
 
-    A single plane is given as it is.
+    A single plane is returned unchanged.
     """
     remaining = iter(planes)
     first = next(remaining)
@@ -187,7 +189,7 @@ def _projected(planes: Iterable[Overview]) -> Overview:
 
 
 def _grid(count: int, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Give the number of columns of a montage that is about as high as wide, and a panel's side."""
+    """Return the number of columns of a roughly square montage, and the longer side of a panel."""
     height, width = shape
     columns = min(count, max(1, round(math.sqrt(count * height / width))))
     rows = -(-count // columns)
@@ -201,7 +203,7 @@ def _side_px(count: int, pixels: float) -> int:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    """Return a part of a RIFF file, which has an even number of bytes."""
+    """Return a chunk of a RIFF file, padded to an even number of bytes."""
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 

@@ -1,4 +1,4 @@
-"""Label masks and maps as OME-TIFF, with the axes and the pixel size of the image."""
+"""Label masks and raw network outputs as OME-TIFF, with the axes and pixel size of the image."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MOST_LABELS = 2**32 - 1
 """OME-TIFF has no wider unsigned pixel type than uint32."""
 
 _CLASSIC_BYTES = 2**32 - 2**25
-"""Classic TIFF addresses 4 GiB; the rest is left for the headers."""
+"""Classic TIFF can address 4 GiB; 32 MiB are left for the headers."""
 
 _TILED_FROM_PX = 2048
 _TILE_PX = 512
 _PIECE_PX = 2048
-"""What is read at once for a smaller copy."""
+"""Side of the part that is read at once for a sub-resolution."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _InMemory:
 
 
 class LabelsRefused(CouldNotTell):
-    """Labels that no pixel type of the format holds as they are."""
+    """The labels cannot be stored exactly in any pixel type of the format."""
 
     def __init__(self, path: Path, expected: str, actual: str) -> None:
         super().__init__(
@@ -58,19 +58,19 @@ class LabelsRefused(CouldNotTell):
 
 
 def write_labels(path: Path, labels: Pixels) -> None:
-    """Write labels as deflated OME-TIFF of the smallest unsigned dtype that holds them.
+    """Write labels as deflate-compressed OME-TIFF in the smallest unsigned dtype that holds them.
 
-    Those of a large plane are written as `write_large_labels` does.
+    Large planes are written by `write_large_labels`.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    labels : integers from 0; axes a subset of t, z, y, x with y and x
+    path : written atomically; an existing file is replaced
+    labels : non-negative integers; axes a subset of t, z, y, x with y and x
 
     Raises
     ------
     LabelsRefused
-        Not integers, below 0, or above 4294967295.
+        The labels are not integers, are negative, or exceed 4294967295.
     """
     high = highest_label(path, labels, _MOST_LABELS)
     ordered = labels.transposed(in_image_order(labels.axes))
@@ -81,14 +81,14 @@ def write_labels(path: Path, labels: Pixels) -> None:
 def write_label_planes(
     path: Path, labels: LazyArray, most: int, pixel_um: Mapping[str, float]
 ) -> None:
-    """Write labels that are read plane by plane, or tile by tile where planes are large.
+    """Write labels as OME-TIFF, reading them plane by plane, or tile by tile if planes are large.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice per axis
+    path : written atomically; an existing file is replaced
+    labels : (..., y, x) integers from 0 to `most`; parts are read by one slice per axis
     most : the highest label
-    pixel_um : length of a pixel along z, y and x, where it is known
+    pixel_um : pixel size in um along z, y and x, where known
     """
     if max(labels.shape[-2:]) > _TILED_FROM_PX:
         write_large_labels(path, labels, most, pixel_um)
@@ -128,7 +128,7 @@ def highest_label(path: Path, labels: Pixels, most: int) -> int:
     Raises
     ------
     LabelsRefused
-        Not integers, below 0, or above `most`.
+        The labels are not integers, are negative, or exceed `most`.
     """
     array = labels.array
     if array.dtype.kind not in "bui":
@@ -140,13 +140,13 @@ def highest_label(path: Path, labels: Pixels, most: int) -> int:
 
 
 def write_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> None:
-    """Write maps of a network as uncompressed float32 OME-TIFF, which can be mapped from disk.
+    """Write raw network outputs as uncompressed float32 OME-TIFF, which can be memory-mapped.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    maps : (..., y, x) real numbers; parts are asked for by one slice per axis
-    pixel_um : length of a pixel along z, y and x, where it is known
+    path : written atomically; an existing file is replaced
+    maps : (..., y, x) real numbers; parts are read by one slice per axis
+    pixel_um : pixel size in um along z, y and x, where known
     """
     rows = max(_PIECE_PX**2 // max(maps.shape[-1], 1), 1)
     parts = list(boxes(maps.shape, (*(1 for _ in maps.shape[:-2]), rows, maps.shape[-1])))
@@ -173,17 +173,17 @@ def write_raw(path: Path, maps: LazyArray, pixel_um: Mapping[str, float]) -> Non
 def write_large_labels(
     path: Path, labels: LazyArray, most: int, pixel_um: Mapping[str, float]
 ) -> None:
-    """Write labels that are read part by part as tiled OME-TIFF with smaller copies of itself.
+    """Write labels as tiled OME-TIFF with sub-resolutions, reading them part by part.
 
-    BigTIFF where need be. The smaller copies (sub-resolutions) hold every second pixel of the one
-    before, down to 512 px; viewers show them when zoomed out.
+    Large files are BigTIFF. Each sub-resolution holds every second pixel of the previous one, down
+    to 512 px; viewers show them when zoomed out.
 
     Parameters
     ----------
-    path : appears only when it is whole; replaced when it is there
-    labels : (..., y, x) integers from 0 to `most`; parts are asked for by one slice per axis
+    path : written atomically; an existing file is replaced
+    labels : (..., y, x) integers from 0 to `most`; parts are read by one slice per axis
     most : the highest label
-    pixel_um : length of a pixel along z, y and x, where it is known
+    pixel_um : pixel size in um along z, y and x, where known
     """
     dtype = smallest_unsigned(most)
     levels = _level_count(labels.shape[-2:])
@@ -216,9 +216,9 @@ def _level_count(shape: Sequence[int]) -> int:
 
 
 def _tiles(labels: LazyArray, step: int, dtype: np.dtype[Any]) -> Iterator[AnyArray]:
-    """Return the tiles of every `step`-th pixel of each plane, the last ones filled up with 0."""
+    """Yield the tiles of every `step`-th pixel of each plane, padded with 0 at the edges."""
     side = _TILE_PX * step
-    # of a small copy one tile may span the whole image, so it is read in pieces
+    # one tile of a low resolution may span the whole image, so it is read in pieces
     piece = max(_PIECE_PX // step, 1) * step
     for *plane, down, across in boxes(labels.shape, (*(1 for _ in labels.shape[:-2]), side, side)):
         tile = np.zeros((_TILE_PX, _TILE_PX), dtype)
