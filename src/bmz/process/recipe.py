@@ -17,7 +17,7 @@ from bmz.plan.tile_way import MIRRORED, TileWay
 from bmz.process.object_columns import SCORE, Columns
 
 SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)
-"""Thresholds of a probability that are tried where a mask is not likely to be good."""
+"""Probability thresholds that are tried if a mask is unlikely to be good."""
 
 Value = bool | int | float | str
 """What a parameter may hold."""
@@ -42,12 +42,12 @@ class Knob:
     ----------
     what : one line with the unit
     low, high : the range, both ends allowed; None for open
-    choices : the words that a text may be; empty for any
-    grows : with which power of the factor a value that nobody asked for grows, where maps are
-        resized to the image: 1 for a length of the network's grid, 2 for an area; 0 for what is
-        the same on every grid. A value below 0 that grows stands for what the map tells, so many
-        times as long or large as with -1
-    cures : values that are tried where a mask is not likely to be good; empty for none
+    choices : the allowed values of a text; empty for any
+    grows : the power of the resizing factor by which a value not set by the user grows when maps
+        are resized to the image: 1 for a length on the network's grid, 2 for an area, 0 if
+        independent of the grid. A negative value that grows means that the length or area is
+        taken from the map, as a multiple of that for -1
+    cures : values that are tried if a mask is unlikely to be good; empty for none
     """
 
     what: str
@@ -72,7 +72,7 @@ class Parameter(Knob):
     Parameters
     ----------
     name : as in ``--set name=value``
-    default : also tells the type
+    default : its type is the type of the parameter
     """
 
     name: str
@@ -84,7 +84,7 @@ class Parameter(Knob):
         Raises
         ------
         ParameterRefused
-            Not of that type, or out of range.
+            The value is not of that type, or out of range.
         """
         kind = type(self.default)
         try:
@@ -95,9 +95,9 @@ class Parameter(Knob):
         return self.within_range(recipe, value)
 
     def grown(self, value: Value, factor: float) -> Value:
-        """Give a value of the network's grid on a grid of so many times the pixels along an axis.
+        """Return a value of the network's grid for a grid finer by `factor` along each axis.
 
-        Zero stands for "none", and stays.
+        Zero means "none" and stays zero.
         """
         if not self.grows or isinstance(value, str) or value == 0:
             return value
@@ -107,7 +107,7 @@ class Parameter(Knob):
         return max(round(grown), 1) if isinstance(self.default, int) else grown
 
     def of_kind(self, recipe: Recipe, value: Value) -> Value:
-        """Give `value` back when it is of the type of `default`, or a number that equals one."""
+        """Return `value` if it has the type of `default`, or equals a number of that type."""
         kind = type(self.default)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if kind is float:
@@ -122,7 +122,7 @@ class Parameter(Knob):
         return value
 
     def within_range(self, recipe: Recipe, value: Value) -> Value:
-        """Give `value` back when it is finite and lies between `low` and `high`."""
+        """Return `value` if it is finite and lies between `low` and `high`."""
         if isinstance(value, float) and not math.isfinite(value):
             reason = f"{value} is not a finite number"
             raise ParameterRefused(recipe.name, self.name, reason, recipe.known())
@@ -138,7 +138,7 @@ class Parameter(Knob):
 
 
 def parameters_of(settings: type[Any]) -> tuple[Parameter, ...]:
-    """Give the parameters that the fields of a settings dataclass state, in their order.
+    """Return the parameters that the fields of a settings dataclass define, in their order.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ _TRUTH = {"true": True, "yes": True, "1": True, "on": True,
 
 @dataclass(frozen=True)
 class Place:
-    """Where an output lies in the map of the whole image.
+    """The position of an output within the map of the whole image.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class Place:
 
     @classmethod
     def of_whole(cls, shape: tuple[int, ...]) -> Place:
-        """Give the place of a map that is the whole."""
+        """Return the place of a map that covers the whole image."""
         return cls((0,) * len(shape), tuple(shape))
 
 
@@ -189,9 +189,9 @@ class Labelled:
     Parameters
     ----------
     labels : ((z,) y, x) int32 or wider, 0 background, 1..n in raster order of first pixels
-    columns : what the recipe tells of each object beside its pixels, such as its score
-    classes : a label is the number of a class and not of an object
-    drawn : ((z,) y, x) float32, the map that a recipe made of the outputs of single objects
+    columns : further properties of each object from the recipe, such as its score
+    classes : labels are class numbers, not object numbers
+    drawn : ((z,) y, x) float32, the map that a recipe assembled from the outputs of single objects
     """
 
     labels: LabelArray
@@ -209,15 +209,15 @@ LabelFunction = Callable[..., Labelled]
 """Turns one output into labels on the grid of the input: ``label(output, grid, settings)``.
 
 The output is (c, (z,) y, x) after the declared postprocessing; `grid` is its spacing along each
-spatial axis, px of the input; labels are of ``output.shape[1:] * grid``. `Recipe` says what else.
+spatial axis, px of the input; labels have the shape ``output.shape[1:] * grid``. See `Recipe`.
 """
 
 
 class WholeMapFunction(Protocol):
-    """Takes parameters from the whole map, so that every block of it is labelled alike."""
+    """Derives parameters from the whole map, so that all of its blocks are labelled alike."""
 
     def __call__(self, maps: LazyArray, parameters: Mapping[str, Value]) -> Mapping[str, Value]:
-        """Give values for the parameters that stand for "take it from the map".
+        """Return values for the parameters that are set to "take it from the map".
 
         Parameters
         ----------
@@ -227,26 +227,27 @@ class WholeMapFunction(Protocol):
 
 
 Rescale = Literal["maps", "labels"]
-"""What is resized to the image, where the network saw a resized one."""
+"""What is resized to the image if the network received a resized one."""
 
 LengthsFunction = Callable[[int, int, Mapping[str, Value]], tuple[bool, ...]]
-"""Takes the number of channels, that of spatial axes, and the parameters of a recipe."""
+"""Takes the number of channels, the number of spatial axes, and the parameters of a recipe."""
 
 
 def no_lengths(channels: int, _axes: int, _parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say that no channel holds lengths."""
+    """Return False for every channel: none holds lengths."""
     return (False,) * channels
 
 
 @dataclass(frozen=True)
 class OwnTiles:
-    """What the reference of a second family of networks does, whose outputs a recipe takes, too.
+    """The tiling of a second family of networks whose outputs a recipe also accepts.
 
     Parameters
     ----------
     family : its name
-    holds : says for channels, spatial axes and stated parameters whether an output is of it
-    tiles : what its reference does
+    holds : returns whether an output with these channels, spatial axes and stated parameters
+        belongs to the family
+    tiles : what the reference implementation of the family does
     """
 
     family: str
@@ -255,12 +256,12 @@ class OwnTiles:
 
 
 class OverlapFunction(Protocol):
-    """Says how far a block must at least see beyond its edge."""
+    """Returns the minimum overlap of a block with its neighbours."""
 
     def __call__(
         self, maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence[int], /
     ) -> int:
-        """Give it in entries of the map.
+        """Return the minimum overlap, entries of the map.
 
         Parameters
         ----------
@@ -271,17 +272,17 @@ class OverlapFunction(Protocol):
 
 
 def no_overlap(_maps: LazyArray, _parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
-    """Say that any overlap is enough."""
+    """Return the minimum overlap of a recipe for which any overlap is enough."""
     return 0
 
 
 class UnlabelledFunction(Protocol):
-    """Marks what a recipe holds for a part of an object, and has still given no label."""
+    """Marks entries that a recipe considers part of an object but has not labelled."""
 
     def __call__(
         self, maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value], /
     ) -> BoolArray:
-        """Give a mask of the shape of `labels`.
+        """Return a mask with the shape of `labels`.
 
         Parameters
         ----------
@@ -294,28 +295,28 @@ class UnlabelledFunction(Protocol):
 def none_unlabelled(
     _maps: AnyArray, labels: AnyArray, _parameters: Mapping[str, Value]
 ) -> BoolArray:
-    """Say that all that belongs to an object has a label."""
+    """Return an empty mask: every part of an object has a label."""
     return np.zeros(labels.shape, np.bool_)
 
 
 @dataclass(frozen=True)
 class InBlocks:
-    """How a recipe labels a map block by block with the objects of the whole map.
+    """How a recipe labels a map block by block and obtains the objects of the whole map.
 
-    Every block is labelled with an overlap, which grows until it holds each object that begins in
-    the block and those that this one touches. That suffices where an object depends on nothing
-    beyond; what else a recipe needs is said here.
+    Every block is labelled with an overlap, which grows until it contains each object that begins
+    in the block and the objects that it touches. That suffices if an object depends on nothing
+    further away; this class holds what else a recipe needs.
 
     Parameters
     ----------
-    least_overlap : how far a block must see at least
-    unlabelled : what may belong to an object that the end of a block has cut
-    shares : names of parameters that are shares of the size of the whole map
-    refused : says for some parameters why blocks give other objects, a clause without its end
-    far_seeing : every object hangs, through its neighbours, on all others, so that those of
-        blocks may differ a little; the record says so
-    reach : how far from the end of what a block sees an object must lie to be sure; of 0 and 1 it
-        must not touch the end
+    least_overlap : returns the minimum overlap of a block
+    unlabelled : marks what may belong to an object that the end of a block has cut
+    shares : names of parameters that are fractions of the size of the whole map
+    refused : returns, for some parameters, a clause that says why blocks give other objects
+    far_seeing : every object depends, through its neighbours, on all others, so that those of
+        blocks may differ slightly, which the record states
+    reach : minimum distance of an object from the end of a block with its overlap for it to be
+        certain; for 0 and 1 it must not touch the end
     """
 
     least_overlap: OverlapFunction = no_overlap
@@ -328,7 +329,7 @@ class InBlocks:
 
 @dataclass(frozen=True)
 class Finish:
-    """What is done to the labels of every recipe at last."""
+    """The last step of every recipe: what is done to its labels."""
 
     min_size: Annotated[int, Knob("smallest object, px of the image", 0)] = 0
     max_size: Annotated[int, Knob("largest object, px of the image; 0: any", 0)] = 0
@@ -342,51 +343,50 @@ class Finish:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], own: tuple[str, ...]) -> Finish:
-        """Take the parameters of the finish, except those that the recipe took as its `own`."""
+        """Return the finish from these parameters, except those that are the recipe's `own`."""
         names = {parameter.name for parameter in FINISH} - set(own)
         return cls(**{name: parameters[name] for name in names if name in parameters})
 
 
 FINISH: tuple[Parameter, ...] = parameters_of(Finish)
-"""What every recipe takes beside its own; a recipe that has one of these names means its own."""
+"""Parameters common to all recipes; a recipe's own parameter of the same name takes precedence."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named way from network output to label mask.
+    """A named method that turns network output into a label mask.
 
     Parameters
     ----------
     name : as in ``--recipe name``
-    what : one line: what it expects and does
+    what : one line on what it expects and does
     source : paper, specification section or reference implementation
     label : the function
     settings : the dataclass of its parameters, whose fields state name, default, meaning and range
-    of_labels : it takes labels, and not maps: where the model declares steps that make labels,
-        they are done before
-    gives_classes : says for some parameters that a label is the number of a class, and not that
-        of an object
-    per_object : the output has one entry per object, along its first axis, and is not a map of the
+    of_labels : it takes labels instead of maps: if the model declares steps that make labels,
+        they are applied first
+    gives_classes : returns, for some parameters, whether labels are class numbers instead of
+        object numbers
+    per_object : the output has one entry per object along its first axis, and is not a map of the
         image: `label` also takes `shape`, that of the image in px, and `others`, all outputs of
         the model by their ids
-    prompted : the network is asked for one object after the other, with the points of a grid
-    three_planes : says for some parameters that a stack is run along z, y and x, and its objects
-        are those on which these agree
-    of_whole_map : what `label` would take from a map; None for nothing
+    prompted : the network is asked for one object after another, at the points of a grid
+    three_planes : returns, for some parameters, whether a stack is run along z, y and x to keep
+        the objects on which these agree
+    of_whole_map : derives what `label` would take from a map; None for nothing
     in_blocks : how a large map is labelled block by block; None if only as a whole
-    placed : labels depend on where in the image a pixel lies: `label` also takes `place`, None for
-        the whole
-    tiles : what the reference does with the image at its border, and where tiles meet
-    own_tiles : the same for outputs that a second family of networks gives; None where `tiles`
-        holds for all
-    rescale : where the image was resized for the network: ``maps`` are resized to the image
-        before labels are made of them, or ``labels`` are, after they were made
-    rescale_why : the reason for it, a sentence without its end
-    lengths : says for each channel of a map whether it holds lengths in px, which grow with it
+    placed : labels depend on the position in the image: `label` also takes `place`, None for the
+        whole
+    tiles : what the reference implementation does at the border of the image and where tiles meet
+    own_tiles : tiling for outputs of a second family of networks; None if `tiles` applies to all
+    rescale : if the image was resized for the network, either ``maps`` are resized to the image
+        before labels are made from them, or ``labels`` afterwards
+    rescale_why : the reason for it, a sentence without its full stop
+    lengths : returns for each channel whether it holds lengths in px, which scale with the map
     sparse : `label` reads whole channels and single entries, so a map is resized as it is read
     polygons : its objects have an outline of their own, `bmz.process.object_columns.OUTLINE`
-    kept : ``module:class`` of what labels one map again and again, and keeps what stays the same
-    on_tensors : how PyTorch makes the same labels on a GPU; None where it cannot
+    kept : ``module:class`` that labels one map repeatedly and keeps what stays the same
+    on_tensors : makes the same labels with PyTorch on a GPU; None if that is impossible
     """
 
     name: str
@@ -428,11 +428,11 @@ class Recipe:
         return (*self.parameters, *(p for p in FINISH if p.name not in self.own))
 
     def tiles_for(self, channels: int | None, axes: int, stated: Mapping[str, Value]) -> TileWay:
-        """Say what the reference of the network does at borders and seams.
+        """Return what the reference implementation of the network does at borders and seams.
 
         Parameters
         ----------
-        channels, axes : of the output, None if it is not known how many; spatial axes
+        channels, axes : number of channels of the output, None if unknown, and of spatial axes
         stated : parameters that the model states
         """
         own = self.own_tiles
@@ -441,7 +441,7 @@ class Recipe:
         return own.tiles
 
     def known(self) -> str:
-        """List the parameters with their defaults, for a hint."""
+        """Return the parameters with their defaults, for a hint."""
         return ", ".join(f"{p.name} ({str(p.default).lower() or 'none'})" for p in self.every)
 
     def apply(
@@ -451,9 +451,9 @@ class Recipe:
         parameters: Mapping[str, Value],
         **more: object,
     ) -> Labelled:
-        """Label an output with its own of the `parameters`; the finish is not done here.
+        """Label an output with the recipe's own `parameters`, without the finish.
 
-        What else `label` takes is said at `per_object` and `placed`.
+        See `per_object` and `placed` for what else `label` takes.
         """
         settings = self.settings(**{name: parameters[name] for name in self.own})
         return self.label(output, grid, settings, **more)
@@ -461,13 +461,13 @@ class Recipe:
     def at_factor(
         self, parameters: Mapping[str, Value], asked: Collection[str], factor: float
     ) -> dict[str, Value]:
-        """Give the parameters for maps that were resized.
+        """Return the parameters for maps that were resized.
 
         Parameters
         ----------
         parameters : complete
-        asked : names of those that the user gave, which mean the grid of the image already
-        factor : px of the image for one of the network's grid
+        asked : names of those set by the user, which already refer to the grid of the image
+        factor : px of the image per px of the network's grid
         """
         own = {p.name: p for p in self.parameters}
 
@@ -481,7 +481,7 @@ class Recipe:
     def parameters_from(
         self, given: Mapping[str, Value], words: Mapping[str, str]
     ) -> dict[str, Value]:
-        """Join defaults, what the model gives (`given`), and `words` of ``--set``, which win.
+        """Merge defaults, values from the model (`given`) and the overriding `words` of ``--set``.
 
         Raises
         ------

@@ -15,7 +15,7 @@ EMPTY = -1
 
 @compiled
 def root_of(parent: LabelArray, place: int) -> int:
-    """Return the root of a place, and shorten the way to it (union-find with path halving)."""
+    """Return the root of an element, and shorten its path (union-find with path halving)."""
     while parent[place] != place:
         parent[place] = parent[parent[place]]
         place = parent[place]
@@ -24,7 +24,7 @@ def root_of(parent: LabelArray, place: int) -> int:
 
 @compiled
 def joined(parent: LabelArray, one: int, other: int) -> int:
-    """Join the regions of two places; give the root, which is the lower of both."""
+    """Join the regions of two elements; return the root, which is the lower of both."""
     here, there = root_of(parent, one), root_of(parent, other)
     low, high = min(here, there), max(here, there)
     parent[high] = low
@@ -33,13 +33,13 @@ def joined(parent: LabelArray, one: int, other: int) -> int:
 
 @compiled
 def number_parts(inside: BoolArray, labels: LabelArray, parent: LabelArray) -> int:
-    """Give a number to what is connected by faces, in raster order; give how many there are.
+    """Label the regions connected by faces, in raster order; return how many there are.
 
     Parameters
     ----------
     inside : (z, y, x)
-    labels : (z, y, x), of any values; 0 outside, else 1 to the result
-    parent : (half of all pixels + 2,) room
+    labels : (z, y, x), of any values; becomes 0 outside, else 1 to the result
+    parent : (half of all pixels + 2,) working memory
     """
     count, parent[0] = 0, 0
     for z in range(inside.shape[0]):
@@ -69,7 +69,7 @@ def number_parts(inside: BoolArray, labels: LabelArray, parent: LabelArray) -> i
 
 @compiled
 def number_roots(parent: LabelArray) -> int:
-    """Put in place of each parent the number of its root, 0 for 0; give how many roots follow it.
+    """Replace each parent by the number of its root, 0 for 0; return how many roots follow 0.
 
     Parents are no larger than their children.
     """
@@ -100,13 +100,13 @@ def join_pairs(parent: LabelArray, one: Indices, other: Indices) -> None:
 def join_corners(
     labels: LabelArray, sure: BoolArray, steps: Indices, by_sure: LabelArray, by_any: LabelArray
 ) -> bool:
-    """Join the numbers of pixels between which steps lead; say whether there are any.
+    """Join the numbers of pixels that are one step apart; return whether there are any.
 
     Parameters
     ----------
     labels : (z, y, x), 0 background
     sure : (z, y, x)
-    steps : (n, 3) along z, y and x, within one row never
+    steps : (n, 3) along z, y and x, never within one row
     by_sure, by_any : (numbers,) parents, each its own; joined where both pixels are sure, and
         anywhere
     """
@@ -130,14 +130,14 @@ def join_corners(
 
 @compiled
 def renumber(labels: LabelArray, numbers: LabelArray) -> None:
-    """Put in place of each label its number."""
+    """Replace each label by its number."""
     for place in range(labels.size):
         labels[place] = numbers[labels[place]]
 
 
 @compiled
 def number_by_place(labels: LabelArray, numbers: LabelArray) -> int:
-    """Give labels the numbers 1 to n as they come, and give n.
+    """Renumber labels from 1 to n in order of occurrence, and return n.
 
     Parameters
     ----------
@@ -156,8 +156,8 @@ def number_by_place(labels: LabelArray, numbers: LabelArray) -> int:
 
 @compiled
 def slot_of(table: Indices, key: int) -> int:
-    """Return the place of a key in a hash table, or the free place where it belongs."""
-    # Fibonacci hashing: neighbouring keys must not lie side by side
+    """Return the slot of a key in a hash table, or the free slot where it belongs."""
+    # Fibonacci hashing: neighbouring keys must not be adjacent
     slot = ((key * 0x9E3779B97F4A7C1) & 0x7FFFFFFFFFFFFFFF) % table.size
     while table[slot] != EMPTY and table[slot] != key:
         slot = slot + 1 if slot + 1 < table.size else 0
@@ -166,7 +166,7 @@ def slot_of(table: Indices, key: int) -> int:
 
 @compiled
 def enter(wide: Indices, table: Indices) -> None:
-    """Put the keys of a hash table into a wider one."""
+    """Insert the keys of a hash table into a larger one."""
     for at in range(table.size):
         if table[at] != EMPTY:
             wide[slot_of(wide, table[at])] = table[at]
@@ -190,24 +190,24 @@ def cut_edges(
     order: Indices,
     joins: int,
 ) -> None:
-    """See edges in their order; the first `joins` join, the others tell apart.
+    """Process edges in their order; the first `joins` join regions, the others separate them.
 
-    A root keeps a chain of those it was told apart from. Pairs of roots that are apart stand in a
-    hash table; when two roots become one, the shorter chain is entered again under the new root.
+    A root keeps a chain of the roots separated from it. Separated pairs of roots are stored in a
+    hash table; when two roots are joined, the shorter chain is re-entered under the new root.
 
     Parameters
     ----------
     parent : (pixels,) each its own; its chains of parents lead to roots
-    chains : (3, pixels) of each root the first and the last link of its chain, -1 if there is
-        none, and the number of links, 0
-    links : (2, twice the edges that tell apart) room for the following link, and for what is at
-        the end of a link
-    table : a hash table, -1 if there is no key
-    progress : (4,) how many edges are seen, keys entered and links made, 0; when not all edges are
-        seen, the table must hold the last one of keys before it continues
+    chains : (3, pixels) first and last link of the chain of each root, -1 if there is none, and
+        the number of links, initially 0
+    links : (2, twice the separating edges) working memory for the next link, and for the element
+        at the end of a link
+    table : a hash table, -1 where there is no key
+    progress : (4,) number of edges processed, keys entered and links made, initially 0; if edges
+        are left, the table must have room for the last number of keys before continuing
     one, other : (edges,) flat positions
     order : (edges,) the strongest first
-    joins : edges below this number join
+    joins : number of edges that join
     """
     for at in range(progress[0], order.size):
         edge = order[at]
@@ -245,7 +245,7 @@ def reenter(
     here: int,
     there: int,
 ) -> None:
-    """Enter the chain of `here` under `there`, and put it behind that of `there`."""
+    """Re-enter the chain of `here` under `there`, and append it to that of `there`."""
     link = chains[0, here]
     if link == EMPTY:
         return
@@ -266,7 +266,7 @@ def reenter(
 
 @compiled
 def append(chains: Indices, links: Indices, owner: int, end: int, progress: Indices) -> None:
-    """Put a link to `end` behind the chain of `owner`."""
+    """Append a link to `end` to the chain of `owner`."""
     link = progress[2]
     links[0, link], links[1, link] = EMPTY, end
     if chains[0, owner] == EMPTY:
@@ -287,17 +287,17 @@ def grow_fragments(
     order: Indices,
     sure: int,
 ) -> None:
-    """Join pixels over sure edges, then let the fragments grow over the others.
+    """Join pixels over sure edges, then grow the fragments over the others.
 
     Parameters
     ----------
     parent : (pixels,) each its own; becomes a root for each pixel, -1 for those that no fragment
         has reached
-    made : (pixels,) of which root there is a fragment, false
+    made : (pixels,) whether a root has a fragment, initially false
     one, other : (edges,) flat positions
     order : edges that may join, the strongest first
-    sure : so many of them make fragments; over the others a fragment takes in single pixels, and
-        single pixels that met, but never another fragment
+    sure : number of these that make fragments; over the others, a fragment absorbs single pixels
+        and joined single pixels, but never another fragment
     """
     for nth in range(order.size):
         edge = order[nth]
@@ -322,7 +322,7 @@ def sort_out(
     growth: np.float32,
     order: Indices,
 ) -> tuple[int, int]:
-    """List edges within seeds at the beginning, and from the end on those above `growth`.
+    """List edges within seeds from the start, and those above `growth` from the end.
 
     Parameters
     ----------
@@ -349,12 +349,12 @@ def sort_out(
 
 @compiled
 def number_fragments(parent: LabelArray, numbers: LabelArray, fragments: LabelArray) -> None:
-    """Give numbers to the fragments in the order of their roots.
+    """Assign numbers to the fragments in the order of their roots.
 
     Parameters
     ----------
     parent : (pixels,) as `grow_fragments` leaves it
-    numbers : (pixels,) room
+    numbers : (pixels,) working memory
     fragments : (pixels,) becomes the number of each, 0 if there is none
     """
     count = 0
@@ -369,7 +369,7 @@ def number_fragments(parent: LabelArray, numbers: LabelArray, fragments: LabelAr
 
 @compiled
 def list_between(one: LabelArray, other: LabelArray, regions: LabelArray, edges: Indices) -> int:
-    """List the edges that lead from one region to another, and give how many there are."""
+    """List the edges between different regions, and return how many there are."""
     count = 0
     for edge in range(one.size):
         here, there = regions[one[edge]], regions[other[edge]]
@@ -381,12 +381,12 @@ def list_between(one: LabelArray, other: LabelArray, regions: LabelArray, edges:
 
 @compiled
 def count_differences(maps: FloatArray, counts: Indices) -> None:
-    """Count how far values lie from the mean of the two beside them, along z, y and x.
+    """Build a histogram of differences from the mean of both neighbours along z, y and x.
 
     Parameters
     ----------
     maps : (c, z, y, x) float32
-    counts : (bins,) of differences between 0 and 1; what is more is in the last one
+    counts : (bins,) of differences from 0 to 1; larger ones are in the last bin
     """
     channels, depth, height, _ = maps.shape
     for c in range(channels):
@@ -402,7 +402,7 @@ def count_differences(maps: FloatArray, counts: Indices) -> None:
 
 @compiled
 def count_row(values: FloatArray, before: FloatArray, behind: FloatArray, counts: Indices) -> None:
-    """Count how far values lie from the mean of two others; see `count_differences`."""
+    """Add a row to the histogram of `count_differences`."""
     bins = np.float32(counts.size)
     for x in range(values.size):
         away = abs(values[x] - (behind[x] + before[x]) * np.float32(0.5))
@@ -412,7 +412,7 @@ def count_row(values: FloatArray, before: FloatArray, behind: FloatArray, counts
 
 @compiled
 def count_above(values: FloatArray, least: np.float32, counts: Indices) -> None:
-    """Count values from `least` to 1; what is more is in the last bin."""
+    """Build a histogram of values from `least` to 1; larger ones are in the last bin."""
     bins, span = np.float32(counts.size), np.float32(1) - least
     for place in range(values.size):
         above = min(values[place], np.float32(1)) - least

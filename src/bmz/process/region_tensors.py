@@ -1,7 +1,7 @@
-"""Connected regions on tensors of PyTorch, and what recipes make of them: the same masks.
+"""Connected regions on PyTorch tensors, and the recipes based on them: masks as for arrays.
 
-All that decides is a comparison of the map with a number, or arithmetic of whole numbers. Sums are
-none, and of values that are written to one place the lowest stays, in whatever order they come.
+All decisions are comparisons of the map with a number, or integer arithmetic. There are no sums,
+and of several values written to one position the lowest stays, regardless of their order.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 
 def connected(there: TensorPlace, values: Tensor, *, diagonal: bool) -> Tensor:
-    """Give each connected region of one value a number, in raster order of the first places.
+    """Label the connected regions of one value, in raster order of their first pixels.
 
-    As ``skimage.measure.label``. Places of one value side by side along the last axis are a run;
-    runs that touch take the lowest number of those they touch, until none changes (Komura 2015,
+    As ``skimage.measure.label``. Adjacent pixels of one value along the last axis are a run; runs
+    take the lowest number of those they touch, until none changes (Komura 2015,
     doi 10.1016/j.cpc.2015.04.015, joins equivalences in that way).
 
     Parameters
     ----------
     values : ((z,) y, x) integers or bool, 0 background
-    diagonal : places that touch at a corner are connected
+    diagonal : pixels that touch at a corner are connected
 
     Returns
     -------
@@ -73,7 +73,7 @@ def connected(there: TensorPlace, values: Tensor, *, diagonal: bool) -> Tensor:
         leader = _joined(there, leader, *edges)
     first = leader == torch.arange(count, device=there.device)
     number = torch.cumsum(first, 0, dtype=torch.int32)[leader]
-    # the first entry is for what lies before the first run
+    # the first entry is for what precedes the first run
     number = torch.nn.functional.pad(number, (1, 0))
     regions: Tensor = number[run.long() + 1] * inside
     return regions
@@ -123,11 +123,11 @@ def label_components_there(
     grid: tuple[int, ...],
     settings: ComponentSettings,
 ) -> Labelled:
-    """Give each connected region above a threshold a number.
+    """Label each connected region above a threshold.
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     output, grid, settings : see `bmz.process.components.label_components`
     """
     maps: Any = there.taken(output)
@@ -142,11 +142,11 @@ def label_classes_there(
     grid: tuple[int, ...],
     settings: ArgmaxSettings,
 ) -> Labelled:
-    """Give each connected region of a class a number, or each pixel its class.
+    """Label each connected region of a class, or each pixel with its class.
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     output, grid, settings : see `bmz.process.components.label_classes`
     """
     maps = there.taken(output)
@@ -162,7 +162,7 @@ def label_classes_there(
 
 
 def _first_highest(there: TensorPlace, maps: Tensor) -> Tensor:
-    # of equal ones the first, and what is not a number above all, as `numpy.argmax` has it
+    # the first of equal values, with NaN above all others, as in `numpy.argmax`
     best: Tensor = there.torch.zeros(maps.shape[1:], dtype=there.torch.int64, device=there.device)
     highest = maps[0]
     for channel in range(1, len(maps)):
@@ -173,7 +173,7 @@ def _first_highest(there: TensorPlace, maps: Tensor) -> Tensor:
 
 
 def _numbered(there: TensorPlace, regions: Tensor, grid: tuple[int, ...]) -> Labelled:
-    # repeated pixels leave the order of the first ones as it is
+    # repeating pixels does not change the order of the first ones
     labels: LabelArray = there.get(regions)
     return Labelled(on_input_grid(labels, grid))
 
@@ -184,17 +184,17 @@ def label_cells_there(
     grid: tuple[int, ...],
     settings: BoundarySettings,
 ) -> Labelled:
-    """Find the seeds of cells, which the processor floods: of a map the boundary alone is copied.
+    """Find the seeds of cells; the CPU floods them, so that only the boundary map is copied.
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     output, grid, settings : see `bmz.process.boundary.label_cells`
 
     Raises
     ------
     LeftToProcessor
-        Seeds are to keep a distance from each other.
+        A minimum distance between seeds is requested.
     """
     maps = there.taken(output)
     foreground_at, boundary_at = channels_of(len(maps), settings)
@@ -245,7 +245,7 @@ def _are_shares(there: TensorPlace, maps: Tensor) -> bool:
 
 
 def _seeds(there: TensorPlace, inside: Tensor, sure: Tensor, least: float) -> LabelArray:
-    """Give a number to each inside; see `bmz.process.boundary.number_insides`."""
+    """Assign numbers to the insides of cells; see `bmz.process.boundary.number_insides`."""
     parts = connected(there, inside, diagonal=False)
     contacts = _contacts(there, parts, sure)
     if not len(contacts.one):

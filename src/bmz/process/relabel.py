@@ -16,20 +16,20 @@ from bmz.process.object_columns import NO_COLUMNS, Columns, rows_of
 from bmz.process.recipe import Finish, Labelled
 
 AT_ONCE = 1 << 20
-"""Pixels that are counted together: whole numbers become some of 64 bits for it."""
+"""Pixels that are counted together, because counting converts integers to 64 bits."""
 
 A_FEW = 1 << 14
-"""Pixels that are looked at together where the first ones mostly tell."""
+"""Pixels that are tested together where the first ones usually decide."""
 
 FAR_PLACE = 1 << 31
-"""From so many pixels on, their numbers need 64 bits."""
+"""Number of pixels from which their positions need 64 bits."""
 
 SPARSE = 4
-"""With numbers above this many times the pixels, a table of all numbers costs more than a sort."""
+"""If labels exceed this multiple of the pixels, a table of all labels costs more than a sort."""
 
 
 def in_raster_order(labels: AnyArray, columns: Columns = NO_COLUMNS) -> Labelled:
-    """Give the objects the numbers 1 to n, without gaps, in raster order of their first pixels.
+    """Renumber the objects from 1 to n without gaps, in raster order of their first pixels.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def _in_order_of_appearance(flat: LabelArray) -> NDArray[np.int64]:
         numbers, first = np.unique(values, return_index=True)
     else:
         table = np.full(int(values.max()) + 1, len(values))
-        table[values[::-1]] = np.arange(len(values))[::-1]  # the last one written is the first seen
+        table[values[::-1]] = np.arange(len(values))[::-1]  # the last one written occurs first
         numbers = np.flatnonzero(table < len(values))
         first = table[numbers]
     ordered: NDArray[np.int64] = numbers[np.argsort(first)]
@@ -80,9 +80,9 @@ def _numbered(flat: LabelArray, old: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
-    """Give labels without gaps in their order, and the number that each had.
+    """Return labels without gaps in unchanged order, and the previous number of each.
 
-    ``skimage.segmentation.relabel_sequential`` gives the same, and sorts the whole image for it.
+    ``skimage.segmentation.relabel_sequential`` returns the same, but sorts the whole image.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def closed_up(labels: AnyArray) -> tuple[LabelArray, AnyArray]:
 
 
 def numbers_present(labels: AnyArray) -> BoolArray:
-    """Say for the numbers 0 to the highest whether a label mask holds them, (highest + 1,).
+    """Return whether a label mask contains each number from 0 to the highest, (highest + 1,).
 
     Parameters
     ----------
@@ -121,15 +121,15 @@ def numbers_present(labels: AnyArray) -> BoolArray:
 
 
 def _runs(labels: AnyArray) -> AnyArray:
-    # of pixels with one label beside each other one is enough
+    # one of several adjacent pixels with the same label is enough
     flat = labels.reshape(-1)
     return np.append(flat[np.flatnonzero(flat[1:] != flat[:-1])], flat[-1:])
 
 
 def connected(inside: BoolArray) -> tuple[LabelArray, int]:
-    """Give a number to what is connected by faces, in raster order, and how many there are.
+    """Label the regions connected by faces, in raster order, and return how many there are.
 
-    The same as ``scipy.ndimage.label``, by a compiled loop that takes half of the time.
+    Equivalent to ``scipy.ndimage.label``, but compiled and twice as fast.
 
     Parameters
     ----------
@@ -145,7 +145,9 @@ def connected(inside: BoolArray) -> tuple[LabelArray, int]:
 
 
 def renumbered(labels: LabelArray, numbers: LabelArray | None = None) -> LabelArray:
-    """Put numbers into labels that nobody else holds: a new array of many MB costs more than that.
+    """Renumber labels in place, since a new array of many MB would cost more than the renumbering.
+
+    Nothing else may hold a reference to `labels`.
 
     Parameters
     ----------
@@ -168,7 +170,7 @@ def renumbered(labels: LabelArray, numbers: LabelArray | None = None) -> LabelAr
 
 
 class DimensionsNotDone(CouldNotTell):
-    """A recipe works on planes, and the output is none (or has more axes)."""
+    """A recipe works on planes, and the output is not one, or has more axes."""
 
     def __init__(self, recipe: str, shape: tuple[int, ...]) -> None:
         super().__init__(
@@ -180,7 +182,7 @@ class DimensionsNotDone(CouldNotTell):
 
 
 class ChannelsDiffer(CouldNotTell):
-    """The output has another number of channels than the recipe reads."""
+    """The output has a different number of channels than the recipe reads."""
 
     def __init__(self, recipe: str, expected: str, actual: int) -> None:
         super().__init__(
@@ -191,7 +193,7 @@ class ChannelsDiffer(CouldNotTell):
 
 
 def require_plane(recipe: str, output: AnyArray) -> None:
-    """Refuse an output that is not (c, y, x).
+    """Raise an error for an output that is not (c, y, x).
 
     Raises
     ------
@@ -203,7 +205,7 @@ def require_plane(recipe: str, output: AnyArray) -> None:
 
 
 def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
-    """Give one channel of (c, (z,) y, x).
+    """Return one channel of (c, (z,) y, x).
 
     Raises
     ------
@@ -217,16 +219,16 @@ def one_map(recipe: str, output: AnyArray, channel: int) -> AnyArray:
 
 
 def channel_words(channel: int) -> str:
-    """Name a channel that a recipe reads, for `ChannelsDiffer`."""
+    """Return the name of a channel that a recipe reads, for `ChannelsDiffer`."""
     return f"a channel {channel}, counted from 0"
 
 
 SHARE_TOLERANCE = 0.01
-"""Channels that sum to 1 within this are shares of a whole: a pixel is one thing or the other."""
+"""Channels that sum to 1 within this tolerance are mutually exclusive probabilities."""
 
 
 def are_shares(output: AnyArray) -> bool:
-    """Say whether the channels of (c, (z,) y, x) exclude each other: they sum to 1 everywhere."""
+    """Return whether the channels of (c, (z,) y, x) are exclusive: they sum to 1 everywhere."""
     rows = max(A_FEW // max(output[:1, :1].size, 1), 1)
     parts = (output[:, start : start + rows] for start in range(0, output.shape[1], rows))
     return len(output) > 1 and all(
@@ -235,7 +237,7 @@ def are_shares(output: AnyArray) -> bool:
 
 
 def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) -> LabelArray:
-    """Set objects of fewer than `min_size` px to background; `labels` itself if there are none.
+    """Set objects below `min_size` px to background; return `labels` itself if there are none.
 
     Parameters
     ----------
@@ -255,13 +257,13 @@ def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
 
 
 def mean_of_each(labels: AnyArray, values: AnyArray) -> AnyArray:
-    """Give the mean of `values` over each object, within 0 and 1, (n,) float32."""
+    """Return the mean of `values` over each object, within 0 and 1, (n,) float32."""
     count = sizes(labels)
     total = np.zeros(len(count) + 1)
     flat, weights = labels.reshape(-1), values.reshape(-1)
     for start in range(0, flat.size, AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        # one after the other, so that the sum is the same in parts
+        # added one by one, so that the sum is the same in parts
         np.add.at(total, flat[part], weights[part].astype(np.float64))
     means: AnyArray = np.clip(total[1:] / np.maximum(count, 1), 0, 1).astype(np.float32)
     return means
@@ -279,14 +281,14 @@ def finish_labels(labelled: Labelled, finish: Finish) -> Labelled:
 
     Parameters
     ----------
-    labelled : ((z,) y, x) on the grid of the image, with columns or without; classes are given
-        back as they are, because their numbers mean something
-    finish : sizes in px of the image; 0 and false ask for nothing
+    labelled : ((z,) y, x) on the grid of the image, with or without columns; classes are returned
+        unchanged, because their numbers have a meaning
+    finish : sizes in px of the image; 0 and false disable a step
 
     Returns
     -------
     Labelled
-        1 to n without gaps; the columns of those that are left
+        1 to n without gaps; the columns of the remaining objects
     """
     if labelled.classes or labelled.labels.size == 0:
         return labelled
@@ -309,7 +311,7 @@ def _is_in_order(labels: LabelArray) -> bool:
 
 
 def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:
-    """Smooth the outline of every object with a Gaussian; objects never overlap after it.
+    """Smooth the outline of every object with a Gaussian, without creating overlaps.
 
     Parameters
     ----------
@@ -329,7 +331,7 @@ def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:
 
 
 def without_holes(labels: LabelArray) -> LabelArray:
-    """Fill background that an object encloses; other objects within it stay.
+    """Fill background that an object encloses; keep other objects within it.
 
     Parameters
     ----------
@@ -346,7 +348,7 @@ def without_holes(labels: LabelArray) -> LabelArray:
 
 
 def at_border(labels: LabelArray) -> BoolArray:
-    """Say for labels 0 to the highest whether they touch the edge of the image along y or x."""
+    """Return whether labels 0 to the highest touch the edge of the image along y or x."""
     touches = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
     for edge in (labels[..., :1, :], labels[..., -1:, :], labels[..., :1], labels[..., -1:]):
         touches[np.unique(edge)] = True
@@ -380,7 +382,7 @@ def sizes(labels: LabelArray) -> NDArray[np.intp]:
 
 
 def without(labels: LabelArray, bad: BoolArray) -> LabelArray:
-    """Clear the objects whose entry in `bad` (label k at k - 1) is true; numbers stay."""
+    """Remove the objects whose entry in `bad` (label k at k - 1) is true; keep the numbers."""
     if not bad.any():
         return labels
     numbers = np.arange(len(bad) + 1, dtype=labels.dtype)
@@ -389,9 +391,9 @@ def without(labels: LabelArray, bad: BoolArray) -> LabelArray:
 
 
 def fill_holes(labels: LabelArray) -> LabelArray:
-    """Fill the holes of each object, also where another object lies in one.
+    """Fill the holes of each object, including those that contain another object.
 
-    A hole is background, or other objects, without a way out of the object over edges of pixels.
+    A hole is background, or other objects, with no path out of the object over edges of pixels.
 
     Parameters
     ----------
@@ -405,7 +407,7 @@ def fill_holes(labels: LabelArray) -> LabelArray:
 
 
 def with_gaps(labels: LabelArray) -> Iterator[tuple[int, Box]]:
-    """Give the number and the box of each object that may have a hole; in stacks of all.
+    """Return number and box of each object that may have a hole; in stacks, of all objects.
 
     Parameters
     ----------
@@ -422,7 +424,7 @@ def with_gaps(labels: LabelArray) -> Iterator[tuple[int, Box]]:
 
 
 def _gaps(labels: LabelArray, boxes: list[Box | None], axis: int) -> BoolArray:
-    # objects with more runs of pixels along an axis than lines: only those can have a hole
+    # only objects with more runs of pixels along an axis than lines can have a hole
     lengthwise = np.moveaxis(labels, axis, 0)
     begins = lengthwise != 0
     begins[1:] &= lengthwise[1:] != lengthwise[:-1]

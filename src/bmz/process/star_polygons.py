@@ -1,4 +1,4 @@
-"""Star-convex polygons: their areas, what they share, and how they are drawn."""
+"""Star-convex polygons: their areas, their overlaps, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bmz.process.relabel import ChannelsDiffer
 Indices = NDArray[np.intp]
 
 LEAST_DISTANCE = 1e-3
-"""Shorter rays, and the negative ones that networks give, count as this many px."""
+"""Minimum ray length, px; shorter and negative network outputs are raised to it."""
 
 FEWEST_RAYS = 3
 
 
 def directions(rays: int) -> FloatArray:
-    """Give the unit vectors of `rays` rays: ray k points to (sin, cos) of 2 pi k / rays in (y, x).
+    """Return the unit vectors of rays: ray k points to (sin, cos) of 2 pi k / rays in (y, x).
 
     Returns
     -------
@@ -51,9 +51,9 @@ class Stars:
 
     @classmethod
     def of(cls, points: AnyArray, distances: AnyArray, order: AnyArray | None = None) -> Stars:
-        """Take centres and distances of any dtype; rays shorter than 0.001 px get that length.
+        """Convert centres and distances of any dtype; rays shorter than 0.001 px get that length.
 
-        `order` says which is the first, the second and so on; None for all as they come.
+        `order` holds the index of the first polygon, the second and so on; None keeps the order.
         """
         own = np.array(distances, np.float32, order="C") if order is None else distances[order]
         own = np.ascontiguousarray(own, np.float32)
@@ -70,27 +70,27 @@ class Stars:
         return int(self.distances.shape[1])
 
     def take(self, which: AnyArray) -> Stars:
-        """Give the polygons that an index, mask or slice selects."""
+        """Return the polygons that an index, mask or slice selects."""
         return Stars(self.points[which], self.distances[which])
 
     def corners(self) -> FloatArray:
-        """Give the corners, (n, 2, rays) float64, (y, x) in px."""
+        """Return the corners, (n, 2, rays) float64, (y, x) in px."""
         arms: FloatArray = self.distances[:, None, :] * directions(self.rays)
         return self.points[:, :, None] + arms
 
     def areas(self) -> FloatArray:
-        """Give the areas, (n,) float32, px squared."""
+        """Return the areas, (n,) float32, px squared."""
         return wedge_sine(self.rays) / 2 * _neighbour_products(self.distances)
 
     def reach(self) -> FloatArray:
-        """Give the distance of the farthest corner from each centre, (n,) float32, px."""
+        """Return the distance of the farthest corner from each centre, (n,) float32, px."""
         farthest = np.zeros(len(self), np.float32)
         for part, rays in self._by_rays():
             rays.max(axis=0, out=farthest[part])
         return farthest
 
     def gauges(self) -> FloatArray:
-        """Give the linear functions of (y, x), one per wedge: 0 in the centre, 1 on the outline.
+        """Return a linear function of (y, x) per wedge: 0 in the centre, 1 on the outline.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class Stars:
         return slopes
 
     def boxes(self) -> FloatArray:
-        """Give the bounding boxes relative to the centres.
+        """Return the bounding boxes relative to the centres.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class Stars:
         return self.extents(np.eye(2, dtype=np.float32)).reshape(4, -1).T
 
     def extents(self, along: FloatArray) -> FloatArray:
-        """Give how far each reaches from its centre along some directions.
+        """Return how far each polygon extends from its centre along some directions.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class Stars:
         return sides
 
     def _by_rays(self) -> Iterator[tuple[slice, FloatArray]]:
-        # ray by ray, of as many polygons as stay in the cache: a minimum over the rays of each
+        # ray by ray, for as many polygons as fit in the cache: a minimum over the rays of each
         # polygon takes four times as long
         for start in range(0, len(self), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
@@ -139,12 +139,12 @@ class Stars:
 
 
 def following(ring: AnyArray) -> AnyArray:
-    """Give the values of the next ray, (n, rays); the last ray is followed by the first."""
+    """Return the values of the next ray, (n, rays); the first ray follows the last."""
     return np.concatenate([ring[:, 1:], ring[:, :1]], axis=1)
 
 
 def ranges(start: Indices, stop: Indices) -> tuple[Indices, Indices]:
-    """Give the numbers from `start` up to, not including, `stop`, one range after the other.
+    """Return the numbers from `start` up to, not including, `stop`, one range after the other.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def ranges(start: Indices, stop: Indices) -> tuple[Indices, Indices]:
 
 
 def wedge_sine(rays: int) -> np.float32:
-    """Give the sine of the angle between neighbouring rays."""
+    """Return the sine of the angle between neighbouring rays."""
     return np.float32(np.sin(2 * np.pi / rays))
 
 
@@ -173,11 +173,11 @@ def _neighbour_products(radii: FloatArray) -> FloatArray:
 
 
 def least_overlap_areas(first: FloatArray, second: FloatArray, offset: FloatArray) -> FloatArray:
-    """Bound the intersection areas of pairs of polygons from below, quickly.
+    """Compute a fast lower bound of the intersection areas of pairs of polygons.
 
-    The polygon M of the smaller of the two distances along each ray fits into both, each time
-    around their own centre. So the intersection holds M cut with a copy of M that is moved by the
-    offset d, and moving cuts off at most half the integral of abs(n . d) along the outline of M.
+    The polygon M of the smaller of the two distances along each ray fits into both polygons around
+    their respective centres. The intersection therefore contains that of M and a copy of M shifted
+    by the offset d; the shift loses at most half the integral of abs(n . d) along the outline of M.
 
     Parameters
     ----------
@@ -198,21 +198,22 @@ def least_overlap_areas(first: FloatArray, second: FloatArray, offset: FloatArra
 
 
 PAIRS_AT_ONCE = 2048
-"""So that the temporary arrays (about 64 values a pair) stay in the cache."""
+"""Pairs per batch, so that temporary arrays (about 64 values per pair) fit in the cache."""
 
 
 def overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
-    """Give the exact areas of the intersections of pairs of polygons.
+    """Compute the exact areas of the intersections of pairs of polygons.
 
     With the centre b of the second polygon as apex, every edge of the first spans a triangle, and
-    the signed sum of the triangles is the first polygon. Each triangle is cut with the second
-    polygon, wedge by wedge between two of its rays. There the share of a point's way from b to the
-    outline is a linear function, so the cut is a closed formula; coinciding edges change nothing.
+    the signed sum of the triangles is the first polygon. Each triangle is intersected with the
+    second polygon, wedge by wedge between two of its rays. There a point's distance from b as a
+    fraction of that to the outline is linear, so the intersection has a closed formula, which also
+    covers coinciding edges.
 
     Parameters
     ----------
     stars : the polygons
-    first, second : (pairs,) indices into `stars`; fast when neighbours share their `second`
+    first, second : (pairs,) indices into `stars`; fast if consecutive pairs share their `second`
 
     Returns
     -------
@@ -254,7 +255,7 @@ class _Outline:
 
     @classmethod
     def of(cls, arms_y: FloatArray, arms_x: FloatArray, shift: FloatArray) -> _Outline:
-        # edges from the arms: seen from a far apex, corners would lose the digits of small edges
+        # edges from the arms: relative to a far apex, corners would lose the digits of small edges
         edge_y, edge_x = following(arms_y) - arms_y, following(arms_x) - arms_x
         y, x = arms_y + shift[:, :1], arms_x + shift[:, 1:]
         return cls(y, x, edge_y, edge_x, x * edge_y - y * edge_x)
@@ -262,9 +263,9 @@ class _Outline:
 
 @dataclass(frozen=True)
 class _Apexes:
-    """The second polygons, once for each run of pairs that share it, and the run of every pair.
+    """The second polygons, one per run of pairs that share it, and the run of every pair.
 
-    `radii` holds the distances three times over, so that ray numbers need no remainder.
+    `radii` repeats the distances three times, so that ray numbers need no remainder.
     """
 
     which: Indices
@@ -286,9 +287,9 @@ class _Pieces:
     Parameters
     ----------
     polygon : (pairs,) where the pieces of each pair begin
-    edge : (pieces,) of which each is a part
-    span : (pieces,) part of the edge, 0 to 1
-    start, end : (pieces,) share of the way from the apex to the outline of the second polygon
+    edge : (pieces,) the edge to which each belongs
+    span : (pieces,) fraction of the edge, 0 to 1
+    start, end : (pieces,) distance from the apex as a fraction of that to the second outline
     """
 
     polygon: Indices
@@ -318,7 +319,7 @@ def _cut_at_rays(outline: _Outline, apexes: _Apexes) -> _Pieces:
     crossing = (~begins).nonzero()[0]
     share, t = np.empty(len(begins), np.float32), np.zeros(len(begins), np.float32)
     share[corner] = _corner_shares(outline, apexes, wedge_of_corner).ravel()
-    # upwards the nth ray behind the corner's wedge is crossed, downwards the nth before the next
+    # upwards the nth ray after the corner's wedge is crossed, downwards the nth before the next
     way = np.sign(steps).ravel()
     before = wedge_of_corner.ravel() + (way < 0) - way * corner
     cut = edge.take(crossing)
@@ -353,7 +354,7 @@ def _corner_shares(outline: _Outline, apexes: _Apexes, wedge: Indices) -> FloatA
 def _meet(
     outline: _Outline, apexes: _Apexes, edge: Indices, ray: Indices
 ) -> tuple[FloatArray, FloatArray]:
-    # where edges meet rays: the share of the ray, and the part of the edge before it
+    # where edges meet rays: the fraction of the ray, and the fraction of the edge before it
     rays = outline.y.shape[1]
     uy, ux = (along.take(ray) for along in np.tile(directions(rays), 3))
     y, x = outline.y.take(edge), outline.x.take(edge)
@@ -368,13 +369,13 @@ def _meet(
 
 
 def _clipped(share: FloatArray) -> FloatArray:
-    # to 0 to 1, in place: np.clip takes as long again to find out what to do
+    # clipped to 0 to 1 in place: np.clip takes twice as long because of its overhead
     np.maximum(share, 0, out=share)
     return np.minimum(share, 1, out=share)
 
 
 def _inside(start: FloatArray, end: FloatArray) -> FloatArray:
-    # part of the triangle (apex, start, end) within share 1, where shares run linearly
+    # fraction of the triangle (apex, start, end) where the linear fraction is at most 1
     low, high = np.minimum(start, end), np.maximum(start, end)
     run = high - low
     run[run == 0] = 1
@@ -389,14 +390,14 @@ def _inside(start: FloatArray, end: FloatArray) -> FloatArray:
 
 
 PIXELS_AT_ONCE = 1 << 17
-"""Pixels of lines of bounding boxes that are looked at together, so that they stay in the cache."""
+"""Pixels in rows of bounding boxes that are tested together, so that they fit in the cache."""
 
 ON_THE_EDGE = np.float32(1e-6)
-"""A pixel this near to the outline, as a share of its way from the centre, belongs to it."""
+"""A pixel this close to the outline, relative to its distance from the centre, is inside."""
 
 
 def require_rays(output: AnyArray, fewest: int) -> None:
-    """Refuse an output with fewer rays than an outline needs.
+    """Raise an error for an output with fewer rays than an outline needs.
 
     Raises
     ------
@@ -410,7 +411,7 @@ def require_rays(output: AnyArray, fewest: int) -> None:
 def render_polygons(
     points: AnyArray, distances: AnyArray, scores: AnyArray, shape: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Give each pixel the number of the best polygon that holds its centre.
+    """Label each pixel with the best polygon that contains its centre.
 
     Polygon i becomes label i + 1; of two with the same score the later one wins. A pixel whose
     centre lies on the outline belongs to the polygon, as in ``skimage.draw.polygon``.
@@ -436,7 +437,7 @@ def render_polygons(
         line, x = ranges(low[star[part], 1], high[star[part], 1])
         s, row = star[part][line], y[part][line]
         inside = np.flatnonzero(_inside_sectors(stars, gauges, s, row, x))
-        # where polygons overlap the last one written, which is the best, stays
+        # where polygons overlap, the last one written, which is the best, stays
         row *= shape[1]
         row += x
         labels.reshape(-1)[row.take(inside)] = number.take(s.take(inside))
@@ -444,7 +445,7 @@ def render_polygons(
 
 
 def _parts(widths: Indices) -> Iterator[slice]:
-    # runs of lines with so many pixels, or a single longer line
+    # runs of rows with this many pixels, or a single longer row
     pixels = np.cumsum(widths)
     start = 0
     while start < len(widths):

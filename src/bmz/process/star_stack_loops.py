@@ -1,7 +1,7 @@
 """The compiled loops of `bmz.process.star_stacks`.
 
-Rows of arrays and arrays that a loop makes take Numba seconds to compile, so that loops are given
-whole arrays, with the number of the row, and room to work in.
+Numba takes seconds to compile loops that slice rows or allocate arrays, so loops receive whole
+arrays with a row number, and preallocated working memory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Indices = NDArray[np.intp]
 Faces = NDArray[np.int32]
 
 ON_THE_SURFACE = 1e-6
-"""A voxel this near to the surface, as a share of its way from the centre, belongs to it."""
+"""A voxel this close to the surface, relative to its distance from the centre, is inside."""
 
 
 @compiled
 def map_directions(towards: Faces, first: Indices, shares: FloatArray, neighbours: Indices) -> None:
-    """Set each entry of (z, y, x) `towards` to the face through which it is seen.
+    """Set each entry of (z, y, x) `towards` to the face that lies in its direction.
 
-    It is seen from the centre, from which the first entry is `first` away, (3,); the way to its
-    face leads over neighbours, from the face of the entry before.
+    The direction is that from the centre; the first entry is at the offset `first`, (3,), from it.
+    The face is found by walking over neighbours from the face of the previous entry.
     """
     face = neighbours[0, 0]
     for i in range(towards.shape[0]):
@@ -55,7 +55,7 @@ def measure(
     corners: Indices,
     solid: FloatArray,
 ) -> None:
-    """Set the volume of each polyhedron, its lowest voxel and the one above its highest."""
+    """Set the volume of each polyhedron, its lowest voxel and the one after its highest."""
     for nth in range(len(radii)):
         volume = 0.0
         for f in range(len(corners)):
@@ -84,17 +84,17 @@ def find_sure(
     corners: Indices,
     solid: FloatArray,
 ) -> None:
-    """Say of which polyhedra a lower bound of the volume shared with `best` is above `allowed`.
+    """Mark polyhedra for which a lower bound of the volume shared with `best` exceeds `allowed`.
 
     The polyhedron M of the smaller of both distances fits into each of them around its own centre;
-    moving M from one centre to the other cuts off at most half the integral of abs(n . way) over
+    moving M from one centre to the other loses at most half the integral of abs(n . offset) over
     its surface.
 
     Parameters
     ----------
-    sure : (others,), is set
+    sure : (others,), output
     which, allowed : (others,), their numbers, and the volume that each may share
-    smaller : room for one distance per ray
+    smaller : working memory for one distance per ray
     centres, radii : of all polyhedra
     directions, corners, solid : of their rays and faces
     """
@@ -128,10 +128,11 @@ def find_sure(
 def take_slopes(
     slopes: FloatArray, radii: FloatArray, nth: int, corners: Indices, shares: FloatArray
 ) -> float:
-    """Set the gradients of the way to each face of polyhedron `nth`; give the largest, squared.
+    """Set the gradients of the radius towards each face; return the largest, squared.
 
-    The way of a voxel is the sum of its parts along the three rays of the face, each over the
-    length of the ray: below 1 inside. So no face is nearer than 1 / the largest gradient.
+    The relative radius of a voxel of polyhedron `nth` is the sum of its components along the three
+    rays of the face, each divided by the length of the ray, and is below 1 inside. So no face is
+    closer than 1 / the largest gradient.
     """
     steepest = 0.0
     for f in range(len(corners)):
@@ -166,24 +167,24 @@ def hold(
     corners: Indices,
     shares: FloatArray,
 ) -> None:
-    """Count the voxels that each polyhedron holds of those that are drawn.
+    """Count the drawn voxels that each polyhedron contains.
 
-    The planes nearest to its centre come first, for they hold most. Unless the `whole` is asked
-    for, it ends as soon as more than `allowed` are found, or those that are left are too few.
+    The planes nearest to its centre come first because they contain most. Unless `whole` is true,
+    counting stops once more than `allowed` are found, or too few are left to exceed it.
 
     Parameters
     ----------
-    counts : (polyhedra,), is set
-    held : (z, y, x); what is looked at becomes true where the polyhedron holds it
-    drawn : of the same shape; where it is true, voxels are looked at
+    counts : (polyhedra,), output
+    held : (z, y, x); set to true at tested voxels that the polyhedron contains
+    drawn : of the same shape; true at the voxels to be tested
     which : (polyhedra,), their numbers in `radii`
-    low, high, middle : (polyhedra, 3), the lowest entry of `drawn` that each may hold, the one
-        above the highest, and the one at its centre, which may lie beyond
+    low, high, middle : (polyhedra, 3), the lowest entry of `drawn` that each may contain, the one
+        after the highest, and the one at its centre, which may lie outside
     totals, allowed : (polyhedra,), how many drawn voxels there are between `low` and `high`, and
-        how many it may hold
+        how many each may contain
     radii : of all polyhedra
-    slopes : (faces, 3) room
-    towards, first : see `map_directions`; must show all between `low` and `high`
+    slopes : (faces, 3) working memory
+    towards, first : see `map_directions`; must cover all between `low` and `high`
     corners, shares : of the faces
     """
     for row in range(len(which)):

@@ -25,9 +25,9 @@ class Rays:
     ----------
     directions : (rays, 3) float64 unit vectors (z, y, x)
     faces : (faces, 3) numbers of the rays of each triangle
-    shares : (faces, 3, 3) float64: times a vector, its parts along the three rays of the face;
-        none is negative where the vector points through the face
-    neighbours : (faces, 3) the face across from each of the three rays
+    shares : (faces, 3, 3) float64; multiplied by a vector, they give its components along the
+        three rays of the face, none negative if the vector points through the face
+    neighbours : (faces, 3) the face opposite each of the three rays
     """
 
     directions: FloatArray
@@ -42,11 +42,11 @@ class Rays:
         return volumes
 
     def seen(self, first: Indices, stop: Indices) -> Faces:
-        """Return the face through which the centre sees each voxel of a box.
+        """Return the face that lies in the direction of each voxel of a box from the centre.
 
         Parameters
         ----------
-        first, stop : (3,), how far the lowest voxel is from the centre, and the end of the box, px
+        first, stop : (3,), offsets from the centre to the lowest voxel and the end of the box, px
 
         Returns
         -------
@@ -61,7 +61,7 @@ class Rays:
 
 @lru_cache(maxsize=8)
 def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
-    """Return rays that are spread evenly, on a spiral from pole to pole with the golden angle.
+    """Return evenly spread rays on a golden-angle spiral from pole to pole.
 
     Source: Weigert et al. 2020, doi 10.1109/WACV45572.2020.9093435; ``Rays_GoldenSpiral`` of
     stardist 0.9.2.
@@ -69,7 +69,7 @@ def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
     Parameters
     ----------
     rays : 4 or more
-    anisotropy : size of the objects' axes z, y, x relative to each other, in um a px inverted:
+    anisotropy : size of the objects' axes z, y, x relative to each other, the inverse of um per px:
         directions are divided by it
     """
     from scipy.spatial import ConvexHull  # here: it takes long to import
@@ -86,7 +86,7 @@ def golden_spiral(rays: int, anisotropy: tuple[float, float, float]) -> Rays:
 
 
 class AnisotropyUnclear(WrongUsage):
-    """The relative sizes of z, y and x are no three positive numbers."""
+    """The relative sizes of z, y and x are not three positive numbers."""
 
     def __init__(self, text: str) -> None:
         super().__init__(
@@ -130,14 +130,14 @@ Faces = NDArray[np.int32]
 NO_OVERLAP_LABEL = 0
 
 WIDEST_MAP = 32
-"""So many px from the centre on, the face towards a voxel is sought each time: a larger map of
-faces would not stay near the processor."""
+"""Beyond this distance from the centre, px, the face towards a voxel is searched each time, as a
+larger map of faces would not fit in the cache."""
 
 SMALLEST_SHELF = 3
-"""Two to the power of this, px: smaller cells were more than candidates."""
+"""Cells have at least 2 to the power of this px: smaller ones would outnumber candidates."""
 
 ROUNDING = 1e-4
-"""A smaller overlap counts as none."""
+"""Smaller overlaps are ignored."""
 
 
 def suppress_polyhedra(
@@ -170,7 +170,7 @@ def suppress_polyhedra(
     for nth in np.argsort(-np.asarray(scores), kind="stable"):
         if not alive[nth]:
             continue
-        if 2 * left <= shelved or not winners:  # the dead are cleared away
+        if 2 * left <= shelved or not winners:  # remove those no longer alive
             shelves, shelved = polyhedra.shelves(np.flatnonzero(alive)), left
         alive[nth] = False
         overlapping = polyhedra.overlapping(nth, shelves, alive, max(threshold, ROUNDING))
@@ -187,7 +187,7 @@ def render_polyhedra(
     shape: tuple[int, ...],
     overlap_label: int = NO_OVERLAP_LABEL,
 ) -> NDArray[np.int32]:
-    """Give each voxel the number of the first polyhedron that holds its centre.
+    """Label each voxel with the first polyhedron that contains its centre.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def render_polyhedra(
     distances : (n, rays), px
     rays : their directions and faces
     shape : of the mask, px
-    overlap_label : voxels that are in several polyhedra get this label; 0: that of the first
+    overlap_label : label of voxels in several polyhedra; 0 for that of the first
 
     Returns
     -------
@@ -218,14 +218,14 @@ def render_polyhedra(
 
 @dataclass(frozen=True)
 class _Shelf:
-    """Polyhedra of similar size, sorted into cells, so that giants widen no search for others.
+    """Polyhedra of similar size, sorted into cells, so that giants do not widen other searches.
 
     Parameters
     ----------
     members : their numbers, cell by cell in raster order of the cells
     starts : (z, y, x + 1) where each cell begins in `members`, and where each row of cells ends
     origin : (3,) the first voxel of the first cell
-    reach : the largest of a member, px
+    reach : the largest reach of a member, px
     """
 
     members: Indices
@@ -235,7 +235,7 @@ class _Shelf:
 
     @property
     def side(self) -> int:
-        """Of a cell, px."""
+        """The side of a cell, px."""
         return self.reach // 2
 
     @classmethod
@@ -250,7 +250,7 @@ class _Shelf:
         return cls(members[np.argsort(flat, kind="stable")], starts, origin, reach)
 
     def near(self, centre: Indices, reach: int) -> list[Indices]:
-        """Return all members that can touch what reaches so far from a centre, and some others."""
+        """Return all members that may touch a polyhedron of this centre and reach."""
         place, wide = centre - self.origin, reach + self.reach
         last = np.array(self.starts.shape) - [0, 0, 1]
         first = np.maximum(place - wide, 0) // self.side
@@ -264,17 +264,17 @@ class _Shelf:
 
 @dataclass(frozen=True)
 class _Polyhedra:
-    """Polyhedra whose boxes and volumes are known.
+    """Polyhedra with their bounding boxes and volumes.
 
     Parameters
     ----------
     centres : (n, 3) px
     radii : (n, rays) float32, px
     volumes : (n,) px
-    low, high : (n, 3), the lowest voxel and the one above the highest
-    giant : (n,), reaches beyond `towards`
+    low, high : (n, 3), the lowest voxel and the one after the highest
+    giant : (n,), whether each reaches beyond `towards`
     rays : their directions and faces
-    towards : (z, y, x) odd sizes, the face through which the middle sees each entry
+    towards : (z, y, x) odd sizes, the face in the direction of each entry from the middle
     """
 
     centres: Indices
@@ -302,17 +302,17 @@ class _Polyhedra:
 
     @cached_property
     def reach(self) -> Indices:
-        """The longest ray of each, rounded up, px."""
+        """The longest ray of each polyhedron, rounded up, px."""
         longest: FloatArray = self.radii.max(axis=1)
         return np.ceil(longest).astype(np.intp)
 
     def shelves(self, which: Indices) -> list[_Shelf]:
-        """Put some on shelves, one for each doubling of their reach from 8 px on."""
+        """Sort some onto shelves, one per doubling of their reach from 8 px."""
         size = np.maximum(np.ceil(np.log2(self.reach[which])).astype(np.intp), SMALLEST_SHELF)
         return [_Shelf.of(which[size == s], self.centres, 1 << int(s)) for s in np.unique(size)]
 
     def near(self, best: int, shelves: list[_Shelf], alive: BoolArray, least: float) -> Indices:
-        """Return those alive whose boxes share more with the best's than `least` of the smaller."""
+        """Return those alive whose box shares more than `least` of the smaller with the best's."""
         centre, reach = self.centres[best], int(self.reach[best])
         parts = [part for shelf in shelves for part in shelf.near(centre, reach)]
         near = np.concatenate([np.zeros(0, np.intp), *parts])
@@ -344,7 +344,7 @@ class _Polyhedra:
         return others[sure]
 
     def _share_more(self, best: int, others: Indices, allowed: FloatArray) -> BoolArray:
-        # whether each of `others` holds more than `allowed` voxels of the best
+        # whether each of `others` contains more than `allowed` voxels of the best
         corner = self.low[best]
         drawn = self.drawn(best, np.ones(self.high[best] - corner, np.bool_), corner)
         totals = self.totals(others, drawn, corner)
@@ -354,7 +354,7 @@ class _Polyhedra:
         return more
 
     def drawn(self, nth: int, where: BoolArray, corner: Indices) -> BoolArray:
-        """Mark the voxels of `where`, which begins at `corner`, that polyhedron `nth` holds."""
+        """Mark the voxels of `where`, which begins at `corner`, that polyhedron `nth` contains."""
         held = np.zeros(where.shape, np.bool_)
         self._hold(np.array([nth]), where, corner, held=held)
         return held
@@ -362,7 +362,7 @@ class _Polyhedra:
     def box(
         self, which: Indices, corner: Indices, shape: tuple[int, ...]
     ) -> tuple[Indices, Indices]:
-        """Return the boxes of some in an array that begins at `corner`: two of (n, 3)."""
+        """Return the boxes of some in an array that begins at `corner`: two arrays of (n, 3)."""
         low, high = (np.clip(end[which] - corner, 0, shape) for end in (self.low, self.high))
         return low, high
 
@@ -387,7 +387,7 @@ class _Polyhedra:
         ends: tuple[Indices, FloatArray] | None = None,
         held: BoolArray | None = None,
     ) -> Indices:
-        # `ends` are the totals and what is allowed of `hold`; None: the whole is held
+        # `ends` are the totals and allowed counts of `hold`; with None, the whole is counted
         from bmz.process.star_stack_loops import hold
 
         rays, counts, nothing = self.rays, np.zeros(len(which), np.intp), np.zeros(len(which))
@@ -409,12 +409,12 @@ class _Polyhedra:
     def _views(
         self, which: Indices, sides: tuple[int, ...], corner: Indices
     ) -> Iterator[tuple[Indices, slice, Indices, Faces, Indices]]:
-        # entries of `which`, planes of a box with their corner, and the faces that are seen there
+        # entries of `which`, planes of a box with their corner, and the faces towards its voxels
         giant, planes = self.giant[which], slice(0, sides[0])
         usual = np.flatnonzero(~giant)
         if len(usual):
             yield usual, planes, corner, self.towards, -(np.array(self.towards.shape) // 2)
-        # what giants see would need too much memory at once
+        # the face maps of giants would need too much memory at once
         for row in np.flatnonzero(giant):
             for i in range(sides[0]):
                 begin = corner + np.array([i, 0, 0])

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of star-convex polygons: the best of those that overlap is kept."""
+"""Non-maximum suppression of star-convex polygons: of overlapping ones, the best is kept."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ MOST_AT_ONCE = 256
 """Largest number of candidates that are compared with each other in one round."""
 
 ROUNDING = 1e-4
-"""A smaller overlap counts as none: areas are sums of float32, and sizes may differ 10,000-fold."""
+"""Smaller overlaps are ignored: areas are sums of float32, and sizes may differ 10,000-fold."""
 
 DIAGONAL = np.float32(0.5**0.5)
 
 SIDES = np.array([[1, 0], [0, 1], [DIAGONAL, DIAGONAL], [DIAGONAL, -DIAGONAL]], np.float32)
-"""Directions (y, x) of the sides of two boxes around each polygon: upright, and on a corner."""
+"""Directions (y, x) of the sides of two boxes around each polygon: upright, and diagonal."""
 
 SLACK = np.float32(1e-4)
-"""Share of a box that its area may be wrong by, which is the difference of large numbers."""
+"""Relative error of the area of a box, which is the difference of large numbers."""
 
 FEW = 512
-"""Pairs of the last candidates that are decided at once: another round costs more than these."""
+"""Pairs of the last candidates that are decided at once: another round would cost more."""
 
 PAIRS_AT_ONCE = 4096
-"""Pairs whose overlap is bounded together, so that their distances stay in the cache."""
+"""Pairs whose overlap is bounded together, so that their distances fit in the cache."""
 
 
 def non_maximum_suppression(
@@ -51,7 +51,7 @@ def non_maximum_suppression(
     distances : (n, rays), px along the rays that `star_polygons.directions` describes
     scores : (n,)
     threshold : the largest overlap that is allowed, 0 to 1
-    chosen_before : so many of the first ones were kept before, and are better than all others
+    chosen_before : this many at the start were kept before, and are better than all others
 
     Returns
     -------
@@ -62,18 +62,18 @@ def non_maximum_suppression(
 
 @dataclass(frozen=True)
 class Crowd:
-    """Polygons and their ranking, with what the quick tests need of them.
+    """Polygons and their ranking, with the measures that the quick tests need.
 
-    They are kept cell by cell, so that those that are compared lie near each other in memory, too.
+    They are stored cell by cell, so that polygons that are compared are also close in memory.
 
     Parameters
     ----------
     order : (n,) indices of the polygons, best first
-    given : (n,) the index that each had before
+    given : (n,) the original index of each
     stars, areas, reach : the polygons, px, px squared and px
-    upright : (n, 8) float32, centre of each polygon along y and x, how far it reaches from there
+    upright : (n, 8) float32, centre of each polygon along y and x, its extent from there
         backwards along y and x, and forwards, px; its area, px squared; and 0
-    sides : (n, 8) float32, how far each reaches backwards along the `SIDES`, and forwards, px
+    sides : (n, 8) float32, extent of each backwards along the `SIDES`, and forwards, px
     shelves : to find neighbours
     """
 
@@ -99,7 +99,7 @@ class Crowd:
 
     @classmethod
     def of(cls, stars: Stars, order: Indices, given: Indices) -> Crowd:
-        """Measure polygons that are ranked."""
+        """Measure ranked polygons."""
         reach, areas = stars.reach(), stars.areas()
         sides = np.ascontiguousarray(stars.extents(SIDES).reshape(2 * len(SIDES), -1).T)
         upright = np.zeros((len(stars), 8), np.float32)
@@ -136,7 +136,7 @@ class Crowd:
         return best_first
 
     def disputes(self, front: Indices, threshold: float) -> tuple[Indices, Indices]:
-        """Give pairs (better, worse) of the candidates `front` that may overlap too much.
+        """Return pairs (better, worse) of the candidates `front` that may overlap too much.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class Crowd:
     def decided(
         self, front: Indices, better: Indices, worse: Indices, threshold: float
     ) -> BoolArray:
-        """Say which of the candidates `front` stay, of which these are all `disputes`."""
+        """Return which of the candidates `front` stay, given all `disputes` among them."""
         beyond = self._overlapping(front.take(better), front.take(worse), threshold)
         better, worse = better[beyond], worse[beyond]
         stays = [True] * len(front)
@@ -166,7 +166,7 @@ class Crowd:
         return np.array(stays)
 
     def suppressed_by(self, winners: Indices, alive: BoolArray, threshold: float) -> Indices:
-        """Give the living candidates that overlap one of `winners` by more than `threshold`."""
+        """Return the living candidates that overlap one of `winners` by more than `threshold`."""
         pairs = [shelf.near(winners, self.stars.points, self.reach) for shelf in self.shelves]
         winner, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
         here = alive.take(other).nonzero()[0]
@@ -177,7 +177,7 @@ class Crowd:
         return losers
 
     def _overlapping(self, winner: Indices, other: Indices, threshold: float) -> BoolArray:
-        """Say which pairs overlap by more than `threshold`."""
+        """Return which pairs overlap by more than `threshold`."""
         points = self.stars.points
         offset = (points.take(other, axis=0) - points.take(winner, axis=0)).astype(np.float32)
         allowed = self._allowed(winner, other, _least(threshold))
@@ -188,7 +188,7 @@ class Crowd:
         return beyond
 
     def _near_enough(self, winner: Indices, other: Indices, least: np.float32) -> Indices:
-        """Return the pairs whose boxes share more than is allowed; upright ones rule out most."""
+        """Return the pairs whose boxes overlap more than allowed; upright boxes rule out most."""
         starts = range(0, max(len(winner), 1), PAIRS_AT_ONCE)
         parts = [slice(start, start + PAIRS_AT_ONCE) for start in starts]
         near = np.concatenate(
@@ -216,7 +216,7 @@ class Crowd:
     def _both(
         self, winner: Indices, other: Indices, of_low: np.ufunc, of_high: np.ufunc
     ) -> tuple[FloatArray, FloatArray]:
-        """Give the sides of both of each pair in one, (4, pairs), seen from the winner's centre."""
+        """Return the joint sides of each pair of boxes, (4, pairs), from the winner's centre."""
         away = np.empty((len(SIDES), len(winner)), np.float32)
         one, two = _columns(self.upright, winner), _columns(self.upright, other)
         np.subtract(two[:2], one[:2], out=away[:2])
@@ -232,7 +232,7 @@ class Crowd:
     def _beyond(
         self, winner: Indices, other: Indices, offset: FloatArray, allowed: FloatArray
     ) -> BoolArray:
-        # what costs least comes first: what two have together and do not cover they share
+        # cheapest first: the sum of both areas less the area that they cover is shared
         whole = most_covered(*self._both(winner, other, np.minimum, np.maximum))
         beyond: BoolArray = self.areas.take(winner) + self.areas.take(other) - whole > allowed
         for areas in (self._least_shared, self._shared):
@@ -253,10 +253,10 @@ class Crowd:
 
 
 def most_in_common(low: FloatArray, high: FloatArray) -> FloatArray:
-    """Bound the area of what lies within two boxes, of which one stands on its corner.
+    """Compute an upper bound of the area common to an upright and a diagonal box.
 
-    The box on its corner cuts a triangle off each corner of the upright one. Those of opposite
-    corners have nothing in common, and so the larger two are taken away.
+    The diagonal box cuts a triangle off each corner of the upright one. Triangles at opposite
+    corners do not overlap, so the larger pair is subtracted.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def most_in_common(low: FloatArray, high: FloatArray) -> FloatArray:
 
     Returns
     -------
-    (boxes,) float32, px squared; a little too much; any number where upright boxes do not meet
+    (boxes,) float32, px squared; slightly too large; undefined where upright boxes do not meet
     """
     upright, deep = high[:2] - low[:2], _depths(low, high)
     deepest = upright.min(axis=0) * DIAGONAL
@@ -275,7 +275,7 @@ def most_in_common(low: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def most_covered(low: FloatArray, high: FloatArray) -> FloatArray:
-    """Bound the area of what touches all sides of two boxes, of which one stands on its corner.
+    """Compute an upper bound of the area that touches all sides of both boxes.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def most_covered(low: FloatArray, high: FloatArray) -> FloatArray:
 
     Returns
     -------
-    (boxes,) float32, px squared; a little too much
+    (boxes,) float32, px squared; slightly too large
     """
     height, width = high[:2] - low[:2]
     area: FloatArray = (1 + SLACK) * height * width - np.square(_depths(low, high)).sum(axis=0)
@@ -291,7 +291,7 @@ def most_covered(low: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def _depths(low: FloatArray, high: FloatArray) -> FloatArray:
-    # how far the corners of the upright box stand out of the other one; two opposite ones first
+    # how far the corners of the upright box protrude from the other; two opposite ones first
     deep = np.empty_like(low)
     np.add(high[0], high[1], out=deep[0])
     np.add(low[0], low[1], out=deep[1])
@@ -304,7 +304,7 @@ def _depths(low: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def _columns(rows: FloatArray, which: Indices) -> FloatArray:
-    # (columns, pairs) of some rows, which are read whole, as each lies in one line of the cache
+    # (columns, pairs) of some rows, which are read whole because each fits in one cache line
     return np.ascontiguousarray(rows.take(which, axis=0).T)
 
 
@@ -313,7 +313,7 @@ def _least(threshold: float) -> np.float32:
 
 
 def _shelves(points: FloatArray, reach: FloatArray) -> list[_Shelf]:
-    # one shelf for each doubling of the reach, so that a few giants do not widen every search
+    # one shelf per doubling of the reach, so that a few giants do not widen every search
     size = np.ceil(np.log2(np.maximum(reach, 1))).astype(np.intp)
     return [_Shelf.of(np.flatnonzero(size == s), points, 2.0**s) for s in np.unique(size)]
 
@@ -350,7 +350,7 @@ class _Shelf:
     def near(
         self, winners: Indices, points: FloatArray, reach: FloatArray
     ) -> tuple[Indices, Indices]:
-        """Give pairs (winner, member) of all that can touch, and some that cannot."""
+        """Return pairs (winner, member) of all that can touch, and some that cannot."""
         if len(winners) * len(self.members) <= FEW:
             return winners.repeat(len(self.members)), np.tile(self.members, len(winners))
         centre, wide = (points[winners] - self.origin).T, reach[winners] + self.side

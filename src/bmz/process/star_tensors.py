@@ -1,9 +1,9 @@
-"""The label recipe ``stardist`` for planes, on tensors of PyTorch: the masks are those of arrays.
+"""The label recipe ``stardist`` for planes on PyTorch tensors; masks are the same as for arrays.
 
-What is drawn is arithmetic of single numbers in the order of `bmz.process.star_polygons`, which
-rounds alike everywhere; the wedge of an offset is looked up in a table that NumPy makes. Which
-polygons overlap is found in float64; what is too close to the limit for a sum of float32 is left to
-`bmz.process.star_suppression.non_maximum_suppression` itself. So no order of sums matters.
+Polygons are drawn by elementwise arithmetic in the order of `bmz.process.star_polygons`, which
+rounds alike everywhere; the wedge of an offset is looked up in a table made by NumPy. Overlaps are
+computed in float64; those too close to the limit for a sum of float32 are left to
+`bmz.process.star_suppression.non_maximum_suppression`, so that no order of sums matters.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ FARTHEST_PX = 2048
 """Longest ray for which wedges are looked up."""
 
 DOUBT = 1e-4
-"""An overlap nearer to the limit than this share of the larger polygon is decided by the processor,
-whose sums of float32 are off by some 1e-5 of it."""
+"""An overlap closer to the limit than this fraction of the larger polygon is decided on the CPU,
+whose sums of float32 are off by about 1e-5 of it."""
 
 ENTRIES_AT_ONCE, PAIRS_AT_ONCE = 1 << 24, 1 << 21  # edges or pixels, and pairs
 
@@ -54,11 +54,11 @@ def label_stars_there(
     *,
     place: Place | None = None,
 ) -> Labelled:
-    """Turn probability and ray distances of a plane into labels.
+    """Label the objects of a plane, given probability and ray distances.
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     output, grid, settings, place : see `bmz.process.stardist.label_stars`
 
     Raises
@@ -84,7 +84,7 @@ def label_stars_there(
 
 @dataclass(frozen=True)
 class _Stars:
-    """Star-convex polygons there; see `bmz.process.star_polygons.Stars`.
+    """Star-convex polygons as tensors; see `bmz.process.star_polygons.Stars`.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def _candidates(
     settings: StarSettings,
     place: Place | None,
 ) -> _Stars:
-    """Find the places that may be centres; see `bmz.process.stardist.find_candidates`."""
+    """Find the positions that may be centres; see `bmz.process.stardist.find_candidates`."""
     torch, probability = there.torch, maps[0]
     shape = tuple(probability.shape)
     inner = inner_part(place or Place.of_whole(shape), shape, settings.border_entries(grid))
@@ -139,13 +139,13 @@ def _candidates(
 def _best(there: TensorPlace, stars: _Stars, threshold: float) -> Tensor:
     """Keep the best that hardly overlap, best first; see `non_maximum_suppression`.
 
-    The rounds are those of that function: of the best candidates that are left, those stay that
-    touch no better one, and what overlaps one of them goes.
+    The rounds are those of that function: of the best remaining candidates, those that touch no
+    better one are kept, and all that overlap one of them are dropped.
     """
     torch = there.torch
     if not len(stars):
         return stars.points[:, 0]
-    # ties keep their order: a plain sort would not say which comes first
+    # ties keep their order, which an unstable sort would not guarantee
     order = torch.sort(-stars.scores, stable=True).indices
     crowd = _Crowd.of(there, stars.take(order), threshold)
     alive = torch.ones(len(order), dtype=torch.bool, device=there.device)
@@ -164,15 +164,15 @@ def _best(there: TensorPlace, stars: _Stars, threshold: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Crowd:
-    """Polygons in the order of falling score, with what the tests need of them.
+    """Polygons in the order of falling score, with the measures that the tests need.
 
     Parameters
     ----------
-    least : the largest share of the smaller polygon that may overlap
+    least : the largest fraction of the smaller polygon that may overlap
     reach : (n,) float32, px
     areas : (n,) float64, px squared
     low, high : (n, 2) float32, the bounding boxes relative to the centres
-    shelves : those of similar size, each where it lies
+    shelves : polygons of similar size, sorted by position
     """
 
     there: TensorPlace
@@ -197,7 +197,7 @@ class _Crowd:
         return cls(there, stars, least, reach, areas, low, high, shelves)
 
     def undisputed(self, front: Tensor) -> Tensor:
-        """Return those of the best candidates `front` that touch no better one: they are kept."""
+        """Return the best candidates of `front` that touch no better one and are kept."""
         y, x = self.stars.points[front].to(self.there.torch.float32).T
         reach = self.reach[front]
         apart = (y[:, None] - y).square() + (x[:, None] - x).square()
@@ -206,7 +206,7 @@ class _Crowd:
         return winners
 
     def suppress(self, winners: Tensor, alive: Tensor) -> None:
-        """Let the living candidates go that overlap one of `winners` by more than is allowed."""
+        """Drop the living candidates that overlap one of `winners` by more than allowed."""
         near: list[tuple[Tensor, Tensor]] = []
         for shelf in self.shelves:
             for winner, other in shelf.near(self.there, winners, self.stars.points, self.reach):
@@ -246,13 +246,13 @@ class _Crowd:
                 alive[other[part][unsure[refused]]] = False
 
     def _refused(self, winner: Tensor, other: Tensor) -> Tensor:
-        """Let the processor decide of pairs that are too close to the limit."""
+        """Return which pairs overlap too much; the CPU decides those too close to the limit."""
         there, pairs = self.there, len(winner)
         points, distances = (
             [there.get(values[which]) for which in (winner, other)]
             for values in (self.stars.points, self.stars.distances)
         )
-        # each pair far from all others
+        # each pair is moved far from all others
         apart = 8 * int(np.ceil(max(float(d.max()) for d in distances)))
         row, column = np.divmod(np.arange(pairs), math.isqrt(pairs) + 1)
         place = np.stack([row, column], 1) * apart
@@ -348,7 +348,7 @@ def _boxes(there: TensorPlace, stars: _Stars) -> tuple[Tensor, Tensor]:
 def _least_overlap_areas(
     there: TensorPlace, first: Tensor, second: Tensor, offset: Tensor
 ) -> Tensor:
-    """Bound overlaps from below; see `bmz.process.star_polygons.least_overlap_areas`."""
+    """Compute lower bounds of overlaps; see `bmz.process.star_polygons.least_overlap_areas`."""
     y, x = there.put(directions(first.shape[1])).double()
     smaller = there.torch.minimum(first, second)
     across = smaller * (offset[:, 1:] * y - offset[:, :1] * x)
@@ -414,14 +414,14 @@ def _overlap_areas(there: TensorPlace, first: Tensor, second: Tensor, offset: Te
 
 
 def _shares(there: TensorPlace, second: Tensor, wedge: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    # of each corner the share of its way from the centre to the outline, flat
+    # distance of each corner from the centre as a fraction of that to the outline, flat
     along_y, along_x = (part.gather(1, wedge) for part in _gauges(there, second))
     shares: Tensor = (y * along_y + x * along_x).reshape(-1)
     return shares
 
 
 def _gauges(there: TensorPlace, distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the slopes along y and x of each wedge; see `bmz.process.star_polygons.Stars.gauges`."""
+    """Return the slopes of each wedge along y and x; see `star_polygons.Stars.gauges`."""
     uy, ux = there.put(directions(distances.shape[1])).to(distances.dtype)
     y, x = distances * uy, distances * ux
     next_y, next_x = y.roll(-1, 1), x.roll(-1, 1)
@@ -430,7 +430,7 @@ def _gauges(there: TensorPlace, distances: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inside(start: Tensor, end: Tensor) -> Tensor:
-    # part of the triangle (centre, start, end) within share 1, where shares run linearly
+    # fraction of the triangle (centre, start, end) where the linear fraction is at most 1
     low, high = start.minimum(end), start.maximum(end)
     run = high - low
     t = ((1 - low) / run.where(run != 0, 1)).clamp(0, 1)
@@ -439,7 +439,7 @@ def _inside(start: Tensor, end: Tensor) -> Tensor:
 
 
 def _drawn(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple[Tensor, _Stars]:
-    """Give each pixel the best polygon that holds its centre; see `render_polygons`.
+    """Label each pixel with the best polygon that contains its centre; see `render_polygons`.
 
     Returns
     -------
@@ -462,15 +462,15 @@ def _drawn(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple[T
         wedge = wedges[off_y + farthest, off_x + farthest].long()
         share = off_y.float() * gauges[0][s, wedge] + off_x.float() * gauges[1][s, wedge]
         inside = share <= there.limit(float(np.float32(1) + ON_THE_EDGE), share)
-        # where polygons overlap the highest number stays, which is the best
+        # where polygons overlap, the highest number stays, which is the best
         place = (row * shape[1] + x)[inside]
         ranks.view(-1).scatter_reduce_(0, place, (s[inside] + 1).int(), "amax")
     return ranks, stars
 
 
 def _wedge_table(farthest: int, rays: int) -> AnyArray:
-    # between which rays each offset (y, x) lies, from -farthest to farthest; with the arctangent
-    # that `render_polygons` takes, whose last bit differs from that of a GPU
+    # wedge of each offset (y, x) from -farthest to farthest, by the arctangent of
+    # `render_polygons`, whose last bit differs from that of a GPU
     along = np.arange(-farthest, farthest + 1, dtype=np.float32)
     turn = np.arctan2(along[:, None], along) * np.float32(rays / (2 * np.pi))
     table: AnyArray = (np.floor(turn).astype(np.int16) % rays).astype(np.int16)
@@ -487,7 +487,7 @@ def _windows(there: TensorPlace, stars: _Stars, shape: tuple[int, int]) -> tuple
 
 
 def _in_raster_order(there: TensorPlace, ranks: Tensor, columns: Columns) -> Labelled:
-    """Give each object that is seen its number; see `bmz.process.relabel.in_raster_order`."""
+    """Renumber the visible objects; see `bmz.process.relabel.in_raster_order`."""
     torch, flat = there.torch, ranks.reshape(-1)
     seen = flat.nonzero()[:, 0]
     first = torch.full((len(columns[SCORE]),), flat.numel(), device=there.device)

@@ -46,21 +46,21 @@ from bmz.process.star_stacks import (
 from bmz.process.star_suppression import PAIRS_AT_ONCE, Crowd
 
 ANY_PLACE = 0
-"""Overlaps have no label of their own."""
+"""Value for which overlaps have no label of their own."""
 
 STACK = 3
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Places of an output map that may be the centre of an object, in raster order.
+    """Positions in an output map that may be the centre of an object, in raster order.
 
     Parameters
     ----------
     points : (n, 2 or 3) int64, centres ((z,) y, x) in px of the input
     distances : (n, rays) float32, px of the input
     scores : (n,) float32, probabilities
-    classes : (n, classes) float32, that of each class; no columns where the network tells none
+    classes : (n, classes) float32, class probabilities; no columns if the network predicts none
     """
 
     points: AnyArray
@@ -74,17 +74,17 @@ class Candidates:
         return self.take(np.flatnonzero(~np.any(outside, axis=1)))
 
     def take(self, which: AnyArray) -> Candidates:
-        """Give the candidates that an index or a mask selects."""
+        """Return the candidates that an index or a mask selects."""
         return Candidates(
             self.points[which], self.distances[which], self.scores[which], self.classes[which]
         )
 
     def ranked(self) -> Crowd:
-        """Put them into the order of falling score."""
+        """Return the candidates in the order of falling score."""
         return Crowd.ranked(self.points, self.distances, self.scores)
 
     def columns(self, names: Sequence[str]) -> Columns:
-        """Give the score of each, and its best class where there are classes of these names."""
+        """Return the score of each, and its best class if there are classes of these names."""
         return {**scored(self.scores), **best_classes(self.classes, names)}
 
 
@@ -120,14 +120,14 @@ class StarSettings:
 
     @property
     def class_count(self) -> int:
-        """How many classes the network tells apart, the background among them."""
+        """The number of classes that the network distinguishes, including the background."""
         return len(class_names(self.classes))
 
     def border_entries(self, grid: tuple[int, ...]) -> tuple[int, ...]:
-        """Give the width of the border along each axis, entries of a map of this `grid`.
+        """Return the width of the border along each axis, entries of a map of this `grid`.
 
-        stardist leaves out cells of the grid on which the network predicts. A map that was
-        exported on a finer one (``export_TF`` with ``upsample_grid``) has several entries a cell.
+        stardist omits cells of the grid on which the network predicts. A map that was exported on
+        a finer grid (``export_TF`` with ``upsample_grid``) has several entries per cell.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class NetworkGridUnclear(WrongUsage):
 
 
 def ray_lengths(channels: int, _axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say that distances are lengths, as `LengthsFunction` has it."""
+    """Return which channels are distances and therefore lengths; a `LengthsFunction`."""
     classes = len(class_names(str(parameters["classes"])))
     return (False, *(True,) * (channels - 1 - classes), *(False,) * classes)
 
@@ -170,18 +170,18 @@ def find_candidates(
     place: Place | None = None,
     classes: int = 0,
 ) -> Candidates:
-    """Find the places with a probability above the threshold and a finite outline.
+    """Find the positions with a probability above the threshold and a finite outline.
 
     Parameters
     ----------
     output : (1 + rays + classes, (z,) y, x), probability, distances in px of the input, and the
         probability of each class
     grid : spacing of the map along (z,) y and x, px of the input
-    prob_threshold : a place needs more than this
-    border : this many outermost places of the whole have no candidates; one number for all axes
-        or one each
-    place : where the output lies in the whole; None for all of it
-    classes : how many of the last channels are those of classes
+    prob_threshold : candidates have a higher probability
+    border : number of outermost entries of the whole map without candidates; one number for all
+        axes or one each
+    place : position of the output in the whole map; None if it is the whole
+    classes : how many of the last channels are class probabilities
     """
     probability = output[0]
     widths = (border,) * probability.ndim if isinstance(border, int) else border
@@ -203,7 +203,7 @@ def find_candidates(
 
 
 def _read(maps: AnyArray, at: tuple[AnyArray, ...]) -> FloatArray:
-    # what channels hold at n places, (n, channels) float32, turned while it is in the cache
+    # values of the channels at n positions, (n, channels) float32, transposed while in the cache
     values = np.empty((len(at[0]), len(maps)), np.float32)
     for start in range(0, len(values) if len(maps) else 0, PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
@@ -213,7 +213,7 @@ def _read(maps: AnyArray, at: tuple[AnyArray, ...]) -> FloatArray:
 
 
 def inner_part(place: Place, shape: tuple[int, ...], border: tuple[int, ...]) -> tuple[slice, ...]:
-    """Give the part of an output that lies within the border of the whole."""
+    """Return the part of an output that lies within the border of the whole map."""
     ends = zip(place.origin, place.whole, shape, border, strict=True)
     return tuple(
         slice(max(edge - first, 0), max(min(whole - edge - first, size), 0))
@@ -228,7 +228,7 @@ def label_stars(
     *,
     place: Place | None = None,
 ) -> Labelled:
-    """Turn probability and ray distances into labels: the best objects that hardly overlap.
+    """Label the best objects that hardly overlap, given probability and ray distances.
 
     Parameters
     ----------
@@ -236,15 +236,15 @@ def label_stars(
         (1 + rays, z, y, x) with the rays of `bmz.process.star_stacks.golden_spiral`. The maps of
         classes, if there are any, come last
     grid : spacing of the map along (z,) y and x, px of the input
-    place : where the output lies in the map of the image, whose border has no candidates; None
-        for all of it
+    place : position of the output in the map of the image, whose border has no candidates; None
+        if it is the whole
     settings : the parameters
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is its probability. Voxels with
-        the overlap label are background if it is negative, and else one object more, of score 0
+        of shape ``output.shape[1:] * grid``; the score of an object is its probability. Voxels
+        with the overlap label are background if it is negative, else another object with score 0
 
     Raises
     ------
@@ -253,7 +253,7 @@ def label_stars(
     ChannelsDiffer
         There are fewer rays than an outline needs.
     AnisotropyUnclear, NetworkGridUnclear
-        These are no three positive numbers, or not one whole number per axis.
+        These are not three positive numbers, or not one whole number per axis.
     """
     if output.ndim < 1 + STACK:
         return drawn_stars(best_stars(output, grid, settings, place), output, grid, settings, place)
@@ -271,7 +271,7 @@ def drawn_stars(
     settings: StarSettings,
     place: Place | None = None,
 ) -> Labelled:
-    """Give the labels of a plane whose objects are known.
+    """Return the labels of a plane whose objects are known.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ def drawn_stars(
 def outlines_of(
     points: AnyArray, distances: AnyArray, grid: tuple[int, ...], place: Place | None
 ) -> Columns:
-    """Give the column of polygons, as they lie in the image.
+    """Return the column of polygons in coordinates of the image.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def outlines_of(
     grid, place : of the map in which they were found, as in `label_stars`
     """
     origin = np.asarray((0, 0) if place is None else place.origin)
-    # moved before corners are calculated, which are then the same in parts
+    # shifted before the corners are calculated, so that they are the same in parts
     corners = Stars.of(points + origin * np.asarray(grid), distances).corners()
     return {OUTLINE: corners.transpose(0, 2, 1).astype(np.float32)}
 
@@ -304,7 +304,7 @@ def outlines_of(
 def ranked_stars(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None = None
 ) -> tuple[LabelArray, Candidates]:
-    """Give the labels in the order of falling probability, as stardist numbers them.
+    """Return labels in the order of falling probability, as stardist numbers them.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def ranked_stars(
     Returns
     -------
     ((z,) y, x) int32, Candidates
-        labels 1 to n, and the overlap label if there is one; what stands for each
+        labels 1 to n, and the overlap label if there is one; the candidate of each label
     """
     if output.ndim == 1 + STACK:
         return _in_stack(output, grid, settings, place)
@@ -326,7 +326,7 @@ def ranked_stars(
 def best_stars(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None = None
 ) -> Candidates:
-    """Give the objects of a plane, best first; see `label_stars`."""
+    """Return the objects of a plane, best first; see `label_stars`."""
     require_plane("stardist", output)
     candidates = candidates_of(output, grid, settings, place)
     return candidates.take(candidates.ranked().chosen(settings.nms_threshold))
@@ -335,7 +335,7 @@ def best_stars(
 def candidates_of(
     output: AnyArray, grid: tuple[int, ...], settings: StarSettings, place: Place | None
 ) -> Candidates:
-    """Give the candidates that the settings allow; see `find_candidates`."""
+    """Return the candidates that the settings allow; see `find_candidates`."""
     if output.ndim == STACK:
         require_rays(output, FEWEST_RAYS + settings.class_count)
     threshold, border = settings.prob_threshold, settings.border_entries(grid)
@@ -362,10 +362,10 @@ def _in_stack(
 
 
 def longest_ray(maps: LazyArray, parameters: Mapping[str, Value], grid: Sequence[int]) -> int:
-    """Give the longest ray of any candidate, entries of the map.
+    """Return the longest ray of any candidate, entries of the map.
 
-    A star whose centre lies beyond what a block sees would not be found at all, so a block sees
-    as far as that; see `bmz.process.recipe.OverlapFunction`.
+    A star whose centre lies outside a block with its overlap would not be found at all, so the
+    overlap is at least this long; see `bmz.process.recipe.OverlapFunction`.
     """
     longest, classes = 0.0, len(class_names(str(parameters["classes"])))
     for box in boxes_of_map(maps):
