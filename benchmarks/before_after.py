@@ -1,12 +1,12 @@
-"""``bmz run`` of this checkout beside that of an older commit: seconds of processor, in one run.
+"""Compare the CPU time of ``bmz run`` in this checkout with that of an older commit.
 
 ``python benchmarks/before_after.py SHARED COMMIT [--side PX] [--rounds N] [--write FILE]``
 
 Two jobs: the images of ``SHARED/data/dsb2018/test`` with ``starter/nuclei``, and one image of the
 U-Net of ``benchmarks/throughput.py``, as ONNX in float32 with the map written. Both commits are
-unpacked and run by the same interpreter and libraries, in turns, each with a cache of its own that
-a first run has filled; the table gives the least of all rounds, which other work disturbs the
-least. ``--write`` puts it between its marks in FILE.
+unpacked and run alternately by the same interpreter and libraries, each with its own cache, which
+a first run has filled. The table shows the minimum over all rounds, which other work disturbs the
+least. ``--write`` writes it between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def jobs_in(place: Path, shared: Path, side: int) -> list[tuple[str, list[str]]]:
-    """Give each job with the words of its command; what it needs is written below `place`."""
+    """Return each job with the arguments of its command; its files are written to `place`."""
     # each by its path: not every commit takes folders
     images = sorted(map(str, (shared.resolve() / "data/dsb2018/test/images").iterdir()))
     write_package(place / "model")
@@ -72,7 +72,7 @@ def jobs_in(place: Path, shared: Path, side: int) -> list[tuple[str, list[str]]]
 def timed(
     place: Path, folders: Mapping[str, Path], job: str, words: Sequence[str], rounds: int
 ) -> dict[str, list[float]]:
-    """Run a job by each commit in turns; give the seconds of processor of each round."""
+    """Run a job with each commit alternately; return the CPU time of each round in s."""
     seconds: dict[str, list[float]] = {column: [] for column in folders}
     for number in range(rounds + 1):
         for column, source in folders.items():
@@ -89,7 +89,7 @@ def timed(
 
 
 def table(seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Give the least seconds of each job, and their ratio, as a table in Markdown."""
+    """Return the minimum CPU time of each job, and the ratios, as a table in Markdown."""
     rows = ["| processor seconds | before | now | ratio |", "|---|---:|---:|---:|"]
     for job, columns in seconds.items():
         before, now = min(columns["before"]), min(columns["now"])

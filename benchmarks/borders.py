@@ -1,10 +1,10 @@
-"""What should lie beyond the border of an image? Outputs near it, against those of a larger image.
+"""Compare ways of padding an image by the outputs near its border.
 
-The middle of a large image is cut out as an image of its own. The network runs on it as it is, and
-with a margin of its halo on every side: mirrored, zeros after the declared preprocessing, or the
-lowest value of the image. What it gives is compared with what it gives there in the large image,
-where real pixels lie beyond the border. Printed is the mean difference of the first output within
-half a halo of the border. Repeat: ``python benchmarks/borders.py ../shared``.
+The centre of a large image is cropped. The network runs on the crop as it is, and with a margin of
+its halo on every side: mirrored, zeros after the declared preprocessing, or the lowest value of the
+image. The output is compared with that of the large image, which has real pixels beyond the border.
+The mean difference of the first output within half a halo of the border is printed. Repeat:
+``python benchmarks/borders.py ../shared``.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ MODELS = {
     "unmicst-nuclei/tensorflow_saved_model_bundle": ("stardist/img2d.tif", NUCLEI),
     "multi-tensor/onnx": ("isbi2012/images/00.png", "isbi2012/images/15.png"),
 }
-"""Networks that take many sizes, with images of which the middle is legal, too."""
+"""Networks that accept many sizes, with images whose centre also has an allowed size."""
 
 STEP_PX = 32
-"""All of these networks take multiples of it."""
+"""All of these networks accept multiples of it."""
 
 PADDINGS = ("as it is", "reflect", "constant", "lowest")
 
 
 def prepared(model: ModelSpec, image: np.ndarray) -> list[np.ndarray]:
-    """Give the inputs (channels last) that the declared preprocessing makes of an image (y, x)."""
+    """Return the inputs (channels last) that result from preprocessing an image (y, x)."""
     arrays = []
     for tensor in model.inputs:
         start = image[None, ..., None].repeat(tensor.channels or 1, axis=-1)
@@ -46,7 +46,7 @@ def prepared(model: ModelSpec, image: np.ndarray) -> list[np.ndarray]:
 
 
 def output(model: ModelSpec, backend: Backend, arrays: list[np.ndarray]) -> np.ndarray:
-    """Give the first output (y, x, c) after the declared postprocessing."""
+    """Return the first output (y, x, c) after the declared postprocessing."""
     inputs = [
         np.ascontiguousarray(np.moveaxis(array, range(4), [t.letters.index(a) for a in "byxc"]))
         for array, t in zip(arrays, model.inputs, strict=True)
@@ -65,7 +65,7 @@ def padded(array: np.ndarray, margin: int, padding: str) -> np.ndarray:
 
 
 def differences(model: ModelSpec, backend: Backend, image: np.ndarray, halo: int) -> list[float]:
-    """Give for each padding the mean difference within half a halo of the border of the crop."""
+    """Return the mean difference within half a halo of the border of the crop for each padding."""
     size = min(image.shape) // STEP_PX * STEP_PX
     edge = -(-halo // STEP_PX) * STEP_PX
     whole = prepared(model, image[:size, :size])

@@ -1,9 +1,9 @@
-"""Nuclei, then cells: how many cells have one nucleus without a chain and with it, and a picture.
+"""Count the cells with exactly one nucleus, without a chain and with it, and draw a picture.
 
-``python benchmarks/chained.py SHARED [--write PAGE]``; SHARED holds the images and packages of the
-tests. On the teaching image of NEUBIAS (CC-BY 4.0) ``starter/nuclei`` and a Cellpose network are
-run by themselves, and as a chain. ``--write`` puts the sentence of the counts between its marks in
-PAGE, and the picture beside it.
+``python benchmarks/chained.py SHARED [--write PAGE]``; SHARED contains the images and packages of
+the tests. ``starter/nuclei`` and a Cellpose network are run separately and as a chain on the
+teaching image of NEUBIAS (CC-BY 4.0). ``--write`` writes the sentence with the counts between its
+marks in PAGE, and the picture next to PAGE.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def nuclei_in(nuclei: AnyArray, cells: AnyArray) -> list[int]:
 
 
 def sentence(plain: ChainedImage, pair: ChainedImage) -> str:
-    """Say what the chain changes."""
+    """Describe what the chain changes."""
     before, after = nuclei_in(*masks(plain)), nuclei_in(*masks(pair))
     nuclei, cells = masks(pair)
     numbers = np.unique(nuclei[nuclei > 0])
@@ -66,7 +66,7 @@ def sentence(plain: ChainedImage, pair: ChainedImage) -> str:
 
 
 def picture(pair: ChainedImage, path: Path) -> None:
-    """Put the outlines of nuclei and of cells beside each other."""
+    """Draw the outlines of nuclei and of cells side by side."""
     sides = [Image.open(step.files["overlay"]).convert("RGB") for step in pair.steps.values()]
     width, height = sides[0].size
     whole = Image.new("RGB", (2 * width + GAP_PX, height), "white")
@@ -76,7 +76,7 @@ def picture(pair: ChainedImage, path: Path) -> None:
 
 
 def main() -> None:
-    """Run both, and print or write what comes out."""
+    """Run both, and print or write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("--write", type=Path, metavar="PAGE")

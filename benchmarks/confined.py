@@ -1,7 +1,7 @@
-"""What the confined process costs: a run, and the start, against this very process.
+"""Measure the cost of the confined process compared to this process, for a run and the start.
 
-The weights are opened twice, in a confined process and here, and run in turn on one image, tile
-by tile as ``bmz run`` would, with one thread, which is less noisy. Repeat:
+The weights are opened twice, in a confined process and in this one, and run alternately on one
+image, tile by tile as in ``bmz run``, with one thread, which is less noisy. Repeat:
 ``python benchmarks/confined.py ../shared/models/nuclei-broad torchscript 1024``.
 """
 
@@ -31,7 +31,7 @@ ROUNDS = 15
 
 
 def main(word: str, weights_format: str = "torchscript", side: str = "1024") -> None:
-    """Time both ways in turn and print the ratios."""
+    """Time both ways alternately and print the ratios."""
     model = load_model(word)
     entry = next(w for w in model.weights if w.format == weights_format)
     ids = (tuple(t.id for t in model.inputs), tuple(t.id for t in model.outputs))
@@ -61,7 +61,7 @@ def main(word: str, weights_format: str = "torchscript", side: str = "1024") -> 
 
 
 def timed(deed: Callable[[], Any]) -> tuple[Any, float]:
-    """Give the result and the seconds it took."""
+    """Return the result and the seconds it took."""
     start = time.perf_counter()
     result = deed()
     return result, time.perf_counter() - start

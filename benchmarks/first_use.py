@@ -1,10 +1,10 @@
-"""The first use of recipes whose loops are compiled: seconds of processor with an empty cache.
+"""Measure the CPU time of the first use of recipes with compiled loops, with an empty cache.
 
 ``python benchmarks/first_use.py [--write FILE]``
 
-Each recipe labels a small map in a process of its own, with a folder of its own for the machine
-code; what is counted is the call alone, with the import of Numba. Then again with the code at hand.
-``--write`` puts the table between its marks in FILE.
+Each recipe labels a small map in its own process, with its own folder for the machine code. Only
+the call is timed, including the import of Numba. It is then repeated with the cached code.
+``--write`` writes the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], dict[str, Value]]] = {
 
 
 def seconds_of(case: str) -> tuple[float, float]:
-    """Label a map of noise twice, and give the seconds of both calls."""
+    """Label a map of noise twice, and return the CPU time of both calls in s."""
     from bmz.process.recipes import RECIPES
 
     name, shape, given = CASES[case]
@@ -59,7 +59,7 @@ def seconds_of(case: str) -> tuple[float, float]:
 
 
 def in_process(case: str, folder: str) -> tuple[float, float]:
-    """Do so in a process of its own, whose machine code lies in `folder`."""
+    """Run `seconds_of` in a separate process that caches its machine code in `folder`."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, __file__, "--case", case],
         env={**os.environ, "NUMBA_CACHE_DIR": folder},

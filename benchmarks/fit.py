@@ -1,7 +1,7 @@
-"""How long does ``bmz fit`` take over the whole zoo, as a user waits for it?
+"""Measure how long a user waits for ``bmz fit`` on the whole zoo.
 
-Each time is that of a whole process. The real manifests are served by the imitation of the live
-service on loopback. Repeat: ``python benchmarks/fit.py ../shared``.
+Each time is that of a whole process. An imitation of the zoo's service on loopback serves the real
+manifests. Repeat: ``python benchmarks/fit.py ../shared``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGE_PX = 8192
 
 
 def images(shared: Path, folder: Path) -> dict[str, Path]:
-    """Give images by what they are; the large one is written to `folder`."""
+    """Return images by their descriptions; the large one is written to `folder`."""
     data = shared / "data"
     nuclei = tifffile.imread(data / "stardist" / "img2d.tif")
     times = LARGE_PX // nuclei.shape[0]

@@ -1,8 +1,9 @@
-"""``bmz run`` and ``bmz test`` on a GPU beside the CPU, each command in a process of its own.
+"""Compare ``bmz run`` and ``bmz test`` on a GPU and the CPU, each command in its own process.
 
-``python benchmarks/gpu_commands.py ../shared [--device cuda] [--side 8192]`` needs PyTorch beside
-bmz; ``--device cpu --side 1024`` runs the same commands on any computer. Prints a line a row; exit
-status 1 when a label mask of the device is not that of the CPU (F1 of 0.99 at an IoU of 0.9).
+``python benchmarks/gpu_commands.py ../shared [--device cuda] [--side 8192]`` needs PyTorch in
+addition to bmz; ``--device cpu --side 1024`` runs the same commands on any computer. Prints one
+line per row. The exit status is 1 if a label mask of the device differs from that of the CPU (F1
+below 0.99 at an IoU of 0.9).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ DEMO = Path(__file__).parents[1] / "src/bmz/starter/demo/nuclei.tif"
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command printed, and what it needed."""
+    """The output of a command, and the resources that it used."""
 
     text: str
     took_s: float
@@ -37,7 +38,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where to run, on what, and where results go."""
+    """The device, the inputs, and the folder for results."""
 
     shared: Path
     device: str
@@ -45,7 +46,7 @@ class Bench:
     folder: Path
 
     def run(self, model: str, *images: Path, device: str = "", words: Sequence[str] = ()) -> Ran:
-        """Run ``bmz run`` into a folder of its own."""
+        """Run ``bmz run`` with a separate output folder."""
         words = words if "--weights" in words else (*words, "--weights", "torchscript")
         return bmz(
             "run", model, *map(str, images), "-o", str(self.folder / (device or self.device)),
@@ -53,13 +54,13 @@ class Bench:
         )  # fmt: skip
 
     def labels(self, image: Path, device: str = "", ending: str = "labels.tif") -> Path:
-        """Give where the labels of an image are."""
+        """Return the path of the labels of an image."""
         stem = image.name.removesuffix(".ome.zarr").removesuffix(".tif")
         return self.folder / (device or self.device) / f"{stem}.{ending}"
 
 
 def bmz(*words: str, may_fail: bool = False) -> Ran:
-    """Run a command of bmz; what it tells goes on to stderr."""
+    """Run a command of bmz, and forward its messages to stderr."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen([sys.executable, "-m", "bmz", *words], stdout=told)  # noqa: S603  (our own program)
@@ -79,7 +80,7 @@ def f1(found: Path, wanted: Path) -> float:
 
 
 def where_labelled(document: Mapping[str, Any]) -> str:
-    """Say where the labels of a run were made, what was copied from the GPU, and why."""
+    """Describe where the labels of a run were made, what was copied from the GPU, and why."""
     made = document.get("labels_made")
     if made is None:
         return "labels by the processor, for no GPU ran the network"
@@ -91,9 +92,9 @@ def where_labelled(document: Mapping[str, Any]) -> str:
 
 
 def labels_alone(bench: Bench) -> Iterator[tuple[str, bool]]:
-    """Run StarDist and flows with labels alone: same bytes as of the CPU, and no map is copied.
+    """Run StarDist and flows with labels only: the same bytes as on the CPU, and no map is copied.
 
-    The numbers of the network differ between devices, so that the masks need not be the same.
+    The numbers of the network differ between devices, so the masks may differ.
     """
     for model in ("starter/nuclei-flows", str(bench.shared / "models/stardist-dsb2018")):
         words = ("--save", "labels", "--weights", "onnx")
@@ -115,7 +116,7 @@ def small_images(bench: Bench) -> Iterator[tuple[str, bool]]:
     for model in ("starter/nuclei", str(bench.shared / "models/nuclei-broad")):
         name = Path(model).name
         here, there = bench.run(model, DEMO), bench.run(model, DEMO, device="cpu")
-        # the same folder where the device is the CPU: a mask is equal to itself
+        # if the device is the CPU, this is the same folder, and a mask is compared with itself
         same = f1(bench.labels(DEMO), bench.labels(DEMO, "cpu"))
         document = json.loads(here.text)
         timings = {stage: round(took_s, 2) for stage, took_s in document["timings_s"].items()}
@@ -129,7 +130,7 @@ def small_images(bench: Bench) -> Iterator[tuple[str, bool]]:
 
 
 def large_image(bench: Bench) -> Iterator[tuple[str, bool]]:
-    """Foretell and run a mosaic in parts."""
+    """Plan and run a mosaic in parts."""
     image = bench.folder / "mosaic.ome.zarr"
     write_mosaic(bench.shared, image, bench.side)
     plain = ("--format", "zarr", "--memory", "0.2", "--save", "labels")
@@ -153,7 +154,7 @@ def large_image(bench: Bench) -> Iterator[tuple[str, bool]]:
 
 
 def batch(bench: Bench) -> Iterator[tuple[str, bool]]:
-    """Run 40 images in this process and on two workers, who share the GPUs there are."""
+    """Run 40 images in one process and on two workers, which share the available GPUs."""
     files = sorted((bench.shared / "data/dsb2018/test/images").glob("*.tif"))
     squares = [p[:256, :256] for p in map(tifffile.imread, files) if min(p.shape) >= 256]
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Labels that are made where the network computes, for ``benchmarks/gpu.py``: time, and bytes."""
+"""Measure labels made on the device of the network, for ``benchmarks/gpu.py``: time and bytes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 RAYS = 32
 DISC_PX = 32
-"""Discs lie in squares of this side."""
+"""Side of the square around each disc."""
 
 
 def radii_of(side: int, seed: int) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Give for each pixel the offset from the middle of its disc, (2, y, x), and its radius."""
+    """Return the offset of each pixel from the centre of its disc, (2, y, x), and the radius."""
     rng, count = np.random.default_rng(seed), side // DISC_PX
     radius, middle = rng.uniform(5, 12, (count, count)), rng.uniform(13, 19, (2, count, count))
     square = (DISC_PX, DISC_PX)
@@ -45,7 +45,7 @@ def radii_of(side: int, seed: int) -> tuple[AnyArray, AnyArray, AnyArray]:
 
 
 def star_maps(side: int, seed: int = 7) -> AnyArray:
-    """Give the output of a StarDist network for discs, with a little noise."""
+    """Return the output of a StarDist network for discs, with a little noise."""
     offset, radius, noise = radii_of(side, seed)
     away = np.square(offset).sum(0)
     likely = np.clip(1 - np.sqrt(away) / radius, 0, 1) + 0.02 * noise
@@ -56,14 +56,14 @@ def star_maps(side: int, seed: int = 7) -> AnyArray:
 
 
 def disc_maps(side: int, seed: int = 7) -> AnyArray:
-    """Give a noisy foreground of discs, (1, y, x)."""
+    """Return a noisy foreground of discs, (1, y, x)."""
     offset, radius, noise = radii_of(side, seed)
     inside = np.square(offset).sum(0) < np.square(radius)
     return (inside + 0.2 * noise)[None].astype(np.float32)
 
 
 def flow_maps(side: int, seed: int = 7) -> AnyArray:
-    """Give flows and cell probability of discs, with noise."""
+    """Return flows and cell probability of discs, with noise."""
     offset, radius, noise = radii_of(side, seed)
     inside = (np.square(offset).sum(0) < np.square(radius)).astype(np.float32)
     labels = label_components(inside[None], (1, 1), ComponentSettings()).labels
@@ -72,13 +72,13 @@ def flow_maps(side: int, seed: int = 7) -> AnyArray:
 
 
 def class_maps(side: int, seed: int = 7) -> AnyArray:
-    """Give a map of the background and one of discs."""
+    """Return a map of the background and one of discs."""
     (inside,) = disc_maps(side, seed)
     return np.stack([1 - inside, inside])
 
 
 def boundary_maps(side: int, seed: int = 7) -> AnyArray:
-    """Give a foreground of discs and their outlines, with noise."""
+    """Return a foreground of discs and their outlines, with noise."""
     offset, radius, noise = radii_of(side, seed)
     edge = np.exp(-np.square(np.sqrt(np.square(offset).sum(0)) - radius))
     return np.concatenate([disc_maps(side, seed), (edge + 0.1 * noise)[None]]).astype(np.float32)
@@ -88,11 +88,11 @@ MAPS = {
     "components": disc_maps, "argmax": class_maps, "stardist": star_maps, "flows": flow_maps,
     "boundary": boundary_maps,
 }  # fmt: skip
-"""Recipe -> what makes its map; every recipe that states how it works on tensors."""
+"""Recipe -> function that makes its map, for every recipe that supports tensors."""
 
 
 def labels_on_tensors(bench: Any, row: Any, timed: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Make labels on the device of maps that lie there, and compare them with the processor's.
+    """Make labels from maps on the device, and compare them with those made on the CPU.
 
     Parameters
     ----------
@@ -129,11 +129,11 @@ def _working_there(there: TensorPlace, recipe: Recipe) -> tuple[Recipe, dict[str
 
 
 def maps_that_stay(bench: Any, row: Any, timed: Any, plan: Any, image: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Run tiles whose outputs stay on the device, against tiles whose outputs are copied.
+    """Compare tiles whose outputs stay on the device with tiles whose outputs are copied.
 
     Parameters
     ----------
-    plan, image : tiles, and what they are cut from
+    plan, image : the tiles, and the image that they are cut from
     """
     there = TensorPlace(torch, str(bench.device))
     with closing(bench.opened()) as backend:

@@ -1,4 +1,4 @@
-"""How wide must a halo be? Tiled against untiled outputs of trained networks.
+"""Measure how wide a halo must be, by tiled and untiled outputs of trained networks.
 
 Two tiles along each axis overlap by exactly twice the halo; the largest difference of the first
 output is printed. Repeat: ``python benchmarks/halo.py ../shared``.
@@ -43,7 +43,7 @@ def two_tiles(halo: int) -> Tiling:
 
 
 def largest_difference(model: ModelSpec, backend: Backend, image: np.ndarray, halo: int) -> float:
-    """Give the largest difference between tiled and untiled first output."""
+    """Return the largest difference between the tiled and the untiled first output."""
     taken = {tensor.id: (image[None, None], tensor.letters) for tensor in model.inputs}
     inputs = [
         Tensor(*apply_steps(tensor.steps, *taken[tensor.id], references=taken))

@@ -1,9 +1,9 @@
-"""Figures of the code itself: size, modules, who imports whom, functions, marks that quiet a rule.
+"""Measure the code: size, modules, imports, functions, and comments that suppress a rule.
 
 ``python benchmarks/house.py [--before COMMIT] [--write FILE]``
 
-Counts the source of this checkout, and that of an older commit where one is named. ``--write`` puts
-the table between its marks in FILE.
+Measures the source of this checkout, and that of an older commit if one is named. ``--write``
+writes the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def unpacked(root: Path, commit: str, folder: Path) -> Path:
-    """Give the sources of a commit, unpacked into a folder."""
+    """Unpack the sources of a commit into a folder, and return their path."""
     command = ["git", "-C", str(root), "archive", commit, "src"]
     archive = subprocess.run(command, check=True, capture_output=True).stdout  # noqa: S603
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -99,7 +99,7 @@ def _lengths(tree: ast.Module) -> Iterator[int]:
 
 
 def table(columns: Mapping[str, Mapping[str, str]]) -> str:
-    """Give the figures as a table in Markdown."""
+    """Return the figures as a table in Markdown."""
     names = list(next(iter(columns.values())))
     head = f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
     rows = [f"| {name} | {' | '.join(one[name] for one in columns.values())} |" for name in names]

@@ -1,8 +1,8 @@
-"""What it costs a run to predict how good its masks and objects are.
+"""Measure what the prediction of the quality of masks and objects costs a run.
 
 ``python benchmarks/judging.py ../shared [--model starter/nuclei] [--images 80] [--rounds 3]`` runs
-images of DSB 2018 and one of 2048 px, turn by turn with and without the prediction, in one
-process, and tells the seconds of processor of both.
+images of DSB 2018 and one of 2048 px in one process, alternately with and without the prediction,
+and prints the CPU time of both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = 2048
 
 
 def seconds(model: str, images: list[Path], *, judged: bool) -> float:
-    """Run images; give the seconds of processor."""
+    """Run images, and return the CPU time in s."""
     with tempfile.TemporaryDirectory() as folder:
         request = RunRequest(model, tuple(images), Path(folder), precision="float32")
         start = time.process_time()
@@ -37,7 +37,7 @@ def seconds(model: str, images: list[Path], *, judged: bool) -> float:
 
 
 def large_image(images: list[Path], folder: Path) -> Path:
-    """Lay images beside each other until they fill a square of 2048 px."""
+    """Tile images until they fill a square of 2048 px."""
     pixels = [np.asarray(tifffile.imread(path)) for path in images]
     tiles = [some for some in pixels if some.shape == (256, 256)]
     count = SIDE // 256
@@ -50,7 +50,7 @@ def large_image(images: list[Path], folder: Path) -> Path:
 
 
 def report(name: str, model: str, images: list[Path], rounds: int) -> None:
-    """Print both and their ratio, of the medians over rounds after one that warms up."""
+    """Print the medians of both over all rounds after a warm-up round, and their ratio."""
     took: dict[bool, list[float]] = {True: [], False: []}
     seconds(model, images[:2], judged=True)
     for number in range(rounds):

@@ -1,4 +1,4 @@
-"""Measure how much time of a processor the kind of an image takes.
+"""Measure the CPU time that it takes to recognise the kind of an image.
 
 ``python benchmarks/kind_of_image.py``
 """

@@ -1,16 +1,16 @@
-"""How often do ``bmz check`` and ``bmz fit`` see that an image is not what a model is made for?
+"""Measure how often ``bmz check`` and ``bmz fit`` notice that a model is not made for an image.
 
 ``python benchmarks/kinds.py ../shared [--images FOLDER] [--write PAGE] [--failures FILE]``
 
-The classifier of kinds has learnt from most images at hand. So its answer for an image is that of a
-classifier that has seen no image of the same source, where `model_cards/kinds/left_out.csv` has one
-(written by the training); ``--seen`` takes the classifier that ships for every image, as is right
-for images of sources that it has not met.
+The classifier of kinds was trained on most of the available images. Its answer for an image is
+therefore that of a classifier trained without images of the same source, if
+`model_cards/kinds/left_out.csv` (written by the training) has one. ``--seen`` uses the released
+classifier for every image, which is right for images of sources that it was not trained on.
 
-FOLDER holds images and an `index.csv` that says of each how it was made and what it shows (default
+FOLDER contains images and an `index.csv` that states how each was made and what it shows (default
 ``../shared/data/kinds``); stacks are left out. What each model of the zoo is made for is read from
 its description by the rules of ``../shared/data/kinds/models_kind.py``, not from the facts of bmz.
-The zoo is served by the imitation of the live service on loopback. ``--write`` puts the tables
+An imitation of the zoo's service on loopback serves the models. ``--write`` writes the tables
 between their marks in PAGE, ``--failures`` lists every image that counts against a figure.
 """
 
@@ -81,7 +81,7 @@ ASKED_IN = ("bmz.check.kind", "bmz.check.measured")
 
 
 def main() -> int:
-    """Measure, print, and write what is asked for."""
+    """Measure, print, and write the requested files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--images", type=Path, metavar="FOLDER")
@@ -105,7 +105,7 @@ def main() -> int:
 def measured(
     pictures: Sequence[Picture], answers: Mapping[bytes, ImageKind], shared: Path
 ) -> tuple[str, list[Figure]]:
-    """Check all images and rank the models for each; give the tables and the figures."""
+    """Check all images and rank the models for each; return the tables and the figures."""
     with zoo(shared), answered_by(answers), measured_once():
         pairs = list(checked(pictures, shared / "models"))
         ranked = list(ranked_models(pictures))
@@ -137,7 +137,7 @@ def pictures_of(folder: Path) -> list[Picture]:
 
 @contextmanager
 def zoo(shared: Path) -> Iterator[None]:
-    """Let bmz of this process use the imitation of the service, and a cache of its own."""
+    """Make bmz in this process use the imitation of the service and a separate cache."""
     with tempfile.TemporaryDirectory() as cache, served(shared) as url:
         mirrors = ",".join(
             f"{live}={url}" for live in ("https://hypha.aicell.io", "https://bioimage-io.github.io")
@@ -159,12 +159,12 @@ def zoo(shared: Path) -> Iterator[None]:
 def left_out_answers(
     file: Path, folder: Path, pictures: Iterable[Picture]
 ) -> dict[bytes, ImageKind]:
-    """Give what classifiers say that have seen no image of the same source.
+    """Return the answers of classifiers that were trained without images of the same source.
 
     Parameters
     ----------
-    file : a row an image, or a channel of it, and a column a family or structure
-    folder : that the names of images in it start from
+    file : table with one row per image or channel, and one column per family or structure
+    folder : folder that the names of images in the table are relative to
 
     Returns
     -------
@@ -184,7 +184,7 @@ def left_out_answers(
 
 
 def seen_planes(path: Path) -> Iterator[AnyArray]:
-    """Yield the colour image, or the plane of each channel, that is looked at."""
+    """Yield the colour image, or the plane of each channel, that is examined."""
     pixels = read_spread(inspect_image(path))
     if is_photograph(pixels):
         yield photograph(pixels)
@@ -200,7 +200,7 @@ def _kind_of_row(row: Mapping[str, str]) -> ImageKind:
 
 @contextmanager
 def answered_by(answers: Mapping[bytes, ImageKind]) -> Iterator[None]:
-    """Let these answers count in place of those of the classifier that ships."""
+    """Replace the answers of the released classifier by these."""
 
     def answer(row: FloatArray) -> ImageKind:
         return answers.get(row.tobytes()) or kind_of_features(row)
@@ -213,7 +213,7 @@ def answered_by(answers: Mapping[bytes, ImageKind]) -> Iterator[None]:
 
 @contextmanager
 def measured_once() -> Iterator[None]:
-    """Let a plane be measured once for all packages and models."""
+    """Make each plane be measured only once for all packages and models."""
     known: dict[tuple[object, ...], object] = {}
 
     def once(name: str) -> Callable[..., object]:
@@ -236,7 +236,7 @@ def measured_once() -> Iterator[None]:
 
 
 def models_made_for(shared: Path) -> dict[str, tuple[str, str]]:
-    """Give the modality and structure of each model, by the rules beside the images."""
+    """Return the modality and structure of each model, by the rules beside the images."""
     path = shared / "data/kinds/models_kind.py"
     spec = importlib.util.spec_from_file_location("models_kind", path)
     if spec is None or spec.loader is None:
@@ -267,7 +267,7 @@ def checked(pictures: Sequence[Picture], models: Path) -> Iterator[Pair]:
 
 
 def ranked_models(pictures: Sequence[Picture]) -> Iterator[Ranked]:
-    """Rank the models of the zoo for each image by itself."""
+    """Rank the models of the zoo for each image separately."""
     settings = settings_from_environment()
     for picture in pictures:
         ranking = fit(FitRequest((picture.path,)), settings)
@@ -276,7 +276,7 @@ def ranked_models(pictures: Sequence[Picture]) -> Iterator[Ranked]:
 
 
 def told(pictures: Iterable[Picture]) -> Iterator[Told]:
-    """Give all that is told of the families of images with certainty."""
+    """Return all statements about the families of images that are made with certainty."""
     for picture in pictures:
         info = inspect_image(picture.path)
         kind = image_kinds(read_spread(info), range(info.sizes.get("c", 1))).whole

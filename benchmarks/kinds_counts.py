@@ -1,4 +1,4 @@
-"""What is counted of kinds of images: which answers are right, which are not, and of how many.
+"""Count the right and the wrong answers about the kinds of images.
 
 The meanings are those of ``../shared/data/kinds/measure.py``.
 """
@@ -22,7 +22,7 @@ FAMILIES: Mapping[str, str] = {
     "em": "electron",
     "photo": "not-microscopy",
 }
-"""Modality of the index -> family that bmz tells; others are of other microscopy."""
+"""Modality of the index -> family that bmz reports; all others are other microscopy."""
 
 MADE_FOR: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "01": (frozenset({"fluorescence", BOTH_LIGHTS}), frozenset({"nuclei"})),
@@ -61,7 +61,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
 """Packages that are checked -> modality and structure that they are made for."""
 
 TAKEN_AT_ONCE = frozenset({*list(PACKAGES)[:3], "nuclei-broad", "stardist-dsb2018"})
-"""Packages that must say nothing of the content of images of their kind."""
+"""Packages that must not warn about the content of images of their kind."""
 
 COUNTED_ONCE = frozenset(PACKAGES) - {"starter/nuclei-flows", "starter/nuclei-contour"}
 """Packages among which silent pairs are counted: one of those that come with bmz."""
@@ -71,18 +71,18 @@ SHOWN_STRUCTURES: Mapping[str, frozenset[str]] = {
     "cells": frozenset({"cells", "membranes", "bacteria", "yeast"}),
     "membranes": frozenset({"neurites", "membranes"}),
 }
-"""Structure that a package is made for -> those of images that it is right for."""
+"""Structure that a package is made for -> structures of images that it is right for."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, and what the index says of it.
+    """An image, and its entry in the index.
 
     Parameters
     ----------
-    path : of the image
-    kind : such as ``01_fluo_nuclei``
-    modality, structure : in the words of the index
+    path : path of the image
+    kind : kind of the image, such as ``01_fluo_nuclei``
+    modality, structure : modality and structure in the terms of the index
     channels : 3 for a colour image
     """
 
@@ -99,9 +99,9 @@ class Picture:
 
     @property
     def is_harmonic(self) -> bool:
-        """Say whether it is of second harmonic light, which is not fluorescence but looks like it.
+        """Return whether it shows second harmonic light, which only looks like fluorescence.
 
-        Models of fluorescence are no models for it, and yet those that kind 09 wants first.
+        Models for fluorescence are not made for it, but kind 09 expects them to come first.
         """
         return self.number == "09" and self.modality == "other"
 
@@ -115,15 +115,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pair:
-    """What the check says of one image and one package.
+    """The result of the check for one image and one package.
 
     Parameters
     ----------
-    package : as in `PACKAGES`
+    package : package as in `PACKAGES`
     picture : the image
-    silent : it is accepted, without a warning
-    codes : of the findings above a note
-    same_channels : the image has as many channels as the package takes
+    silent : whether the image is accepted without a warning
+    codes : codes of the findings that are more severe than a note
+    same_channels : whether the image has as many channels as the package takes
     """
 
     package: str
@@ -134,7 +134,7 @@ class Pair:
 
     @property
     def right_modality(self) -> bool:
-        """Say whether the image is made in a way that the package is made for."""
+        """Return whether the image is made in a way that the package is made for."""
         modality = PACKAGES[self.package][0]
         if modality == BOTH_LIGHTS:
             return self.picture.family in {"fluorescence", "transmitted"}
@@ -142,19 +142,19 @@ class Pair:
 
     @property
     def right_kind(self) -> bool:
-        """Say whether the image is of the kind that the package is made for."""
+        """Return whether the image is of the kind that the package is made for."""
         shown = SHOWN_STRUCTURES[PACKAGES[self.package][1]]
         return self.right_modality and self.picture.structure in shown
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """The models that are said to fit one image, the best first.
+    """The models that are reported to fit one image, the best first.
 
     Parameters
     ----------
     picture : the image
-    models : ids of those that fit or adapt, in their order
+    models : ids of the models that fit or adapt, in order
     """
 
     picture: Picture
@@ -163,13 +163,13 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Told:
-    """One thing that is said of an image with certainty.
+    """One statement about an image that is made with certainty.
 
     Parameters
     ----------
     picture : the image
-    words : what is said, with its probability
-    right : whether it is so
+    words : the statement, with its probability
+    right : whether it is true
     """
 
     picture: Picture
@@ -184,9 +184,9 @@ class Figure:
     Parameters
     ----------
     name : what is counted
-    wanted : share that is wanted, and on which side of it: ``">= 95 %"``
-    counted, total : so many of so many
-    against : what counts against it, in words
+    wanted : required share with its comparison: ``">= 95 %"``
+    counted, total : number of cases that count, and of all cases
+    against : descriptions of the cases that count against it
     """
 
     name: str
@@ -197,7 +197,7 @@ class Figure:
 
 
 def of_checks(pairs: Sequence[Pair]) -> Iterator[Figure]:
-    """Count the pairs of images and packages that the check is silent about, and should be."""
+    """Count the pairs of images and packages that the check accepts silently, as it should."""
     wrong = [p for p in pairs if p.package in COUNTED_ONCE and not p.right_modality]
     alike = [p for p in wrong if p.same_channels]
     yield _share("wrong modality, no warning, channels match", "<= 5 %", alike, _is_silent)
@@ -240,18 +240,18 @@ def _share(
 
 
 def named(picture: Picture) -> str:
-    """Name an image with what it is."""
+    """Return the name of an image with its kind."""
     return f"{picture.kind}/{picture.path.name} ({picture.modality}, {picture.structure})"
 
 
 def is_made_for(picture: Picture, model: tuple[str, str] | None) -> bool:
-    """Say whether a model is made for the kind of an image."""
+    """Return whether a model is made for the kind of an image."""
     modalities, structures = MADE_FOR.get(picture.number, (frozenset(), frozenset()))
     return model is not None and model[0] in modalities and model[1] in structures
 
 
 def is_wrong(picture: Picture, model: tuple[str, str]) -> bool:
-    """Say whether a model is made for another modality than that of an image."""
+    """Return whether a model is made for another modality than that of an image."""
     light = {BOTH_LIGHTS} if picture.family in {"fluorescence", "transmitted"} else set[str]()
     alike = {word for word, family in FAMILIES.items() if family == picture.family} | light
     return not model[0].startswith(tuple(alike or {picture.modality}))
@@ -299,19 +299,19 @@ def _first(one: Ranked, most: int) -> str:
 
 
 def of_kinds(answers: Sequence[Told]) -> Iterator[Figure]:
-    """Count how much of what is told with certainty is right."""
+    """Count how many of the statements made with certainty are right."""
     against = tuple(f"{named(one.picture)}: {one.words}" for one in answers if not one.right)
     name = f"families told with {SURE:.0%} certainty that are right"
     yield Figure(name, ">= 85 %", len(answers) - len(against), len(answers), against)
 
 
 def percent(counted: int, total: int) -> str:
-    """Give a share in words; a dash for one of nothing."""
+    """Return a share in words; a dash for one of nothing."""
     return f"{counted / total:.1%}".replace("%", " %") if total else "-"
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """Give the figures as a table in Markdown."""
+    """Return the figures as a table in Markdown."""
     rows = [
         f"| {one.name} | {one.counted} of {one.total} | {percent(one.counted, one.total)} "
         f"| {one.wanted or '-'} |"
@@ -323,7 +323,7 @@ def table(figures: Iterable[Figure]) -> str:
 def table_of_kinds(
     pairs: Sequence[Pair], ranked: Sequence[Ranked], made_for: Mapping[str, tuple[str, str]]
 ) -> str:
-    """Give the figures of each kind as a table in Markdown."""
+    """Return the figures of each kind as a table in Markdown."""
     head = (
         "| kind | images | `starter/nuclei` is silent | a model made for it is first "
         "| among five | any fits |\n|---|---:|---:|---:|---:|---:|"

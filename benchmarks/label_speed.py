@@ -1,13 +1,13 @@
-"""The recipes `boundary` and `gasp` against torch-em and elf: seconds of processor, in one run.
+"""Compare the CPU time of the recipes `boundary` and `gasp` with torch-em and elf.
 
 ``python benchmarks/label_speed.py ENVIRONMENT [--shared ../shared] [--growth] [--write FILE]``
 
-ENVIRONMENT is a folder; without one, python-elf 0.9.2, bioimage-cpp 0.10.0 and torch-em 0.10.9 (its
-helper alone, without PyTorch) are installed into it. Maps are made from a real mask that is
-repeated, blurred by 0.7 px and with noise of a standard deviation of 0.1. Each side has one thread;
-calls of both take turns, and of each the least of three counts. ``--growth`` measures instead, of
-bmz alone, how the time of more recipes grows from 1024 to 4096 px a side, the least of two counts.
-``--write`` puts the table between its marks in FILE.
+ENVIRONMENT is a folder; if it does not exist, python-elf 0.9.2, bioimage-cpp 0.10.0 and torch-em
+0.10.9 (only its helper, without PyTorch) are installed into it. Maps are made from a real mask that
+is repeated, blurred by 0.7 px, with noise of a standard deviation of 0.1. Both use one thread and
+are called alternately; the minimum of three calls counts. ``--growth`` instead measures, for bmz
+only, how the time of more recipes grows from 1024 to 4096 px a side; the minimum of two calls
+counts. ``--write`` writes the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PEERS = {
 
 
 def by_torch_em(maps: Array) -> Label:
-    """Label a foreground and a boundary by the helper of torch-em, which needs no PyTorch."""
+    """Label a foreground and a boundary with torch-em's helper, which does not need PyTorch."""
     spec = importlib.util.find_spec("torch_em")
     if spec is None or spec.origin is None:
         raise SystemExit("torch-em is not installed there")
@@ -62,7 +62,7 @@ def by_torch_em(maps: Array) -> Label:
 
 
 def by_elf(maps: Array) -> Label:
-    """Label a boundary by the steps of PlantSeg 2, with its defaults."""
+    """Label a boundary with the steps of PlantSeg 2 and its defaults."""
     from elf.segmentation.gasp import GaspFromAffinities
     from elf.segmentation.watershed import apply_size_filter, distance_transform_watershed
 
@@ -90,7 +90,7 @@ def by_elf(maps: Array) -> Label:
 
 
 def by_bmz(recipe: str) -> Callable[[Array], Label]:
-    """Give the recipe of bmz, compiled."""
+    """Return the recipe of bmz, compiled."""
     from bmz.process.recipes import RECIPES
 
     one = RECIPES[recipe]
@@ -104,7 +104,7 @@ def by_bmz(recipe: str) -> Callable[[Array], Label]:
 
 
 def drawn(recipe: str, maps: Array) -> Array:
-    """Give what a recipe of `GROWING` reads, of a foreground and a boundary."""
+    """Return the input of a recipe of `GROWING`, made from a foreground and a boundary."""
     from scipy import ndimage
 
     foreground, boundary = maps
@@ -118,7 +118,7 @@ def drawn(recipe: str, maps: Array) -> Array:
 
 
 def growth(mask: Array) -> Iterator[str]:
-    """Give the lines of the table of growth."""
+    """Return the lines of the table of growth."""
     yield f"| recipe | {GROWING[0]} px | {GROWING[1]} px | exponent in pixels |"
     yield "|---|---|---|---|"
     for recipe in ("contour", "mesmer", "distance_watershed", "boundary", "gasp"):
@@ -131,7 +131,7 @@ def growth(mask: Array) -> Iterator[str]:
 
 
 def timed(label: Label) -> tuple[float, int]:
-    """Give the processor seconds of a call, and how many objects it finds."""
+    """Return the CPU time of a call in s, and the number of objects that it finds."""
     start = time.process_time()
     labels = label()
     seconds = time.process_time() - start
@@ -139,7 +139,7 @@ def timed(label: Label) -> tuple[float, int]:
 
 
 def serve() -> None:
-    """Answer each line that names a recipe and a file of maps with seconds and objects."""
+    """Answer each line with a recipe and a file of maps by the CPU time and number of objects."""
     planned: dict[tuple[str, str], Label] = {}
     for line in sys.stdin:
         recipe, file = json.loads(line)
@@ -151,7 +151,7 @@ def serve() -> None:
 
 @contextmanager
 def references(environment: Path) -> Iterator[Callable[[str, Path], tuple[float, int]]]:
-    """Start a process in the environment of the references, and ask it."""
+    """Start a process in the environment of the references; yield a function that queries it."""
     python = environment / "bin" / "python"
     if not python.exists():
         venv.create(environment, with_pip=True)
@@ -179,7 +179,7 @@ def references(environment: Path) -> Iterator[Callable[[str, Path], tuple[float,
 
 
 def maps_of(mask: Array, side: int) -> Array:
-    """Repeat a mask up to a side, and give its foreground and boundary, soft and with noise."""
+    """Repeat a mask up to a side; return its foreground and boundary, blurred and with noise."""
     from scipy import ndimage
     from skimage.segmentation import find_boundaries
 
@@ -194,7 +194,7 @@ def maps_of(mask: Array, side: int) -> Array:
 
 
 def compared(environment: Path, mask: Array, folder: Path) -> Iterator[str]:
-    """Give the lines of the table."""
+    """Return the lines of the table."""
     yield "| recipe | image | bmz | peer | ratio | objects | exponent in pixels, bmz and peer |"
     yield "|---|---|---|---|---|---|---|"
     with references(environment) as ask:

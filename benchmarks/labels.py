@@ -1,13 +1,14 @@
-"""Label recipes against their reference implementations: seconds of processor time, side by side.
+"""Compare the CPU time of label recipes with that of their reference implementations.
 
 ``python benchmarks/labels.py [--cellpose3 FOLDER] [--quick] [--shared FOLDER] [--write FILE]``
 
-One process, one thread for each side (the fastest setting of stardist, whose threads wait for
-each other on shared cores). Scenes hold ellipses; maps are made from them, with a little noise on
+Both run in one process with one thread each (the fastest setting for stardist, whose threads wait
+for each other on shared cores). Maps are made from scenes of ellipses, with a little noise on the
 probabilities so that no two are equal. The first call of a compiled loop is not counted.
-The first FOLDER holds an unpacked wheel of cellpose 3.1.1.3, which cannot be installed beside NumPy
-2.1; the second one the mask of a stack, which is repeated up to 62 x 244 x 228 px, and on which
-bmz is timed alone. ``--write`` puts the table and the growth between their marks in FILE.
+The first FOLDER contains an unpacked wheel of cellpose 3.1.1.3, which cannot be installed together
+with NumPy 2.1. The second one contains the mask of a stack, which is repeated up to
+62 x 244 x 228 px, and on which only bmz is timed. ``--write`` writes the table and the growth
+between their marks in FILE.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def scene(side: int, count: int, seed: int = 0) -> LabelArray:
 
 
 def took(work: Callable[[], Any], times: int = 2) -> tuple[float, Any]:
-    """Give the least processor seconds of several calls, and the result."""
+    """Return the minimum CPU time of several calls in s, and the result."""
     found = []
     for _ in range(times):
         start = time.process_time()
@@ -81,7 +82,7 @@ def ours(recipe: str, maps: FloatArray, grid: int = 1, **words: Value) -> tuple[
 
 
 def told(what: str, own: float, theirs: float, peer: str, agree: float) -> str:
-    """Print a row of the table, and give it."""
+    """Print a row of the table, and return it."""
     ratio = f"{theirs / own:.1f}"
     row = f"| {what} | {own:.2f} | {theirs:.2f} ({peer}) | {ratio} | {agree:.3f} |"
     print(row, flush=True)
@@ -89,13 +90,13 @@ def told(what: str, own: float, theirs: float, peer: str, agree: float) -> str:
 
 
 def agreement(found: AnyArray, theirs: AnyArray) -> float:
-    """Give the F1 at IoU 0.9 of two label masks, where they overlap."""
+    """Return the F1 at IoU 0.9 of two label masks in the area that both cover."""
     shape = tuple(slice(min(a, b)) for a, b in zip(found.shape, theirs.shape, strict=True))
     return match_labels(found[shape], theirs[shape].astype(np.int32), 0.9).f1
 
 
 def star_maps(labels: LabelArray) -> FloatArray:
-    """Give probability and distances of perfect objects."""
+    """Return probability and distances of perfect objects."""
     from stardist.geometry import star_dist
     from stardist.utils import edt_prob
 
@@ -189,7 +190,7 @@ def stardist_3d() -> str:
 
 
 def flow_maps(labels: LabelArray) -> FloatArray:
-    """Give flows and cell probability of perfect objects."""
+    """Return flows and cell probability of perfect objects."""
     logit = np.where(labels > 0, np.float32(6), np.float32(-6))
     return np.concatenate([5 * flows_of_labels(labels), logit[None]])
 
@@ -241,7 +242,7 @@ def deep_watershed(side: int, count: int) -> str:
 
 
 def growth() -> Iterator[str]:
-    """Say how time grows from 1024 to 4096 px a side, at the same density of objects."""
+    """Describe how the time grows from 1024 to 4096 px a side at the same object density."""
     makers = {"stardist": star_maps, "flows": flow_maps}
     for recipe, maps_of in makers.items():
         seconds = []

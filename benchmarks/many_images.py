@@ -1,12 +1,13 @@
-"""Many small images: what each costs beyond the network, in seconds of processor.
+"""Measure the CPU time that many small images take in addition to the network.
 
 ``python benchmarks/many_images.py FOLDER [--count N] [--rounds N] [--write FILE]``, such as
 ``../shared/data/dsb2018/test/images``.
 
-A process runs the bundled model on N images of 256 px (60; those of the folder, and again where
-they are fewer) and writes the usual files; another loads the same network in the same way, and
-does the same passes in a plain loop. Both are whole processes, start-up and all; each row is the
-median of the rounds, which take turns. ``--write`` puts the table between its marks in FILE.
+One process runs the bundled model on N images of 256 px (60 by default; those of the folder are
+repeated if there are fewer) and writes the usual files. Another loads the same network in the same
+way and does the same passes in a plain loop. The times include the start-up of the processes. They
+run alternately, and each row is the median of the rounds. ``--write`` writes the table between its
+marks in FILE.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ for tile in tiles:
 
 
 def images_of(folder: Path, count: int, place: Path) -> list[Path]:
-    """Copy the images of 256 px in a folder, and again until there are as many as wanted."""
+    """Copy the images of 256 px in a folder, repeatedly until there are `count`."""
     infos = [inspect_image(path) for path in sorted(folder.glob("*.tif"))]
     small = [i.path for i in infos if i.sizes["y"] == i.sizes["x"] == SIDE_PX]
     if not small:
@@ -76,7 +77,7 @@ def images_of(folder: Path, count: int, place: Path) -> list[Path]:
 
 
 def keep_passes(images: Sequence[Path], place: Path) -> str:
-    """Keep how the network was loaded and all that it was given; give the name of what ran it."""
+    """Keep how the network was loaded and all that it was given; return the name of what ran it."""
     setup = prepare(RunRequest(MODEL, tuple(images), place / "kept", overwrite=True))
     loads: list[tuple[str, LoadRequest]] = []
     tiles: list[list[AnyArray]] = []
@@ -107,7 +108,7 @@ def keep_passes(images: Sequence[Path], place: Path) -> str:
 
 
 def seconds(command: Sequence[str]) -> tuple[float, float]:
-    """Give the seconds of processor and of wall that a process takes."""
+    """Return the CPU time and the wall time of a process in s."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  (our own)
     _, status, usage = os.wait4(process.pid, 0)

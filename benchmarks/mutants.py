@@ -1,10 +1,10 @@
-"""Change one operator or number of a module at a time, and look whether a test notices.
+"""Change one operator or number of a module at a time, and test whether a test notices.
 
-``python benchmarks/mutants.py plan`` (or ``ops``, ``sizes``) prints each change that no test sees,
-and how many were noticed; ``--workers 2`` runs so many at once. ``python benchmarks/mutants.py
-src/bmz/image/pictures.py --tests tests/image/test_png_and_npy.py`` does it for any other module.
-Each change is run in a fork of a process that has the libraries imported already: a few seconds
-each, half an hour for ``plan``.
+``python benchmarks/mutants.py plan`` (or ``ops``, ``sizes``) prints each change that no test
+notices, and the number of those that were noticed; ``--workers 2`` runs two at once. ``python
+benchmarks/mutants.py src/bmz/image/pictures.py --tests tests/image/test_png_and_npy.py`` does the
+same for any other module. Each change runs in a fork of a process that has already imported the
+libraries, which takes a few seconds each, and half an hour for ``plan``.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Mutant:
 
     Parameters
     ----------
-    path : of the module
-    line : that is changed
-    what : in words
-    tree : of the changed module
+    path : path of the module
+    line : number of the changed line
+    what : description of the change
+    tree : syntax tree of the changed module
     """
 
     path: Path
@@ -77,7 +77,7 @@ class Mutant:
     tree: ast.Module
 
     def __str__(self) -> str:
-        """Give the place, the change and the line."""
+        """Return the place, the change and the line."""
         text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
         return f"{self.path.relative_to(ROOT)}:{self.line}: {self.what}: {text}"
 
@@ -91,12 +91,12 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 
 def _is_entry(top: ast.stmt) -> bool:
-    # ``if __name__ == "__main__"`` turned round would run the module when it is imported
+    # an inverted ``if __name__ == "__main__"`` would run the module when it is imported
     return isinstance(top, ast.If) and "__name__" in ast.unparse(top.test)
 
 
 def changes(node: ast.AST) -> Iterator[str]:
-    """Change a node in place, say how, and take it back."""
+    """Change a node in place, yield a description of the change, and undo it."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
         old = node.ops[0]
         node.ops[0] = COMPARISONS[type(old)]()
@@ -139,7 +139,7 @@ def _number(node: ast.expr) -> bool:
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives a changed module in place of the one on the disk."""
+    """Importer of a changed module instead of the one on disk."""
 
     def __init__(self, mutant: Mutant) -> None:
         names = mutant.path.relative_to(ROOT / "src").with_suffix("").parts
@@ -148,14 +148,14 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Give the spec of the changed module, and None for all others."""
+        """Return the spec of the changed module, and None for all others."""
         del path, target
         if name != self.name:
             return None
         return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Let Python make it."""
+        """Return None, so that Python creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed code."""
@@ -164,12 +164,12 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
-    """Run the tests on a changed module in a fork; one that never ends counts as noticed."""
+    """Run the tests on a changed module in a fork; a run that never ends counts as noticed."""
     child = os.fork()
     if child == 0:
         try:
             _run_tests(mutant, tests)
-        finally:  # whatever happens, the child must not go on as if it were the parent
+        finally:  # the child must never continue as if it were the parent
             os._exit(1)
     _, status = os.waitpid(child, 0)
     return status != 0

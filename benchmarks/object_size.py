@@ -1,8 +1,9 @@
-"""How well are object size, polarity and values measured? On images with true masks, untouched.
+"""Measure how accurate object size, polarity and values are, on unused images with true masks.
 
-Factor: estimate of a resized image over that of the image itself, over the true factor. Repeat:
-``python benchmarks/object_size.py ../shared`` (some minutes), or with ``--train`` for tuning.
-``--window 768`` walks through windows of that side in large planes (`bmz.check.blobs.MOST_SIDE`).
+Factor: the estimate for a resized image divided by that for the image itself, divided by the true
+factor. Repeat: ``python benchmarks/object_size.py ../shared`` (some minutes), or with ``--train``
+for tuning. ``--window 768`` moves windows of that side through large planes
+(`bmz.check.blobs.MOST_SIDE`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SETS = ("dsb2018", "neubias", "stardist", "scellseg", "isbi2012/images")
 
 
 def planes(path: Path) -> Iterator[tuple[str, Plane]]:
-    """Yield name and pixels of each channel, the middle one of a stack; empty ones are left out."""
+    """Yield name and pixels of each channel, the middle plane of a stack; skip empty ones."""
     image = read_image(inspect_image(path, axes=AXES.get(path.name)))
     for axis in "tz":
         if axis in image.axes:
@@ -44,7 +45,7 @@ def planes(path: Path) -> Iterator[tuple[str, Plane]]:
 
 
 def images(shared: Path, name: str, *, split: str) -> list[Path]:
-    """List the images of one set: neither masks nor labels."""
+    """List the images of one set, without masks and labels."""
     folder = shared / "data" / name
     if name == "dsb2018":
         return sorted((folder / split / "images").glob("*.tif"))
@@ -53,7 +54,7 @@ def images(shared: Path, name: str, *, split: str) -> list[Path]:
 
 
 def true_diameter(path: Path) -> float | None:
-    """Give the median diameter of the true objects, where a mask lies beside the image."""
+    """Return the median diameter of the true objects, or None without a mask next to the image."""
     beside = {
         path.parents[1] / "masks" / path.name,
         path.with_name(path.name.replace("_img", "_masks")),
@@ -66,7 +67,7 @@ def true_diameter(path: Path) -> float | None:
 
 
 def diameter(plane: Plane) -> float | None:
-    """Give the estimated diameter in px, or None."""
+    """Return the estimated diameter in px, or None."""
     size = object_diameter_px(plane)
     return size.diameter_px if size else None
 
@@ -79,7 +80,7 @@ def resized(plane: Plane, factor: float) -> Plane:
 
 
 def factors(plane: Plane, true_px: float | None) -> list[float | None]:
-    """Give estimated over true factor for each resize that leaves objects of `LEAST_PX`."""
+    """Return the ratio of estimated and true factor for each resize to at least `LEAST_PX`."""
     native = diameter(plane)
     found: list[float | None] = []
     for factor in FACTORS:
@@ -92,7 +93,7 @@ def factors(plane: Plane, true_px: float | None) -> list[float | None]:
 
 
 def alarms(measures: PlaneMeasures) -> list[str]:
-    """Name what would be warned of by this plane alone."""
+    """Return the warnings that this plane alone would cause."""
     checks = {
         "outlier": measures.outliers.dominate,
         "saturated": measures.saturation.cuts,
@@ -103,7 +104,7 @@ def alarms(measures: PlaneMeasures) -> list[str]:
 
 
 def report(name: str, found: list[tuple[str, Plane, float | None]]) -> None:
-    """Print what one set shows."""
+    """Print the results for one set."""
     ratios, absolute, warned, dark = list[float | None](), list[float](), [], 0
     for plane_name, plane, true_px in found:
         measures = measure_plane(plane)
@@ -125,7 +126,7 @@ def report(name: str, found: list[tuple[str, Plane, float | None]]) -> None:
 
 
 def print_factors(ratios: list[float | None]) -> None:
-    """Print in how many cases a factor was given, and in how many it was right."""
+    """Print in how many cases a factor was estimated, and in how many it was right."""
     given = np.array([ratio for ratio in ratios if ratio is not None])
     within = np.mean(np.abs(np.log(given)) <= np.log(TOLERANCE)) if given.size else np.nan
     share = len(given) / max(len(ratios), 1)
@@ -142,7 +143,7 @@ def speed() -> None:
 
 
 def refusals() -> None:
-    """Print what is said of planes without objects."""
+    """Print the results for planes without objects."""
     random = np.random.default_rng(0)
     noise = random.normal(100, 10, (512, 512))
     ramp = np.add.outer(np.arange(512.0), np.arange(512.0))
@@ -157,7 +158,7 @@ def refusals() -> None:
 
 
 def main(shared: Path, split: str) -> None:
-    """Print one table per set, and what is refused."""
+    """Print one table per set, and the results for planes without objects."""
     for name in SETS:
         paths = images(shared, name, split=split)
         found = [

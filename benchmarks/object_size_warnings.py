@@ -1,11 +1,11 @@
-"""When bmz warns of the size of the objects, does the factor that it names raise F1?
+"""Measure whether the factor in a warning about the object size improves F1.
 
 ``python benchmarks/object_size_warnings.py ../shared [--every N] [--write PAGE]``
 
-Images of fluorescent nuclei with true masks are held against packages that are made for these: as
-they are, and of N images one (12) enlarged and shrunk, for few images as they are call for a
-warning. Where ``bmz check`` warns of `object.size`, the package is run without and with the factor
-of the warning, and both label masks are compared with the true one at IoU 0.5.
+Images of fluorescent nuclei with true masks are checked against packages made for them: all as they
+are, and one in N images (12 by default) enlarged and shrunk, since few original images cause a
+warning. If ``bmz check`` warns of `object.size`, the package runs without and with the factor of
+the warning, and both label masks are compared with the true one at IoU 0.5.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ MARKS = ("<!-- benchmarks/object_size_warnings.py -->\n", "<!-- end of object si
 IOU = 0.5
 
 SIZES = (1.0, 1 / 3, 1 / 2, 2.0, 3.0)
-"""By so much the images are resized; 1 leaves them as they are."""
+"""Factors by which the images are resized; 1 leaves them unchanged."""
 
 PACKAGES = ("starter/nuclei", "stardist-dsb2018")
 """Packages that are made for fluorescent nuclei: one states a range of sizes, one has a sample."""
 
 OF_TRAINING = 4
-"""Of so many images of the training part of DSB 2018 one is taken."""
+"""One in this many images of the training part of DSB 2018 is used."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Warned:
-    """An image of whose objects a package is told that they have another size.
+    """An image for which the check warns about the object size.
 
     Parameters
     ----------
-    package : that was checked
-    name : of the image
+    package : package that was checked
+    name : name of the image
     group : what the image belongs to
-    size : by so much the image was resized beforehand
-    factor : that the warning names
-    before, after : F1 as the image is, and with the factor
+    size : factor by which the image was resized beforehand
+    factor : factor that the warning names
+    before, after : F1 without and with the factor
     """
 
     package: str
@@ -86,7 +86,7 @@ class Warned:
 
 
 def pairs_of(shared: Path) -> Iterator[Pair]:
-    """Yield the images of fluorescent nuclei that have a mask; each once."""
+    """Yield each image of fluorescent nuclei that has a mask once."""
     data = shared / "data"
     for split, step in (("test", 1), ("train", OF_TRAINING)):
         for image in sorted((data / "dsb2018" / split / "images").glob("*.tif"))[::step]:
@@ -104,7 +104,7 @@ def pairs_of(shared: Path) -> Iterator[Pair]:
 
 
 def warned(package: str, pairs: Sequence[Pair], size: float, folder: Path) -> Iterator[Warned]:
-    """Check images of one size, and run those of which the check warns."""
+    """Check images of one size, and run those for which the check warns."""
     files = {_written(pair.image, size, folder): pair for pair in pairs}
     summary = check(RunRequest(package, tuple(files), Path()), every=True)
     for image in summary.images:
@@ -144,11 +144,11 @@ def _f1(package: str, image: Path, truth: AnyArray, scale: float | None) -> floa
 
 
 def table(every: Sequence[Warned], checked: Mapping[float, int]) -> str:
-    """Give the figures as a table in Markdown.
+    """Return the figures as a table in Markdown.
 
     Parameters
     ----------
-    checked : size -> how many pairs of an image and a package were checked
+    checked : size -> number of pairs of an image and a package that were checked
     """
     rows = [
         "| images | pairs checked | warnings | F1 rises | falls | is equal | F1 before | after |",
@@ -171,7 +171,7 @@ def _row(name: str, checked: int, some: Sequence[Warned]) -> str:
 
 
 def against(every: Iterable[Warned]) -> str:
-    """List the warnings whose factor does not raise F1."""
+    """List the warnings whose factor does not improve F1."""
     return "\n".join(
         f"{w.package} {w.group} {w.name} x {w.size:.2f}: factor {w.factor:g}, "
         f"F1 {w.before:.3f} -> {w.after:.3f}"
@@ -181,7 +181,7 @@ def against(every: Iterable[Warned]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write what is asked for."""
+    """Measure, print, and write the requested files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--every", type=int, default=12, metavar="N", help="of N images resize one")

@@ -1,11 +1,11 @@
-"""How long ``bmz open`` keeps a user waiting: for a mask, for a view of a large image.
+"""Measure how long a user of ``bmz open`` waits for a mask, or for a view of a large image.
 
     python benchmarks/open_page.py [--only sliders|large] [--write docs/design/open-page.md]
 
-Playwright drives Chromium. Of a slider the time is measured from its event until the new mask is
-drawn, on images of drawn nuclei, and whether memory stays flat. A large OME-Zarr is opened by the
-program itself, from the disk and from a server on this computer that lets each request wait; then
-the view is moved, zoomed in and out, and measured is how long it waits for the image.
+Playwright controls Chromium. On images of drawn nuclei, the time from the event of a slider until
+the new mask is drawn is measured, and whether memory stays constant. A large OME-Zarr is opened by
+the program itself, from the disk and from a server on this computer that delays each request. The
+view is then moved and zoomed in and out, and the time that it waits for the image is measured.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ CASES = {
     ),
 }
 SIZES = {1024: 300, 2048: 4000}
-"""Side, px -> how many nuclei an image has."""
+"""Side of an image in px -> number of nuclei in it."""
 
 _MOVE = """async ([name, value]) => {
   const canvas = document.getElementById("canvas"), slider = document.getElementById(`set-${name}`);
@@ -98,7 +98,7 @@ _PAN = """async (count) => {
 
 
 def nuclei(folder: Path, side: int, count: int) -> Path:
-    """Write an image of so many nuclei on a loose grid: blurred ellipses, with noise."""
+    """Write an image of `count` nuclei on a loose grid: blurred ellipses with noise."""
     rng = np.random.default_rng(0)
     across = int(np.ceil(np.sqrt(count)))
     pitch, image = side / across, np.zeros((side, side), np.float32)
@@ -115,7 +115,7 @@ def nuclei(folder: Path, side: int, count: int) -> Path:
 
 @contextmanager
 def browser() -> Iterator[Page]:
-    """Start Chromium, and give an empty page."""
+    """Start Chromium, and return an empty page."""
     with sync_playwright() as driver:
         command = shutil.which("chromium")
         words = [
@@ -149,14 +149,14 @@ def page_on(path: Path, model: str, folder: Path) -> Iterator[Page]:
 
 
 def moves(page: Page, name: str, ends: tuple[float, float], count: int) -> list[float]:
-    """Move a slider to and fro, and give how long each mask took, ms."""
+    """Move a slider to and fro, and return how long each mask took, ms."""
     values = np.linspace(*ends, count)
     values[1::2] = values[1::2][::-1]
     return [page.evaluate(_MOVE, [name, f"{value:.3f}"]) for value in values]
 
 
 def slider_rows(folder: Path) -> Iterator[str]:
-    """Move every slider of every recipe on every size; give the rows of a table, and memory."""
+    """Move every slider of every recipe on every size; return the rows of a table, and memory."""
     yield "| px | objects | recipe | slider | median, ms | slowest of 20, ms |"
     yield "|---|---|---|---|---|---|"
     flat = ""
@@ -165,7 +165,7 @@ def slider_rows(folder: Path) -> Iterator[str]:
         for model, (recipe, sliders) in CASES.items():
             with page_on(path, model, folder) as page:
                 for name, ends in sliders.items():
-                    moves(page, name, ends, 3)  # what is compiled at first use
+                    moves(page, name, ends, 3)  # compiles what is compiled at first use
                     took = moves(page, name, ends, MOVES)
                     objects = int(page.inner_text("#count").split()[0])
                     yield (
@@ -194,7 +194,7 @@ def _rss() -> int:
 
 
 def pyramid(path: Path) -> None:
-    """Write an OME-Zarr of `LARGE` px a side, whose chunks are all one file under many names."""
+    """Write an OME-Zarr of `LARGE` px a side; all its chunks are links to one file."""
     levels = int(np.log2(LARGE // CHUNK)) + 1
     image = tifffile.imread(demo_image())
     chunk = np.tile(image, [CHUNK // n + 1 for n in image.shape])[:CHUNK, :CHUNK]
@@ -216,22 +216,22 @@ def pyramid(path: Path) -> None:
 
 
 class Waiting(SimpleHTTPRequestHandler):
-    """Serves files, each after a wait."""
+    """Handler that serves files, each after a delay."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Wait, and answer."""
+        """Wait, then answer."""
         time.sleep(DELAY_MS / 1e3)
         super().do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
 def slow_server(folder: Path) -> Iterator[str]:
-    """Serve a folder, and give its address."""
+    """Serve a folder, and return its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Waiting, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -240,7 +240,7 @@ def slow_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def program(image: str, folder: Path) -> Iterator[str]:
-    """Start ``bmz open`` on an image, and give the address of its page."""
+    """Start ``bmz open`` on an image, and return the address of its page."""
     command = [sys.executable, "-m", "bmz", "open", image, "--no-browser", "-o", str(folder)]
     cache = {"BMZ_CACHE_DIR": tempfile.mkdtemp(dir=folder), "BMZ_OFFLINE": ""}
     with subprocess.Popen(  # noqa: S603
@@ -251,7 +251,7 @@ def program(image: str, folder: Path) -> Iterator[str]:
 
 
 def large_row(page: Page, place: str, image: str, folder: Path) -> str:
-    """Open a large image and look around in it; give a row of a table."""
+    """Open a large image and look around in it; return a row of a table."""
     begun = time.perf_counter()
     with program(image, folder) as address:
         started = time.perf_counter()
@@ -283,7 +283,7 @@ PARTS = {"sliders": slider_rows, "large": large_rows}
 
 
 def main() -> None:
-    """Measure, print, and write into a page where that is asked for."""
+    """Measure, print, and write into a page if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--only", choices=PARTS, help="one of the two parts, which is printed")

@@ -1,13 +1,12 @@
-"""OpenVINO beside ONNX Runtime: seconds of the test input, and masks in bfloat16 beside float32.
+"""Compare OpenVINO with ONNX Runtime: time on the test input, and masks in bfloat16 and float32.
 
-``python benchmarks/openvino_masks.py SHARED [--images N] [--write FILE]`` with SHARED the folder of
-real models and images; needs onnxruntime and OpenVINO.
+``python benchmarks/openvino_masks.py SHARED [--images N] [--write FILE]``, where SHARED is the
+folder of real models and images; needs onnxruntime and OpenVINO.
 
-Of each model the ways of running are measured as bmz measures them itself: seconds of processor of
-one pass on the model's own test input, the shortest of three. Then the images of
-``data/dsb2018/test`` are run in float32 by ONNX Runtime and in bfloat16 by OpenVINO, and the
-objects of all masks are matched at an IoU of 0.9. ``--write`` puts the table between its marks in
-FILE.
+The ways of running each model are measured as in bmz: by the CPU time of one pass on the model's
+own test input, the shortest of three. Then the images of ``data/dsb2018/test`` are run in float32
+by ONNX Runtime and in bfloat16 by OpenVINO, and the objects of all masks are matched at an IoU of
+0.9. ``--write`` writes the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ MODELS = (
     "models/stardist-dsb2018", "models/cellpose-cyto", "models/cremi-membrane",
 )  # fmt: skip
 OF_NUCLEI = MODELS[:2]
-"""Those whose masks of the images are compared."""
+"""The models whose masks of the images are compared."""
 
 LEAST_IOU = 0.9
 
 
 def place_of(name: str, shared: Path) -> str:
-    """Give the name of a bundled model as it is, and the folder of another."""
+    """Return the name of a bundled model unchanged, or the folder of any other model."""
     return name if name.startswith("starter/") else str(shared / name)
 
 
 def agreement(name: str, images: list[Path]) -> tuple[float, float, int]:
-    """Give F1 of all objects together, the least of one image, and the number of objects."""
+    """Return the F1 of all objects, the lowest F1 of one image, and the number of objects."""
     same = objects = others = 0
     least = 1.0
     whole = bmz.load(name, backend="native", precision="float32")
@@ -68,7 +67,7 @@ def _labels(model: bmz.Model, image: Path) -> AnyArray:
 
 
 def opened_s(network: NetworkChoice) -> tuple[float, float]:
-    """Give the seconds of processor to open a network that is compiled, and one that is kept."""
+    """Return the CPU time in s to open a network that must be compiled, and one that is cached."""
     for kept in network.notes[-1].glob("compiled.*"):
         kept.unlink()
     took_s = []
@@ -97,7 +96,7 @@ def table_rows(shared: Path, count: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write the table if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--images", type=int, default=80)
@@ -108,7 +107,7 @@ def main() -> None:
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["BMZ_CACHE_DIR"] = cache  # nothing is remembered
+        os.environ["BMZ_CACHE_DIR"] = cache  # an empty cache
         for line in table_rows(words.shared, words.images):
             print(line, flush=True)
             lines.append(line)

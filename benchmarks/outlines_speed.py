@@ -1,9 +1,9 @@
-"""How long outlines of many objects take to write, and how much memory.
+"""Measure the time and memory that it takes to write the outlines of many objects.
 
     python benchmarks/outlines_speed.py [--write docs/how-to/fiji-and-qupath.md]
 
-Objects are discs of random size on a grid, with a hole in every seventh, measured on one channel;
-the mask lies on the disk, and is read in blocks as that of a large run is.
+Objects are discs of random size on a grid, with a hole in every seventh, measured on one channel.
+The mask is on the disk, and is read in blocks like that of a large run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MARK = "<!-- speed: benchmarks/outlines_speed.py -->"
 
 
 def scene(folder: Path, count: int) -> tuple[AnyArray, AnyArray]:
-    """Draw at least `count` objects into a mask on the disk; give it and their first pixels."""
+    """Draw at least `count` objects into a mask on the disk; return it and their first pixels."""
     side = int(np.ceil(np.sqrt(count)))
     width = side * GRID_PX
     mask = np.lib.format.open_memmap(folder / "mask.npy", "w+", np.int32, (width, width))
@@ -63,18 +63,18 @@ def scene(folder: Path, count: int) -> tuple[AnyArray, AnyArray]:
 
 
 def result_of(folder: Path, mask: AnyArray, first: AnyArray, image: ImageSource) -> ImageResult:
-    """Give the result of a run in parts that made this mask."""
+    """Return the result of a run in parts that made this mask."""
     objects = Found([first])
     part = Labels(mask, objects.numbers(), objects, mask.shape, (BLOCK_PX,) * 2, (OVERLAP_PX,) * 2)
     plan = cast(
         "Plan", SimpleNamespace(joined=(), near=None)
-    )  # a written result asks for nothing else
+    )  # writing a result needs nothing else
     record = cast("RanRecord", {"image": str(folder / "image.npy")})
     return ImageResult(image, plan, LabelStack([part], {}, "yx"), None, record=record)
 
 
 def measured(kind: str, count: int) -> dict[str, float]:
-    """Write a kind of output, and give seconds and GB."""
+    """Write a kind of output, and return seconds and GB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mask, first = scene(folder, count)
@@ -96,7 +96,7 @@ def measured(kind: str, count: int) -> dict[str, float]:
 
 
 def peak_gb() -> float:
-    """Give the most memory of its own that this process held: without pages of mapped files."""
+    """Return the peak private memory of this process, without pages of mapped files."""
     words = Path("/proc/self/status").read_text(encoding="utf-8").split()
     anonymous, peak = (int(words[words.index(n) + 1]) for n in ("RssAnon:", "VmHWM:"))
     files = int(words[words.index("RssFile:") + 1])
@@ -104,7 +104,7 @@ def peak_gb() -> float:
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """Give the figures as a table of Markdown."""
+    """Return the figures as a table in Markdown."""
     lines = [
         f"| `{kind}` | {row['objects']:,.0f} | {row['s']:.1f} s | {row['cpu_s']:.1f} s "
         f"| {row['gb']:.2f} GB | {row['file_mb']:,.0f} MB |"
@@ -115,7 +115,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Measure each kind in a process of its own."""
+    """Measure each kind in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, help="page whose figures are written again")
     parser.add_argument("--only", nargs=2, metavar=("KIND", "COUNT"))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
-    """Replace what stands between two marks of a page.
+    """Replace the text between two marks of a page.
 
     Parameters
     ----------
-    marks : the lines before and after, with their ends of line
+    marks : the lines before and after, including their line ends
     text : Markdown; a blank line follows it
 
     Raises

@@ -63,7 +63,7 @@ def compared(
 
 
 def labelled(case: Case, maps: Sequence[FloatArray]) -> tuple[list[LabelArray], list[float]]:
-    """Label with bmz, and give the processor seconds of each; what is compiled, is so before."""
+    """Label with bmz, and return the processor seconds of each; what is compiled, is so before."""
     recipe = RECIPES[case.recipe]
     parameters = recipe.parameters_from(case.parameters, {})
     recipe.apply(maps[0], case.grid, parameters)

@@ -23,7 +23,7 @@ MODELS = ("starter/nuclei", "starter/nuclei-flows", "starter/nuclei-contour",
 
 
 def run(command: list[str]) -> tuple[str, float]:
-    """Run a command; give its stdout and its peak memory in GB."""
+    """Run a command; return its stdout and its peak memory in GB."""
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(command, stdout=told, stderr=subprocess.DEVNULL)  # noqa: S603  (our own program)
         _, status, usage = os.wait4(process.pid, 0)

@@ -58,12 +58,12 @@ class TimedBackend:
 
     @property
     def name(self) -> str:
-        """Give the name of the framework."""
+        """Return the name of the framework."""
         return self.own.name
 
     @property
     def device(self) -> Device:
-        """Give the device that it runs on."""
+        """Return the device that it runs on."""
         return self.own.device
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
@@ -115,7 +115,7 @@ def print_nothing(_event: object) -> None:
 
 
 def nuclei_of(labels: LabelArray) -> LabelArray:
-    """Give each object a disc about its deepest pixel, half as wide as it may be."""
+    """Return each object a disc about its deepest pixel, half as wide as it may be."""
     nuclei = np.zeros_like(labels)
     for region in regionprops(labels):
         depth = distance_transform_edt(np.pad(region.image, 1))[1:-1, 1:-1]
@@ -126,14 +126,14 @@ def nuclei_of(labels: LabelArray) -> LabelArray:
 
 
 def points_in(labels: LabelArray, count: int) -> dict[str, list[int]]:
-    """Give points in objects, several in each where there are fewer objects than points."""
+    """Return points in objects, several in each where there are fewer objects than points."""
     places = np.argwhere(labels)
     some = np.random.default_rng(0).permutation(places)[:count]
     return {"y": some[:, 0].tolist(), "x": some[:, 1].tolist()}
 
 
 def sentences(setup: RunSetup, truth: LabelArray) -> tuple[str, Found, Found]:
-    """Say what was found and what it cost; give the masks of the grid and those of nuclei."""
+    """Say what was found and what it cost; return the masks of the grid and those of nuclei."""
     picture, nuclei = picture_of(truth), nuclei_of(truth)
     grid = run(setup, picture, GRID)
     asked = run(setup, picture, nuclei)

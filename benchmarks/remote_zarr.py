@@ -136,7 +136,7 @@ class Bench:
         return Cost(os.waitstatus_to_exitcode(status), took, cpu, usage.ru_maxrss / 1e6)
 
     def mask(self, name: str) -> Mapping[str, bytes]:
-        """Give the chunks of a label mask; its metadata name the image, which has two names."""
+        """Return the chunks of a label mask; its metadata name the image, which has two names."""
         (folder,) = (self.folder / name).glob("*.labels.ome.zarr")
         files = (path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
@@ -206,7 +206,7 @@ def killed_run(bench: Bench, chunks: int) -> dict[str, object]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Give what was measured as a table of Markdown and a sentence."""
+    """Return what was measured as a table of Markdown and a sentence."""
     local, remote = result["local"], result["remote"]
     same = result["same mask"] and result["killed: same mask"]
     stopped, resumed = result["killed: exit status"]

@@ -43,7 +43,7 @@ def counted(matrix: Matrix) -> dict[str, list[int]]:
 
 
 def table_text(matrix: Matrix) -> str:
-    """Give the table as it is kept, a line a model."""
+    """Return the table as it is kept, a line a model."""
     lines = ",\n".join(f"  {json.dumps(m)}: {json.dumps(c)}" for m, c in counted(matrix).items())
     return f'{{"source": {json.dumps(SOURCE)},\n "models": {{\n{lines}\n }}}}\n'
 

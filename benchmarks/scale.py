@@ -103,7 +103,7 @@ class Layout:
 
     @property
     def weights(self) -> str:
-        """Give the format of the weights: PyTorch is what has been measured on a GPU."""
+        """Return the format of the weights: PyTorch is what has been measured on a GPU."""
         return "torchscript" if self.gpus else "onnx"
 
 
@@ -133,7 +133,7 @@ class Work:
     gpu_s: float = 0.0
 
     def least_s(self, count: int, workers: int, gpus: int) -> dict[str, float]:
-        """Give for each part the time below which it cannot do `count` pieces."""
+        """Return for each part the time below which it cannot do `count` pieces."""
         each = self.before_s + self.gpu_s + self.after_s
         return {
             "caller": count * self.caller_s,
@@ -177,7 +177,7 @@ def simulated_s(work: Work, count: int, workers: int, gpus: int = 0) -> float:
 
 
 def work_of_image(parts: Parts, layout: Layout) -> Work:
-    """Give what one of many images costs on a layout."""
+    """Return what one of many images costs on a layout."""
     stages = parts.image_s
     before = parts.take_s + sum(stages[name] for name in ("read", "check", "prepare"))
     after = stages["labels"] + stages["write"]
@@ -188,7 +188,7 @@ def work_of_image(parts: Parts, layout: Layout) -> Work:
 
 
 def many_images(parts: Parts, layout: Layout) -> str:
-    """Give the row of a layout: time and cost of many images, and what is busiest."""
+    """Return the row of a layout: time and cost of many images, and what is busiest."""
     work = work_of_image(parts, layout)
     start = parts.start_s[layout.weights]
     took = start + simulated_s(work, MANY, layout.workers, layout.gpus)
@@ -207,7 +207,7 @@ def many_images(parts: Parts, layout: Layout) -> str:
 
 
 def gigapixel(parts: Parts, layout: Layout) -> str:
-    """Give the row of a layout: time and cost of an image of a gigapixel, run in parts."""
+    """Return the row of a layout: time and cost of an image of a gigapixel, run in parts."""
     mpx = GIGAPIXEL / 1e6
     serial = mpx * sum(parts.large_s[name] for name in SERIAL_OF_LARGE)
     tiles = cluster.SHARES * layout.workers
@@ -262,7 +262,7 @@ def gpu_figures(page: str) -> tuple[float, float]:
 
 
 def processor_s(folder: Path, images: Sequence[Path], weights: str, *, zarr: bool = False) -> float:
-    """Run images in a process of one thread, and give its seconds of processor."""
+    """Run images in a process of one thread, and return its seconds of processor."""
     words = [str(folder / "out"), weights, "zarr" if zarr else "", *map(str, images)]
     process = subprocess.Popen([sys.executable, str(folder / "program.py"), *words])  # noqa: S603  (our own program)
     _, status, usage = os.wait4(process.pid, 0)
@@ -305,7 +305,7 @@ def made_images(shared: Path, folder: Path, count: int) -> list[Path]:
 
 
 def large_image_s(shared: Path, folder: Path, side: int) -> dict[str, float]:
-    """Give for each stage the seconds of a megapixel: of an image, less those of half its width.
+    """Return for each stage the seconds of a megapixel: of an image, less those of half its width.
 
     What does not grow with the image, such as the check of a sample, cancels out.
     """
@@ -320,7 +320,7 @@ def large_image_s(shared: Path, folder: Path, side: int) -> dict[str, float]:
 
 
 def caller_s(images: Sequence[Path], out: Path) -> float:
-    """Give the seconds in which a caller plans an image."""
+    """Return the seconds in which a caller plans an image."""
     setup = prepare(RunRequest(MODEL, tuple(images), out, device="cpu", overwrite=True))
     fields = with_fields(images, "all")
     start = time.process_time()

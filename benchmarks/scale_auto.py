@@ -52,7 +52,7 @@ class Case:
 
     @property
     def close(self) -> bool:
-        """Say whether the scale undoes the factor within 20 %."""
+        """Return whether the scale undoes the factor within 20 %."""
         if self.scale is None or self.native_scale is None:
             return False
         return abs(self.scale * self.factor / self.native_scale - 1) <= CLOSE
@@ -61,7 +61,7 @@ class Case:
 def predicted(
     model: str, image: np.ndarray, scale: str | None
 ) -> tuple[np.ndarray | None, float | None]:
-    """Run the model; give labels and the scale that was used."""
+    """Run the model; return labels and the scale that was used."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.tif"
         axes = "CYX" if image.ndim > 2 else "YX"

@@ -64,7 +64,7 @@ def cost_of_run(tree: Path, words: list[str], folder: Path) -> Cost:
 
 
 def row(trees: tuple[Path, Path], side: int, asked: argparse.Namespace, folder: Path) -> str:
-    """Give the row of the table for one side."""
+    """Return the row of the table for one side."""
     file = mosaic(asked.shared / IMAGE, side, folder / f"{side}.tif")
     words = [str(asked.model or asked.shared / "models" / "cellpose-cyto"), str(file)]
     words += ["--scale", str(asked.scale)]

@@ -25,14 +25,14 @@ SECONDS: defaultdict[str, float] = defaultdict(float)
 
 
 def spent_s() -> float:
-    """Give the seconds of this process, of its ended children, and of those that run."""
+    """Return the seconds of this process, of its ended children, and of those that run."""
     times = os.times()
     ended_s = times.user + times.system + times.children_user + times.children_system
     return ended_s + sum(map(running_child_s, children()))
 
 
 def children() -> list[str]:
-    """Give the numbers of the processes that this one started and that it has not waited for."""
+    """Return the numbers of the processes that this one started and that it has not waited for."""
     found: list[str] = []
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # the thread has ended
@@ -41,7 +41,7 @@ def children() -> list[str]:
 
 
 def running_child_s(number: str) -> float:
-    """Give the seconds of a child and of its own ended children; 0 once it is gone."""
+    """Return the seconds of a child and of its own ended children; 0 once it is gone."""
     try:
         words = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -174,7 +174,7 @@ def _size(plane: AnyArray) -> object:
 
 
 def _record_of(image: Path) -> Mapping[str, object]:
-    """Run the model on an image, and give the record of that."""
+    """Run the model on an image, and return the record of that."""
     from bmz.app.run import run
     from bmz.engine.request import RunRequest
 

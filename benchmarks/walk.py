@@ -129,7 +129,7 @@ def main() -> int:
 
 
 def walk(place: Path, source: Path) -> dict[str, Any]:
-    """Run the image by the code in a folder, and give its names and frames."""
+    """Run the image by the code in a folder, and return its names and frames."""
     answer = place / "answer.json"
     code = TRACER.replace("{SIZES}", repr([SHAPE, PADDED]))
     words = [str(source), str(place / "image.tif"), str(place / "out"), str(answer)]
@@ -143,7 +143,7 @@ def walk(place: Path, source: Path) -> dict[str, Any]:
 
 
 def table(walks: Mapping[str, Mapping[str, Any]]) -> str:
-    """Give the counts as a table in Markdown."""
+    """Return the counts as a table in Markdown."""
     rows = {
         "names that carry the image": [len(walk["names"]) for walk in walks.values()],
         "frames from the command to the network": [len(walk["frames"]) for walk in walks.values()],
@@ -154,7 +154,7 @@ def table(walks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def listed(walk: Mapping[str, Any]) -> str:
-    """Give the names in order of the alphabet, and the frames from the command down."""
+    """Return the names in order of the alphabet, and the frames from the command down."""
     names: Sequence[str] = sorted(walk["names"])
     frames = " -> ".join(f"`{frame.rpartition('.')[2]}`" for frame in walk["frames"])
     return f"Names: {', '.join(f'`{name}`' for name in names)}.\n\nFrames: {frames}."

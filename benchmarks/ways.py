@@ -79,7 +79,7 @@ def opened(request: LoadRequest, form: str, *, plain: bool) -> Callable[[AnyArra
 
 
 def took_s(model: ModelSpec, request: LoadRequest, form: str, ways: list[Pass]) -> dict[str, float]:
-    """Give the seconds of processor for a megapixel in each way."""
+    """Return the seconds of processor for a megapixel in each way."""
     channels = model.inputs[0].channels or 1
     best = {way.what: np.inf for way in ways}
     for way in ways:

@@ -35,7 +35,7 @@ def main(size: str = "100") -> None:
 
 
 def peak() -> float:
-    """Give the most memory that this process had, MB."""
+    """Return the most memory that this process had, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

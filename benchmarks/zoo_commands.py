@@ -47,7 +47,7 @@ def served(shared: Path) -> Iterator[str]:
 
 
 def timed(words: list[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Give the seconds of one call: of a clock, and of the processor (user and system)."""
+    """Return the seconds of one call: of a clock, and of the processor (user and system)."""
     start, before = time.perf_counter(), getrusage(RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "bmz", *words]
     subprocess.run(command, env=environment, capture_output=True, check=True)  # noqa: S603  (as above)

@@ -34,7 +34,7 @@ def serving(script: Path) -> Iterator[str]:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Do `work`; give the seconds it took and its result."""
+    """Do `work`; return the seconds it took and its result."""
     began = time.perf_counter()
     done = work()
     return time.perf_counter() - began, done
