@@ -1,4 +1,4 @@
-"""The one seam at which a decoder's own exceptions, log lines and warnings become our errors."""
+"""Conversion of exceptions, log messages and warnings of decoders to errors of bmz."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAILURES: Final = (
     MemoryError,
     RuntimeError,  # every codec of imagecodecs raises a subclass
     SyntaxError,  # ElementTree.ParseError
-    SystemError,  # numcodecs, of a Blosc chunk that says it holds fewer than 0 bytes
+    SystemError,  # numcodecs, for a Blosc chunk with a negative size
     TypeError,
     lzma.LZMAError,
     ValueError,  # TiffFileError, UnicodeDecodeError, JSONDecodeError
@@ -35,13 +35,13 @@ FAILURES: Final = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What tifffile, imagecodecs, numpy.load and zarr raise for damaged files, found by flipping."""
+"""Exceptions of tifffile, imagecodecs, numpy.load and zarr for damaged files, found by fuzzing."""
 
 _LOGGERS: Final = ("tifffile", "bioio.bio_image", "imagecodecs")
-"""Who logs what it could not read rather than raising it; imagecodecs hands on what libpng says."""
+"""Loggers of libraries that log damage instead of raising it; imagecodecs logs for libpng."""
 
 _LINE_LENGTH = 120
-"""Letters of a reason, at most."""
+"""Maximum length of a reason."""
 
 _SPOILS = re.compile(
     r"corrupted|zeroed|missing (data|required|ByteCounts)|invalid offset|invalid page|out of range"
@@ -49,15 +49,15 @@ _SPOILS = re.compile(
     r"|incompletely written|incorrect Strip|is missing|estimating|circular"
     r"|TiffTag ([23]\d\d|5083[89]) .*invalid value offset"  # baseline tags and those of ImageJ
 )
-"""Remarks of tifffile after which its arrays are not what the file was meant to hold."""
+"""Log messages of tifffile after which its arrays are not reliable."""
 
 _OPTIONAL = re.compile(
     r"(display|summary|NDTiffv\d) settings|read_micromanager_metadata|ImageJ.*metadata invalid"
     r"|OME series (is missing|failed to read|contains (index out of range|invalid TiffData))"
     r"|expected \d+ frames|GeoKeyDirectoryTag|ScanImage|(FEI|LSM|SEM|SIS|STK)\w* metadata"
 )
-"""Remarks of it on what the pixels do without, such as settings of a display or words on the
-microscope; and on planes that are missing, of which `bmz.image.ome_tiff` judges."""
+"""Log messages of tifffile that do not affect pixels, such as those about display settings or
+microscope metadata; and those about missing planes, which `bmz.image.ome_tiff` checks."""
 
 _SAYS_CUT_SHORT = re.compile(
     r"invalid (page |value )?offset|missing frames|is missing|end of file|^EOF|no data left"
@@ -67,7 +67,7 @@ _SAYS_CUT_SHORT = re.compile(
 
 
 class _Hearing(logging.Filter):
-    """Keep what a decoder logs, and keep it from the terminal."""
+    """Filter that records log messages of decoders and hides them from the terminal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class _Hearing(logging.Filter):
 
 @contextmanager
 def decoding(path: Path, format_name: str) -> Iterator[None]:
-    """Turn whatever a decoder says or raises in the block into one clear error about `path`.
+    """Convert whatever a decoder logs or raises in the block to one clear error about `path`.
 
     Raises
     ------
     ImageTruncated, ImageUnreadable
-        The decoder gave up, or remarked that what it gives is not the whole image.
+        The decoder failed, or logged that its result is not the whole image.
     ImageForbidden
-        The system refused to read on.
+        The operating system did not permit reading.
     """
     hearing, loggers = _Hearing(), [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
@@ -100,7 +100,7 @@ def decoding(path: Path, format_name: str) -> Iterator[None]:
     except FAILURES as why:
         raise _fault(path, format_name, [*hearing.heard, str(why)], why) from why
     except OSError as why:
-        if why.errno is None:  # not the system's: gzip and Pillow say so of damaged content
+        if why.errno is None:  # not a system error: gzip and Pillow raise this for damaged content
             raise _fault(path, format_name, [*hearing.heard, str(why)]) from why
         raise ImageForbidden(path, why) from why
     finally:
@@ -127,7 +127,7 @@ def _fault(
 
 
 def _short(text: str) -> str:
-    """Drop the names of objects and classes of tifffile, keep one line of bearable length."""
+    """Remove the object and class names of tifffile, and shorten the text to one line."""
     plain = re.sub(r"<(?:tifffile\.)?\w+[^>]*>\s*(?:raised\s*)?|^\w+ warning: ", "", text)
     inner = re.sub(r"^\w+Error\((['\"])(.*)\1\)$", r"\2", plain)
     line = " ".join(inner.split())

@@ -1,4 +1,4 @@
-"""What the user called an image that is read from elsewhere, such as one on a server."""
+"""Names that the user gave to images that are read from elsewhere, such as from a server."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _GIVEN: dict[Path, str] = {}
-"""Path under which an image is read -> the word by which the user named it."""
+"""Path from which an image is read -> name that the user gave."""
 
 
 def remember_names(names: Mapping[Path, str]) -> None:
-    """Let images be called as the user called them.
+    """Remember the names that the user gave to images.
 
     Parameters
     ----------
-    names : path under which an image is read, such as one in the cache -> the word of the user
+    names : path from which an image is read, such as one in the cache -> name that the user gave
     """
     _GIVEN.update(names)
 
 
 def forget_name(path: Path) -> None:
-    """Call an image by its path again, in a process that runs images of several users."""
+    """Forget the name of an image, in a process that runs images of several users."""
     _GIVEN.pop(path, None)
 
 
 def given_name(path: Path) -> str:
-    """Return the word by which the user named an image; its path where that is the word.
+    """Return the name that the user gave to an image, or its path if there is no other name.
 
-    What lies in an image, such as a field of a plate or one of several images of a file, is called
-    after it.
+    The name of a part, such as a field of a plate or one of several images of a file, starts with
+    the name of the whole.
 
     Examples
     --------
@@ -43,14 +43,14 @@ def given_name(path: Path) -> str:
 
 
 def names_for(path: Path, names: Mapping[Path, str]) -> dict[Path, str]:
-    """Choose of the words of a user those that stand for an image, or for what it lies in.
+    """Return the names that the user gave to an image, or to the file or folders that contain it.
 
-    It looks the image up and does not go through all words, of which each image may have one.
+    The image is looked up, without iterating over all names, of which there may be one per image.
 
     Parameters
     ----------
-    path : under which the image is read, with what stands in brackets
-    names : see `remember_names`
+    path : path from which the image is read, including any part in brackets
+    names : names as for `remember_names`
 
     Examples
     --------
@@ -63,7 +63,7 @@ def names_for(path: Path, names: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def with_given_names(text: str) -> str:
-    """Put the words of the user in the place of paths in a text, such as that of an error."""
+    """Replace paths in a text, such as an error message, by the names that the user gave."""
     for known, word in _GIVEN.items():
         text = text.replace(str(known), word)
     return text

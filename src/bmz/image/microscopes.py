@@ -1,4 +1,4 @@
-"""Files of microscopes that libraries read: CZI, LIF and ND2, and what plugins of bioio read."""
+"""Microscopy formats that libraries read: CZI, LIF and ND2, and those of bioio plugins."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _LETTERS = {"T": "t", "C": "c", "Z": "z", "Y": "y", "X": "x", "S": "c"}
 
 @dataclass(frozen=True)
 class Library:
-    """Who reads a format.
+    """The library that reads a format.
 
     Parameters
     ----------
-    module : to be imported
-    package : to be installed; with the extra ``formats`` where it is none of bioio's
-    opener : opens a file by it
+    module : module to import
+    package : package to install; part of the extra ``formats`` unless it is one of bioio
+    opener : opens a file with the library
     """
 
     module: str
@@ -63,7 +63,7 @@ class Library:
 
 
 class BioioScenes:
-    """The scenes of a file that a plugin of bioio reads."""
+    """The scenes of a file that a bioio plugin reads."""
 
     def __init__(self, image: BioImage) -> None:
         self._image = image
@@ -80,10 +80,10 @@ class BioioScenes:
 
 @contextmanager
 def opened_bioio(path: Path) -> Iterator[BioioScenes]:
-    """Let bioio find the plugin that reads a file."""
+    """Open a file with the plugin that bioio finds for it."""
     bioio = import_module("bioio")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bioio and what it imports warn of their own future
+        warnings.simplefilter("ignore")  # deprecation warnings of bioio and its dependencies
         try:
             image = bioio.BioImage(path)
         except import_module("bioio_base.exceptions").UnsupportedFileFormatError as why:
@@ -105,18 +105,18 @@ LIBRARIES: Final[Mapping[str, Library]] = {
     "ND2": Library("nd2", "nd2", opened_nd2),
     BIOIO: Library("bioio", "bioio", opened_bioio),
 }
-"""The library of each format."""
+"""Name of a format -> library that reads it."""
 
 
 def plugin_header(format_name: str, path: Path, series: int) -> Header:
-    """Read what a microscope's file says of image number `series`.
+    """Read the header of image number `series` of a microscopy file.
 
     Raises
     ------
     FormatPluginMissing
         The library of this format is not installed.
     ImageUnreadable, ImageEmpty, TwoChannelAxes, SeriesOutOfRange
-        The library gives up, or the image cannot be expressed in our letters.
+        The library fails, or the axes of the image cannot be named by the letters of bmz.
     """
     with _opened(format_name, path, series) as (scenes, scene):
         return header_of(path, scene, LIBRARIES[format_name].package, scenes.names)
@@ -124,7 +124,7 @@ def plugin_header(format_name: str, path: Path, series: int) -> Header:
 
 @contextmanager
 def plugin_opened(format_name: str, path: Path, series: int) -> Iterator[Stored]:
-    """Open image number `series`; a region of it reads the planes that it touches."""
+    """Open image number `series`; reading a region reads the planes that it touches."""
     with _opened(format_name, path, series) as (_, scene):
         yield scene.stored
 
@@ -135,7 +135,7 @@ def plugin_pixels(format_name: str, path: Path, series: int) -> AnyArray:
     Raises
     ------
     FormatPluginMissing, ImageUnreadable, ImageTooLarge
-        They cannot be obtained.
+        The pixels cannot be read.
     """
     with _opened(format_name, path, series) as (_, scene):
         stored = scene.stored
@@ -147,19 +147,21 @@ def plugin_pixels(format_name: str, path: Path, series: int) -> AnyArray:
 
 
 def header_of(path: Path, scene: Scene, source: str, names: Sequence[str]) -> Header:
-    """Tell a scene in our words.
+    """Convert a scene to a header.
 
-    Axes other than y and x of one entry stay unnamed: libraries make five of any image.
+    Axes of size 1 other than y and x stay unnamed, since libraries return five axes for any image.
 
     Parameters
     ----------
-    source : who states the lengths
-    names : of all scenes of the file
+    path : path of the file, for error messages
+    scene : scene to convert
+    source : source of the pixel size
+    names : names of all scenes of the file
 
     Raises
     ------
     ImageEmpty, TwoChannelAxes
-        It has no pixels, or colour samples within channels.
+        The scene has no pixels, or colour samples within channels.
     """
     shape = tuple(int(n) for n in scene.stored.shape)
     if not all(shape):
@@ -209,6 +211,7 @@ def _asking(format_name: str, path: Path) -> Iterator[None]:
     except BmzError:
         raise
     except Exception as why:
-        # a library raises what its own libraries raise, some of it straight from Exception
+        # libraries pass on errors of their own dependencies, some of which are direct subclasses
+        # of Exception
         line = " ".join(str(why).split())[:120]
         raise ImageUnreadable(path, f"is a damaged {format_name} file: {line}") from why

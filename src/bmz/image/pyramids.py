@@ -1,4 +1,4 @@
-"""Coarser copies that a file keeps beside an image: the pyramids of TIFF and OME-Zarr."""
+"""Lower resolutions of an image in its file: the pyramids of TIFF and OME-Zarr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bmz.image.tiff import tiff_coarser
 
 @contextmanager
 def zarr_coarser(path: Path, series: int) -> Iterator[list[Stored]]:
-    """Open the coarser arrays of an image; those of a server are asked for at one time."""
+    """Open the lower resolutions of an image; on a server, all are requested at once."""
     folders = chosen_array(path, series).coarser
     with ThreadPoolExecutor(max(len(folders), 1)) as pool:
         list(pool.map(bring_metadata, folders))
@@ -36,22 +36,22 @@ _COARSER: Mapping[str, Callable[[Path, int], AbstractContextManager[Sequence[Sto
     "TIFF": tiff_coarser,
     OME_ZARR: zarr_coarser,
 }
-"""By the name of the format; others keep none."""
+"""Name of a format -> opener of its lower resolutions; other formats have none."""
 
 
 @contextmanager
 def open_coarser(image: OpenImage) -> Iterator[list[OpenImage]]:
-    """Open the copies of an open image that have fewer rows and columns, and all else alike.
+    """Open the lower resolutions of an open image, which differ from it only in rows and columns.
 
     Yields
     ------
     list of OpenImage
-        the finest first; none where the image is a part of what its file holds
+        lower resolutions, the finest first; empty if the image is only a part of that in its file
 
     Raises
     ------
     CouldNotTell
-        They cannot be read.
+        The lower resolutions cannot be read.
     """
     info = image.info
     opened = _COARSER.get(format_of(info.path))
@@ -66,7 +66,7 @@ def open_coarser(image: OpenImage) -> Iterator[list[OpenImage]]:
 
 
 def _smaller(image: OpenImage, stored: Stored) -> OpenImage | None:
-    """Give a copy with the axes of the image; None where more than rows and columns differ."""
+    """Return a copy with the axes of the image; None if other axes than y and x differ."""
     whole, info = image.stored.shape, image.info
     if len(stored.shape) != len(whole) or stored.dtype != image.stored.dtype:
         return None

@@ -414,7 +414,7 @@ def read_sample(info: ImageInfo, most_px: int) -> Pixels:
     AxesUnknown
         An axis has no name.
     CouldNotTell
-        The pixels cannot be obtained.
+        The pixels cannot be read.
     ValueError
         `most_px` is less than 1.
     """

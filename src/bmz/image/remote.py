@@ -1,4 +1,4 @@
-"""OME-Zarr of a server or a zip: a folder in the cache that is filled with what is read of it."""
+"""OME-Zarr on a server or in a zip, mirrored on demand into a folder of the cache."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import zarr
 
 MARK: Final = ".bmz-address"
-"""The file in such a folder that holds the address which it stands for."""
+"""The file in such a folder that holds the address of the original."""
 
 _ABSENT = ".absent"
-"""Ends the name of an empty file which tells that the server has none of this name."""
+"""Suffix of an empty file that records that the server has no file of this name."""
 
 _METADATA = (("zarr.json",), (".zgroup", ".zattrs"), (".zarray", ".zattrs"))
 
@@ -37,7 +37,7 @@ _ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
 
 
 def is_address(text: str) -> bool:
-    """Return whether a word is the address of an image on a server.
+    """Return whether an argument is the address of an image on a server.
 
     Examples
     --------
@@ -52,7 +52,7 @@ _IN_ZIP, _INNER = "zip:", "!/"
 
 
 def is_zipped(text: str) -> bool:
-    """Return whether a word is the path of a zipped OME-Zarr.
+    """Return whether an argument is the path of a zipped OME-Zarr.
 
     Source: https://ngff.openmicroscopy.org/rfc/9, "zipped OME-Zarr".
     """
@@ -60,12 +60,12 @@ def is_zipped(text: str) -> bool:
 
 
 def address_in_zip(path: Path) -> str:
-    """Return the address of the group in a zip: at its top, or in the only folder there.
+    """Return the address of the group in a zip: at its top level, or in the only folder there.
 
     Raises
     ------
     ImageUnreadable
-        It is not a zip.
+        The file is not a zip.
     """
     with decoding(path, "zipped OME-Zarr"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -76,14 +76,14 @@ def address_in_zip(path: Path) -> str:
 
 
 def zip_of(address: str) -> Path | None:
-    """Return the zip that an address leads into; None for that of a server."""
+    """Return the zip that an address refers to; None for the address of a server."""
     if not address.startswith(_IN_ZIP):
         return None
     return Path(address.removeprefix(_IN_ZIP).partition(_INNER.rstrip("/"))[0])
 
 
 def metadata_files(folder: Path) -> list[Path]:
-    """Return the metadata of a group or array that are there, in the order of their names."""
+    """Return the existing metadata files of a group or array, sorted by name."""
     names = {name for group in _METADATA for name in group}
     return [folder / name for name in sorted(names) if (folder / name).is_file()]
 
@@ -101,10 +101,10 @@ def _taken_from_zip(address: str, target: Path) -> bool:
 
 
 class Fetcher(Protocol):
-    """Brings a file from a server."""
+    """A function that fetches a file from a server."""
 
     def __call__(self, address: str, target: Path, /) -> bool:
-        """Write what lies at an address to `target`; False if the server has nothing there.
+        """Fetch the file at an address to `target`; return False if the server has none.
 
         Raises
         ------
@@ -114,28 +114,28 @@ class Fetcher(Protocol):
 
 
 _FETCHERS: list[Fetcher] = []
-"""The one that is in use, where there is one."""
+"""The fetcher in use, if any."""
 
 
 def use_fetcher(fetcher: Fetcher) -> None:
-    """Let `fetcher` bring what is missing in folders that stand for a server's."""
+    """Use `fetcher` to fetch missing files of folders that mirror a server."""
     _FETCHERS[:] = [fetcher]
 
 
 _PLACES: set[Path] = set()
-"""Folders of the cache; a mark that anyone else has put into an image is not followed."""
+"""Folders of the cache; marks in any other folder are ignored."""
 
 
 def follow_marks_below(folder: Path) -> None:
-    """Believe the marks of images below a folder that bmz alone writes to."""
+    """Follow the marks of images below a folder that only bmz writes to."""
     _PLACES.add(folder.absolute())
 
 
 def address_of(path: Path) -> str | None:
-    """Return the address that a path stands for; None if it stands for itself.
+    """Return the address that a path mirrors; None if it mirrors none.
 
-    Only marks below folders that `follow_marks_below` names count: an image from elsewhere could
-    bring a mark of its own, and so have a server asked.
+    Only marks below the folders passed to `follow_marks_below` count: an image from elsewhere could
+    contain a mark, and thus cause requests to a server.
     """
     if not _PLACES.intersection(path.absolute().parents):
         return None
@@ -153,16 +153,16 @@ _UNDER_WAY_LOCK = Lock()
 
 
 def bring(path: Path, address: str) -> bool:
-    """See to it that the file at `path` is there; False if the server has none.
+    """Fetch the file at `path` if it is missing; return False if the server has none.
 
-    Who asks for a file that is already on its way waits for that.
+    If the file is already being fetched, wait for that.
 
     Raises
     ------
     BmzError
         The server gives no usable answer.
     RuntimeError
-        Nobody has said how to ask a server.
+        There is no fetcher.
     """
     known = _known(path)
     if known is not None:
@@ -184,7 +184,7 @@ def bring(path: Path, address: str) -> bool:
 
 
 def _known(path: Path) -> bool | None:
-    """Return whether a file is there, or the server is known to have none; None for neither."""
+    """Return whether a file exists; None if it is missing, but the server may have it."""
     if path.is_file():
         return True
     return False if _absent(path).is_file() else None
@@ -195,7 +195,7 @@ def _absent(path: Path) -> Path:
 
 
 def _brought(path: Path, address: str) -> bool:
-    known = _known(path)  # it may have come since
+    known = _known(path)  # it may have arrived in the meantime
     if known is not None:
         return known
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,19 +210,19 @@ def _brought(path: Path, address: str) -> bool:
 
 
 _AHEAD = 8
-"""Files that are brought at once before they are asked for."""
+"""Number of files that are prefetched at once."""
 
 _FILES_AHEAD: SimpleQueue[tuple[Path, str]] = SimpleQueue()
 _THREADS_AHEAD: list[Thread] = []
 
 
 def bring_ahead(path: Path, address: str) -> None:
-    """Begin to bring a file that is read soon; whoever reads it is told what goes wrong."""
+    """Begin to fetch a file that will be read soon; errors are raised when it is read."""
     if address.startswith(_IN_ZIP) or _known(path) is not None:
         return
     with _UNDER_WAY_LOCK:
         if not _THREADS_AHEAD:
-            # daemons: a server that does not answer must not keep the program from ending
+            # daemon threads, so that a server that does not answer cannot keep the program running
             _THREADS_AHEAD.extend(
                 Thread(target=_bring_files_ahead, name="ahead", daemon=True) for _ in range(_AHEAD)
             )
@@ -239,7 +239,7 @@ def _bring_files_ahead() -> None:
 
 
 def bring_metadata(folder: Path) -> None:
-    """See to it that the metadata of a group or array are there, where a server has them.
+    """Fetch the metadata of a group or array, if the folder mirrors a server that has them.
 
     Raises
     ------
@@ -263,12 +263,12 @@ def forget_absent(folder: Path) -> None:
 
 
 class ServerArray:
-    """An array of a server, which begins to bring the chunks of a region when it is notified of it.
+    """An array on a server, which can prefetch the chunks of a region.
 
     Parameters
     ----------
-    array : its chunks are brought when they are read
-    folder, address : of the array, here and on the server
+    array : array whose chunks are fetched when they are read
+    folder, address : local folder of the array, and its address on the server
     """
 
     def __init__(self, array: zarr.Array[Any], folder: Path, address: str) -> None:
@@ -280,7 +280,7 @@ class ServerArray:
         return np.asarray(self._array[box])
 
     def expect(self, box: Box, /) -> None:
-        """Begin to bring the chunks that a region touches."""
+        """Begin to fetch the chunks that a region touches."""
         sizes = self._array.shards or self._array.chunks
         within = [side.indices(n) for side, n in zip(box, self.shape, strict=True)]
         touched = [

@@ -1,4 +1,4 @@
-"""What TIFF says of its pixels: sizes and names by makers of microscopes, palettes, white as 0."""
+"""TIFF metadata about pixels: those of microscope vendors, palettes, and white stored as 0."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from bmz.image.npy import Stored
 from bmz.image.pixel_size import declares_entities, from_lengths, xml_root
 
 _NO_IMAGES = re.compile(r"(thumbnail|label|macro|overview|preview)( image)?", re.IGNORECASE)
-"""Names by tifffile, and by Bio-Formats in OME-XML, of what a slide scanner shows beside a scan."""
+"""Names, in tifffile and OME-XML of Bio-Formats, of additional pictures of a slide scanner."""
 
 _SCANNERS = ("svs", "qpi", "ndpi", "scn", "bif", "avs", "philips", "indica")
 
 
 def images_of(tif: TiffFile) -> list[int]:
-    """Return the numbers of the series that are images.
+    """Return the indices of the series that are images.
 
-    Thumbnails, labels and overviews of a slide are none, nor are copies that are marked as reduced
-    (TIFF 6.0, NewSubfileType), unless the file holds nothing else.
+    Thumbnails, labels and overviews of a slide do not count, nor do copies that are marked as
+    reduced (TIFF 6.0, NewSubfileType), unless the file contains nothing else.
     """
     numbers = range(len(tif.series))
     return [n for n in numbers if not _is_small_picture(tif.series[n])] or list(numbers)
 
 
 def small_pictures(tif: TiffFile) -> tuple[str, ...]:
-    """Say in a sentence which series are no images; empty if all are."""
+    """Return a remark that lists the series that are not images; empty if all are."""
     images = images_of(tif)
     names = [
         (picture.name.lower() or "reduced copy") + f" ({' x '.join(map(str, picture.shape))})"
@@ -55,15 +55,15 @@ def _is_small_picture(series: TiffPageSeries) -> bool:
 
 
 def maker_words(tif: TiffFile, page: TiffPage) -> tuple[PixelSize, tuple[str, ...]]:
-    """Return the pixel size and the names of channels that the maker of the file states.
+    """Return the pixel size and channel names from vendor-specific metadata.
 
-    Nothing is known where none of `MAKERS` wrote it. What a maker states badly is left out.
+    Both are unknown if the file is from none of `MAKERS`. Malformed metadata are ignored.
     """
     for reader in MAKERS.values():
         try:
             size, names = reader(tif, page)
         except (TypeError, ValueError, AttributeError, LookupError, ET.ParseError):
-            continue  # words of a maker are optional: the image is sound without them
+            continue  # the image can be read without vendor metadata
         if size.um or size.odd or names:
             return size, names
     return PixelSize(), ()
@@ -74,7 +74,7 @@ _NOTHING: _Words = PixelSize(), ()
 
 
 def _lengths(stated: Mapping[str, Any], unit: str, source: str) -> PixelSize:
-    # makers write 0 where they know nothing
+    # vendors write 0 for unknown values
     lengths = {axis: float(value) for axis, value in stated.items() if value and float(value) > 0}
     return from_lengths(lengths, dict.fromkeys(lengths, unit), source)
 
@@ -131,7 +131,7 @@ _DM_UNITS, _DM_SCALES = {"x": 65003, "y": 65004, "z": 65005}, {"x": 65009, "y": 
 
 
 def _digital_micrograph(_: TiffFile, page: TiffPage) -> _Words:
-    # tags of Gatan's DigitalMicrograph: units of the axes, and the length of a pixel in them
+    # tags of Gatan's DigitalMicrograph: units of the axes, and the pixel size in these units
     scales = {a: page.tags.valueof(code) for a, code in _DM_SCALES.items()}
     units = {a: str(page.tags.valueof(code) or "") for a, code in _DM_UNITS.items()}
     known = {a: float(n) for a, n in scales.items() if n and units[a]}
@@ -214,7 +214,7 @@ MAKERS: Mapping[str, Callable[[TiffFile, TiffPage], _Words]] = {
     "Philips": _philips,
     "Ventana": _ventana,
 }
-"""Who reads what each maker writes; the first that knows something is believed."""
+"""Vendor format -> reader of its metadata; the first result that is not empty is used."""
 
 
 def _positive(value: object) -> float | None:
@@ -230,27 +230,27 @@ WHITE_IS_ZERO, INDEXED = 0, 3
 
 _BYTE = 256
 _LUMA = (0.299, 0.587, 0.114)
-"""Rec. ITU-R BT.601: how bright red, green and blue look."""
+"""Rec. ITU-R BT.601: weights of red, green and blue in luma."""
 
 _MICROSCOPES = ("lsm", "imagej", "ome", "stk", "fluoview", "micromanager", "mmstack", "nih")
-"""Writers, by tifffile's flags, whose palettes colour intensities on the screen."""
+"""Flags in tifffile of formats whose palettes are lookup tables for intensities."""
 
 
 def lut_of(tif: TiffFile, series: TiffPageSeries) -> AnyArray | None:
-    """Return the colours of an image whose numbers stand for colours; None if they do not.
+    """Return the colours of an image that stores palette indices; None if it stores intensities.
 
-    A palette that grows brighter from number to number colours intensities, as lookup tables of
-    microscopists do, and so does any palette of a microscopist's program.
+    A palette of increasing brightness is a lookup table for intensities, as is any palette that
+    was written by microscopy software.
 
     Returns
     -------
-    (n, 3) uint8, or (n,) where every colour is grey
+    (n, 3) uint8, or (n,) if every colour is grey
     """
     page = series.keyframe
     if page.photometric != INDEXED or page.colormap is None or tif.flags & set(_MICROSCOPES):
         return None
     colours = np.asarray(page.colormap).T
-    # of 16 bits (TIFF 6.0, ColorMap); some writers put 8 bits into them
+    # 16-bit values (TIFF 6.0, ColorMap), but some writers store 8-bit values
     colours = (colours if colours.max() < _BYTE else colours // (_BYTE + 1)).astype(np.uint8)
     if np.all(np.diff(colours @ np.array(_LUMA)) >= 0):
         return None
@@ -260,7 +260,7 @@ def lut_of(tif: TiffFile, series: TiffPageSeries) -> AnyArray | None:
 
 
 def as_shown(stored: Stored, tif: TiffFile, series: TiffPageSeries) -> Stored:
-    """Give regions of an image as it is meant to be seen; the same object where it is stored so."""
+    """Apply palettes and inversion to regions of an image; return `stored` if there are none."""
     lut = lut_of(tif, series)
     if lut is not None:
         return _Coloured(stored, lut)
@@ -268,7 +268,7 @@ def as_shown(stored: Stored, tif: TiffFile, series: TiffPageSeries) -> Stored:
 
 
 def stored_otherwise(series: TiffPageSeries) -> tuple[str, ...]:
-    """Say in a sentence that white is stored as 0."""
+    """Return a remark if white is stored as 0; otherwise nothing."""
     return ("white is stored as 0: intensities are inverted",) if _is_inverted(series) else ()
 
 
@@ -277,7 +277,7 @@ def _is_inverted(series: TiffPageSeries) -> bool:
 
 
 class _Coloured:
-    """Regions of an image with a palette, in its colours."""
+    """Regions of an image with a palette, converted to colours."""
 
     def __init__(self, stored: Stored, lut: AnyArray) -> None:
         self._stored, self._lut = stored, lut
@@ -291,7 +291,7 @@ class _Coloured:
 
 
 class _Inverted:
-    """Regions of an image of which white is stored as 0."""
+    """Regions of an image that stores white as 0, with inverted values."""
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored

@@ -1,4 +1,4 @@
-"""Codecs of Zarr that refuse chunks which are cut off."""
+"""Zarr codecs that detect truncated chunks."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from bmz.image.remote import address_of, bring
 
 _HEADER = struct.Struct("<4B3L")
 _NUMBER = struct.Struct("<l")
-_FORMATS = (1, 2)  # that the decoder reads
+_FORMATS = (1, 2)  # versions that the decoder reads
 _SHUFFLED, _COPIED, _BITS_SHUFFLED, _ONE_STREAM = 1, 2, 4, 16
 _CODECS = range(5)
-_ITEMS = (1, 2, 4, 8, 16)  # bytes of a value, of any type that an image may have
+_ITEMS = (1, 2, 4, 8, 16)  # bytes per value, for all types that an image may have
 _SHUFFLES: Mapping[object, int] = {
     0: 0, 1: _SHUFFLED, 2: _BITS_SHUFFLED,
     "noshuffle": 0, "shuffle": _SHUFFLED, "bitshuffle": _BITS_SHUFFLED,
 }  # fmt: skip
-"""What metadata say -> the flags; -1 lets the writer choose."""
+"""Shuffle setting in the metadata -> flags; with -1 the writer chooses."""
 _LARGEST = 2**31 - 1 - _HEADER.size
 
 
 class ChunkDamaged(ValueError):
-    """A chunk is cut short, or does not hold what it says."""
+    """A chunk is truncated, or contradicts its header."""
 
 
 class ChunkCutShort(ChunkDamaged, CutShort):
@@ -52,14 +52,14 @@ class ChunkCutShort(ChunkDamaged, CutShort):
 
 @dataclass(frozen=True)
 class BloscHeader:
-    """The first 16 bytes of a chunk.
+    """The first 16 bytes of a Blosc chunk.
 
     Parameters
     ----------
-    item : size of a value when it was shuffled, bytes
-    flags : how it was packed
-    unpacked, block, packed : sizes of the chunk without packing, of the parts that are packed each
-        by itself, and of the chunk as it lies there; bytes
+    item : size of a value for shuffling, bytes
+    flags : compression flags
+    unpacked, block, packed : sizes of the uncompressed chunk, of the blocks that are compressed
+        separately, and of the compressed chunk; bytes
     """
 
     item: int
@@ -72,18 +72,18 @@ class BloscHeader:
 def refuse_cut_chunk(
     chunk: bytes | memoryview, expected: int | None = None, shuffle: object = None
 ) -> None:
-    """Look that a chunk of Blosc has the length that it says, and that its parts fill it.
+    """Raise an error if the length of a Blosc chunk is wrong, or its blocks do not fill it.
 
     Parameters
     ----------
-    chunk : as it is stored
-    expected : bytes that it must give, where that is known
-    shuffle : how the metadata of the array say that it was shuffled, a number or a word
+    chunk : chunk as stored
+    expected : uncompressed size in bytes, if known
+    shuffle : shuffle setting in the metadata of the array, a number or a string
 
     Raises
     ------
     ChunkDamaged
-        It has not, or they do not.
+        The chunk is truncated, or contradicts its header or the metadata.
     """
     view = memoryview(chunk).cast("B")
     header = _header(view)
@@ -120,7 +120,7 @@ def _header(view: memoryview) -> BloscHeader:
 
 
 def _refuse_gaps(view: memoryview, header: BloscHeader) -> None:
-    """Walk over the streams of every part; a part starts where one ends, in any order."""
+    """Check that the blocks are contiguous: each starts where another one ends, in any order."""
     blocks = -(-header.unpacked // header.block)
     table = _HEADER.size + blocks * _NUMBER.size
     if table > len(view):
@@ -159,18 +159,18 @@ _OLD = frozenset(
         "pcodec", "quantize", "shuffle", "zfpy", "zlib", "zstd",
     }
 )  # fmt: skip
-"""Those of numcodecs that compute: not ``pickle``, ``msgpack2`` and what else makes objects."""
+"""Codecs of numcodecs that only compute; ``pickle``, ``msgpack2`` and others create objects."""
 _KNOWN = frozenset(
     {"blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd"}
     | {f"numcodecs.{name}" for name in _OLD}
 )
-_PICTURES = "imagecodecs_"  # JPEG 2000 and the like, where imagecodecs has registered them
+_PICTURES = "imagecodecs_"  # JPEG 2000 and others, if imagecodecs has registered them
 
 
 class WholeFiles(LocalStore):
-    """A folder of which no file is empty, and none ends before what is asked of it.
+    """A store that raises an error for files that are empty or shorter than the requested range.
 
-    What is missing in a folder that stands for a server's is brought when it is asked for.
+    In a folder that mirrors one on a server, missing files are fetched on request.
     """
 
     def __init__(self, root: Path) -> None:
@@ -183,14 +183,14 @@ class WholeFiles(LocalStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """Read a file, or a part of it; None if there is none.
+        """Read a file, or a part of it; return None if it does not exist.
 
         Raises
         ------
         ChunkDamaged
-            It is empty, or ends too early.
+            The file is empty, or ends too early.
         BmzError
-            It lies on a server that gives no usable answer.
+            The server of the file gives no usable answer.
         """
         if self._address is not None:
             place = f"{self._address}/{key}"
@@ -209,17 +209,17 @@ class WholeFiles(LocalStore):
 
 
 def look_at_chunks(path: Path, array: zarr.Array[Any]) -> None:
-    """Refuse codecs that are not known to compute, and let `array` look at chunks of Blosc.
+    """Raise an error for codecs that are not known to be safe, and make `array` check Blosc chunks.
 
     Parameters
     ----------
-    path : of the image, for the error
-    array : just opened; its way of decoding is replaced
+    path : path of the image, for the error message
+    array : newly opened array, whose codec pipeline is replaced
 
     Raises
     ------
     ImageUnreadable
-        It has other codecs.
+        The array has a codec that is not known to be safe.
     """
     metadata = array.metadata
     if isinstance(metadata, ArrayV2Metadata):
@@ -236,7 +236,7 @@ def look_at_chunks(path: Path, array: zarr.Array[Any]) -> None:
         _refuse_others(path, list(_names(metadata.codecs)), _KNOWN)
         codecs = _new(_codecs_of(array))
     pipeline: CodecPipeline = get_pipeline_class().from_codecs(codecs)
-    # zarr has no argument for it; the array is opened for reading alone
+    # zarr has no argument for this; the array is opened read-only
     object.__setattr__(array.async_array, "codec_pipeline", pipeline)
 
 
@@ -278,7 +278,7 @@ def _new(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
 
 
 class _NumcodecsCodec(Protocol):
-    """A codec of numcodecs, which has no types."""
+    """A codec of numcodecs, which has no type annotations."""
 
     codec_id: str
 
@@ -294,7 +294,7 @@ def _old(codec: _NumcodecsCodec | None, size: int | None = None) -> _NumcodecsCo
 
 
 class _OldLooking:
-    """Blosc of numcodecs, for arrays of version 2."""
+    """The Blosc codec of numcodecs with checks, for arrays of Zarr 2."""
 
     codec_id = "blosc"
 
@@ -302,28 +302,28 @@ class _OldLooking:
         self._inner, self._size = inner, size
 
     def get_config(self) -> Mapping[str, object]:
-        """Give its settings."""
+        """Return the settings of the codec."""
         return self._inner.get_config()
 
     def decode(self, buf: object, out: object = None) -> object:
-        """Look at a chunk, then unpack it."""
+        """Check a chunk and decompress it."""
         chunk = memoryview(cast("bytes", buf))
         refuse_cut_chunk(chunk, self._size, self.get_config().get("shuffle"))
         return self._inner.decode(buf, out)
 
     def encode(self, buf: object) -> object:
-        """Pack a chunk."""
+        """Compress a chunk."""
         return self._inner.encode(buf)
 
 
 @dataclass(frozen=True)
 class _Looking(BytesBytesCodec):
-    """Blosc for arrays of version 3.
+    """The Blosc codec with checks, for arrays of Zarr 3.
 
     Parameters
     ----------
-    inner : what unpacks
-    whole : whether what it unpacks is the array itself, whose size is known
+    inner : codec that decompresses
+    whole : whether its result is the array itself, whose size is known
     """
 
     inner: BytesBytesCodec
@@ -331,15 +331,15 @@ class _Looking(BytesBytesCodec):
     is_fixed_size = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the metadata say of it."""
+        """Return the metadata of the codec."""
         return dict(self.inner.to_dict())
 
     def evolve_from_array_spec(self, array_spec: ArraySpec) -> _Looking:
-        """Set what depends on the array."""
+        """Return the codec with the settings that depend on the array."""
         return replace(self, inner=self.inner.evolve_from_array_spec(array_spec))
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Return how long a chunk becomes."""
+        """Return the compressed size of a chunk."""
         return self.inner.compute_encoded_size(input_byte_length, chunk_spec)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:

@@ -1,4 +1,4 @@
-"""Object tables as AnnData: measurements with units, positions in um, neighbours and metadata."""
+"""Tables of objects as AnnData: measurements with units, positions in um, neighbours, metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may call a model: names, aliases, DOIs, addresses and paths."""
+"""The ways in which a user can name a model: aliases, DOIs, addresses and paths."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _PLACES = (
 def names_in(raw: bytes) -> tuple[str, ...]:
     """Return the id, the DOIs and the nickname of a manifest, in lower case.
 
-    The zoo writes the DOI of a model as ``<DOI of the concept>/<number of the version>``; both
-    DOIs that are meant are returned as well.
+    The zoo writes the DOI of a model as ``<DOI of the concept>/<number of the version>``; the DOIs
+    of the concept and of the version are returned as well.
     """
     text = raw.decode("utf-8", "replace")
     try:
@@ -42,7 +42,7 @@ _TYPES = frozenset({"model", "dataset", "application", "notebook", "generic", "c
 def is_description(raw: bytes) -> bool:
     """Return whether bytes look like the description of a resource of the zoo.
 
-    A description is text, but no web page, and states its type or format at its top level. A
+    A description is text, not a web page, and states its type or format at its top level. A
     login page, an error of the service or an empty answer is not one.
     """
     try:
@@ -62,7 +62,7 @@ def is_description(raw: bytes) -> bool:
 
 
 def is_web_page(raw: bytes) -> bool:
-    """Return whether bytes begin like HTML or XML."""
+    """Return whether bytes start like HTML or XML."""
     return raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
@@ -161,7 +161,7 @@ class Doi:
 
 @dataclass(frozen=True)
 class ManifestUrl:
-    """A manifest on the web, which is looked for at each of `urls` in order."""
+    """A manifest on the web, at the first of `urls` that has one."""
 
     urls: tuple[str, ...]
     id: str
@@ -177,7 +177,7 @@ class ZipUrl:
 
 @dataclass(frozen=True)
 class Unclear:
-    """None of the forms."""
+    """An address in none of the known forms."""
 
     why: str
 
@@ -186,7 +186,7 @@ Address = Starter | OnDisk | Alias | Doi | ManifestUrl | ZipUrl | Unclear
 
 
 def read_address(source: str) -> Address:
-    """Return what `source` is, judging by its form.
+    """Return the kind of address that `source` is, judging by its form.
 
     A folder must be written as a path (``./name``), so that it can never take the place of a
     model of the zoo with the same name.

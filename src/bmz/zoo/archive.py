@@ -1,4 +1,4 @@
-"""Zip archives: they are checked, unpacked, and searched for packages."""
+"""Checking and unpacking of zip archives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Directory:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the directory states about a member, and which part of the file the member takes."""
+    """The entry of a member in the directory, and its place in the file."""
 
     name: bytes
     flags: int
@@ -56,7 +56,7 @@ class _TornZipError(ValueError):
 
 
 def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | str = "") -> None:
-    """Refuse a zip in which other programs may find other members than `zipfile`.
+    """Raise an error for a zip in which other programs may find other members than `zipfile`.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def refuse_torn(path: Path, members: Sequence[zipfile.ZipInfo], called: Path | s
     Raises
     ------
     ArchiveRefused
-        It has bytes before, between or after its parts, parts that overlap, two directories, or a
-        member that differs from its entry in the directory.
+        The zip has bytes before, between or after its parts, parts that overlap, two directories,
+        or a member that differs from its entry in the directory.
     """
     try:
         with path.open("rb") as stream:
@@ -160,7 +160,7 @@ def _refuse_gaps(stream: BinaryIO, entries: list[_Entry], directory: _Directory)
 
 
 def _ends(stream: BinaryIO, entry: _Entry) -> tuple[int, ...]:
-    """Return where a member may end, including the bytes that describe it."""
+    """Return the possible ends of a member, including its data descriptor."""
     header = _LOCAL.unpack(_read(stream, entry.offset, _LOCAL.size))
     sign, _, flags, method, _, _, _, packed, unpacked, name, extra = header
     same = (
@@ -204,7 +204,7 @@ MOST_RATIO = 200
 _OF_MEMBERS = frozenset(
     {None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 )
-"""Errors that come from the content of a zip, not from the disk; that of bzip2 has no number."""
+"""Error numbers that come from the content of a zip, not from the disk; None for bzip2."""
 
 
 def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
@@ -229,7 +229,7 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
         A member leaves the folder or is a link, there are too many or too large ones, or
         programs may find different members in it.
     OSError
-        It cannot be kept.
+        The members cannot be stored.
     """
     try:
         identity = sha256_of(archive)
@@ -238,7 +238,7 @@ def unpack(archive: Path, cache: Path, *, called: Path | str = "") -> Path:
     folder = cache / "unpacked" / identity
     if folder.is_dir():
         return folder
-    from filelock import FileLock  # imported here, since what is unpacked already needs no lock
+    from filelock import FileLock  # imported here, since no lock is needed if it is unpacked
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -261,17 +261,17 @@ def _unpack_whole(archive: Path, folder: Path, called: Path | str) -> None:
 
 @contextmanager
 def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]:
-    """Open a zip that can be read in one way only, and whose members may be unpacked.
+    """Open a zip that is unambiguous, and whose members are safe to unpack.
 
     Parameters
     ----------
-    path : of the zip
+    path : path of the zip
     called : the name by which the user knows it, if it is not its path
 
     Raises
     ------
     zipfile.BadZipFile
-        The file is not a zip; for what else a damaged one may raise, see `damage_told`.
+        The file is not a zip; for other errors of a damaged one, see `damage_told`.
     ArchiveRefused
         See `refuse_unsafe` and ``bmz.zoo.archive.refuse_torn``.
     OSError
@@ -285,12 +285,12 @@ def opened_zip(path: Path, called: Path | str = "") -> Iterator[zipfile.ZipFile]
 
 @contextmanager
 def damage_told() -> Iterator[None]:
-    """Raise one error for everything that zipfile raises for a damaged, locked or too new zip.
+    """Convert all errors of zipfile for a damaged, encrypted or unsupported zip to one error.
 
     Raises
     ------
     zipfile.BadZipFile
-        In place of those errors; an ``OSError`` of the disk is not changed.
+        Instead of those errors; an ``OSError`` of the disk is passed on.
     """
     try:
         yield
@@ -332,7 +332,7 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _refuse_twins(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
-    # programs and file systems differ in which of two members they take
+    # programs and file systems differ in which of two members with one name they use
     places: set[str] = set()
     for member in members:
         if member.is_dir():

@@ -50,7 +50,7 @@ CONTENTS = "bmz-cache.json"
 """The member that lists all others with their sha256."""
 
 _BESIDE = ("index", "addresses")
-"""Folders of the cache that are copied unchanged, so that names are found there, too."""
+"""Folders of the cache that are copied unchanged, so that names can be resolved there, too."""
 
 _PIECE = 2**20
 
@@ -166,9 +166,10 @@ def import_archive(settings: ZooSettings, archive: Path) -> CarriedPackages:
     Raises
     ------
     ExportDamaged, ArchiveRefused
-        It is not an export, a file differs from its sha256, or a file would leave its folder.
+        The file is not an export, or contains a file that differs from its sha256 or would leave
+        its folder.
     CacheFull, CacheUnwritable
-        It cannot be cached.
+        The packages cannot be cached.
     """
     with keeping(settings):
         settings.cache.mkdir(parents=True, exist_ok=True)
@@ -341,7 +342,7 @@ class Listing:
 
     @classmethod
     def of(cls, settings: ZooSettings) -> Listing:
-        """Read it from the cache; it is empty if no index is cached."""
+        """Read the listing from the cache; it is empty if no index is cached."""
         catalogue = kept_catalogue(settings)
         models = () if catalogue is None else catalogue.models
         sha256s = frozenset(version.sha256 for model in models for version in model.versions)

@@ -1,4 +1,4 @@
-"""``index.json`` of the zoo: which models exist, and how old the cached copy is."""
+"""The index of the zoo, ``index.json``: the models, and the age of the cached copy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All models of the index; `stale` when it is old and cannot be read again."""
+    """All models of the index; `stale` if it is old and cannot be read again."""
 
     models: tuple[Listed, ...]
     fetched_at: float
@@ -65,12 +65,12 @@ class Catalogue:
 def load_catalogue(
     client: Client, listener: Listener, *, refresh: bool = False, max_age_s: float = DAY_S
 ) -> Catalogue:
-    """Return the index: the cached one while it is recent, else a new one, else the cached one.
+    """Return the cached index if it is recent, or else a new one, or an old one as a last resort.
 
     Raises
     ------
     IndexUnavailable
-        It cannot be downloaded, and none is cached.
+        The index cannot be downloaded, and none is cached.
     """
     settings = client.settings
     cached = _kept(settings)
@@ -104,7 +104,7 @@ def parse_catalogue(raw: bytes) -> tuple[Listed, ...]:
     Raises
     ------
     ValueError
-        It is not JSON, or not an index.
+        The content is not JSON, or not an index.
     """
     try:
         content = json.loads(raw)
@@ -147,7 +147,7 @@ def _version(of_item: str, entry: object) -> Version | None:
 
 
 def index_folder(cache: Path, index_url: str) -> Path:
-    """Return the folder of the cached index of an address, with notes on its manifests."""
+    """Return the folder of the cached index from an address, with notes on its manifests."""
     return cache / "index" / key_of(index_url)
 
 
@@ -180,14 +180,15 @@ def kept_catalogue(settings: ZooSettings) -> Catalogue | None:
 
 
 def note_exception(settings: ZooSettings, sha256: str, **facts: str) -> None:
-    """Note that a manifest is not the one that the index lists.
+    """Write a note that a manifest is not the one that the index lists.
 
     Parameters
     ----------
-    sha256 : as the index states it
-    **found : ``problem=`` says why it cannot be fetched, and applies until the index is read again;
-        ``allowed=`` is the sha256 of the one that the user takes instead, as long as the
-        index states this `sha256`
+    settings : settings with the cache and the address of the index
+    sha256 : sha256 that the index states
+    **facts : ``problem=`` is why it cannot be fetched, valid until the index is read again;
+        ``allowed=`` is the sha256 of the manifest that the user accepts instead, valid as long as
+        the index states this `sha256`
     """
     folder = index_folder(settings.cache, settings.index_url) / "exceptions"
     with keeping(settings):
@@ -197,7 +198,7 @@ def note_exception(settings: ZooSettings, sha256: str, **facts: str) -> None:
 
 
 def noted_exceptions(settings: ZooSettings) -> dict[str, dict[str, str]]:
-    """Return the notes on manifests that are not those that the index lists, by its sha256."""
+    """Return the sha256 in the index -> note, for manifests that differ from the index."""
     folder = index_folder(settings.cache, settings.index_url)
     exceptions: dict[str, dict[str, str]] = {}
     with suppress(OSError):

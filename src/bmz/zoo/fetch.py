@@ -51,14 +51,14 @@ def adopt_zip(
 
     Parameters
     ----------
-    again : download it even if it is cached, since one of its files is damaged
+    again : whether to download it even if it is cached, since one of its files is damaged
 
     Raises
     ------
     NotAPackage, ArchiveRefused
-        It is not a zip, is unsafe, or has no manifest.
+        The file is not a zip, is unsafe, or has no manifest.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        It cannot be downloaded, or cannot be cached.
+        The zip cannot be downloaded, or cannot be cached.
     """
     settings = client.settings
     room = settings.cache / "arrivals" / key_of(url)
@@ -102,7 +102,7 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
 
     Parameters
     ----------
-    folder : of a package, or a zip unpacked
+    folder : folder of a package, or of an unpacked zip
     called : the name by which the user knows it, if it is not its path
 
     Raises
@@ -122,7 +122,7 @@ def top_manifest(folder: Path, *, called: Path | str = "") -> Path:
 
 
 def packages_in_folder(folder: Path) -> tuple[Path, ...]:
-    """List the folders of packages directly in a folder that is not a package itself, in order."""
+    """Return the package folders directly in a folder that is not itself a package, sorted."""
     if not folder.is_dir() or _manifest_in(folder) is not None:
         return ()
     return tuple(top for top in sorted(folder.iterdir()) if _manifest_in(top) is not None)
@@ -136,9 +136,9 @@ def _manifest_in(folder: Path) -> Path | None:
 def sizes_of(
     package: Package, names: Iterable[str], settings: ZooSettings
 ) -> Mapping[str, int | None]:
-    """Return the sizes of files in bytes; None if neither the disk nor the service knows it.
+    """Return the sizes of files in bytes; None for a size that is unknown.
 
-    It never fails without a network: sizes that cannot be requested are None.
+    Without a network, sizes that are not known from disk are None.
     """
     paths = tuple(names)
     folder = package.manifest.parent
@@ -184,9 +184,9 @@ class WantedFile:
     Parameters
     ----------
     name : its path within the package, with ``/``
-    sha256 : as the manifest states it; None when it states none
-    what : its part, for messages, such as ``"onnx weights"``
-    url : its address, when the manifest names a whole one; None for one of the package
+    sha256 : sha256 that the manifest states; None if it states none
+    what : role of the file, for messages, such as ``"onnx weights"``
+    url : address of the file if the manifest states a full URL; None for a file of the package
     """
 
     name: str
@@ -232,7 +232,7 @@ def judge(stamp: Stamp | None, sha256: str | None, *, allow_changed: bool) -> Ac
     Parameters
     ----------
     stamp : stamp of the file as it is now; None if it does not exist
-    sha256 : as the manifest states it; if None, the file must be the one that was fetched first
+    sha256 : sha256 in the manifest; if None, the file must be the one that was fetched first
     """
     if stamp is None:
         return None
@@ -247,9 +247,9 @@ def bring_beside(context: FetchContext, file: WantedFile, sha256: str | None) ->
     Raises
     ------
     HashRefused, FileNotInPackage, Offline, Unreachable, Refused, CertificateRefused
-        It cannot be fetched.
+        The file cannot be fetched.
     OSError
-        It cannot be cached.
+        The file cannot be cached.
     """
     remote = context.package.remote
     if sha256 and _linked(context, file, sha256):
@@ -328,7 +328,7 @@ def _downloaded(
 
 
 def _seen_first(context: FetchContext, file: WantedFile) -> str | None:
-    """Return the sha256 that a file without a stated one must keep; None: any will do."""
+    """Return the sha256 that a file without a stated one must keep; None if any is accepted."""
     before, here = read_stamp(context.folder, file.name), context.folder / file.name
     if before is not None and here.is_file() and stand_in(here, file.name):
         forget(context.folder, before)
@@ -388,8 +388,10 @@ def fetch_files(
 
     Parameters
     ----------
-    package : from ``locate``; of one without a remote, the files are only verified
-    allow_changed : accept a file whose sha256 differs from the manifest
+    package : package from ``locate``; if it has no remote, the files are only verified
+    files : files to fetch
+    settings : settings with the cache
+    allow_changed : whether to accept a file whose sha256 differs from the manifest
 
     Raises
     ------
@@ -414,7 +416,7 @@ def _one(context: FetchContext, file: WantedFile) -> FetchedFile:
         return done
     lock = context.folder / NOTES / "locks" / f"{key_of(file.name)}.lock"
     with keeping(context.client.settings), alone(lock, context.listener, file.name):
-        # another process may have brought it while we waited
+        # another process may have fetched it while this one waited
         return _as_it_lies(context, file, sha256) or bring_beside(context, file, sha256)
 
 

@@ -1,4 +1,4 @@
-"""The cache on disk: files by their sha256, and stamps so that they need not be hashed again."""
+"""The cache on disk: files by sha256, with stamps that make hashing them again unnecessary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Stamp:
     ----------
     sha256 : sha256 of the file at that time
     first : the first sha256, which a file without a stated one must keep
-    size, mtime_ns, ctime_ns : as the file system reported them just before
+    size, mtime_ns, ctime_ns : values of the file system just before hashing
     checked_ns : time of hashing, ns since 1970
     allowed : whether it was accepted although it is not the file described
     """
@@ -59,8 +59,8 @@ class Stamp:
 
 
 def _look(path: Path) -> tuple[int, int, int]:
-    # the time of the last change of the inode cannot be set back by a program; on Windows
-    # st_ctime is the time of creation, so only size and time of modification count there
+    # programs cannot set back the time of the last inode change; on Windows st_ctime is the time
+    # of creation, so only size and modification time count there
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -127,7 +127,7 @@ MANIFESTS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 """Names of a manifest, the newest first."""
 
 BY_INDEX, BY_USER = "index", "user"
-"""The index listed its sha256 when it was fetched; the user accepted it although it did not."""
+"""Values of `Origin.vouched`: the index listed the sha256, or the user accepted another one."""
 
 ORIGIN = "origin.json"
 """Name of the note on where a package came from."""
@@ -139,11 +139,11 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a package came from, noted beside it.
+    """The origin of a package, stored next to it.
 
     Parameters
     ----------
-    id, version : as in ``Package`` and ``Remote``
+    id, version : values of ``Package`` and ``Remote``
     url : address of the manifest or zip
     fetched_at : seconds since 1970
     vouched : who confirmed the manifest: `BY_INDEX`, `BY_USER`, or empty for nobody
@@ -159,7 +159,7 @@ class Origin:
 
 @contextmanager
 def keeping(settings: ZooSettings) -> Iterator[None]:
-    """Turn a failure to write into an error about the cache.
+    """Convert a failure to write to an error about the cache.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def keeping(settings: ZooSettings) -> Iterator[None]:
 @contextmanager
 def alone(lock: Path, listener: Listener, what: str) -> Iterator[None]:
     """Hold a lock that no other process of this cache holds at the same time."""
-    from filelock import FileLock, Timeout  # imported here, since what is cached needs no lock
+    from filelock import FileLock, Timeout  # imported here, since cached files need no lock
 
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
@@ -210,7 +210,7 @@ def inside(model: str, name: str) -> PurePosixPath:
     Raises
     ------
     FileLeavesPackage
-        It is absolute, has ``..``, or lies among the notes of bmz.
+        The path is absolute, contains ``..``, or is in the folder of the notes of bmz.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     parts = path.parts
@@ -267,14 +267,14 @@ def keep_manifest(settings: ZooSettings, raw: bytes, name: str, origin: Origin) 
 
 
 def note_origin(folder: Path, origin: Origin) -> None:
-    """Note where a package came from."""
+    """Write the note on the origin of a package."""
     noted = asdict(origin) | {"fetched_at": origin.fetched_at or time.time()}
     with whole_file(folder / NOTES / ORIGIN) as temporary:
         temporary.write_text(json.dumps(noted), encoding="utf-8")
 
 
 def renew_origin(folder: Path, origin: Origin) -> None:
-    """Note again where a package came from if that note is absent or damaged.
+    """Write the note on the origin of a package again if it is absent or damaged.
 
     A read-only folder is not changed.
     """
@@ -284,17 +284,17 @@ def renew_origin(folder: Path, origin: Origin) -> None:
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """Return where a package came from; None if there is no note, or it is damaged."""
+    """Return the origin of a package; None if there is no note, or it is damaged."""
     return read_note(folder / NOTES / ORIGIN, Origin)
 
 
 def origin_damaged(folder: Path) -> bool:
-    """Return whether the note on where a package came from exists but cannot be read."""
+    """Return whether the note on the origin of a package exists but cannot be read."""
     return (folder / NOTES / ORIGIN).exists() and read_origin(folder) is None
 
 
 def note_address(settings: ZooSettings, url: str, sha256: str) -> None:
-    """Note which manifest an address without a stated sha256 gave."""
+    """Write a note of the manifest that an address without a stated sha256 returned."""
     place = settings.cache / "addresses" / f"{key_of(url)}.json"
     with keeping(settings):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -303,7 +303,7 @@ def note_address(settings: ZooSettings, url: str, sha256: str) -> None:
 
 
 def noted_address(settings: ZooSettings, url: str) -> str | None:
-    """Return the sha256 of the manifest that an address gave at the last request."""
+    """Return the sha256 of the manifest that an address returned at the last request."""
     for cache in (settings.cache, *settings.layers):
         place = cache / "addresses" / f"{key_of(url)}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -312,7 +312,7 @@ def noted_address(settings: ZooSettings, url: str) -> str | None:
 
 
 def packages_in(cache: Path) -> tuple[Path, ...]:
-    """List the package folders of a cache."""
+    """Return the package folders of a cache, sorted."""
     folder = cache / "packages"
     if not folder.is_dir():
         return ()
@@ -321,7 +321,7 @@ def packages_in(cache: Path) -> tuple[Path, ...]:
 
 
 def files_in(folder: Path) -> tuple[str, ...]:
-    """List the files of a package with ``/``, without notes of bmz and remains of a crash."""
+    """Return the files of a package with ``/``, without notes of bmz and leftovers of a crash."""
     whole = (path for path in folder.rglob("*") if not path.name.startswith(".writing-"))
     files = (path for path in whole if path.is_file())
     names = (path.relative_to(folder) for path in files)
@@ -329,7 +329,7 @@ def files_in(folder: Path) -> tuple[str, ...]:
 
 
 _LEAST_LETTERS = 12
-"""Fewest letters of a sha256, so that it cannot be mistaken for a name."""
+"""Minimum length of an abbreviated sha256, so that it cannot be mistaken for a name."""
 
 
 @dataclass(frozen=True)
@@ -344,8 +344,8 @@ class CachedPackage:
     folder : its folder
     files : number of files besides the manifest
     bytes : size of all files
-    read_only : whether it lies in a layer of ``BMZ_CACHE_PATH``
-    note_damaged : whether the note on where it came from cannot be read
+    read_only : whether it is in a layer of ``BMZ_CACHE_PATH``
+    note_damaged : whether the note on its origin cannot be read
     """
 
     id: str
@@ -359,7 +359,7 @@ class CachedPackage:
 
 
 def list_cached(settings: ZooSettings, *, manifests: bool = False) -> tuple[CachedPackage, ...]:
-    """List packages by name; those with only a manifest are listed if `manifests`."""
+    """Return the cached packages, sorted by name; those with only a manifest if `manifests`."""
     packages = [_describe(folder, read_only=False) for folder in packages_in(settings.cache)]
     own = {package.sha256 for package in packages}
     for layer in settings.layers:
@@ -381,7 +381,7 @@ def _describe(folder: Path, *, read_only: bool) -> CachedPackage:
 
 
 def choose(settings: ZooSettings, words: Sequence[str]) -> tuple[CachedPackage, ...]:
-    """Return the packages of the user's cache that `words` name; all if there are none.
+    """Return the packages of the user's cache that `words` name; all if `words` is empty.
 
     Raises
     ------
@@ -407,14 +407,16 @@ def _names(name: str, package: CachedPackage) -> bool:
 
 
 def notes_folders(manifest: Path, sha256: str, settings: ZooSettings) -> tuple[Path, ...]:
-    """Return the folders for our notes about a package; each is read, the last is written to.
+    """Return the folders of the notes about a package; all are read, the last is written to.
 
-    Notes lie beside a manifest only in the cache and in the layers that others share. A folder
-    or zip of the user's is not written into, and what it calls a note may be anyone's.
+    Notes are stored next to a manifest only in the cache and in shared layers. Nothing is written
+    into a folder or zip of the user, and notes found there are not trusted.
 
     Parameters
     ----------
-    sha256 : of the manifest
+    manifest : path of the manifest
+    sha256 : sha256 of the manifest
+    settings : settings with the cache and its layers
     """
     own = settings.cache / "descriptions" / sha256
     beside = manifest.parent / NOTES

@@ -1,4 +1,4 @@
-"""Download one file: pooch verifies and moves it, the downloader here resumes after a break."""
+"""Download of one file: pooch verifies and moves it, and this downloader resumes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bmz.zoo.http import Answer, Client, RetryError, TimeLimit
 from bmz.zoo.settings import DOWNLOAD_VARIABLE
 
 BYTES = "bytes"
-"""Stage of the progress of one file."""
+"""Progress stage for downloading one file."""
 
 _TELL_EVERY = 2**20
 """Bytes between two messages to the listener."""
@@ -25,7 +25,7 @@ _ENOUGH_PROGRESS = 1024
 """Bytes that an attempt must receive so that it does not count as a failure."""
 
 _MOST_STARTS = 10
-"""How often a download may start again, since the file changes or ranges do not work."""
+"""How often a download may restart because the file changes or ranges do not work."""
 
 _NUMBER = r"[0-9]{1,18}"
 _LENGTH = re.compile(_NUMBER)
@@ -41,7 +41,7 @@ class Parcel:
     url : address before it is rewritten by mirrors
     folder : folder for this file only, on its final disk; its lock must be held
     what : name of the file for the listener
-    headers : gives what is sent with each attempt, such as a signature
+    headers : returns the headers of each attempt, such as a signature
     """
 
     url: str
@@ -69,14 +69,14 @@ def bring(client: Client, parcel: Parcel, sha256: str | None, listener: Listener
 
     Parameters
     ----------
-    sha256 : the expected one; None if nobody states it
+    sha256 : expected sha256; None if it is unknown
 
     Raises
     ------
     Offline, Unreachable, Refused, CertificateRefused
-        It cannot be downloaded; what has arrived so far is kept for the next attempt.
+        The file cannot be downloaded; what has arrived is kept for the next attempt.
     OSError
-        It cannot be stored.
+        The file cannot be stored.
     """
     import pooch
 
@@ -104,9 +104,9 @@ def bring_settled(
     *,
     allow_changed: bool = False,
 ) -> Arrival:
-    """Download as ``bring`` does; a file that differs is requested again before it is believed.
+    """Download a file as ``bring`` does, but request one that differs again before accepting it.
 
-    If two downloads agree, they are what the service has, which `allow_changed` accepts.
+    If two downloads agree, they are the file of the service, which `allow_changed` accepts.
     Otherwise the first one was damaged.
 
     Raises
@@ -128,8 +128,8 @@ def bring_settled(
 class Download:
     """A downloader for ``pooch.retrieve``, which calls it with address and target.
 
-    What has arrived is kept beside the target until it is complete, with the ``ETag`` of the
-    answer, so that a later call requests only the rest.
+    Until the file is complete, the part that has arrived is kept next to the target, with the
+    ``ETag`` of the answer, so that a later call requests only the rest.
     """
 
     def __init__(self, client: Client, parcel: Parcel, listener: Listener) -> None:
@@ -169,7 +169,7 @@ class Download:
         start = (
             self._size() if tag else 0
         )  # without a tag, nobody knows whether it is the same file
-        # so that lengths and ranges hold
+        # with a content encoding, lengths and ranges would not refer to the file
         headers = {**self._parcel.headers(), "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
