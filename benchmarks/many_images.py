@@ -77,7 +77,7 @@ def images_of(folder: Path, count: int, place: Path) -> list[Path]:
 
 
 def keep_passes(images: Sequence[Path], place: Path) -> str:
-    """Keep how the network was loaded and all that it was given; return the name of what ran it."""
+    """Record how the network was loaded and all its inputs; return backend and precision."""
     setup = prepare(RunRequest(MODEL, tuple(images), place / "kept", overwrite=True))
     loads: list[tuple[str, LoadRequest]] = []
     tiles: list[list[AnyArray]] = []

@@ -39,7 +39,7 @@ MARK = "<!-- speed: benchmarks/outlines_speed.py -->"
 
 
 def scene(folder: Path, count: int) -> tuple[AnyArray, AnyArray]:
-    """Draw at least `count` objects into a mask on the disk; return it and their first pixels."""
+    """Draw at least `count` objects into a mask on disk; return it and their first pixels."""
     side = int(np.ceil(np.sqrt(count)))
     width = side * GRID_PX
     mask = np.lib.format.open_memmap(folder / "mask.npy", "w+", np.int32, (width, width))

@@ -1,15 +1,15 @@
-"""Label recipes against the tools that they follow, on maps made from real masks.
+"""Compare label recipes with the tools that they follow, on maps made from real masks.
 
 ``python benchmarks/parity.py [--recipe NAME ...] [--times N] [--quick] [--held-out]
 [--shared FOLDER] [--environment FOLDER]``
 
-Installs what PyPI has of the reference tools into an environment of its own, makes the maps that a
-network of each family is trained to give for the masks of ``FOLDER/data``, blurs them and adds
-noise at four strengths, and lets bmz and the reference label them, in turns if it is done N times,
-of which the time is the median. Rows go to the terminal and,
-unless it is quick, into ``docs/reference/parity.md`` in place of all rows of their recipes. With
-``--held-out`` the masks are others, of planes only, and the page stays as it is. Exit status 1
-where the F1 of bmz with the truth is lower than that of the reference by more than 0.01 in any row.
+Installs the reference tools that are on PyPI into a separate environment, and makes the maps that a
+network of each family is trained to output for the masks of ``FOLDER/data``. The maps are blurred,
+noise of four strengths is added, and bmz and the reference label them. With ``--times``, they do
+so alternately N times, and the median time counts. Rows are printed and, unless with ``--quick``,
+replace all rows of their recipes in ``docs/reference/parity.md``. ``--held-out`` uses other masks,
+of planes only, and leaves the page unchanged. The exit status is 1 if the F1 of bmz with the truth
+is lower than that of the reference by more than 0.01 in any row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PAGE = ROOT / "docs" / "reference" / "parity.md"
 def compared(
     case: Case, masks: Sequence[LabelArray], tools: Environment, times: int
 ) -> Iterator[Row]:
-    """Label the maps of all masks with bmz and with the reference, a row for each strength."""
+    """Label the maps of all masks with bmz and with the reference, in one row per strength."""
     truths = [case.objects(mask) for mask in masks] * case.repeats
     ideal = case.maps(masks, tools) * case.repeats
     every = [
@@ -81,7 +81,7 @@ def scored(
     masks: tuple[Sequence[LabelArray], Sequence[LabelArray], Sequence[LabelArray]],
     took: tuple[float, float],
 ) -> Row:
-    """Compare true masks, those of bmz and those of the reference."""
+    """Compare the true masks, those of bmz and those of the reference."""
     between, own, theirs = Agreement(), Agreement(), Agreement()
     for truth, *found in zip(*masks, strict=True):
         # a coarse grid may reach beyond the end

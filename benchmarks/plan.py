@@ -1,7 +1,8 @@
-"""Time and memory that ``bmz run --plan`` foretells against those of the run.
+"""Compare the time and memory that ``bmz run --plan`` predicts with those of the run.
 
-``python benchmarks/plan.py ../shared [SIDE ...]``, by default 1024 3000: smooth noise as image, in
-processes of their own. Printed: seconds of the network and peak memory, foretold and found.
+``python benchmarks/plan.py ../shared [SIDE ...]``, by default 1024 3000, uses smooth noise as image
+and runs in separate processes. The predicted and the measured seconds of the network and peak
+memory are printed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Prompts on a network whose masks are known: what they find, what they cost, and a picture.
+"""Measure what prompts find and cost on a network whose masks are known, and draw a picture.
 
 ``PYTHONPATH=. python benchmarks/prompts.py [--write PAGE]``. The network is that of the tests: it
-has the manifest of micro-sam's packages, and knows the objects of a drawn picture by their grey
-values, so that every fault is one of bmz. ``--write`` puts the sentences between their marks in
-PAGE, and the picture beside it.
+has the manifest of micro-sam's packages, and recognises the objects of a drawn picture by their
+grey values, so that every error is due to bmz. ``--write`` writes the sentences between their marks
+in PAGE, and the picture next to PAGE.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bmz.process.matching import match_labels
 
 MARKS = ("<!-- benchmarks/prompts.py -->\n", "<!-- end of prompts -->\n")
 SIDE_PX, ROWS = 1024, 15
-"""Of the picture; objects along each side: more have no grey value of their own."""
+"""Side of the picture, and objects along each side; more would have no unique grey value."""
 
 PROMPTS, TILE_PX = 500, 400
 SHOWN_PX, SPACING_PX, GAP_PX = 400, 32, 8
@@ -43,13 +43,13 @@ SHOWN_PX, SPACING_PX, GAP_PX = 400, 32, 8
 
 @dataclass
 class TimedBackend:
-    """A network whose own work is taken from the time of a run.
+    """A network whose own time can be subtracted from that of a run.
 
     Parameters
     ----------
     own : the network
-    took_s : seconds of processor so far
-    encoded : how often it was given an image without what it had made of it
+    took_s : CPU time so far in s
+    encoded : number of runs with an image but without its embeddings
     """
 
     own: Backend
@@ -81,14 +81,14 @@ class TimedBackend:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of one run.
+    """The result of one run.
 
     Parameters
     ----------
     labels : (y, x)
-    besides_s : seconds of processor without those of the network
-    tiles : how many there were
-    encoded : how many images the network has encoded
+    besides_s : CPU time in s without that of the network
+    tiles : number of tiles
+    encoded : number of images that the network has encoded
     """
 
     labels: LabelArray
@@ -111,11 +111,11 @@ def run(setup: RunSetup, picture: AnyArray, prompts: object) -> Found:
 
 
 def print_nothing(_event: object) -> None:
-    """Hear of progress."""
+    """Ignore events."""
 
 
 def nuclei_of(labels: LabelArray) -> LabelArray:
-    """Return each object a disc about its deepest pixel, half as wide as it may be."""
+    """Return a disc for each object around its innermost pixel, with half the possible width."""
     nuclei = np.zeros_like(labels)
     for region in regionprops(labels):
         depth = distance_transform_edt(np.pad(region.image, 1))[1:-1, 1:-1]
@@ -126,7 +126,7 @@ def nuclei_of(labels: LabelArray) -> LabelArray:
 
 
 def points_in(labels: LabelArray, count: int) -> dict[str, list[int]]:
-    """Return points in objects, several in each where there are fewer objects than points."""
+    """Return points in objects, several per object if there are fewer objects than points."""
     places = np.argwhere(labels)
     some = np.random.default_rng(0).permutation(places)[:count]
     return {"y": some[:, 0].tolist(), "x": some[:, 1].tolist()}
@@ -166,7 +166,7 @@ def drawn(truth: LabelArray, labels: LabelArray, marks: AnyArray) -> AnyArray:
 
 
 def picture_beside(truth: LabelArray, grid: Found, asked: Found, path: Path) -> None:
-    """Put what a grid finds and what nuclei find beside each other."""
+    """Draw what a grid of prompts finds and what nuclei as prompts find side by side."""
     y, x = np.indices(truth.shape)
     half = SPACING_PX // 2
     points = (abs(y % SPACING_PX - half) < 2) & (abs(x % SPACING_PX - half) < 2)
@@ -178,7 +178,7 @@ def picture_beside(truth: LabelArray, grid: Found, asked: Found, path: Path) -> 
 
 
 def main() -> None:
-    """Measure, and print or write what comes out."""
+    """Measure, and print or write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, metavar="PAGE")
     words = parser.parse_args()

@@ -1,15 +1,15 @@
-"""Memory, time and bytes of ``bmz run`` on an OME-Zarr of a slow server beside a local one.
+"""Compare memory, time and bytes of ``bmz run`` on an OME-Zarr on a slow server and a local one.
 
 ``python benchmarks/remote_zarr.py ../shared FOLDER [--side 4096] [--chunk 1024] [--delay-ms 20]
 [--write FILE]``
 
 The mosaic of ``benchmarks/large.py`` is labelled with starter/nuclei three times, each time in a
-process of its own and with a cache of its own: from the disk; from a server on this computer that
-lets every request wait; and from such a server that is killed when a third of the chunks are
-served, started again, and gone on with by ``--resume``. Printed, and with ``--write`` put as a
-table between its marks in FILE: the ratios of seconds and peak
-memory of the second to the first, the bytes that the server gave over those of the chunks, whether
-the chunks of the label masks are the same bytes, and what the third asked for again.
+separate process with its own cache: from the disk; from a server on this computer that delays every
+request; and from such a server that is killed when a third of the chunks are served and started
+again, after which ``--resume`` continues the run. The following is printed and, with ``--write``,
+written as a table between its marks in FILE: the ratios of time and peak memory of the second run
+to the first, the bytes that the server sent relative to those of the chunks, whether the chunks of
+the label masks are identical, and what the third run requested again.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ KILLED_AFTER = 1 / 3
 
 
 class Waiting(SimpleHTTPRequestHandler):
-    """Serves files after a wait, and notes each in a log."""
+    """Handler that serves files after a delay, and logs each of them."""
 
     protocol_version = "HTTP/1.1"
     wait_s = 0.0
     log: Path
 
     def do_GET(self) -> None:
-        """Wait, answer, and note what was asked for and how many bytes it has."""
+        """Wait, answer, and log the request with its number of bytes."""
         time.sleep(self.wait_s)
         place = Path(self.translate_path(self.path))
         size = place.stat().st_size if place.is_file() else 0
@@ -58,11 +58,11 @@ class Waiting(SimpleHTTPRequestHandler):
         super().do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """Serves many requests at once."""
+    """Server of many parallel requests."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -74,13 +74,13 @@ class Server(ThreadingHTTPServer):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took.
+    """The resources that a run used.
 
     Parameters
     ----------
-    status : its exit status
-    wall_s, cpu_s : seconds by the clock, and of processors
-    peak_gb : of memory
+    status : exit status
+    wall_s, cpu_s : wall time and CPU time in s
+    peak_gb : peak memory in GB
     """
 
     status: int
@@ -94,8 +94,8 @@ class Bench:
 
     Parameters
     ----------
-    folder : of the image, the results and the caches
-    delay_ms : of each request
+    folder : folder of the image, the results and the caches
+    delay_ms : delay of each request in ms
     """
 
     def __init__(self, folder: Path, delay_ms: float) -> None:
@@ -106,7 +106,7 @@ class Bench:
         self.address = f"http://127.0.0.1:{self.port}/{IMAGE}"
 
     def start_server(self, log: Path) -> subprocess.Popen[bytes]:
-        """Start a server in a process of its own, and wait until it answers."""
+        """Start a server in a separate process, and wait until it answers."""
         command = [
             sys.executable, __file__, "--serve", str(self.port), str(self.delay_ms), str(log),
             str(self.folder),
@@ -121,7 +121,7 @@ class Bench:
             return server
 
     def run(self, image: str, name: str, *more: str) -> Cost:
-        """Label an image in a process of its own."""
+        """Label an image in a separate process."""
         command = [
             sys.executable, "-m", "bmz", "run", "starter/nuclei", image, "-o",
             str(self.folder / name), "--format", "zarr", "--memory", "0.2", *more,
@@ -136,20 +136,20 @@ class Bench:
         return Cost(os.waitstatus_to_exitcode(status), took, cpu, usage.ru_maxrss / 1e6)
 
     def mask(self, name: str) -> Mapping[str, bytes]:
-        """Return the chunks of a label mask; its metadata name the image, which has two names."""
+        """Return the chunks of a label mask, without metadata, which contain the image's name."""
         (folder,) = (self.folder / name).glob("*.labels.ome.zarr")
         files = (path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def asked(log: Path) -> list[tuple[int, str]]:
-    """Read a log: bytes and path of each request."""
+    """Read the bytes and path of each request from a log."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [(int(size), path) for size, _, path in (line.partition(" ") for line in lines)]
 
 
 def kill_in_the_middle(server: subprocess.Popen[bytes], log: Path, chunks: int) -> None:
-    """Kill a server as soon as a share of the chunks are served."""
+    """Kill a server as soon as `KILLED_AFTER` of the chunks are served."""
     while sum("/0/c/" in path for _, path in asked(log)) < KILLED_AFTER * chunks:
         time.sleep(0.05)
     server.send_signal(signal.SIGKILL)
@@ -185,7 +185,7 @@ def measured(bench: Bench) -> dict[str, object]:
 
 
 def killed_run(bench: Bench, chunks: int) -> dict[str, object]:
-    """Kill the server of a run, start it again, and let the run go on."""
+    """Kill the server of a run, start it again, and resume the run."""
     log = bench.folder / "killed.log"
     server = bench.start_server(log)
     killer = threading.Thread(target=kill_in_the_middle, args=(server, log, chunks))
@@ -206,7 +206,7 @@ def killed_run(bench: Bench, chunks: int) -> dict[str, object]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Return what was measured as a table of Markdown and a sentence."""
+    """Return the measurements as a table in Markdown and a sentence."""
     local, remote = result["local"], result["remote"]
     same = result["same mask"] and result["killed: same mask"]
     stopped, resumed = result["killed: exit status"]

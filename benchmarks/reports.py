@@ -1,8 +1,8 @@
 """Count the published reports about the models of the zoo, for ``src/bmz/spec/reports.json``.
 
-Every tool publishes for each of its versions which models pass their own test; of each tool the
-newest version with a report about a model counts. Models that a tool does not take count neither
-way. Repeat: ``python benchmarks/reports.py ../shared/zoo/compat_matrix.json``, a file of
+Every tool publishes for each of its versions which models pass their own test. The newest version
+of each tool with a report about a model counts. Models that a tool does not support are not
+counted. Repeat: ``python benchmarks/reports.py ../shared/zoo/compat_matrix.json``, a file of
 tool -> version -> model -> status, collected from the ``summary.json`` of each model below
 https://bioimage-io.github.io/collection/reports/bioimage-io.
 """
@@ -43,7 +43,7 @@ def counted(matrix: Matrix) -> dict[str, list[int]]:
 
 
 def table_text(matrix: Matrix) -> str:
-    """Return the table as it is kept, a line a model."""
+    """Return the table as text with one line per model."""
     lines = ",\n".join(f"  {json.dumps(m)}: {json.dumps(c)}" for m, c in counted(matrix).items())
     return f'{{"source": {json.dumps(SOURCE)},\n "models": {{\n{lines}\n }}}}\n'
 

@@ -1,9 +1,9 @@
-"""What 10,000 images and a gigapixel cost on few and on many processors, and what then saturates.
+"""Estimate what 10,000 images and a gigapixel cost on few and many processors, and what saturates.
 
-``python benchmarks/scale.py ../shared --write docs/reference/cost.md`` measures the parts here, in
-seconds of processor of single threads (four minutes), takes those of a GPU from the figures of
+``python benchmarks/scale.py ../shared --write docs/reference/cost.md`` measures the parts here as
+CPU time of single threads (four minutes), takes those of a GPU from the figures in
 docs/reference/performance.md, and simulates larger computers from both. ``--images 3 --side 1024
---tasks 100`` shows in half a minute that it runs; its figures mean nothing.
+--tasks 100`` shows in half a minute that it runs; its figures are meaningless.
 """
 
 from __future__ import annotations
@@ -61,24 +61,24 @@ if __name__ == "__main__":
 """
 
 SERIAL_OF_LARGE = ("check", "prepare", "labels", "write")
-"""Stages of an image in parts that the caller does alone; only tiles are distributed."""
+"""Stages that only the caller does for an image in parts; only tiles are distributed."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was measured, in seconds of a processor unless said otherwise.
+    """The measurements, as CPU time in s unless stated otherwise.
 
     Parameters
     ----------
-    image_s : stage -> of an image of `IMAGE_PX`
-    large_s : stage -> of a megapixel of an image that is run in parts
-    start_s : weights format -> of a process that runs one image, beside that image
-    plan_s : of the caller, to plan an image before it is distributed
-    deal_s : of the caller and the scheduler, to deal out an image
-    take_s : of a worker, to take an image and to report it
-    read_mb, written_mb : of an image, MB in files
-    gpu_s : of a GPU, the network of an image of `IMAGE_PX`
-    gpu_large_s : of a GPU, the network of a megapixel of an image in parts
+    image_s : stage -> time for an image of `IMAGE_PX`
+    large_s : stage -> time for a megapixel of an image that is run in parts
+    start_s : weights format -> time for a process that runs one image, without that image
+    plan_s : time of the caller to plan an image before it is distributed
+    deal_s : time of the caller and the scheduler to distribute an image
+    take_s : time of a worker to receive an image and to report it
+    read_mb, written_mb : MB read and written per image
+    gpu_s : GPU time of the network for an image of `IMAGE_PX`
+    gpu_large_s : GPU time of the network for a megapixel of an image in parts
     """
 
     image_s: Mapping[str, float]
@@ -95,7 +95,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Layout:
-    """A computer or several: workers of one thread each, who share GPUs where there are any."""
+    """One or several computers with workers of one thread each, which share any GPUs."""
 
     name: str
     workers: int
@@ -103,7 +103,7 @@ class Layout:
 
     @property
     def weights(self) -> str:
-        """Return the format of the weights: PyTorch is what has been measured on a GPU."""
+        """Return the weights format: on a GPU, only PyTorch was measured."""
         return "torchscript" if self.gpus else "onnx"
 
 
@@ -118,13 +118,13 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class Work:
-    """One of many equal pieces of work: a worker does it whole, with the GPU in the middle.
+    """One of many equal tasks; a single worker does all of it, with the GPU part in the middle.
 
     Parameters
     ----------
-    caller_s : the caller plans and deals it out, one after the other
-    before_s, after_s : of the worker alone
-    gpu_s : the worker waits for a GPU, and holds it
+    caller_s : time of the caller to plan and distribute it, one task after the other
+    before_s, after_s : time of the worker before and after the GPU part
+    gpu_s : time for which the worker holds a GPU, after waiting for it
     """
 
     caller_s: float
@@ -133,7 +133,7 @@ class Work:
     gpu_s: float = 0.0
 
     def least_s(self, count: int, workers: int, gpus: int) -> dict[str, float]:
-        """Return for each part the time below which it cannot do `count` pieces."""
+        """Return the minimum time that each part needs for `count` tasks."""
         each = self.before_s + self.gpu_s + self.after_s
         return {
             "caller": count * self.caller_s,
@@ -143,18 +143,18 @@ class Work:
 
 
 def simulated_s(work: Work, count: int, workers: int, gpus: int = 0) -> float:
-    """Let workers do pieces of work as they are distributed, first come, first served.
+    """Simulate workers that do tasks as they are distributed, first come, first served.
 
     Parameters
     ----------
-    count : how many pieces
+    count : number of tasks
 
     Returns
     -------
     float
-        the time at which the last one is done, s
+        the time at which the last task is done, in s
     """
-    events: list[tuple[float, int, int]] = []  # (when, what is next: 0 take, 1 GPU, 2 end, worker)
+    events: list[tuple[float, int, int]] = []  # (time, next step: 0 take, 1 GPU, 2 end, worker)
     for worker in range(workers):
         heappush(events, (0.0, 0, worker))
     free = [0.0] * gpus
@@ -177,7 +177,7 @@ def simulated_s(work: Work, count: int, workers: int, gpus: int = 0) -> float:
 
 
 def work_of_image(parts: Parts, layout: Layout) -> Work:
-    """Return what one of many images costs on a layout."""
+    """Return the cost of one of many images on a layout."""
     stages = parts.image_s
     before = parts.take_s + sum(stages[name] for name in ("read", "check", "prepare"))
     after = stages["labels"] + stages["write"]
@@ -188,7 +188,7 @@ def work_of_image(parts: Parts, layout: Layout) -> Work:
 
 
 def many_images(parts: Parts, layout: Layout) -> str:
-    """Return the row of a layout: time and cost of many images, and what is busiest."""
+    """Return the row of a layout: time and cost of many images, and the busiest part."""
     work = work_of_image(parts, layout)
     start = parts.start_s[layout.weights]
     took = start + simulated_s(work, MANY, layout.workers, layout.gpus)
@@ -240,17 +240,17 @@ def _hours(seconds: float) -> str:
 
 
 def gpu_figures(page: str) -> tuple[float, float]:
-    """Take from the page of performance what the network of an image and of a megapixel takes.
+    """Read the time of the network for an image and for a megapixel from the performance page.
 
     Returns
     -------
     float, float
-        seconds of a GPU: of an image of `IMAGE_PX`, and of a megapixel in parts
+        GPU time in s for an image of `IMAGE_PX`, and for a megapixel in parts
 
     Raises
     ------
     ValueError
-        The page does not hold them.
+        The page does not contain them.
     """
     text, number = " ".join(page.split()), r"([\d.]+)"
     told = rf"take {number} s, of which {number} s for the network"
@@ -262,7 +262,7 @@ def gpu_figures(page: str) -> tuple[float, float]:
 
 
 def processor_s(folder: Path, images: Sequence[Path], weights: str, *, zarr: bool = False) -> float:
-    """Run images in a process of one thread, and return its seconds of processor."""
+    """Run images in a process with one thread, and return its CPU time in s."""
     words = [str(folder / "out"), weights, "zarr" if zarr else "", *map(str, images)]
     process = subprocess.Popen([sys.executable, str(folder / "program.py"), *words])  # noqa: S603  (our own program)
     _, status, usage = os.wait4(process.pid, 0)
@@ -272,12 +272,12 @@ def processor_s(folder: Path, images: Sequence[Path], weights: str, *, zarr: boo
 
 
 def shared_out(total_s: float, walls: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Part seconds of processor among stages as their seconds of the wall, which load makes longer.
+    """Split CPU time among stages in proportion to their wall time, which load makes longer.
 
     Parameters
     ----------
-    total_s : of each of the runs
-    walls : stage -> seconds, of each
+    total_s : CPU time of each run
+    walls : stage -> wall time in s, for each run
     """
     names = ("read", "check", "prepare", "network", "labels", "write")
     sums = {name: sum(wall.get(name, 0.0) for wall in walls) for name in names}
@@ -285,7 +285,7 @@ def shared_out(total_s: float, walls: Sequence[Mapping[str, float]]) -> dict[str
 
 
 def records(images: Sequence[Path]) -> list[dict[str, Any]]:
-    """Read the records that lie beside the results."""
+    """Read the records next to the results."""
     out = images[0].parents[1] / "out"
     names = (image.name.removesuffix(".ome.zarr").removesuffix(".tif") for image in images)
     return [json.loads((out / f"{name}.run.json").read_text()) for name in names]
@@ -305,7 +305,7 @@ def made_images(shared: Path, folder: Path, count: int) -> list[Path]:
 
 
 def large_image_s(shared: Path, folder: Path, side: int) -> dict[str, float]:
-    """Return for each stage the seconds of a megapixel: of an image, less those of half its width.
+    """Return the time of each stage for a megapixel: that of an image less that of half its width.
 
     What does not grow with the image, such as the check of a sample, cancels out.
     """
@@ -320,7 +320,7 @@ def large_image_s(shared: Path, folder: Path, side: int) -> dict[str, float]:
 
 
 def caller_s(images: Sequence[Path], out: Path) -> float:
-    """Return the seconds in which a caller plans an image."""
+    """Return the seconds that a caller takes to plan an image."""
     setup = prepare(RunRequest(MODEL, tuple(images), out, device="cpu", overwrite=True))
     fields = with_fields(images, "all")
     start = time.process_time()
@@ -329,19 +329,19 @@ def caller_s(images: Sequence[Path], out: Path) -> float:
 
 
 def empty_task(_request: RunRequest, jobs: Sequence[ImageJob], record: Any) -> list[ImageRun]:  # noqa: ANN401
-    """Do nothing with some images, but report each as if it were done."""
+    """Report each image as done without doing anything."""
     for _ in jobs:
         ToCaller("image")(Progress("tiles", 1, 1))
     return [ImageRun(job.image, job.files, 0, (), record) for job in jobs]
 
 
 def dask_s(tasks: int, files: Mapping[str, Path], record: Any) -> tuple[float, float]:  # noqa: ANN401
-    """Deal out empty images, each with the record of a real one.
+    """Distribute empty images, each with the record of a real one.
 
     Returns
     -------
     float, float
-        of an image: of the caller with the scheduler, and of the workers
+        time per image in s: of the caller with the scheduler, and of the workers
     """
     import distributed
 
@@ -369,14 +369,14 @@ def measured(shared: Path, folder: Path, count: int, side: int, tasks: int) -> P
 
     Parameters
     ----------
-    count : images of `IMAGE_PX`
-    side : of the large image, px
-    tasks : images that are distributed without work
+    count : number of images of `IMAGE_PX`
+    side : side of the large image in px
+    tasks : number of images that are distributed without work
     """
     (folder / "program.py").write_text(PROGRAM)
     (folder / "in").mkdir()
     images = made_images(shared, folder / "in", count)
-    processor_s(folder, images[:1], "onnx")  # compiles and keeps what later processes find
+    processor_s(folder, images[:1], "onnx")  # compiles and caches what later processes use
     one, torch_one = (processor_s(folder, images[:1], name) for name in ("onnx", "torchscript"))
     every = processor_s(folder, images, "onnx")
     each = (every - one) / (count - 1)
@@ -402,7 +402,7 @@ def measured(shared: Path, folder: Path, count: int, side: int, tasks: int) -> P
 
 
 def page(parts: Parts) -> Iterator[str]:
-    """Write the tables, line by line."""
+    """Yield the lines of the tables."""
     yield f"Parts, on one thread of {processor_name().rpartition(' x ')[0]}:"
     yield ""
     yield "| part | an image of 1024 px | a megapixel of a large image |"

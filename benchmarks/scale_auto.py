@@ -1,7 +1,7 @@
-"""How well does ``--scale auto`` find the factor? Test images resized by 1/4 to 4.
+"""Measure how well ``--scale auto`` finds the factor for test images resized by 1/4 to 4.
 
-For each image and factor: the scale that bmz gives against the one at the native size and against
-the true object size, and F1 at IoU 0.5 against the resized mask, with the native F1 beside it.
+For each image and factor, compare the scale that bmz finds with the one at the native size and with
+the true object size, and F1 at IoU 0.5 against the resized mask with the native F1.
 Repeat: ``python benchmarks/scale_auto.py ../shared [number of images]``.
 """
 
@@ -26,7 +26,7 @@ from bmz.results.images import ImageRun
 
 FACTORS = (1 / 4, 1 / 3, 1 / 2, 1 / 1.5, 1.5, 2, 3, 4)
 LEAST_PX = 4.0
-"""Objects below this diameter are lost for anyone; such cases are counted apart."""
+"""Smaller diameters than this cannot be segmented; such cases are counted separately."""
 
 CLOSE = 0.2
 
@@ -38,9 +38,9 @@ class Case:
     Parameters
     ----------
     diameter_px : true median diameter after the resizing
-    scale : what bmz gave; None when it could not tell
-    native_scale : what bmz gave at the native size
-    f1, native_f1 : at IoU 0.5, with the scale that bmz gave, and at the native size unscaled
+    scale : scale that bmz found; None if it could not find one
+    native_scale : scale that bmz found at the native size
+    f1, native_f1 : F1 at IoU 0.5 with the scale that bmz found, and unscaled at the native size
     """
 
     factor: float
@@ -61,7 +61,7 @@ class Case:
 def predicted(
     model: str, image: np.ndarray, scale: str | None
 ) -> tuple[np.ndarray | None, float | None]:
-    """Run the model; return labels and the scale that was used."""
+    """Run the model, and return the labels and the scale that was used."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.tif"
         axes = "CYX" if image.ndim > 2 else "YX"

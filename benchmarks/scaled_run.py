@@ -1,11 +1,11 @@
-"""``bmz run --scale`` of this tree against that of another one, processor time and memory.
+"""Compare CPU time and memory of ``bmz run --scale`` in this tree and another one.
 
 ``git worktree add ../before COMMIT; python benchmarks/scaled_run.py ../before [SIDE ...]``
 
 A test image is repeated, mirrored, up to each side, by default 1024 and 2048 px. Both trees run it
-with the same Python and the same packages, each time in a process of its own and in turn, once
-before it counts. Seconds are those of the processor, user and system, of which the least of all
-runs counts; the memory is the largest that is resident.
+alternately with the same Python and the same packages, each time in a separate process, after one
+run that does not count. Times are CPU time, user and system, and the minimum of all runs counts;
+the memory is the peak resident memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KIB = 1024
 
 
 class Cost(NamedTuple):
-    """What a process took: processor seconds, and MiB of memory at most."""
+    """The cost of a process: CPU time in s, and peak memory in MiB."""
 
     cpu_s: float
     memory_mib: float
@@ -45,7 +45,7 @@ def mosaic(image: Path, side: int, file: Path) -> Path:
 
 
 def cost_of_run(tree: Path, words: list[str], folder: Path) -> Cost:
-    """Run ``bmz run`` of a tree, and say what the process took."""
+    """Run ``bmz run`` of a tree, and return the cost of the process."""
     command = [sys.executable, "-m", "bmz", "run", *words, "--overwrite", "-o", str(folder)]
     child = subprocess.Popen(  # noqa: S603
         command,

@@ -1,10 +1,10 @@
-"""Processor time of whole processes, of the check, of what is written, and of many images.
+"""Measure the CPU time of whole processes, of the check, of writing, and of many images.
 
 ``python benchmarks/start_up.py ../shared [--write FILE]``
 
-Commands run as processes of their own, five times each, once before to warm the caches; user and
-system time are added, and the least is told. The code is compiled, as in an installed wheel.
-``--write`` puts the tables between their marks in FILE.
+Commands run as separate processes, five times each, after one run that fills the caches. User and
+system time are added, and the minimum is reported. The code is compiled, as in an installed wheel.
+``--write`` writes the tables between their marks in FILE.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MODEL = "starter/nuclei"
 REPEATS = 5
 MANY = 60
 SIDE_PX = 256
-"""Images of the dataset of this side are the small ones; four by four of them a large one."""
+"""Side of the small images of the dataset; a large image is made of four by four of them."""
 
 
 def main() -> None:
@@ -68,12 +68,12 @@ def small_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def processor_s(command: Sequence[str]) -> float:
-    """Run a command and give the seconds of processor of the whole process.
+    """Run a command and return the CPU time of the whole process in s.
 
     Raises
     ------
     SystemExit
-        It fails.
+        The command fails.
     """
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     process = subprocess.Popen(  # noqa: S603  (our own program)
@@ -86,7 +86,7 @@ def processor_s(command: Sequence[str]) -> float:
 
 
 def commands(image: Path) -> str:
-    """Measure commands, and for comparison what they stand on."""
+    """Measure commands and, for comparison, what they are built on."""
     python = [sys.executable, "-c"]
     bmz = [sys.executable, "-m", "bmz"]
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def commands(image: Path) -> str:
 
 
 def least_ms(work: Callable[[], object]) -> float:
-    """Do something several times and give the least milliseconds of processor."""
+    """Call a function several times and return the minimum CPU time in ms."""
     took = []
     for _ in range(REPEATS + 2):
         start = time.process_time()
@@ -174,7 +174,7 @@ def _size(plane: AnyArray) -> object:
 
 
 def _record_of(image: Path) -> Mapping[str, object]:
-    """Run the model on an image, and return the record of that."""
+    """Run the model on an image, and return the record of the run."""
     from bmz.app.run import run
     from bmz.engine.request import RunRequest
 
@@ -204,7 +204,7 @@ def _pillow(picture: AnyArray) -> bytes:
 
 
 def tricks() -> str:
-    """Measure ways of NumPy and Python beside those that bmz takes in their place."""
+    """Compare functions of NumPy and Python with those that bmz uses instead."""
     from bmz.base.arrays import median, shipped_arrays
     from bmz.base.values import dataclass as lighter
     from bmz.check.kind_classifier import ARRAYS
@@ -262,7 +262,7 @@ def _four_fields() -> type:
 
 
 def compressions(image: Path) -> str:
-    """Compare ways to pack a picture that was enlarged, and one that was not, with noise."""
+    """Compare ways to compress a picture that was enlarged, and a noisy one that was not."""
     from bmz.write.overlay import overlay
     from bmz.write.shown import png_bytes
 
@@ -302,7 +302,7 @@ def _zlib(picture: AnyArray, level: int, strategy: int) -> bytes:
 
 
 def many(images: Sequence[Path]) -> str:
-    """Measure many images against a loop of passes of the network over the same."""
+    """Compare running many images with a loop of network passes over the same images."""
     chosen = [images[number % len(images)] for number in range(MANY)]
     with tempfile.TemporaryDirectory() as folder:
         copies = []

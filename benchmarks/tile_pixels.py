@@ -1,8 +1,8 @@
-"""Pixels that a network sees for one of the image, by size and halo; nothing is run.
+"""Compute the pixels that a network processes per image pixel, by size and halo.
 
-``python benchmarks/tile_pixels.py [--write FILE]``. Of each image the sides of tiles are chosen
-together, as bmz does it, and along each axis alone, the usual side at most. ``--write`` puts the
-table between its marks in FILE.
+``python benchmarks/tile_pixels.py [--write FILE]`` runs no network. The sides of the tiles of each
+image are chosen together, as in bmz, and for each axis separately, up to the usual side.
+``--write`` writes the table between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ MARKS = ("<!-- benchmarks/tile_pixels.py -->\n", "<!-- end of pixels -->\n")
 HALOS = (16, 32, 64)
 SIDES = (1024, 1388, 2048, 4096, 8192)
 STACKS = ((32, 512), (64, 1024), (100, 1024))
-"""Planes, and height and width of each."""
+"""Number of planes of a stack, and their height and width."""
 
 Case = tuple[str, dict[str, int], list[AxisRule]]
 
 
 def cases() -> Iterator[Case]:
-    """Yield a name, the sizes of an image, and what a U-Net asks of them."""
+    """Yield a name, the sizes of an image, and what a U-Net requires of them."""
     for side in SIDES:
         for halo in HALOS:
             rules = [AxisRule(axis, 64, 16, halo) for axis in "yx"]
@@ -37,13 +37,13 @@ def cases() -> Iterator[Case]:
 
 
 def words_of(tiling: Tiling) -> str:
-    """Name the tiles and the pixels."""
+    """Describe the tiles and the pixels."""
     size = " x ".join(map(str, tiling.tile.values()))
     return f"{tiling.count} of {size} px | {tiling.pixel_ratio:.2f}"
 
 
 def main() -> None:
-    """Plan, print, and write where asked."""
+    """Plan, print, and write the table if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     words = parser.parse_args()

@@ -1,9 +1,9 @@
-"""How far labels of tiles agree with those of one piece, for networks of every kind.
+"""Measure how well labels from tiles agree with those from one piece, for all kinds of networks.
 
-``python benchmarks/tiles_agree.py ../shared [SIDE]``: a mosaic of test images of DSB 2018 (the
-membranes of CREMI for ``cremi-membrane``) of SIDE px (default 1024) is run in one tile, and in
-tiles of three sizes. Printed: objects in one piece and in tiles, adjusted Rand index, and F1 at
-IoU 0.5 of the one against the other.
+``python benchmarks/tiles_agree.py ../shared [SIDE]`` runs a mosaic of test images of DSB 2018 (the
+membranes of CREMI for ``cremi-membrane``) of SIDE px (default 1024) in one tile, and in tiles of
+three sizes. It prints the number of objects in one piece and in tiles, the adjusted Rand index, and
+the F1 at IoU 0.5 between the two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SETTINGS = {"unmicst-nuclei": {"scale": 1.0}, "nuclei-broad": {"recipe": "distan
 
 
 def mosaic(shared: Path, side: int) -> AnyArray:
-    """Put squares of the test images side by side."""
+    """Assemble squares of the test images into a mosaic."""
     files = sorted((shared / "data/dsb2018/test/images").glob("*.tif"))
     squares = [p[:SQUARE, :SQUARE] for p in map(tifffile.imread, files) if min(p.shape) >= SQUARE]
     count = side // SQUARE

@@ -1,15 +1,15 @@
-"""What happens to an image in ``bmz run``: names that carry it, and frames down to the network.
+"""Count the names that carry an image in ``bmz run``, and the frames down to the network.
 
 ``python benchmarks/walk.py [COMMIT ...] [--list] [--write FILE]``
 
-One image is run in one piece by ``starter/nuclei``, by this checkout and by each commit that is
-named. Whenever a function of bmz ends, its parameters and variables are looked at. One carries the
-image where it is its path, an array of its pixels (of its size, or padded for the network), or a
-value of bmz or a collection that holds one of these within three steps. Different names are
-counted, `self` left out, in all rooms but ``check``, which measures the image and hands nothing on.
+``starter/nuclei`` runs on one image in one piece, with this checkout and with each named commit.
+Whenever a function of bmz ends, its parameters and variables are inspected. A name carries the
+image if it is its path, an array of its pixels (of its size, or padded for the network), or a value
+of bmz or a collection that contains one of these within three steps. Different names except `self`
+are counted in all packages of bmz but ``check``, which measures the image and passes nothing on.
 Frames are those of named functions from the one that runs the command to ``run`` of the framework,
-both included. ``--list`` prints the names and frames of this checkout, too; ``--write`` puts all of
-it between its marks in FILE.
+both included. ``--list`` also prints the names and frames of this checkout; ``--write`` writes all
+of it between its marks in FILE.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ Path(answer).write_text(json.dumps({"status": status, "names": names, "frames": 
 
 
 def main() -> int:
-    """Print what is counted, or write it into a page."""
+    """Print the counts, or write them into a page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("commits", nargs="*", metavar="COMMIT")
     parser.add_argument("--list", action="store_true")
@@ -129,7 +129,7 @@ def main() -> int:
 
 
 def walk(place: Path, source: Path) -> dict[str, Any]:
-    """Run the image by the code in a folder, and return its names and frames."""
+    """Run the image with the code in a folder, and return its names and frames."""
     answer = place / "answer.json"
     code = TRACER.replace("{SIZES}", repr([SHAPE, PADDED]))
     words = [str(source), str(place / "image.tif"), str(place / "out"), str(answer)]
@@ -154,7 +154,7 @@ def table(walks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def listed(walk: Mapping[str, Any]) -> str:
-    """Return the names in order of the alphabet, and the frames from the command down."""
+    """Return the names in alphabetical order, and the frames from the command down."""
     names: Sequence[str] = sorted(walk["names"])
     frames = " -> ".join(f"`{frame.rpartition('.')[2]}`" for frame in walk["frames"])
     return f"Names: {', '.join(f'`{name}`' for name in names)}.\n\nFrames: {frames}."

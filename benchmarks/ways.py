@@ -1,10 +1,11 @@
-"""What tile, batch, threads and layout bring on a CPU: seconds of processor for a megapixel.
+"""Measure the effect of tile, batch, threads and layout on the CPU time per megapixel.
 
 ``python benchmarks/ways.py [--write FILE]``; needs what ``benchmarks/throughput.py`` needs.
 
 Each network runs in each framework and precision on tiles of noise: of three sizes, several at
-once, on one thread, and for PyTorch in its own layout in place of channels-last. All are run in
-turn, and the shortest of three passes counts. ``--write`` puts the table between its marks in FILE.
+once, on one thread, and for PyTorch in its own layout instead of channels-last. All run
+alternately, and the shortest of three passes counts. ``--write`` writes the table between its marks
+in FILE.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bmz.spec.model import ModelSpec
 MARKS = ("<!-- benchmarks/ways.py -->\n", "<!-- end of ways -->\n")
 ROUNDS = 3
 SIDE = 512
-"""Of the tile that all else is compared with, px."""
+"""Side in px of the tile that everything else is compared with."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Pass:
 
     Parameters
     ----------
-    what : heading of its column
-    shape : height and width of a tile, px
-    batch : tiles at once
-    threads : None for all
-    plain : PyTorch's own layout
+    what : heading of the column
+    shape : height and width of a tile in px
+    batch : number of tiles at once
+    threads : number of threads; None for all
+    plain : whether PyTorch's own layout is used
     """
 
     what: str
@@ -79,7 +80,7 @@ def opened(request: LoadRequest, form: str, *, plain: bool) -> Callable[[AnyArra
 
 
 def took_s(model: ModelSpec, request: LoadRequest, form: str, ways: list[Pass]) -> dict[str, float]:
-    """Return the seconds of processor for a megapixel in each way."""
+    """Return the CPU time per megapixel in s for each way."""
     channels = model.inputs[0].channels or 1
     best = {way.what: np.inf for way in ways}
     for way in ways:
@@ -95,7 +96,7 @@ def took_s(model: ModelSpec, request: LoadRequest, form: str, ways: list[Pass]) 
 
 
 def rows(name: str, model: ModelSpec) -> Iterator[str]:
-    """Yield the rows of a model: one for each framework and precision."""
+    """Yield the rows of a model, one for each framework and precision."""
     ids = tuple(tensor.id for tensor in model.inputs), tuple(t.id for t in model.outputs)
     for weights in model.weights:
         if weights.format not in ("onnx", "torchscript"):
@@ -115,7 +116,7 @@ def rows(name: str, model: ModelSpec) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write the table if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     words = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Two workers against one: a batch of images, seconds of the wall, each network on one thread.
+"""Compare the wall time of two workers and of one for a batch of images, with one thread each.
 
 ``python benchmarks/workers.py ../shared [COUNT] [SIDE]``
 """

@@ -1,6 +1,6 @@
-"""What it costs to load a copy of a zip of weights in place of the file itself.
+"""Measure the cost of loading a copy of a zip of weights instead of the file itself.
 
-Prints seconds of processor and of the clock, and the memory taken. Repeat:
+Prints CPU time, wall time, and the memory used. Repeat:
 ``python benchmarks/zip_copy.py 100`` (the size in MB).
 """
 
@@ -20,7 +20,7 @@ PARTS = 100
 
 
 def main(size: str = "100") -> None:
-    """Write a zip of random bytes, copy it, and print what that took."""
+    """Write a zip of random bytes, copy it, and print the cost."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pt"
         with zipfile.ZipFile(path, "w") as archive:
@@ -35,7 +35,7 @@ def main(size: str = "100") -> None:
 
 
 def peak() -> float:
-    """Return the most memory that this process had, MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

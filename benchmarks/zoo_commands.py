@@ -1,8 +1,8 @@
-"""How long do the commands of the zoo take, as a user waits for them?
+"""Measure how long a user waits for the commands about the zoo.
 
-Each time is that of a whole process. The 137 real manifests are served by the imitation of the
-live service on loopback; a check is of one image and a model in a folder. Seconds are those of a
-clock, and of the processor, which other work on the machine does not change.
+Each time is that of a whole process. An imitation of the zoo's service on loopback serves the 137
+real manifests. A check is of one image and a model in a folder. Both wall time and CPU time are
+measured; other work on the machine does not change the latter.
 Repeat: ``python benchmarks/zoo_commands.py ../shared``.
 """
 
@@ -28,7 +28,7 @@ WARM = {
     "bmz show affable-shark": (["show", "affable-shark"], 0.4),
     "bmz show diplomatic-bug --json": (["show", "diplomatic-bug", "--json"], 0.4),
 }
-"""Words and the longest time that is wanted, in seconds."""
+"""Command -> its arguments and the longest acceptable time in s."""
 
 CHECKED_SIDES_PX = (256, 512)
 """Sides of the images that are checked."""
@@ -36,7 +36,7 @@ CHECKED_SIDES_PX = (256, 512)
 
 @contextmanager
 def served(shared: Path) -> Iterator[str]:
-    """Run the imitation in a process of its own and give its address."""
+    """Run the imitation in a separate process and yield its address."""
     command = [sys.executable, "-u", str(shared / "zoo" / "serve.py"), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603  (ours)
         line = server.stdout.readline() if server.stdout else ""
@@ -47,7 +47,7 @@ def served(shared: Path) -> Iterator[str]:
 
 
 def timed(words: list[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Return the seconds of one call: of a clock, and of the processor (user and system)."""
+    """Return the wall time and the CPU time (user and system) of one call in s."""
     start, before = time.perf_counter(), getrusage(RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "bmz", *words]
     subprocess.run(command, env=environment, capture_output=True, check=True)  # noqa: S603  (as above)
@@ -57,7 +57,7 @@ def timed(words: list[str], environment: Mapping[str, str]) -> tuple[float, floa
 
 
 def checks(shared: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Cut a test image to each size and yield how its check is called and its words."""
+    """Crop a test image to each size, and yield the name and the arguments of its check."""
     import tifffile
 
     pixels = tifffile.imread(shared / "data" / "dsb2018" / "test" / "images" / "07fb37aafa66.tif")

@@ -1,8 +1,8 @@
-"""How long the first sync of all 137 manifests takes, and a warm look at them.
+"""Measure how long the first sync of all 137 manifests takes, and a later one with a warm cache.
 
     python benchmarks/zoo_sync.py ../shared/zoo/serve.py
 
-The services are imitated on loopback by the script given, in a process of its own.
+The given script imitates the services on loopback in a separate process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @contextmanager
 def serving(script: Path) -> Iterator[str]:
-    """Run the imitation on a free port and give its address."""
+    """Run the imitation on a free port and yield its address."""
     words = [sys.executable, "-u", str(script), "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         said = server.stdout.readline() if server.stdout else ""
@@ -34,7 +34,7 @@ def serving(script: Path) -> Iterator[str]:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Do `work`; return the seconds it took and its result."""
+    """Call `work`; return the seconds it took and its result."""
     began = time.perf_counter()
     done = work()
     return time.perf_counter() - began, done
