@@ -1,12 +1,12 @@
-"""How often the cure that ``bmz check --try`` proposes brings a spoilt mask back.
+"""Measure how often the cure that ``bmz check --try`` proposes restores a spoilt mask.
 
-``python benchmarks/cures.py ../shared [IMAGES] [--write docs/explanation/trial.md]``: test images
-of DSB 2018 (default 12 of 80, evenly spread) are made larger and smaller, turned round (bright is
-dark), given as the second of two channels of which the first is taken, or run at a scale or with a
-threshold of the recipe that is far off. starter/nuclei is run on each as it is; with the cure that
-is proposed, where one is, without a limit of time; and on the image before it was spoilt. A mask
-that was spoilt (its F1 at IoU 0.5 is lower by more than 0.05) is brought back where it comes within
-0.05 of the last.
+``python benchmarks/cures.py ../shared [IMAGES] [--write docs/explanation/trial.md]`` spoils test
+images of DSB 2018 (by default 12 of 80, evenly spaced): they are enlarged or shrunk, inverted,
+passed as the second of two channels while the first is used, or run with a scale or a threshold of
+the recipe that is far off. starter/nuclei runs on each spoilt image; with the proposed cure, if
+there is one, without a time limit; and on the original image. A mask counts as spoilt if its F1 at
+IoU 0.5 is lower than the original one by more than 0.05, and as restored if its F1 comes within
+0.05 of the original one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Spoilt = tuple[AnyArray, AnyArray, str]
 
 
 def resized(factor: float) -> Callable[[AnyArray, AnyArray], Spoilt]:
-    """Give what makes an image and its mask larger or smaller."""
+    """Return a function that enlarges or shrinks an image and its mask."""
 
     def spoil(image: AnyArray, mask: AnyArray) -> Spoilt:
         return ndimage.zoom(image, factor, order=1), ndimage.zoom(mask, factor, order=0), "yx"
@@ -51,18 +51,18 @@ def resized(factor: float) -> Callable[[AnyArray, AnyArray], Spoilt]:
 
 
 def second_channel(image: AnyArray, mask: AnyArray) -> Spoilt:
-    """Put a channel of noise before the image."""
+    """Insert a channel of noise before the image."""
     noise = np.random.default_rng(0).normal(image.mean(), image.std() / 2, image.shape)
     return np.stack([noise.clip(0, 255).astype(image.dtype), image]), mask, "cyx"
 
 
 def turned_round(image: AnyArray, mask: AnyArray) -> Spoilt:
-    """Make what is bright dark."""
+    """Invert the intensities."""
     return image.max() - (image - image.min()), mask, "yx"
 
 
 def as_it_is(image: AnyArray, mask: AnyArray) -> Spoilt:
-    """Spoil nothing."""
+    """Return the image unchanged."""
     return image, mask, "yx"
 
 
@@ -82,17 +82,17 @@ OPTIONS = {
     "run at a scale of 3": "--scale 3",
     "threshold too high": "--set prob_threshold=0.9",
 }
-"""Fault -> options of the call that is spoilt."""
+"""Fault -> options of the spoilt call."""
 
 
 def typed(options: str) -> dict[str, str]:
-    """Give the value of each option; of those that are given twice the last."""
+    """Return the value of each option; the last one if an option is given twice."""
     words = shlex.split(options.replace("--invert", "--invert yes"))
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def settings_of(options: Mapping[str, str]) -> dict[str, str]:
-    """Give what ``--set`` says."""
+    """Return the settings in ``--set``."""
     key, _, value = options.get("--set", "").partition("=")
     return {key: value} if key else {}
 
@@ -116,7 +116,7 @@ def f1(image: AnyArray, mask: AnyArray, axes: str, options: str) -> float:
 
 
 def cure_of(image: AnyArray, axes: str, options: str) -> str:
-    """Give the options that a trial of the spoilt call proposes; empty for none."""
+    """Return the options that a trial of the spoilt call proposes; empty for none."""
     given, channels = typed(options), (0,) if axes == "cyx" else None
     request = RunRequest(
         MODEL, (), Path(), axes=axes, channels=channels, force=True, backend="native",

@@ -1,13 +1,14 @@
-"""Memory, time and seams of ``bmz run`` on one large image.
+"""Measure memory, time and seams of ``bmz run`` on one large image.
 
 ``python benchmarks/large.py ../shared FOLDER [SIDE ...]``, such as 4096 8192; 32768 takes a
 quarter of an hour and 40 GB of disk.
 
-A mosaic of the test images of DSB 2018 (pieces of 150 to 255 px, turned at random, uint16) is
-written as OME-Zarr into FOLDER; ``bmz run starter/nuclei --format zarr`` labels it in a process of
-its own. Printed: peak memory and seconds of that process, objects, and the seam score (the density
-of object edges on lines where parts meet over that on lines half a part away) for the tiles of the
-network and for the blocks of labels, each with how much the ratio scatters for lines anywhere else.
+A mosaic of the test images of DSB 2018 (pieces of 150 to 255 px, rotated at random, uint16) is
+written as OME-Zarr into FOLDER, and ``bmz run starter/nuclei --format zarr`` labels it in a
+separate process. The peak memory and time of that process, the number of objects, and the seam
+score are printed. The seam score is the density of object edges on lines where parts meet, divided
+by that on lines half a part away. It is computed for the tiles of the network and for the blocks of
+labels, each with the scatter of the ratio for lines anywhere else.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def write_mosaic(shared: Path, folder: Path, side: int, chunk: int = CHUNK) -> N
         store=folder / "0", shape=(side, side), chunks=(chunk, chunk), dtype="uint16",
         dimension_names=["y", "x"],
     )  # fmt: skip
-    # of many sizes: nuclei are cut where squares meet, which no step of tiles may meet more often
+    # of many sizes: nuclei are cut where squares meet, which no spacing of tiles may meet more often
     y = 0
     while y < side:
         height, row, width = int(rng.integers(*SIDES)), [], 0
@@ -66,7 +67,7 @@ def write_mosaic(shared: Path, folder: Path, side: int, chunk: int = CHUNK) -> N
 
 
 def edges_by_line(labels: zarr.Array) -> list[np.ndarray]:
-    """Count along each row and each column the pixels whose label differs from the one before."""
+    """Count the pixels in each row and column whose label differs from that of the one before."""
     height, width = labels.shape
     rows, columns = np.zeros(height, np.int64), np.zeros(width, np.int64)
     for y in range(0, height, CHUNK):
@@ -81,10 +82,10 @@ def edges_by_line(labels: zarr.Array) -> list[np.ndarray]:
 
 
 def seam_scores(edges: list[np.ndarray], cuts: list[float]) -> tuple[float, float]:
-    """Give the density of edges on the lines at `cuts` over that on lines half a part away.
+    """Return the density of edges on the lines at `cuts` over that on lines half a part away.
 
-    And how much the same ratio scatters for lines that lie anywhere else (standard deviation):
-    pieces of the mosaic differ in how many nuclei they hold.
+    The second value is the standard deviation of the same ratio for lines anywhere else, since
+    pieces of the mosaic differ in their number of nuclei.
     """
     lines, step = np.array(cuts[1:-1]), cuts[1] - cuts[0]
     beside = (np.array(cuts[1:]) + np.array(cuts[:-1])) / 2
@@ -100,7 +101,7 @@ def seam_scores(edges: list[np.ndarray], cuts: list[float]) -> tuple[float, floa
 
 
 def tile_cuts_of(image: Path) -> list[float]:
-    """Give where the tiles of the network meet along an axis, px."""
+    """Return the positions along an axis where the tiles of the network meet, in px."""
     setup = prepare(RunRequest("starter/nuclei", (image,), image.parent))
     planned = plan_image(setup, image)
     return planned.plan.cuts_on_image()["y"]

@@ -1,27 +1,27 @@
-"""How well the order of ``bmz compare`` and of ``bmz fit --try`` predicts the order by the truth.
+"""Measure how well ``bmz compare`` and ``bmz fit --try`` predict the true order of results.
 
-``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]``: models for
-nuclei on test images of DSB 2018 (default 20 of 80, evenly spread). Printed for each measure, and
-for the guess, by which ``bmz compare`` orders results (warnings of the check lower it): Kendall's
-tau (b) with the order by F1 at IoU 0.5 (1 the same order, 0 none), where results that
-`bmz.process.consensus.ranks` calls a tie have one place, the share of images whose best result is
-first, and the regret: F1 of the best result less F1 of the one that was put first; with standard
-errors over the images. Beside it the regret of a choice at random, and of the model that is the
-best over all images, and by how much more the guess loses than agreement alone. The last column is
-of the first of all images of a source together, by the mean over them, as the summary of
-``bmz compare`` puts it: its mean F1 less than that of the model that is the best over them, with
+``python benchmarks/ranking.py ../shared [IMAGES] [--write docs/how-to/compare.md]`` runs models for
+nuclei on test images of DSB 2018 (by default 20 of 80, evenly spaced). For each measure, and for
+the guess by which ``bmz compare`` sorts results (warnings of the check lower it), it prints, with
+standard errors over the images: Kendall's tau (b) with the order by F1 at IoU 0.5 (1 for the same
+order, 0 for none), where results that `bmz.process.consensus.ranks` calls a tie share a place; the
+share of images whose best result is first; and the regret, which is the F1 of the best result less
+that of the first one. It also prints the regret of a random choice and of the model that is best
+over all images, and how much more the guess loses than agreement alone. The last column is for the
+model that is first over all images of a source, by the mean over them, as in the summary of
+``bmz compare``: how much lower its mean F1 is than that of the model that is best over them, with
 the standard error over the sources. Images of one size are a source, as for ``--sources``.
 
-``--sources`` runs nothing: of the cases of ``model_cards/quality`` without a fault it puts all
-networks that were run on an image in the order of ``bmz fit --try``, with predictions of forests
-that did not see the source, and writes the regret of each source, and their mean with its standard
-error (``--write docs/explanation/trial.md``); below it those of all images of a source together, by
-the mean of what is predicted of each, also less what warnings take off in ``bmz compare``, those of
-other orders, of an order that nobody has (always the network that is best over all images of the
-source), and what is lost on the other images of a source by the network that is put first on one of
-them. ``--time`` says how long ``bmz fit --try 10`` takes on an image of 1024 px with the models of
-``../shared/models`` and those of bmz that are made for it, two of them twice; give more
-``--seconds`` where the processor is busy, and read its time.
+``--sources`` runs no network. It sorts all networks that were run on an image, for the cases of
+``model_cards/quality`` without a fault, as ``bmz fit --try`` does, with predictions of forests that
+did not see the source. It writes the regret of each source, and their mean with its standard error
+(``--write docs/explanation/trial.md``). Below are the regrets for all images of a source together,
+by the mean of their predictions, also lowered by warnings as in ``bmz compare``; for other orders;
+for an ideal order (always the network that is best over all images of the source); and the loss on
+the other images of a source of the network that is first on one of them. ``--time`` measures
+``bmz fit --try 10`` on an image of 1024 px with the models of ``../shared/models`` and of bmz that
+are made for it, two of them twice. If the processor is busy, give more ``--seconds``, and read the
+CPU time.
 """
 
 from __future__ import annotations
@@ -60,32 +60,32 @@ QUALITY = Path(__file__).parents[1] / "model_cards/quality"
 OF_SOURCES = ("<!-- benchmarks/ranking.py --sources -->\n", "<!-- end of sources -->\n")
 
 LEFT_OUT = "without source, beside masks of other models"
-"""The networks of a zoo are known to who ranks them; the image is not."""
+"""A ranking knows the networks of a zoo, but not the image."""
 
 BOTH_LEFT_OUT = "without source and network, beside masks of other models"
 
 BY_ITSELF = "without source"
 
 WORKS = 0.5
-"""F1 that the best network must reach, for an image to be counted."""
+"""F1 that the best network must reach for an image to count."""
 
 IS_WARNING = 2
-"""Of a finding in ``evidence.csv``, see `bmz.engine.run_quality.FLAGS`."""
+"""Flag of a warning in ``evidence.csv``, from `bmz.engine.run_quality.FLAGS`."""
 
 LEAST = 3
-"""So many networks must have been run on an image."""
+"""Minimum number of networks that were run on an image."""
 
 FITTING = (
     "nuclei-broad", "unmicst-nuclei", "stardist-dsb2018", "stardist-dsb2018-declared",
     "cellpose-cyto",
 )  # fmt: skip
-"""Of ``../shared/models`` those for which the image of ``--time`` is."""
+"""Models of ``../shared/models`` that are made for the image of ``--time``."""
 
 TWICE = 2
-"""So many of them are there twice, so that there are ten with those of bmz."""
+"""Number of these models that are used twice, so that there are ten with those of bmz."""
 
 Figures = tuple[float, float, float]
-"""Kendall's tau, the regret, and that at random."""
+"""Kendall's tau, the regret, and the regret of a random choice."""
 
 MARKS = ("<!-- benchmarks/ranking.py -->\n", "<!-- end of ranking -->\n")
 
@@ -108,11 +108,11 @@ class RankedImage:
 
     Parameters
     ----------
-    source : of the image
-    networks : (n) their names
+    source : source of the image
+    networks : (n) names of the networks
     known : (n,) true F1 of their masks
-    guesses : column of ``left_out.csv`` -> (n,) what is predicted
-    warnings : (n,) of the check, as far as they are evidence
+    guesses : column of ``left_out.csv`` -> (n,) predictions
+    warnings : (n,) number of warnings of the check that are in the evidence
     pairs : what their masks have in common
     """
 
@@ -125,20 +125,20 @@ class RankedImage:
 
     @property
     def counts(self) -> bool:
-        """Say whether enough networks were run, one of which makes a good mask."""
+        """Return whether enough networks were run, at least one of them with a good mask."""
         return len(self.networks) >= LEAST and self.known.max() >= WORKS
 
     @property
     def agreement(self) -> np.ndarray:
-        """How far each mask agrees with the others, of which good ones count more."""
+        """Return how well each mask agrees with the others, of which good ones count more."""
         return self.pairs.agreements(self.guesses[BY_ITSELF].tolist())
 
     def of(self, networks: Sequence[str], values: np.ndarray) -> list[float]:
-        """Give the values of some networks, in their order."""
+        """Return the values of some networks, in their order."""
         return [float(values[self.networks.index(network)]) for network in networks]
 
     def among(self, networks: Sequence[str]) -> RankedImage:
-        """Give the same for some of the networks; predictions stay those beside all."""
+        """Return the same for some of the networks; predictions remain those made among all."""
         kept = [i for i, network in enumerate(self.networks) if network in networks]
         guesses = {name: values[kept] for name, values in self.guesses.items()}
         names = tuple(self.networks[i] for i in kept)
@@ -163,7 +163,7 @@ def ranked_images() -> list[RankedImage]:
 
 
 def order_tau(guess: np.ndarray, known: np.ndarray) -> float:
-    """Give Kendall's tau between places, those of a tie being the same, and the truth."""
+    """Return Kendall's tau between places, which are equal for a tie, and the truth."""
     tau = kendalltau([-place for place in ranks(guess.tolist())], known).statistic
     return 0.0 if np.isnan(tau) else float(tau)
 
@@ -187,7 +187,7 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 Order = Callable[[RankedImage], np.ndarray]
-"""Gives a number for each network of an image, the highest for the one that is put first."""
+"""Function that returns a number for each network of an image, the highest for the first one."""
 
 OTHER_ORDERS: Mapping[str, Order] = {
     "the same, each network left out, too": lambda image: image.guesses[BOTH_LEFT_OUT],
@@ -211,7 +211,7 @@ OF_SIX: Mapping[str, Order] = {
 
 
 def source_lines() -> Iterator[str]:
-    """Yield the table of sources, and below it other orders of the same networks."""
+    """Yield the table of sources, followed by other orders of the same networks."""
     images = ranked_images()
     figures = _by_source(images, lambda image: image.guesses[LEFT_OUT])
     yield "| source | images | Kendall's tau | regret | regret at random |"
@@ -233,7 +233,7 @@ def source_lines() -> Iterator[str]:
 
 
 def _best_of_source(images: Sequence[RankedImage]) -> Order:
-    """Give the order that puts the network first whose mean F1 is the best for the source."""
+    """Return the order that puts the network with the best mean F1 for the source first."""
     best = {}
     for source, mine in _counted(images).items():
         names = _everywhere(mine)
@@ -255,7 +255,7 @@ def _order_figures(known: np.ndarray, guess: np.ndarray) -> Figures:
 
 
 def together(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
-    """Put the networks in order by the mean over all images of a source.
+    """Sort the networks by the mean over all images of a source.
 
     Returns
     -------
@@ -272,14 +272,14 @@ def together(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figu
 
 
 def further_images(images: Sequence[RankedImage], order: Order) -> dict[str, list[Figures]]:
-    """Tell what the network that is put first on an image loses on the others of its source.
+    """Return the loss of the network that is first on an image on the others of its source.
 
     Its mean F1 over them is compared with that of the network that is the best over them.
 
     Returns
     -------
     dict
-        source of two images or more -> for each image without a tau, the regret, that at random
+        source of at least two images -> for each image: no tau, the regret, and that at random
     """
     figures = defaultdict[str, list[Figures]](list)
     for source, mine in _counted(images).items():
@@ -302,16 +302,16 @@ def _counted(images: Sequence[RankedImage]) -> dict[str, list[RankedImage]]:
 
 
 def _everywhere(images: Sequence[RankedImage]) -> list[str]:
-    """Name the networks that were run on all of some images."""
+    """Return the names of the networks that were run on all of these images."""
     return sorted(set.intersection(*(set(image.networks) for image in images)))
 
 
 def _mean_line(name: str, figures: Mapping[str, list[Figures]], *, tau: bool = True) -> str:
-    """Give the mean of the sources, with its standard error.
+    """Return the mean over the sources, with its standard error.
 
     Parameters
     ----------
-    tau : whether all networks were put in order, and not only one of them before the others
+    tau : whether all networks were sorted, instead of only one being put before the others
     """
     count = sum(map(len, figures.values()))
     means = [np.mean(values, 0) for values in figures.values()]
@@ -320,7 +320,7 @@ def _mean_line(name: str, figures: Mapping[str, list[Figures]], *, tau: bool = T
 
 
 def with_error(values: Sequence[float] | np.ndarray, digits: int) -> str:
-    """Give the mean of some values, with its standard error."""
+    """Return the mean of some values, with its standard error."""
     error = np.std(values, ddof=1) / len(values) ** 0.5
     return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
 
@@ -331,7 +331,7 @@ def _order_line(source: str, count: int, values: np.ndarray) -> str:
 
 
 def time_line(shared: Path, seconds: float) -> str:
-    """Try ten models on an image of 1024 px, and say how long it took."""
+    """Try ten models on an image of 1024 px, and describe how long it took."""
     folders = [(shared / "models" / name).resolve() for name in FITTING]
     tile = tifffile.imread(next((shared / "data/dsb2018/test/images").glob("*.tif")))[:256, :256]
     with tempfile.TemporaryDirectory() as folder, small_zoo(Path(folder)) as zoo:
@@ -355,7 +355,7 @@ class ComparedImage:
 
     Parameters
     ----------
-    source : of the image
+    source : source of the image
     results : model -> its result without the truth
     known : model -> true F1
     """
@@ -365,11 +365,11 @@ class ComparedImage:
     known: Mapping[str, float]
 
     def figures(self, measure: Measure) -> Figures:
-        """Give what the order by a measure is worth."""
+        """Return the figures of the order by a measure."""
         return _order_figures(self.truth, self.guess(measure))
 
     def guess(self, measure: Measure) -> np.ndarray:
-        """Give the measure of each model, (n,)."""
+        """Return the measure of each model, (n,)."""
         return np.array([measure(self.results[model]) for model in self.known])
 
     @property
@@ -379,7 +379,7 @@ class ComparedImage:
 
 
 def measure_lines(images: Sequence[ComparedImage]) -> Iterator[str]:
-    """Yield the table of how well each measure puts models in order, with standard errors."""
+    """Yield the table of how well each measure sorts models, with standard errors."""
     yield (
         "| order by | Kendall's tau | the best is first | regret "
         "| regret of the first over all images of a source |"
@@ -404,7 +404,7 @@ def measure_lines(images: Sequence[ComparedImage]) -> Iterator[str]:
 
 
 def _first_of_sources(images: Sequence[ComparedImage], measure: Measure) -> Iterator[Figures]:
-    """Yield what the order by the mean over the images of each source is worth."""
+    """Yield the figures of the order by the mean over the images of each source."""
     for source in sorted({image.source for image in images}):
         mine = [image for image in images if image.source == source]
         guess = np.mean([image.guess(measure) for image in mine], 0)

@@ -1,15 +1,16 @@
-"""``bmz run`` against ``bioimageio predict``, whole processes, seconds of processor time, one run.
+"""Compare the CPU time of ``bmz run`` and ``bioimageio predict``, as whole processes in one run.
 
 ``python benchmarks/throughput.py [SIDE ...] [--write FILE]``, by default 128 2048 4096; needs
 PyTorch, onnx, onnxruntime, bioimageio.core, and OpenVINO for its rows.
 
-A U-Net with 1.9 million parameters and a halo of 32 px is built with random weights, but for one
-channel that carries the image to its map, as TorchScript and ONNX. Both programs predict the same
-float32 image of about 40 px a spot and write the map; the peer in its better mode (whole or
-blockwise, either format), bmz in each precision, and in the one that it chooses itself: with labels
-as the first image of its folder, so that its first tile is judged. Plain passes are those of bmz's
-own tiles in a process that does nothing else. bfloat16 is for processors that compute in it
-(avx512_bf16, amx). ``--write`` puts the table between its marks in FILE.
+A U-Net with 1.9 million parameters and a halo of 32 px is built as TorchScript and ONNX, with
+random weights except for one channel that carries the image to its map. Both programs predict the
+same float32 image with spots of about 40 px and write the map. bioimageio runs in its better mode
+(whole or blockwise, either format). bmz runs in each precision, and in the one that it chooses
+itself; this with labels, as the first image of its folder, so that its first tile is judged.
+Plain passes are those of bmz's own tiles in a process that does nothing else. bfloat16 is for
+processors that compute in it (avx512_bf16, amx). ``--write`` writes the table between its marks in
+FILE.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Pair(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give features of the same size."""
+        """Return features of the same size."""
         found: torch.Tensor = self.both(x)
         return found
 
@@ -72,7 +73,7 @@ class Net(nn.Module):
         self.last = nn.Conv2d(WIDTHS[0], 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give a probability."""
+        """Return a probability."""
         kept = []
         for level, pair in enumerate(self.down):
             x = pair(nn.functional.max_pool2d(x, 2) if level else x)
@@ -83,11 +84,11 @@ class Net(nn.Module):
 
 
 LEVEL, STEEP = 0.5, 10.0
-"""Of the normalised image, at which the map is a half, and how fast it changes there."""
+"""Value of the normalised image at which the map is 0.5, and the steepness there."""
 
 
 def carry_image(network: Net) -> None:
-    """Let the first channel of full resolution carry the image past the others to the map."""
+    """Make the first channel of full resolution carry the image past the others to the map."""
     first, last = network.down[0].both, network.up[-1].both
     beside = WIDTHS[1]  # the first channel that is not brought up from below
     for pair, taken in ((first, 0), (last, beside)):
@@ -100,7 +101,7 @@ def carry_image(network: Net) -> None:
 
 
 def spots(side: int) -> np.ndarray:
-    """Give an image of soft spots, one in each square of 32 px, with noise; float32."""
+    """Return a float32 image of soft spots, one in each square of 32 px, with noise."""
     rng = np.random.default_rng(0)
     squares = np.stack(np.mgrid[0:side:32, 0:side:32]).reshape(2, -1)
     places = np.minimum(squares + rng.integers(0, 20, squares.shape), side - 1)
@@ -113,12 +114,12 @@ def spots(side: int) -> np.ndarray:
 
 
 def sha256(path: Path) -> str:
-    """Give the sha256 of a file."""
+    """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_package(folder: Path) -> int:
-    """Write the package; gives the number of parameters."""
+    """Write the package, and return the number of parameters."""
     torch.manual_seed(0)
     network, raw = Net().eval(), spots(128)[None, None]
     example = torch.from_numpy((raw - raw.mean()) / (raw.std() + 1e-6))
@@ -171,9 +172,9 @@ def write_package(folder: Path) -> int:
 
 
 def processor_seconds(command: Sequence[str], place: Path) -> tuple[float, float]:
-    """Give the seconds of processor and of wall that a process and its children take.
+    """Return the CPU time and the wall time of a process and its children in s.
 
-    Infinite where it fails, as bioimageio.core does with blocks larger than the image.
+    Both are infinite if it fails, as bioimageio.core does with blocks larger than the image.
     """
     start = time.perf_counter()
     with (place / "log").open("w") as log:
@@ -204,13 +205,13 @@ ROWS = {
     "bfloat16, OpenVINO": ("--precision", "bfloat16", "--backend", "openvino"),
     "bfloat16, TorchScript": ("--precision", "bfloat16", "--weights", "torchscript"),
 }
-"""Options of each row; what a processor or an installation lacks has none."""
+"""Row -> its options; a row that the processor or the installation does not support has none."""
 
 LABELS = ("--recipe", "components")
 
 
 def peer_seconds(place: Path, known: str) -> tuple[tuple[float, float], str]:
-    """Time bioimageio.core in every mode and format, or the known best; give it with its name."""
+    """Time bioimageio.core in every mode and format, or in the known best; return the best."""
     theirs = {}
     for form in FORMATS:
         for mode, blockwise in (("whole", "False"), ("blockwise", "10")):
@@ -256,7 +257,7 @@ def table_rows(place: Path, side: int, known: str) -> Iterator[str]:
 
 
 def timed_run(place: Path, side: int, options: Sequence[str]) -> tuple[float, dict[str, Any]]:
-    """Give the seconds of processor of ``bmz run``, infinite where it fails, and its record."""
+    """Return the CPU time of ``bmz run`` in s, infinite if it fails, and its record."""
     command = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / f"{side}/image.tif")]
     command += ["-o", str(place / "out"), "--overwrite", *options]
     took, _ = processor_seconds(command, place)
@@ -265,7 +266,7 @@ def timed_run(place: Path, side: int, options: Sequence[str]) -> tuple[float, di
 
 
 def plain_passes(place: Path, plan: dict[str, Any], side: int) -> tuple[float, str]:
-    """Give the seconds of processor of as many passes of a tile, and words for them."""
+    """Return the CPU time of as many passes of a tile in s, and a description of them."""
     tile, count = plan["tile"], plan["tiles"]
     words = [str(tile["y"]), str(tile["x"]), str(count)]
     weights = str(place / "model/weights.onnx")
@@ -291,7 +292,7 @@ def main() -> None:
         os.environ["BMZ_CACHE_DIR"] = str(place / "cache")
         write_package(place / "model")
         np.save(place / "small.npy", spots(128))
-        # a description is read once and kept, and so is which framework is the faster
+        # the description and the choice of the faster framework are cached by the first run
         small = [str(SCRIPTS / "bmz"), "run", str(place / "model"), str(place / "small.npy")]
         small += ["--axes", "yx", "-o", str(place / "small"), "--save", "raw", "--overwrite"]
         for options in (

@@ -408,7 +408,7 @@ class TrustingCommand(click.Command):
 
 
 def trust_option(command: Command) -> Command:
-    """Add ``--trust`` to a `TrustingCommand`; its value is ``no`` where it is not given."""
+    """Add ``--trust`` to a `TrustingCommand`; its value is ``no`` if it is not given."""
     return click.option(
         _TRUST,
         type=click.Choice(["no", "confined", "unconfined"]),

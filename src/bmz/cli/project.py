@@ -1,4 +1,4 @@
-"""The settings of a project in ``bmz.toml`` or ``[tool.bmz]``, and ``bmz init``, which writes them.
+"""Read the settings of a project in ``bmz.toml`` or ``[tool.bmz]``, and write them in ``bmz init``.
 
 They supply what the command line leaves out: the model, a contract, options.
 """
@@ -21,8 +21,8 @@ OWN = "bmz.toml"
 PYPROJECT = "pyproject.toml"
 
 REFUSED = ("trust", "scheduler", "output", "overwrite", "force")
-"""Options accepted only on the command line: somebody else's folder must not run code, send images
-away or replace files."""
+"""Options accepted only on the command line: a folder from someone else must not run code, send
+images away or replace files."""
 
 MODEL_FIRST = ("check", "run", "test", "show", "card")
 """Commands whose first argument is a model."""
@@ -50,11 +50,11 @@ class Project:
 
     Parameters
     ----------
-    file : that holds them
-    model : for the commands that take one; empty for none
-    images : files and patterns that `check` and `run` take if no image is named
-    options : for every command that has them, by name without the dashes
-    own : the same for one command, by command
+    file : file with the settings
+    model : model for the commands that take one; empty for none
+    images : files and patterns that `check` and `run` use if no image is named
+    options : name without dashes -> value, for every command that has the option
+    own : command -> options for this command only
     """
 
     file: Path
@@ -98,7 +98,7 @@ class Project:
         return value if isinstance(value, bool) else str(value)
 
     def with_model(self, name: str, command: click.Command, words: list[str]) -> list[str]:
-        """Put the model, and the images, before the arguments of a command that names none.
+        """Insert the model and the images before the arguments of a command that names none.
 
         The first argument counts as an image, not as a model, if it is an image file.
         """
@@ -112,7 +112,7 @@ class Project:
 
     @property
     def _model(self) -> str:
-        beside = self.model.startswith(("./", "../"))  # of the settings, wherever bmz is called
+        beside = self.model.startswith(("./", "../"))  # relative to the file of settings
         return str(self.file.parent / self.model) if beside else self.model
 
     def _images(self) -> list[str]:
@@ -159,7 +159,7 @@ def with_settings(
 
     Parameters
     ----------
-    ctx : of ``bmz`` itself; it gets the values of options
+    ctx : context of ``bmz`` itself, which receives the values of options
     name, command, words : the command, and the arguments after its name
     known : names of all commands
 
@@ -172,7 +172,7 @@ def with_settings(
     ------
     ProjectUnreadable, ModelMissing
     """
-    if name == "init" or HELP & set(words):  # which tell what settings may be
+    if name == "init" or HELP & set(words):  # these show which settings are allowed
         return words
     project = project_of(Path.cwd(), known)
     if project is None:
@@ -191,7 +191,7 @@ def project_of(folder: Path, known: Collection[str]) -> Project | None:
 
     Parameters
     ----------
-    folder : where it begins
+    folder : folder in which the search begins
     known : names of all commands
 
     Raises

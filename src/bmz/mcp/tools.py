@@ -29,7 +29,7 @@ STATUSES = {
 
 
 class Arguments(BaseModel):
-    """What a call of a tool gives; a name that the tool does not know is refused."""
+    """The arguments of a call of a tool; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -53,7 +53,7 @@ def ahead_words(model: str, sizes: Mapping[str, int | None]) -> str:
 
     Parameters
     ----------
-    sizes : of the files, in bytes; None if unknown
+    sizes : sizes of the files in bytes; None if unknown
     """
     known = [size for size in sizes.values() if size is not None]
     least = "at least " if known and None in sizes.values() else ""
@@ -110,7 +110,7 @@ def _values(outcome: ModelFetch | FetchFailure) -> FetchedModel:
 
 
 HEADINGS = ("model", "version", "sha256", "files", "size", "place")
-_SHOWN = 12  # letters of a sha256 that tell packages apart
+_SHOWN = 12  # characters of a sha256, enough to distinguish packages
 
 
 def cache_table(packages: Sequence[CachedPackage]) -> list[tuple[str, ...]]:

@@ -76,7 +76,7 @@ def _change_words(change: CheckChange) -> str:
 def model_tests_json(
     models: Sequence[ModelTestResult], changes: Sequence[CheckChange] | None = None
 ) -> str:
-    """Return the document ``bmz.test/2``, with the changes where there is a baseline."""
+    """Return the document ``bmz.test/2``, with the changes if there is a baseline."""
     document: TestDocument = {"schema": "bmz.test/2", "models": list(map(tested_model, models))}
     if changes is not None:
         document["changes"] = [_change(change) for change in changes]
@@ -145,8 +145,8 @@ def zoo_reports(models: Sequence[ModelTestResult]) -> str:
 def _zoo_report(model: ModelTestResult) -> dict[str, Any]:
     counted = [check for check in model.checks if check.status != "skipped"]
     passed = sum(check.status == "passed" for check in counted)
-    # a model that works in one of its formats is compatible, as the zoo counts; the score tells
-    # the share of checks that passed, of those that were made
+    # as in the zoo, a model that works in one of its formats is compatible; the score is the share
+    # of the checks that passed among those that were made
     runs = any(c.name.endswith(".reproduces") and c.status == "passed" for c in counted)
     status = "passed" if runs else model.status
     worst = next((check for check in counted if check.status == "failed"), None)
@@ -174,7 +174,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Headings of the card, and the rows of ``bmz show`` below each."""
 
 NAMED = frozenset({"made for", "runs code", "licence", "cite", "tags", "task"})
-"""Rows that mean little without their name."""
+"""Rows that are shown with their name, without which they mean little."""
 
 
 def card_text(card: CardView) -> str:
@@ -233,5 +233,5 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep the text of a model on one line, and from being read as HTML."""
+    """Put the text of a model on one line, and escape HTML."""
     return " ".join(text.replace("<", "&lt;").split())
