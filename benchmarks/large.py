@@ -46,7 +46,7 @@ def write_mosaic(shared: Path, folder: Path, side: int, chunk: int = CHUNK) -> N
         store=folder / "0", shape=(side, side), chunks=(chunk, chunk), dtype="uint16",
         dimension_names=["y", "x"],
     )  # fmt: skip
-    # of many sizes: nuclei are cut where squares meet, which no spacing of tiles may meet more often
+    # of many sizes: nuclei are cut where squares meet, which no tile spacing may meet more often
     y = 0
     while y < side:
         height, row, width = int(rng.integers(*SIDES)), [], 0

@@ -292,7 +292,7 @@ def status_of(arguments: Sequence[str]) -> int:
 
     Parameters
     ----------
-    arguments : of the command line, without ``bmz`` itself
+    arguments : arguments of the command line, without ``bmz`` itself
     """
     try:
         with disk_faults_told():

@@ -45,7 +45,7 @@ class Word(click.ParamType[Value]):
 
     Parameters
     ----------
-    name : of the type, as usage errors show it
+    name : name of the type, as usage errors show it
     read : turns the word into a value
     offered : completions that the shell offers for the start of a word
     """
@@ -363,7 +363,7 @@ def image_list(words: Sequence[str], include: Sequence[str], dataset: str | None
 
     Parameters
     ----------
-    dataset : of HDF5 files; None for the only one that can be an image
+    dataset : dataset of HDF5 files; None for the only one that can be an image
     """
     from bmz.image.series import in_dataset
 

@@ -356,7 +356,7 @@ def failed_documents(error: BmzError, model: str) -> dict[str, str]:
     Parameters
     ----------
     error : why nothing could be checked
-    model : as named in the call
+    model : model as named in the call
 
     Returns
     -------

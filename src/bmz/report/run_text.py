@@ -145,7 +145,7 @@ def quality_sentences(record: Mapping[str, Any]) -> list[str]:
 
     Parameters
     ----------
-    record : of the run
+    record : record of the run
     """
     quality, doubted = record.get("quality"), record.get("doubted", ())
     sentences = []

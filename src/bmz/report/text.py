@@ -43,7 +43,7 @@ def document_text(document: Mapping[str, object]) -> str:
 
     Parameters
     ----------
-    document : of ``bmz.results.image_documents`` or ``bmz.results.model_documents``
+    document : a type of ``bmz.results.image_documents`` or ``bmz.results.model_documents``
 
     Raises
     ------

@@ -96,7 +96,7 @@ class SettingResult:
 
     Parameters
     ----------
-    model : as the user named it
+    model : model as the user named it
     settings : the values of the sweep
     command : command that repeats it
     labels : ((t,) (z,) y, x); None if it failed

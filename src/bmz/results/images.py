@@ -55,7 +55,7 @@ class Cure:
 
     Parameters
     ----------
-    options : as typed, such as ``--scale 0.5``
+    options : options as typed, such as ``--scale 0.5``
     quality : predicted quality of the mask with these options
     """
 
@@ -71,7 +71,7 @@ class ImageTrial:
     ----------
     crops : lowest prediction first
     quality : over all crops
-    picture : of the first crop, with outlines; None if not requested
+    picture : picture of the first crop with outlines; None if not requested
     cure : None if none was sought or found
     """
 
@@ -207,7 +207,7 @@ class DeviceUse:
 
     Parameters
     ----------
-    device : such as ``cuda:0``
+    device : name of the device, such as ``cuda:0``
     computed_s : seconds that it spent on tiles
     run_s : seconds since the network was loaded
     """

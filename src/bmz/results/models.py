@@ -138,9 +138,9 @@ class ModelView:
     ----------
     recipe : chosen by evidence, or the reason why there is none
     code : which parts of the package are code that would run; empty if none
-    version : in the zoo; empty for a package that exists only here
+    version : version in the zoo; empty for a package that exists only here
     defects : known defects
-    reports : of other tools, as the zoo publishes them; None if they could not be downloaded
+    reports : reports of other tools in the zoo; None if they could not be downloaded
     code_unknown : weights that may contain code, and why this is not known
     packages : Python packages that its code needs
     settings : every parameter of the recipe with its value
@@ -164,8 +164,8 @@ class ModelFetch:
 
     Parameters
     ----------
-    model : as named in the call
-    folder : of its files
+    model : model as named in the call
+    folder : folder of the package
     weights : the formats whose files are in the cache
     files : the outcome for each file
     """
@@ -265,7 +265,7 @@ class ModelCheck:
 
     Parameters
     ----------
-    name : such as ``onnx.reproduces``; never changes meaning
+    name : name of the check, such as ``onnx.reproduces``; its meaning never changes
     status : ``failed`` if the model does not do what it declares, ``warning`` if it does but its
         quality is poor, ``skipped`` if the check could not be made or does not apply to the model
     detail : measured values, or the reason
@@ -282,8 +282,8 @@ class ModelTestResult:
 
     Parameters
     ----------
-    model : as named in the call
-    checks : in the order in which they were made
+    model : model as named in the call
+    checks : checks in the order in which they were made
     """
 
     model: str
@@ -327,7 +327,7 @@ class CheckChange:
     Parameters
     ----------
     before, now : the statuses; None if the check was not made
-    detail : of the current check
+    detail : measured values or reason of the current check
     """
 
     model: str
@@ -414,10 +414,10 @@ class CardView:
     ----------
     view : what the model declares
     tested : the result of ``bmz test``
-    speeds : of the formats that reproduced the test output
+    speeds : speeds of the formats that reproduced the test output
     sizes : None if no labels are made
-    date : of the measurement, YYYY-MM-DD
-    versions : of bmz, Python and the libraries
+    date : date of the measurement, YYYY-MM-DD
+    versions : versions of bmz, Python and the libraries
     """
 
     view: ModelView

@@ -82,7 +82,7 @@ class DescribedPackage:
 
     Parameters
     ----------
-    model : as named in the call
+    model : model as named in the call
     package : the new folder
     text : text for a pull request
     proposals : entries that were added
