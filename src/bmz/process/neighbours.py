@@ -1,4 +1,4 @@
-"""Objects beside each other: which touch, how much of their outline, and how far others lie."""
+"""Neighbouring objects: which touch, along how much of their outline, and distances to others."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contacts:
-    """The sides of pixels (faces of voxels) between objects, and where objects lie.
+    """The sides of pixels (faces of voxels) between objects, and the positions of objects.
 
     Parameters
     ----------
-    own, other : (p,) labels of two objects that touch; each pair comes once from either side
-    sides : (p, axes) how many sides they share, by the axis across which they lie
-    outline : (n, axes) the same of label k and all that is not of it, at k - 1; the edge of the
-        image is not counted, for nobody knows what is behind it
-    sums, sizes : (n, axes), (n,) of the positions of the pixels of label k, and their number, at
-        k - 1; 0 if there are none
+    own, other : (p,) labels of two objects that touch; each pair occurs once in either order
+    sides : (p, axes) number of sides that they share, by the axis across which these lie
+    outline : (n, axes) number of sides between label k and everything else, at k - 1; the edge of
+        the image is not counted, because what lies beyond is unknown
+    sums, sizes : (n, axes), (n,) sum of the pixel positions of label k, and number of its pixels,
+        at k - 1; 0 if there are none
     """
 
     own: Integers
@@ -45,10 +45,10 @@ def contacts_in(labels: AnyArray, corner: Sequence[int], owned: BoolArray) -> Co
 
     Parameters
     ----------
-    labels : ((z,) y, x), 0 background; they lie whole in it, with a pixel around them unless that
-        is beyond the image
-    corner : its first position in the image
-    owned : (n + 1,) which labels are looked at
+    labels : ((z,) y, x), 0 background; contains whole objects with a margin of one pixel, except at
+        the edge of the image
+    corner : position of its first pixel in the image
+    owned : (n + 1,) which labels are considered
     """
     count, axes = len(owned) - 1, labels.ndim
     outline, keys = np.zeros((count + 1, axes), np.int64), []
@@ -71,7 +71,7 @@ def contacts_in(labels: AnyArray, corner: Sequence[int], owned: BoolArray) -> Co
 
 
 def _differing(labels: AnyArray, axis: int) -> tuple[AnyArray, AnyArray]:
-    """Return the labels on both sides of each side of a pixel where they differ."""
+    """Return the differing labels on the two sides of each boundary between pixels."""
     along = np.moveaxis(labels, axis, 0)
     apart = along[:-1] != along[1:]
     return along[:-1][apart], along[1:][apart]
@@ -80,7 +80,7 @@ def _differing(labels: AnyArray, axis: int) -> tuple[AnyArray, AnyArray]:
 def _moments(
     labels: AnyArray, corner: Sequence[int], owned: BoolArray
 ) -> tuple[Integers, Integers]:
-    """Add up the positions of the pixels of each label in whole numbers, which are exact."""
+    """Sum the pixel positions of each label in integers, which are exact."""
     places = np.flatnonzero(owned[labels])
     own, count = labels.reshape(-1)[places], len(owned)
     sizes = np.bincount(own, minlength=count)
@@ -92,7 +92,7 @@ def _moments(
 
 
 def summed_contacts(parts: Sequence[Contacts]) -> Contacts:
-    """Put the contacts of several parts of a mask together; each object is owned by one."""
+    """Join the contacts of several parts of a mask; each object is owned by one part."""
     own, other = (np.concatenate([getattr(p, n) for p in parts]) for n in ("own", "other"))
     order = np.lexsort((other, own))
     sides = np.concatenate([part.sides for part in parts])
@@ -104,7 +104,7 @@ def summed_contacts(parts: Sequence[Contacts]) -> Contacts:
 
 
 _TO_DIGITS = 1 + 1e-9
-"""A distance that is the given one to nine digits counts."""
+"""Tolerance factor: distances that equal the limit to nine digits are within it."""
 
 _PAIRS_AT_ONCE = 2**20
 
@@ -113,13 +113,13 @@ _PAIRS_AT_ONCE = 2**20
 class Neighbours:
     """The objects of a plane or stack, and their neighbours.
 
-    Distances are those of centroids: in px where a pixel is as long along all axes, or its size is
-    not known, and in um where it is known.
+    Distances are between centroids: in px if pixels are isotropic or their size is unknown, and in
+    um if it is known.
 
     Parameters
     ----------
-    contacts : of all of its objects
-    um : length of a pixel along each axis of the mask; None if one of them is not known
+    contacts : of all objects
+    um : length of a pixel along each axis of the mask; None if any is unknown
     near : what counts as a neighbour
     """
 
@@ -131,12 +131,12 @@ class Neighbours:
     def of(
         cls, contacts: Contacts, axes: str, pixel_um: Mapping[str, float], near: Neighbourhood
     ) -> Neighbours:
-        """Return the neighbours of objects that are found.
+        """Return the neighbours of labelled objects.
 
         Parameters
         ----------
         axes : of the mask, ``yx`` or ``zyx``
-        pixel_um : length of a pixel by axis, where it is known
+        pixel_um : length of a pixel by axis, if known
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Neighbours:
         return np.array(self.um if unit == "um" else [1.0] * self.contacts.sums.shape[1])
 
     def _there(self) -> Integers:
-        """Labels of which there are pixels, less 1."""
+        """The labels that have pixels, minus 1."""
         return np.flatnonzero(self.contacts.sizes)
 
     def _places(self, unit: str) -> Floats:
@@ -165,16 +165,17 @@ class Neighbours:
         return places
 
     def columns(self, numbers: AnyArray) -> dict[str, AnyArray]:
-        """Return what is known of label k, at k - 1.
+        """Return the measurements of label k, at k - 1.
 
-        ``neighbours_touching``, how many objects share a side of a pixel (a face of a voxel) with
-        it; ``contact_share``, the share of its outline along which they do, without the edge of the
-        image; ``nearest_neighbour``, the number of the object whose centroid is nearest, and
-        ``nearest_neighbour_px`` and ``_um``, how far that is; and how many lie within the distance.
+        ``neighbours_touching``, the number of objects that share a side of a pixel (a face of a
+        voxel) with it; ``contact_share``, the fraction of its outline along which they do, without
+        the edge of the image; ``nearest_neighbour``, the number of the object with the nearest
+        centroid; ``nearest_neighbour_px`` and ``_um``, its distance; and the number of objects
+        within the distance.
 
         Parameters
         ----------
-        numbers : (n + 1,) what label k is called, at k
+        numbers : (n + 1,) number of label k in the result, at k
         """
         contacts, count = self.contacts, len(self.contacts.sizes)
         size = self._side_sizes()
@@ -188,7 +189,7 @@ class Neighbours:
         return columns | self._nearest(numbers)
 
     def _side_sizes(self) -> AnyArray:
-        """Return the length of a side (area of a face) that lies across each axis."""
+        """Return the length of a side (area of a face) perpendicular to each axis."""
         lengths = self._lengths("um" if self.um else "px")
         sizes: AnyArray = prod(lengths) / lengths
         return sizes
@@ -216,7 +217,7 @@ class Neighbours:
         if len(there) > 1:
             places = self._places(unit)
             lengths, which = cKDTree(places).query(places, k=2)
-            # of objects with one centroid the other may come first
+            # among objects with the same centroid, the other may come first
             column = (which[:, 0] == np.arange(len(there))).astype(np.intp)
             rows = np.arange(len(there))
             nearest[there], away[there] = (
@@ -229,23 +230,23 @@ class Neighbours:
         return columns
 
     def _in_units(self, lengths: AnyArray, unit: str) -> dict[str, AnyArray]:
-        """Return lengths in all units in which they can be told."""
+        """Return lengths in all units that are available."""
         if unit == "um":
             return {"um": lengths}
         return {"px": lengths} | ({} if self.um is None else {"um": lengths * self.um[0]})
 
     def edges(self, numbers: AnyArray) -> Iterator[dict[str, AnyArray]]:
-        """Return the pairs of objects that touch, or lie within the distance: once each, in order.
+        """Yield the pairs of objects that touch or lie within the distance, once each, in order.
 
         Parameters
         ----------
-        numbers : see `columns`
+        numbers : as for `columns`
 
         Yields
         ------
         dict of (p,) arrays
-            ``label`` and ``neighbour``, how far their centroids are from each other, and how much
-            of their outlines they share: sides of pixels, and um (um2 in a stack)
+            ``label`` and ``neighbour``, the distance of their centroids, and the length of their
+            common outline: sides of pixels, and um (um2 in a stack)
         """
         there = self._there()
         ends = self._ends(there)
@@ -253,7 +254,7 @@ class Neighbours:
             yield self._edges_of(there, first, last, numbers)
 
     def _ends(self, there: Integers) -> list[int]:
-        """Cut the objects where enough pairs are together."""
+        """Divide the objects into batches with a limited number of pairs."""
         if self.near.distance is None:
             return [0, len(there)]
         pairs = np.cumsum(self._within()[there]) // _PAIRS_AT_ONCE
@@ -284,7 +285,7 @@ class Neighbours:
         }
 
     def _close_pairs(self, there: Integers, first: int, last: int) -> Integers:
-        """Return the pairs within the distance of which the lower label is one of some."""
+        """Return the pairs within the distance whose lower label is in a range."""
         if self.near.distance is None or first == last:
             return np.zeros((0, 2), np.int64)
         from scipy.spatial import cKDTree  # as above

@@ -1,4 +1,4 @@
-"""Which class each object has, where a network tells classes."""
+"""The class of each object, for networks that predict classes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bmz.process.relabel import ChannelsDiffer, on_input_grid
 BACKGROUND = frozenset(
     {"background", "bg", "none", "nolabel", "no label", "no-label", "unlabelled"}
 )
-"""Names of the class of what is not an object."""
+"""Names of the class of the background."""
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Part the names of classes at commas; none for an empty text."""
+    """Split class names at commas; return none for an empty text."""
     return tuple(name.strip() for name in text.split(",")) if text.strip() else ()
 
 
 def numbers_as_names(count: int, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Call so many classes by their `names`, and by their numbers from 0 where these end."""
+    """Return names for `count` classes: `names`, continued by their numbers counted from 0."""
     known = (*names,) or ("background",)
     return (*known[:count], *map(str, range(len(known), count)))
 
@@ -32,9 +32,9 @@ def class_of_pixels(maps: AnyArray, names: Sequence[str]) -> tuple[AnyArray, tup
 
     Parameters
     ----------
-    maps : (classes, (z,) y, x) a map per class, of which the highest counts; or (1, (z,) y, x)
-        the number of the class. What is not a number counts as lowest
-    names : of the classes; empty if nobody named them
+    maps : (classes, (z,) y, x) one map per class, of which the highest counts; or (1, (z,) y, x)
+        the number of the class. NaN counts as lowest
+    names : of the classes; empty if they are unnamed
     """
     if len(maps) > 1:
         highest = np.nan_to_num(np.asarray(maps, np.float32), nan=-np.inf).argmax(axis=0)
@@ -62,21 +62,21 @@ def best_classes(shares: FloatArray, names: Sequence[str]) -> Columns:
 def classes_from_maps(
     labels: AnyArray, output: AnyArray, first: int, names: str, recipe: str
 ) -> Columns:
-    """Return the class of most pixels of each object, where a network tells classes.
+    """Return the class of most pixels of each object, if the network predicts classes.
 
     Parameters
     ----------
     labels : ((z,) y, x), 0 background, 1 to n
-    output : (c, (z,) y, x), whose entries lie so many px apart as labels are larger
-    first : channel of the first class; -1 if there are none. Either a map per class, or the
-        only channel from there on holds the number of the class
-    names : of the classes, with commas; empty: their numbers, for all channels from the first on
+    output : (c, (z,) y, x), coarser than `labels` by the ratio of their sizes
+    first : channel of the first class; -1 if there are none. From there on there is either one
+        map per class, or a single channel with the number of the class
+    names : comma-separated class names; if empty, all channels from `first` are named by number
     recipe : its name
 
     Raises
     ------
     ChannelsDiffer
-        The output has not so many channels.
+        The output has too few channels.
     """
     if first < 0:
         return {}
@@ -95,14 +95,14 @@ def classes_from_maps(
 def classes_within(labels: AnyArray, classes: AnyArray, names: Sequence[str]) -> Columns:
     """Return the class of most pixels of each object, and their share.
 
-    The background is the class of an object only where none of its pixels has another one. So
-    HoVer-Net does: ``models/hovernet/post_proc.py`` of vqdang/hover_net.
+    The background is the class of an object only if none of its pixels has another one, as in
+    HoVer-Net: ``models/hovernet/post_proc.py`` of vqdang/hover_net.
 
     Parameters
     ----------
     labels : ((z,) y, x), 0 background, 1 to n
     classes : the number of the class of each pixel, below ``len(names)``
-    names : of the classes, of which a first one that is called background is not an object
+    names : of the classes; if the first one is called background, it is not an object
     """
     count, kinds = int(labels.max(initial=0)), len(names)
     inside = labels > 0

@@ -1,4 +1,4 @@
-"""What is known of each object beside its pixels: a table with one row per object."""
+"""Properties of objects other than their pixels: a table with one row per object."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from bmz.base.arrays import AnyArray, FloatArray
 
 Columns = Mapping[str, AnyArray]
-"""Heading -> value of label k at k - 1: fractions (n,) float, or words (n,) str, or `OUTLINE`."""
+"""Heading -> value of label k at k - 1: numbers (n,) float, or text (n,) str, or `OUTLINE`."""
 
 NO_COLUMNS: Columns = {}
-"""Nothing is known."""
+"""A table without columns."""
 
 OUTLINE = "outline"
 """The polygon by which a recipe found an object, (n, corners, 2) float32: y and x in the image, px,
-where the middle of the first pixel is 0. Tables do not have it, nor do joined objects."""
+with 0 in the middle of the first pixel. Tables and joined objects do not have it."""
 
 SCORE = "score"
-"""How sure a recipe is of an object."""
+"""The confidence of a recipe in an object."""
 
 CLASS = "class"
-"""The name of what an object is, or its number where it has no name; empty if none is known."""
+"""The name of the class of an object, or its number if it is unnamed; empty if unknown."""
 
 CLASS_PROBABILITY = "class_probability"
-"""How sure that is: of the network, or the share of the pixels of the object."""
+"""The probability of the class: from the network, or the fraction of the object's pixels."""
 
 
 def scored(scores: AnyArray | None) -> dict[str, AnyArray]:
-    """Return the columns of objects of which only a score is known; none for None."""
+    """Return the columns of objects for which only a score is known; none for None."""
     return {} if scores is None else {SCORE: np.asarray(scores, np.float32)}
 
 
@@ -39,7 +39,7 @@ def rows_of(columns: Columns, which: AnyArray) -> dict[str, AnyArray]:
 
 
 def below(parts: Sequence[Columns]) -> dict[str, AnyArray]:
-    """Put columns one below the other; what not every part has is left out."""
+    """Concatenate columns; drop those that are missing in any part."""
     return {name: np.concatenate([part[name] for part in parts]) for name in shared_by_all(parts)}
 
 
@@ -49,9 +49,9 @@ def shared_by_all(parts: Sequence[Columns]) -> list[str]:
 
 
 def by_label(column: AnyArray, labels: AnyArray) -> AnyArray:
-    """Return the value of each label, that of label k at k - 1; NaN or an empty word where none is.
+    """Return the values of `labels` from a column with label k at k - 1; NaN or "" if missing.
 
-    Fractions become float64.
+    Numbers become float64.
     """
     if column.dtype.kind == "U":
         return np.take(np.append(column, ""), labels - 1, mode="clip")
@@ -59,17 +59,17 @@ def by_label(column: AnyArray, labels: AnyArray) -> AnyArray:
 
 
 def numbered(columns: Columns, numbers: AnyArray) -> dict[str, AnyArray]:
-    """Sort columns by the numbers that their rows have.
+    """Sort columns by the numbers of their rows.
 
     Parameters
     ----------
     columns : of n objects
-    numbers : (n + 1,) the number of object k at k; 0 for one that is left out
+    numbers : (n + 1,) the number of object k at k; 0 for omitted objects
 
     Returns
     -------
     dict of (m, ...) arrays
-        with the value of number k at k - 1; 0 or an empty word where nobody has it
+        with the value of number k at k - 1; 0 or an empty text for unused numbers
     """
     own = numbers[1:]
     ordered = {}
@@ -82,20 +82,20 @@ def numbered(columns: Columns, numbers: AnyArray) -> dict[str, AnyArray]:
 def joined_columns(
     columns: Sequence[Columns], numbers: Sequence[AnyArray], groups: Sequence[Sequence[int]]
 ) -> list[dict[str, AnyArray]]:
-    """Give every object what it has in the masks of a group: the mean, and the most frequent word.
+    """Return the mean value, or the most frequent text, of every object over the masks of a group.
 
-    Of words that are as frequent the one of the earliest mask is taken.
+    Of equally frequent texts, that of the earliest mask is taken.
 
     Parameters
     ----------
-    columns : for each mask, the value of its label k at k - 1; what not every mask has is left out
-    numbers : (n + 1,) for each mask, the number that its label k has in the whole
+    columns : for each mask, the value of its label k at k - 1; columns missing in any are dropped
+    numbers : (n + 1,) for each mask, the number of its label k in the whole
     groups : masks that are measured together
 
     Returns
     -------
     list of dict of (m,) arrays
-        for each group the value of number k at k - 1; NaN or an empty word for those not in it
+        for each group the value of number k at k - 1; NaN or an empty text for those not in it
     """
     return [
         {
@@ -124,7 +124,7 @@ def _most_frequent(numbers: AnyArray, words: AnyArray) -> AnyArray:
     most = int(numbers.max(initial=0))
     if not most:
         return np.zeros(0, words.dtype)
-    # the earliest word first, since of equals the first is taken
+    # the earliest text first, since the first of equals is taken
     order = np.argsort(first, kind="stable")
     place = np.argsort(order)[own]
     counts = np.bincount(numbers * len(kinds) + place, minlength=(most + 1) * len(kinds))

@@ -1,4 +1,4 @@
-"""Numbers that tell of each object of a mask, without ground truth, whether it is a true one."""
+"""Measurements that indicate, without ground truth, whether each object of a mask is a true one."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MOST_CHANNELS = 4
-"""Of an image or a map with more channels than these the first are looked at."""
+"""Number of channels of an image or a map that are measured; further ones are ignored."""
 
 MARGIN_PX = DEPTHS_PX[1] + 1
-"""So far beyond its objects a window must reach, where the plane continues."""
+"""How far a window must extend beyond its objects, if the plane continues there."""
 
 LATTICE = 96
-"""Points along the longer side of a plane at which its channels are looked at as a whole."""
+"""Points along the longer side of a plane at which its channels are sampled."""
 
 UNDECIDED = (0.25, 0.75)
-"""Share of the way from the background's value of a map to the objects', that is neither's."""
+"""Values of a map that count as neither, relative to background (0) and objects (1)."""
 
 SLACK = 0.01
-"""A map whose values lie between 0 and 1, but for so much, tells how sure the network is."""
+"""Tolerance within which a map with values from 0 to 1 counts as a probability."""
 
 NORMAL = 1.4826
 """Standard deviation of a normal distribution whose median absolute deviation is 1."""
 
 MOST = 100.0
-"""Of a ratio."""
+"""Upper limit of a ratio."""
 
 SHAPES = ("area", "elongation", "filled", "edges", "touching", "cut", "score")
 OF_CHANNEL = ("mean", "spread", "beside", "around", "around_spread", "edge")
@@ -46,18 +46,18 @@ OF_CHANNEL = ("mean", "spread", "beside", "around", "around_spread", "edge")
 
 @dataclass(frozen=True)
 class PlaneWindow:
-    """A part of a plane that is looked at at once; it holds its objects whole, and a margin.
+    """A part of a plane that is measured at once; it contains whole objects and a margin.
 
     Parameters
     ----------
     labels : (h, w) 0 background
-    owned : (n + 1,) which labels are measured; the others are only seen beside them
-    planes : (c, h, w) the channels of the image that the network was given
-    maps : (k, my, mx) what the network gave
-    core : of the plane, along y and x; cores of all windows cover it without overlap
-    box : of the plane, along y and x: the window
+    owned : (n + 1,) which labels are measured; the others only serve as surroundings
+    planes : (c, h, w) the image channels that the network received
+    maps : (k, my, mx) output of the network
+    core : its part of the plane, along y and x; the cores of all windows cover it without overlap
+    box : position of the window in the plane, along y and x
     size : of the plane, px
-    scores : (n,) that of label k at k - 1, as the recipe gave it; empty for none
+    scores : (n,) score of label k from the recipe, at k - 1; empty for none
     grid : (h w,) the flat position in `maps` for each pixel; None if they are on the same grid
     """
 
@@ -73,20 +73,20 @@ class PlaneWindow:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the whole plane is looked at at once."""
+        """Return whether the window covers the whole plane."""
         return self.core == self.box == tuple(slice(0, side) for side in self.size)
 
 
 @dataclass(frozen=True)
 class ObjectEvidence:
-    """What was measured on the objects of a plane, and on the plane, in one or in several windows.
+    """Measurements of the objects of a plane, and of the plane, in one or several windows.
 
     Parameters
     ----------
     label : (n,)
     shapes : (n, len(SHAPES))
-    planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the channels of the image and of the map; of
-        a plane in one window only the one that tells objects best, as no other is asked for
+    planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the image channels and of the map; for a
+        plane in one window only the channel that separates objects best, as no other is needed
     places : (p,) flat positions of the lattice
     inside : (p,) whether an object is there
     plane_points, map_points : (c, p), (k, p) values there
@@ -114,7 +114,7 @@ class ObjectEvidence:
         on_maps = pixels.on(window.grid)
         places, inside, plane_points, map_points, steps = _lattice(window)
         of_plane = of_map = slice(None)
-        if window.is_whole:  # else it is not known before all windows are together
+        if window.is_whole:  # else the channel is unknown until all windows are joined
             of_plane = _telling(window.planes, pixels, mine, plane_points)
             of_map = _telling(window.maps, on_maps, mine, map_points)
         return cls(
@@ -131,7 +131,7 @@ class ObjectEvidence:
 
     @classmethod
     def joined(cls, parts: Sequence[ObjectEvidence]) -> ObjectEvidence:
-        """Put the windows of a plane together: objects by label, points from the top."""
+        """Join the windows of a plane: objects by label, points from the top."""
         if len(parts) == 1:
             return parts[0]
 
@@ -139,7 +139,7 @@ class ObjectEvidence:
             return np.concatenate([vars(part)[name] for part in parts], _ALONG[name])
 
         orders = {key: np.argsort(together(key), kind="stable") for key in ("label", "places")}
-        # one array after the other, because an image may have hundreds of thousands of objects
+        # one array after another, because an image may have hundreds of thousands of objects
         return cls(
             **{
                 name: np.take(
@@ -151,7 +151,7 @@ class ObjectEvidence:
 
     @property
     def diameters(self) -> Floats:
-        """(n,) equivalent diameters, px."""
+        """Equivalent diameters, (n,), px."""
         return 2 * np.sqrt(self.shapes[:, SHAPES.index("area")] / np.pi)
 
 
@@ -159,20 +159,20 @@ _ALONG = {
     "label": 0, "shapes": 0, "planes": 1, "maps": 1, "places": 0, "inside": 0, "plane_points": 1,
     "map_points": 1, "plane_steps": 1,
 }  # fmt: skip
-"""Along which axis of each array the objects, or the points, lie."""
+"""The axis of each array along which its objects or points are arranged."""
 
 _OF_OBJECTS = ("label", "shapes", "planes", "maps")
 
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Where values are looked at, as flat positions, and the objects there.
+    """The flat positions at which values are measured, and the objects there.
 
     Parameters
     ----------
-    inside, rim : the pixels of objects; of those at edges once for each edge
-    beside : those on the other side of edges, where there is no object
-    around : those further out, where there is background
+    inside, rim : the pixels of objects; those at edges, once per edge
+    beside : pixels across an edge, where there is no object
+    around : pixels further out, where there is background
     of_inside, of_rim, of_beside, of_around : the objects of these
     """
 
@@ -207,7 +207,7 @@ def _channels(stack: AnyArray, pixels: _Pixels) -> Floats:
 
 
 def _telling(stack: AnyArray, pixels: _Pixels, mine: Integers, points: Floats) -> slice:
-    """Choose the channel that `_best` chooses, by less than all that is measured of each."""
+    """Choose the same channel as `_best` without measuring everything in each channel."""
     if len(stack) == 1:
         return slice(0, 1)
     steps = []
@@ -236,7 +236,7 @@ def _finite(values: AnyArray) -> Floats:
 
 def _shapes(runs: Runs, edges: Edges, cut: BoolArray, scores: Floats) -> Floats:
     yy, xx, yx = runs.second_moments()
-    yy, xx = yy + 1 / 12, xx + 1 / 12  # of a pixel, which is a square
+    yy, xx = yy + 1 / 12, xx + 1 / 12  # the second moment of a square pixel
     product = np.maximum(yy * xx - yx * yx, 1e-9)
     middle, apart = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
     elongation = np.sqrt((middle + apart) / np.maximum(middle - apart, 1e-9))
@@ -283,7 +283,7 @@ OBJECT_FEATURES = (
     "map_steepness", "step", "step_beside_others", "step_to_noise", "texture", "texture_around",
     "steepness", "edge_width", "brightness",
 )  # fmt: skip
-"""Of each object."""
+"""Features of each object."""
 
 PLANE_FEATURES = (
     "objects", "covered", "size_spread", "size_middle", "cut_share", "filled_middle",
@@ -292,18 +292,18 @@ PLANE_FEATURES = (
     "steepness_middle", "edge_width_middle", "map_steepness_middle", "noise", "texture_middle",
     "threshold_dice",
 )  # fmt: skip
-"""Of the plane, and of its objects together."""
+"""Features of the plane and of its objects as a whole."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a model tells of its objects.
+    """What a model states about its objects.
 
     Parameters
     ----------
-    diameter_px : of the objects that it is made for, px of the image; NaN if it does not say
+    diameter_px : of the objects that it is made for, px of the image; NaN if not stated
     scale : factor by which the image was resized before the network
-    side : 1 if its own sample shows bright objects, -1 where dark ones, NaN if neither
+    side : 1 if its own sample shows bright objects, -1 if dark ones, NaN if neither
     """
 
     diameter_px: float
@@ -312,12 +312,12 @@ class Expectation:
 
 
 def features_of(evidence: ObjectEvidence, model: Expectation) -> tuple[Floats, Floats]:
-    """Bring evidence into numbers that mean the same in every image.
+    """Convert evidence to features that are comparable between images.
 
     Returns
     -------
     (n, len(OBJECT_FEATURES)), (len(PLANE_FEATURES),)
-        NaN for what cannot be told
+        NaN where undefined
     """
     if not len(evidence.label):
         return np.zeros((0, len(OBJECT_FEATURES))), np.full(len(PLANE_FEATURES), np.nan)
@@ -348,7 +348,7 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
         "diameter": octaves + np.log2(model.scale),
         "elongation": np.minimum(elongation, 20.0),
         "filled": filled,
-        # 1 for a circle or an ellipse along the axes of the same size
+        # 1 for a circle, or for an axis-aligned ellipse of the same size
         "rough": faces / (8 * np.sqrt(area / np.pi)),
         "cut": cut,
         "touching": touching,
@@ -367,7 +367,7 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
 
 
 def _map_features(evidence: ObjectEvidence) -> _Features:
-    """Return how sure the network is, by the map that tells objects best from the background."""
+    """Return the certainty of the network in the map that best separates objects."""
     best = _best(_steps(evidence.maps), evidence.map_points)
     mean, spread, beside, around, _, edge = evidence.maps[best].T
     points, on = evidence.map_points[best], evidence.inside
@@ -399,7 +399,7 @@ def _map_features(evidence: ObjectEvidence) -> _Features:
 
 
 def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
-    """Return how objects stand out, in the channel in which they do so most."""
+    """Return how objects stand out in the channel in which they do so most."""
     best = _best(_steps(evidence.planes), evidence.plane_points)
     mean, spread, beside, around, rough, edge = evidence.planes[best].T
     points, on = evidence.plane_points[best], evidence.inside
@@ -439,7 +439,7 @@ def _steps(channels: Floats) -> Floats:
 
 
 def _best(steps: Floats, points: Floats) -> int:
-    """Choose the channel in which objects differ most from what is around them.
+    """Choose the channel in which objects differ most from their surroundings.
 
     Parameters
     ----------
@@ -467,7 +467,7 @@ def _deviation(values: Floats) -> float:
 
 
 def _threshold_dice(points: Floats, on: BoolArray, sign: float) -> float:
-    """Compare objects with what the threshold of Otsu (1979) tells from the background."""
+    """Compare objects with the foreground of an Otsu (1979) threshold."""
     ordered = np.sort(points)
     count = np.arange(1, len(ordered))
     sums = np.cumsum(ordered)

@@ -1,4 +1,4 @@
-"""The label recipe ``prompts``: masks of objects that a network was asked for, point by point."""
+"""The label recipe ``prompts``: masks of objects that a network segmented from prompts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from bmz.process.recipe import Knob, Labelled, Recipe
 from bmz.process.relabel import in_raster_order
 
 CORNERS = "corners"
-"""Name under which the place of each mask lies beside the outputs of the network."""
+"""Name of the box of each mask among the further outputs of the network."""
 
 TILES = "tiles"
-"""Name under which the tile of each mask lies beside the outputs of the network."""
+"""Name of the tile of each mask among the further outputs of the network."""
 
 PROMPT = "prompt"
-"""The name of the prompt that an object was asked for with; as a column of tables, too."""
+"""The name of the prompt of an object, also the name of the table column."""
 
-_SURE = float(np.log(0.999 / 0.001))  # logit of what is known
+_SURE = float(np.log(0.999 / 0.001))  # logit of certain pixels
 
 SAME = 0.5
-"""Least IoU, where two tiles overlap, of two masks that are one object."""
+"""Minimum IoU, within the overlap of two tiles, of two masks of the same object."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class PromptSettings:
     margin: Annotated[int, Knob("margin of the box around an object, px", 0)] = 0
 
     def for_prompts(self, asked: Collection[str]) -> PromptSettings:
-        """Return the settings for prompts of the user: no object is left out by its looks.
+        """Return the settings for prompts of the user: no object is rejected by its appearance.
 
         Parameters
         ----------
-        asked : names of the parameters that the user gave, which are kept
+        asked : names of the parameters that the user set, which are kept
         """
         mild: dict[str, Any] = {"score_threshold": -np.inf, "stability": 0.0}
         mild |= {"most_of_tile": 1.0, "least_px": 1}
@@ -82,11 +82,11 @@ class ObjectMasks:
 
     Parameters
     ----------
-    masks : of each, (y, x) of its box
+    masks : mask of each, (y, x) of its box
     scores : (n,) float32
-    corners : (n, 4), first y and x of each box and those behind its last, px
-    tiles : (n, 4), the same of the tile that it was found in
-    names : (n,) str, of the prompts; None if nobody named any
+    corners : (n, 4), first y and x of each box, and y and x after its last, px
+    tiles : (n, 4), the same for the tile in which each was found
+    names : (n,) str, of the prompts; None if all are unnamed
     """
 
     masks: Sequence[BoolArray]
@@ -97,11 +97,11 @@ class ObjectMasks:
 
     @classmethod
     def joined(cls, parts: Sequence[ObjectMasks], *, named: bool = False) -> ObjectMasks:
-        """Put masks of several tiles together; none give none.
+        """Join the masks of several tiles; return none for none.
 
         Parameters
         ----------
-        named : their prompts have names
+        named : whether their prompts have names
         """
         none = np.zeros((0, 4), np.intp)
         return cls(
@@ -115,7 +115,7 @@ class ObjectMasks:
         )
 
     def as_outputs(self) -> tuple[AnyArray, dict[str, AnyArray]]:
-        """Return the masks as an array of arrays, and what lies beside them."""
+        """Return the masks as an array of arrays, and the further outputs."""
         masks = np.empty(len(self.masks), object)
         masks[:] = list(self.masks)
         names = {} if self.names is None else {PROMPT: self.names}
@@ -123,7 +123,7 @@ class ObjectMasks:
 
 
 def grid_points(shape: tuple[int, int], spacing_px: int) -> NDArray[np.intp]:
-    """Return the middle of every square of a grid that covers an image, in raster order.
+    """Return the centre of every square of a grid that covers an image, in raster order.
 
     Parameters
     ----------
@@ -150,14 +150,14 @@ def kept_masks(
     settings: PromptSettings,
     names: Sequence[str] | None = None,
 ) -> ObjectMasks:
-    """Leave out masks that are no objects, and cut the others to their boxes.
+    """Drop masks that are not objects, and crop the others to their boxes.
 
     Parameters
     ----------
     masks : (n, y, x) of a tile, any number
-    scores : (n,), that of each
+    scores : (n,), score of each
     tile : the tile in the image, px
-    names : of the prompts; None if nobody named any
+    names : of the prompts; None if all are unnamed
     """
     origin = np.array([side.start for side in tile])
     inside = masks > settings.mask_threshold
@@ -181,14 +181,14 @@ def kept_masks(
 
 
 def stability(masks: AnyArray, threshold: float) -> FloatArray:
-    """Return how little masks depend on the threshold: the IoU of a narrower and a wider one.
+    """Return the stability of masks: the IoU of those at a higher and at a lower threshold.
 
-    Source: Kirillov et al. 2023, appendix B, where the threshold of the logit is moved by 1.
+    Source: Kirillov et al. 2023, appendix B, where the threshold of the logit is shifted by 1.
 
     Parameters
     ----------
-    masks : (n, y, x); probabilities where the threshold lies between 0 and 1, else logits; 1 for
-        each of those that are no floating-point numbers, since they have no threshold
+    masks : (n, y, x); probabilities if the threshold is between 0 and 1, else logits; the result
+        is 1 for masks of another dtype than floating point, which have no threshold
     threshold : of the masks
 
     Returns
@@ -207,11 +207,11 @@ def stability(masks: AnyArray, threshold: float) -> FloatArray:
 
 
 def prompts_of_labels(strips: Iterable[AnyArray]) -> Iterator[Prompt]:
-    """Return each object of a label mask, in the order of their numbers.
+    """Yield each object of a label mask as a prompt, in the order of their numbers.
 
     Parameters
     ----------
-    strips : (rows, x) each, one below the other
+    strips : (rows, x) each, one below another
     """
     parts: dict[int, list[tuple[int, int, BoolArray]]] = {}
     row = 0
@@ -225,7 +225,7 @@ def prompts_of_labels(strips: Iterable[AnyArray]) -> Iterator[Prompt]:
 
 
 def _parts_of(labels: AnyArray) -> Iterator[tuple[int, int, int, BoolArray]]:
-    """Return number, first row and column, and pixels of each object of a part of a mask."""
+    """Yield number, first row and column, and pixels of each object of a part of a mask."""
     from scipy.ndimage import find_objects  # here: it takes long to import
 
     numbers, order = np.unique(np.append(0, labels), return_inverse=True)
@@ -248,11 +248,11 @@ def _put_together(parts: Sequence[tuple[int, int, BoolArray]]) -> tuple[int, int
 
 
 def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
-    """Turn an object that is known by its pixels into a point, a box or a mask.
+    """Turn an object given by its pixels into a prompt by point, box or mask.
 
     Parameters
     ----------
-    prompt : points and boxes are left as they are
+    prompt : points and boxes are returned unchanged
     how : ``point`` for the pixel deepest inside, ``box`` or ``mask``
     margin : around the object, px
     """
@@ -270,11 +270,11 @@ def asked_as(prompt: Prompt, how: str, margin: int) -> Prompt:
 
 
 def resized_prompt(prompt: Prompt, factors: Sequence[float]) -> Prompt:
-    """Return a prompt as it lies on a resized image.
+    """Return a prompt in the coordinates of a resized image.
 
     Parameters
     ----------
-    factors : along y and x, px of the resized image for one of the image
+    factors : along y and x, px of the resized image per px of the image
     """
     by = np.array(factors, np.float64)
 
@@ -298,10 +298,10 @@ def resized_prompt(prompt: Prompt, factors: Sequence[float]) -> Prompt:
 
 
 def mask_logits(prompt: Prompt, tile: Box, side: int) -> FloatArray:
-    """Draw the mask of a prompt as a network of the family of Segment Anything takes it.
+    """Draw the mask of a prompt as networks of the Segment Anything family take it.
 
-    The longer side of the tile fills the square, and what is left of it is not an object. Source:
-    Kirillov et al. 2023, whose network gives and takes logits of a quarter of its resolution;
+    The longer side of the tile fills the square, and the rest of the square is background. Source:
+    Kirillov et al. 2023, whose network returns and takes logits at a quarter of its resolution;
     micro-sam takes a probability of 0.999 for the object.
 
     Parameters
@@ -327,7 +327,7 @@ def mask_logits(prompt: Prompt, tile: Box, side: int) -> FloatArray:
     inside = np.zeros((len(rows), len(columns)), np.bool_)
     inside[np.ix_(*within)] = mask[np.ix_(rows[within[0]], columns[within[1]])]
     logits[: len(rows), : len(columns)][inside] = _SURE
-    if not inside.any():  # an object smaller than a pixel of the square is one pixel of it
+    if not inside.any():  # an object smaller than a pixel of the square gets one pixel
         y, x = np.clip(
             ((prompt.centre - [p.start for p in tile]) / factor).astype(int), 0, side - 1
         )
@@ -343,23 +343,23 @@ def label_prompted(
     shape: tuple[int, ...],
     others: Mapping[str, AnyArray],
 ) -> Labelled:
-    """Paint masks of objects, the best first; the others get what is still free.
+    """Paint masks of objects, the best first; further masks only get pixels that are still free.
 
-    A mask that better ones cover for the most part is another answer for the same object. Two of
-    different tiles that agree where these overlap are one object.
+    A mask that is mostly covered by better ones is dropped as a duplicate of the same object. Masks
+    from different tiles that agree in the overlap of the tiles are one object.
 
     Parameters
     ----------
     output : (n,) arrays, the masks, see `ObjectMasks.as_outputs`; or (..., y, x), as the network
-        gives them for one image
+        returns them for one image
     settings : the parameters
     shape : height and width of the image, px
-    others : the scores, one for each mask, and the places of the masks where they have boxes
+    others : the scores, one per mask, and the boxes of the masks if they have any
 
     Returns
     -------
     Labelled
-        of `shape`, with the score of each object, and the name of its prompt where it has one;
+        of `shape`, with the score of each object, and the name of its prompt if it has one;
         `drawn` is the score at every pixel
     """
     objects = _objects(output, settings, shape, others)
@@ -376,7 +376,7 @@ def painted(
 
     Parameters
     ----------
-    labels, drawn : (y, x) integers and float32, all 0, in memory or on the disk; become the number
+    labels, drawn : (y, x) integers and float32, all 0, in memory or on disk; become the number
         and the score of the object at each pixel
 
     Returns
@@ -384,11 +384,11 @@ def painted(
     Columns
         score and name of label k at k - 1
     (n, 4) int
-        the box in which label k + 1 lies, as `ObjectMasks.corners`
+        the box of label k + 1, as in `ObjectMasks.corners`
     """
     first: list[int] = []  # the best mask of each object
     boxes: list[NDArray[np.intp]] = []
-    seen: dict[int, list[NDArray[np.intp]]] = {}  # the tiles that each object was found in
+    seen: dict[int, list[NDArray[np.intp]]] = {}  # the tiles in which each object was found
     for k in np.argsort(-objects.scores, kind="stable").tolist():
         corners, tile, mask = objects.corners[k], objects.tiles[k], objects.masks[k]
         place = (slice(corners[0], corners[2]), slice(corners[1], corners[3]))
@@ -432,7 +432,7 @@ def _same_object(
     own: NDArray[np.intp],
     seen: Mapping[int, Sequence[NDArray[np.intp]]],
 ) -> int:
-    # the label of an object of another tile that is the same where both tiles see it; 0 for none
+    # the label of an object of another tile that agrees in the overlap of both tiles; 0 for none
     numbers = np.unique(labels[place][mask])
     for number, other in ((int(n), tile) for n in numbers[numbers > 0] for tile in seen[int(n)]):
         if (other == own).all():

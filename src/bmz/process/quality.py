@@ -24,11 +24,11 @@ ARRAYS = Path(__file__).with_name("quality.npz")
 """Written by ``model_cards/quality/train.py``, which says what each array holds."""
 
 TIE = 0.05
-"""Predictions for one image that differ by less are a tie: their order is little better than by
+"""Predictions for one image that differ by less are a tie: their order is hardly better than
 chance, as ``model_cards/quality/train.py`` shows."""
 
 SEEN_SPACE, MOST_SEEN_CHANNELS = "yx", 2
-"""Axes, and most channels, of the networks whose masks are among the examples."""
+"""Axes and maximum number of channels of the networks whose masks are among the examples."""
 
 LEARNT_FROM = "a rough estimate: trained on networks that take planes of one or two channels"
 
@@ -37,23 +37,22 @@ QualityWord = Literal["likely good", "look closely", "likely wrong"]
 
 @dataclass(frozen=True, eq=False)
 class RegressionForest:
-    """Extremely randomised trees (Geurts et al. 2006), one after another.
+    """Extremely randomised trees (Geurts et al. 2006), stored one after another.
 
-    Leaves keep what was seen there (Meinshausen 2006), so that the median can be told: a mean draws
-    everything towards the middle.
+    Leaves keep their training examples (Meinshausen 2006), so that the median can be predicted: a
+    mean pulls predictions towards the centre.
 
     Parameters
     ----------
     names : of the features, in the order that nodes refer to
-    unknown : (k,) stands for a feature that is not known, below all that are
+    unknown : (k,) the value that replaces an unknown feature, below all known values
     roots : (trees,) the first node of each
-    feature : (nodes,) the feature that a node asks for; -1 at a leaf
-    threshold : (nodes,) up to this value the answer is on the left; at a leaf how many examples it
-        has
-    right : (nodes,) the node that follows on the right; on the left it is the next one; at a leaf
-        the place of its first example
+    feature : (nodes,) the feature that a node tests; -1 at a leaf
+    threshold : (nodes,) values up to this one go to the left; at a leaf, the number of its examples
+    right : (nodes,) the right child, while the left one is the next node; at a leaf, the position
+        of its first example
     examples : (trees * n,) numbers of examples, by leaves
-    answers, counts : (n,) true F1 of each example, rising, and how much it counts
+    answers, counts : (n,) true F1 of each example, ascending, and its weight
     """
 
     names: tuple[str, ...]
@@ -70,13 +69,13 @@ class RegressionForest:
     def of(
         cls, names: Sequence[str], unknown: FloatArray, arrays: Mapping[str, AnyArray]
     ) -> RegressionForest:
-        """Return a forest that is kept in less room.
+        """Return a forest from its compact storage.
 
         Parameters
         ----------
-        arrays : by name; of `threshold`, `right` and `examples` the bytes, as `joined_bytes` takes
-            them; in `right` is how far away the node on the right is, and 0 at a leaf, for the
-            examples are in the order of the leaves; `threshold` is in the order of the features
+        arrays : by name; `threshold`, `right` and `examples` are bytes, as for `joined_bytes`;
+            `right` holds the distance to the right child, and 0 at a leaf because the examples
+            are in the order of the leaves; `threshold` is in the order of the features
         """
         feature = arrays["feature"]
         threshold = np.empty(len(feature), np.float32)
@@ -96,7 +95,7 @@ class RegressionForest:
         )
 
     def predict(self, values: Mapping[str, float]) -> float:
-        """Return the median over the examples of all trees, each tree counting alike.
+        """Return the median over the examples of all trees, with equal weight for each tree.
 
         Parameters
         ----------
@@ -106,12 +105,12 @@ class RegressionForest:
         return float(self.answers[np.searchsorted(below, below[-1] / 2)])
 
     def mean(self, values: Mapping[str, float]) -> float:
-        """Return their mean: it puts in order what has one median; see `predict`."""
+        """Return the mean over the examples, which ranks masks of equal median; see `predict`."""
         shares = self._shares(values)
         return float((shares * self.answers).sum() / shares.sum())
 
     def _shares(self, values: Mapping[str, float]) -> FloatArray:
-        """Return how much each example counts for a prediction."""
+        """Return the weight of each example in a prediction."""
         given = np.array([values.get(name, np.nan) for name in self.names], np.float32)
         row = np.where(np.isnan(given), self.unknown, given)
         nodes = self.roots
@@ -127,12 +126,12 @@ class RegressionForest:
 
 
 def joined_bytes(split: AnyArray, dtype: str) -> AnyArray:
-    """Give numbers whose first bytes, second bytes and so on are kept together, to take less room.
+    """Reassemble numbers whose first bytes, second bytes and so on are stored together.
 
     Parameters
     ----------
     split : (bytes, n) uint8
-    dtype : of the numbers, with its order of bytes
+    dtype : of the numbers, with its byte order
     """
     numbers: AnyArray = np.ascontiguousarray(split.T).view(dtype)[:, 0]
     return numbers
@@ -153,10 +152,10 @@ class Quality:
 
     Parameters
     ----------
-    f1 : at IoU 0.5 with the masks of a careful person, 0 to 1
-    low, high : between them it lies in 8 of 10 cases
+    f1 : at IoU 0.5 with the masks of a careful annotator, 0 to 1
+    low, high : interval that contains it in 8 of 10 cases
     word : what to do with the mask
-    seen : whether masks of such networks were among those that the prediction was learnt from
+    seen : whether masks of such networks were in the training data
     """
 
     f1: float
@@ -166,7 +165,7 @@ class Quality:
     seen: bool = True
 
     def ties_with(self, first: Quality) -> bool:
-        """Return whether it is not surely lower than the one of the best mask of the same image."""
+        """Return whether it is not clearly lower than that of the best mask of the same image."""
         return self.f1 > first.f1 - TIE
 
 
@@ -177,25 +176,25 @@ def quality_record(quality: Quality) -> QualityRecord:
 
 
 def quality_words(quality: Quality) -> str:
-    """Return what is predicted, such as ``likely good, F1 about 0.86 (0.71 to 0.95)``."""
+    """Return the prediction as text, such as ``likely good, F1 about 0.86 (0.71 to 0.95)``."""
     return f"{quality.word}, {f1_words(quality)}"
 
 
 def f1_words(quality: Quality) -> str:
-    """Return what F1 is predicted, such as ``F1 about 0.86 (0.71 to 0.95)``."""
+    """Return the predicted F1 as text, such as ``F1 about 0.86 (0.71 to 0.95)``."""
     learnt = "" if quality.seen else f"; {LEARNT_FROM}"
     return f"F1 about {quality.f1:.2f} ({quality.low:.2f} to {quality.high:.2f}{learnt})"
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A forest, and how far its predictions were off on sources and networks that were left out.
+    """A forest, and the errors of its predictions on held-out sources and networks.
 
     Parameters
     ----------
-    forest : tells the F1
-    at, low, high : (n,) F1 that is told, and the ends of the interval at each
-    wrong, good : the predictions up to, and from, which the word is "likely wrong", "likely good"
+    forest : predicts the F1
+    at, low, high : (n,) predicted F1, and the ends of the interval at each
+    wrong, good : predictions up to `wrong` are "likely wrong", those from `good` "likely good"
     """
 
     forest: RegressionForest
@@ -210,7 +209,7 @@ class Predictor:
 
         Parameters
         ----------
-        values : name -> value, see `bmz.process.mask_evidence`; what is missing is unknown
+        values : name -> value, see `bmz.process.mask_evidence`; missing ones are unknown
         seen : see `at_f1`
         """
         return self.at_f1(self.forest.predict(values), seen=seen)
@@ -220,8 +219,8 @@ class Predictor:
 
         Parameters
         ----------
-        seen : see `is_seen`; where it is not, the interval holds whatever any mask may have, and
-            nothing is called likely
+        seen : see `is_seen`; if false, the interval covers what any mask may have, and nothing is
+            called likely
         """
         if not seen:
             low, high = min(float(self.low[0]), f1), max(float(self.high[-1]), f1)
@@ -236,18 +235,18 @@ class Predictor:
 
 
 def is_seen(space: str, channels: int) -> bool:
-    """Return whether masks of such networks are among those that predictions were learnt from.
+    """Return whether masks of such networks are in the training data of the predictions.
 
     Parameters
     ----------
-    space, channels : axes of the network, and how many channels of an image it takes
+    space, channels : axes of the network, and number of image channels that it takes
     """
     return space == SEEN_SPACE and channels <= MOST_SEEN_CHANNELS
 
 
 PredictorName = Literal["tried", "plain", "among", "run"]
-"""With the labels of changed copies of the image; without them; by how a mask stands among those of
-other models, see `bmz.process.consensus.MaskPairs`; or by what a run makes anyway."""
+"""With labels of modified copies of the image; without them; by comparison with the masks of other
+models, see `bmz.process.consensus.MaskPairs`; or from what a run computes anyway."""
 
 
 @cache
@@ -272,31 +271,31 @@ OBJECT_ARRAYS = Path(__file__).with_name("objects.npz")
 """Written by ``model_cards/quality/train_objects.py``."""
 
 DIGITS = 4
-"""Of a confidence: more than it can be sure of."""
+"""Decimals of a confidence: more than it is accurate to."""
 
 FARTHEST = 3.0
-"""So many standard deviations from the middle a feature counts, and not more."""
+"""Features are clipped at this many standard deviations from the middle."""
 
 DOUBTED = 0.5
-"""An object that is less likely a true one than this is doubted."""
+"""Objects with a lower confidence are doubtful."""
 
 
 _AT_ONCE = 8192
-"""Objects of which all terms are held at once; a large image has hundreds of thousands."""
+"""Objects whose terms are held at once; a large image has hundreds of thousands."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectModel:
-    """A logistic regression whose answer to a feature of an object bends at some values of it.
+    """A logistic regression that is piecewise linear in each feature of an object.
 
     Parameters
     ----------
-    middle, spread : (o + p,) of the features of objects, and then of those of the plane; an
-        unknown one is taken for the middle
-    knots : (k, o) where the answer bends
-    weights : (o + k o + p,) of features, of what of them lies above each knot, and of the plane
-    constant : what all objects have
-    findings : name -> by how much the log odds of all objects change for each step of its gravity
+    middle, spread : (o + p,) of the features of objects, and then of those of the plane; unknown
+        features are replaced by the middle
+    knots : (k, o) where the slope changes
+    weights : (o + k o + p,) of features, of their excess above each knot, and of the plane
+    constant : the intercept
+    findings : name -> change of the log odds of all objects for each step of its gravity
     """
 
     middle: FloatArray
@@ -307,7 +306,7 @@ class ObjectModel:
     findings: Mapping[str, float]
 
     def confidences(self, objects: FloatArray, plane: FloatArray) -> FloatArray:
-        """Return how likely each object is a true one.
+        """Return the probability that each object is a true one.
 
         Parameters
         ----------
@@ -332,17 +331,17 @@ class ObjectModel:
         bends = (self.knots - self.middle[:own]) / self.spread[:own]
         above = [np.maximum(level[:, :own] - bend, 0) for bend in bends]
         terms = np.concatenate([level[:, :own], *above, level[:, own:]], 1)
-        # a product of matrices would wake threads, which costs more than the sum
+        # a matrix product would start threads, which cost more than the sum
         odds = (terms * self.weights).sum(1) + self.constant
         chances: FloatArray = 1 / (1 + np.exp(-odds))
         return chances
 
     def after_check(self, confidences: FloatArray, gravities: Mapping[str, float]) -> FloatArray:
-        """Bring in what the check found: an image that is bad as a whole lowers all objects.
+        """Adjust for findings of the check: a poor image lowers the confidence of all objects.
 
         Parameters
         ----------
-        confidences : (n,) as `confidences` gives them
+        confidences : (n,) as returned by `confidences`
         gravities : finding -> 0 absent, 1 a note, 2 a warning, 3 an error
         """
         change = sum(weight * gravities.get(name, 0.0) for name, weight in self.findings.items())
@@ -353,7 +352,7 @@ class ObjectModel:
 
 @cache
 def object_model() -> ObjectModel:
-    """Load the model of single objects."""
+    """Load the model for single objects."""
     with np.load(OBJECT_ARRAYS) as arrays:
         mine = {name: arrays[name] for name in ("middle", "spread", "knots", "weights")}
         names = str(arrays["finding_names"]).split()
@@ -364,7 +363,7 @@ def object_model() -> ObjectModel:
 def plane_confidences(
     evidence: ObjectEvidence, expected: Expectation
 ) -> tuple[FloatArray, dict[str, float]]:
-    """Give how likely each object of a plane is a true one, and what tells of its mask as a whole.
+    """Return the confidence of each object of a plane, and the features of its whole mask.
 
     Returns
     -------
@@ -378,7 +377,7 @@ def plane_confidences(
 
 
 def confidence_features(confidences: FloatArray) -> dict[str, float]:
-    """Return what the confidences of all objects of a mask say of it."""
+    """Return the features of a mask that derive from the confidences of its objects."""
     names = ("mean", "low", "middle", "high", "doubted")
     if not len(confidences):
         return {f"confidence_{name}": np.nan for name in names}

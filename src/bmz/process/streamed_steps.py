@@ -14,11 +14,11 @@ from bmz.process.ops import Op, op_of
 from bmz.process.ops_scaling import MOST_BINS, ScalingStep
 
 Parts = Callable[[], Iterable[AnyArray]]
-"""Gives all parts of an image, as often as it is called; each has all its axes."""
+"""Returns all parts of an image on each call; every part has all axes of the image."""
 
 
 class StepNotStreamed(CouldNotTell):
-    """A step needs more than a few numbers of the whole image."""
+    """A step needs more than a few statistics of the whole image."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(
@@ -39,23 +39,23 @@ def streamed_ops(
     axes: str,
     references: Mapping[str, PartedReference] | None = None,
 ) -> list[Op]:
-    """Turn steps into ops that give for a part what the steps give for the whole.
+    """Turn steps into ops that return for a part what the steps return for the whole.
 
     Means, deviations and percentiles are those of all parts together, exact up to rounding:
-    whole numbers of 16 bits are counted in one pass; other values take three (range, histogram,
-    and the values in the few bins that hold a wanted rank).
+    16-bit integers are counted in one pass; other values take three (range, histogram, and the
+    values in the few bins that contain a wanted rank).
 
     Parameters
     ----------
     steps : declared, in order
-    parts : of the image as the steps get it; no pixel twice
+    parts : of the image as the steps receive it, without overlap
     axes : one letter per dimension of a part
     references : tensors by their id, for the steps that take a ``reference_tensor``
 
     Raises
     ------
     StepNotStreamed
-        A step takes statistics along some axes of space only, or from a tensor that is not kept.
+        A step needs statistics over only some spatial axes, or of a tensor that is not kept.
     """
     ops: list[Op] = []
     for step in steps:
@@ -69,7 +69,7 @@ def streamed_ops(
 
 
 def applied(ops: Iterable[Op], part: AnyArray, axes: str) -> AnyArray:
-    """Apply ops in their order, without warnings for what is not finite."""
+    """Apply ops in order, without warnings about values that are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         for op in ops:
             part = op(part, axes)
@@ -77,12 +77,12 @@ def applied(ops: Iterable[Op], part: AnyArray, axes: str) -> AnyArray:
 
 
 def numbers_of_steps(ops: Sequence[Op], parts: Iterable[AnyArray], axes: str) -> list[bool]:
-    """Say for each op whether a value is a number after it; as few parts are read as tell it.
+    """Return for each op whether any value after it is finite, reading as few parts as possible.
 
     Parameters
     ----------
     ops : from `streamed_ops`
-    parts : of the image as the first op gets it
+    parts : of the image as the first op receives it
     axes : one letter per dimension of a part
     """
     known = [False] * len(ops)
@@ -102,7 +102,7 @@ def _known(step: Step, own: PartedReference, references: Mapping[str, PartedRefe
         op, reference = op_of(step, {}), own
     elif name in references:
         reference = references[name]
-        # only the letters of its axes are read here
+        # only the letters of the axes are read here
         op = op_of(step, {name: (np.empty((0,) * len(reference[1])), reference[1])})
     else:
         raise StepNotStreamed(step)
@@ -113,7 +113,7 @@ def _known(step: Step, own: PartedReference, references: Mapping[str, PartedRefe
 
 @dataclass(frozen=True)
 class _Parted:
-    """Statistics of a tensor that is read in parts; of whole planes or stacks only."""
+    """Statistics of a tensor that is read in parts, over whole planes or stacks only."""
 
     step: Step
     parts: Parts
@@ -134,9 +134,9 @@ class _Parted:
 def mean_and_deviation_of(
     parts: Parts, axes: str, over: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return mean and standard deviation over all parts, as `mean_and_deviation` over the whole.
+    """Return mean and standard deviation over all parts, as `mean_and_deviation` of the whole.
 
-    Source: Chan, Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115, for the joining.
+    Source of the merging: Chan, Golub and LeVeque 1983, doi 10.1080/00031305.1983.10483115.
     """
     along = tuple(i for i, axis in enumerate(axes) if axis in over)
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
@@ -155,12 +155,12 @@ def mean_and_deviation_of(
 def percentiles_of(
     parts: Parts, axes: str, over: Sequence[str], which: Sequence[float], *, lower: bool = False
 ) -> list[FloatArray]:
-    """Return percentiles over all parts, with linear interpolation, as ``numpy.percentile``.
+    """Return percentiles over all parts, linearly interpolated as by ``numpy.percentile``.
 
     Parameters
     ----------
     which : percentiles, 0 to 100
-    lower : take the value below instead of one in between (its method ``lower``)
+    lower : take the value below instead of interpolating (NumPy's method ``lower``)
 
     Returns
     -------
@@ -215,7 +215,7 @@ def _ranked(
     *,
     whole: bool,
 ) -> Mapping[int, float]:
-    """Return the values of some ranks of a row, rank -> value."""
+    """Return the values at some ranks of a row, rank -> value."""
     low, high = ends
     if not (np.isfinite(low) and np.isfinite(high)):
         return dict.fromkeys(map(int, ranks), float("nan"))

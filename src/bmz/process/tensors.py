@@ -1,7 +1,7 @@
-"""The label recipe ``flows`` on tensors of PyTorch: the masks are those of the arrays.
+"""The label recipe ``flows`` on PyTorch tensors; masks are the same as for arrays.
 
-Every operation is one of IEEE arithmetic on whole tensors, in the order of the compiled loops, so
-that a GPU rounds as the processor does.
+Every operation is IEEE arithmetic on whole tensors, in the order of the compiled loops, so that a
+GPU rounds as the CPU does.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def label_flows_there(
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     output, grid, settings, place : see `bmz.process.flows.label_flows`
 
     Raises
     ------
     LeftToProcessor
-        They are flows of a stack, or of Omnipose.
+        The flows are those of a stack, or of Omnipose.
     """
     axes = output.ndim - 1
     of_plane = axes == CHANNELS - 1 and len(output) in (CHANNELS, CHANNELS + 1)
@@ -72,7 +72,7 @@ def label_flows_there(
 
 
 def _pixels_a_step(there: TensorPlace, flow: Tensor) -> Tensor:
-    """Give what a network makes of flows in px a step; see `bmz.process.flows.pixels_a_step`."""
+    """Return the flows of a network in px per step; see `bmz.process.flows.pixels_a_step`."""
     far = float(max(flow.shape))
     finite = there.torch.nan_to_num(flow.to(there.torch.float32), nan=0, posinf=0, neginf=0)
     a_step: Tensor = (finite / there.float32(float(FLOW_SCALE))).clamp(-far, far)
@@ -80,17 +80,17 @@ def _pixels_a_step(there: TensorPlace, flow: Tensor) -> Tensor:
 
 
 def _drifted(there: TensorPlace, flow: Tensor, cell: Tensor, steps: int) -> Tensor:
-    """Let each pixel of `cell` take `steps` steps along a flow.
+    """Move each pixel of `cell` by `steps` steps along a flow.
 
     Parameters
     ----------
-    flow : (2, y, x) float32, px a step, 0 outside `cell`
+    flow : (2, y, x) float32, px per step, 0 outside `cell`
     cell : (y, x) bool
 
     Returns
     -------
     (2, pixels) int64
-        y and x at the end, cut off to whole px
+        y and x at the end, truncated to whole px
     """
     torch, width = there.torch, cell.shape[1]
     field = torch.nn.functional.pad(flow[None], (0, 1, 0, 1), mode="replicate")[0]
@@ -103,7 +103,7 @@ def _drifted(there: TensorPlace, flow: Tensor, cell: Tensor, steps: int) -> Tens
         for _ in range(taken):
             places.append(_stepped(there, field, places[-1]))
         left -= taken
-        # what is back where it was goes round like this for ever
+        # pixels that return to an earlier position repeat the cycle forever
         moving = (places[taken] != at).any(0) & (left > 0)
         rest = left % taken if left else taken
         ends[:, pixels[~moving]] = places[rest][:, ~moving].to(torch.int64)
@@ -112,7 +112,7 @@ def _drifted(there: TensorPlace, flow: Tensor, cell: Tensor, steps: int) -> Tens
 
 
 def _stepped(there: TensorPlace, field: Tensor, at: Tensor) -> Tensor:
-    # (2, pixels) places after a step along a field (2, y + 1, x + 1), interpolated linearly
+    # (2, pixels) positions after a step along a field (2, y + 1, x + 1), interpolated linearly
     row = field.shape[2]
     low = at.to(there.torch.int64)
     part_y, part_x = at - low.to(at.dtype)
@@ -127,7 +127,7 @@ def _stepped(there: TensorPlace, field: Tensor, at: Tensor) -> Tensor:
 
 
 def _sink_labels(there: TensorPlace, ends: Tensor, cell: Tensor) -> LabelArray:
-    """Give pixels that end in one sink one number; see `bmz.process.flows.sink_labels`."""
+    """Label pixels by the sink in which they end; see `bmz.process.flows.sink_labels`."""
     torch, margin = there.torch, SINK_RADIUS_PX
     wide = tuple(size + 2 * margin for size in cell.shape)
     at = (ends[0] + margin) * wide[1] + ends[1] + margin
@@ -141,7 +141,7 @@ def _sink_labels(there: TensorPlace, ends: Tensor, cell: Tensor) -> LabelArray:
     crowded = (count[places] > MORE_ENDS_THAN_IN_A_SINK).reshape(-1, 1, side, side)
     which, place = _joined(there, crowded).reshape(-1, side * side).nonzero().T
     sinks = torch.zeros_like(count)
-    # of seeds with a place in common the last one, the best, has it
+    # the last of several seeds at one position, the best, takes it
     sinks.scatter_reduce_(0, places[which, place], which + 1, "amax")
     labels = torch.zeros(cell.shape, dtype=torch.int32, device=there.device)
     labels[cell] = sinks[at].to(torch.int32)
@@ -162,12 +162,12 @@ def _joined(there: TensorPlace, crowded: Tensor) -> Tensor:
 
 
 def _flow_errors(there: TensorPlace, flow: Tensor, labels: LabelArray) -> FloatArray:
-    """Give the error of each object; see `bmz.process.heat.flow_errors`."""
+    """Return the error of each object; see `bmz.process.heat.flow_errors`."""
     apart = flows_of_labels_there(there, labels) - flow
     apart = apart * apart
     total = there.get(apart[0] + apart[1]).ravel()
     size = sizes(labels)
-    # added up one after the other, in the order of the pixels
+    # added one by one, in the order of the pixels
     errors: FloatArray = np.bincount(labels.ravel(), total, len(size) + 1)[1:] / size
     return errors.astype(np.float32)
 
@@ -178,10 +178,10 @@ class _Pixels:
 
     Parameters
     ----------
-    place : (n,) flat place in the plane with an edge of 1 px, in raster order
+    place : (n,) flat position in the plane with a margin of 1 px, in raster order
     owner : (n,) object, from 0
-    rounds : (n,) how often heat spreads
-    middle : (n,) heat flows in here
+    rounds : (n,) number of rounds in which heat spreads
+    middle : (n,) whether heat flows in at the pixel
     """
 
     place: Tensor
@@ -190,11 +190,11 @@ class _Pixels:
     middle: Tensor
 
     def chosen(self, those: Tensor) -> _Pixels:
-        """Give some of the pixels."""
+        """Return some of the pixels."""
         return _Pixels(self.place[those], self.owner[those], self.rounds[those], self.middle[those])
 
     def by_rounds(self) -> Iterator[_Pixels]:
-        """Give objects together whose rounds differ by less than a factor of two."""
+        """Yield groups of objects whose rounds differ by less than a factor of two."""
         octave = self.rounds.double().log2().floor()
         for value in range(int(octave.min()), int(octave.max()) + 1):
             those = octave == value
@@ -203,11 +203,11 @@ class _Pixels:
 
 
 def flows_of_labels_there(there: TensorPlace, labels: LabelArray) -> Tensor:
-    """Give the unit flow from each pixel to the centre of its object.
+    """Return the unit flow from each pixel to the centre of its object.
 
     Parameters
     ----------
-    there : where tensors lie
+    there : where tensors are placed
     labels : (y, x), 1 to n without gaps, 0 background
 
     Returns
@@ -241,7 +241,7 @@ def _pixels_of_objects(there: TensorPlace, plane: Tensor) -> _Pixels:
         apart = apart + off * off
         extent = extent + (high + 1 - low + 2)
     nearest = apart == _of_objects(there, owner, apart, count, "amin")[owner]
-    # of equals the first one in raster order
+    # the first of equals in raster order
     middle = _of_objects(there, owner[nearest], nearest.nonzero()[:, 0], count, "amin")
     is_middle = torch.zeros(len(place), dtype=torch.bool, device=there.device)
     is_middle[middle] = True
@@ -256,13 +256,13 @@ def _of_objects(there: TensorPlace, owner: Tensor, value: Tensor, count: int, ho
 
 
 def _flow_by_heat(there: TensorPlace, plane: Tensor, pixels: _Pixels) -> Tensor:
-    """Spread heat over objects and give the direction in which it rises, (2, pixels) float32."""
+    """Spread heat over objects and return the direction of its gradient, (2, pixels) float32."""
     torch, row, n = there.torch, plane.shape[1], len(pixels.place)
     flat = plane.reshape(-1)
     number = torch.full_like(flat, n)
     number[pixels.place] = torch.arange(n, device=there.device)
     around = [pixels.place + down * row + across for down in (-1, 0, 1) for across in (-1, 0, 1)]
-    # what is not a pixel of the object is read at the end of `heat`, which stays 0
+    # pixels outside the object are read from the end of `heat`, which stays 0
     near = [torch.where(flat[at] == pixels.owner + 1, number[at], n) for at in around]
     heat, source = torch.zeros(n + 1, device=there.device), there.float32(float(HEAT))
     share = float(np.float32(1 / 9))

@@ -1,4 +1,4 @@
-"""The compiled loops of watersheds, and of filters that make what is flooded."""
+"""The compiled loops of watersheds, and of the filters that prepare their maps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bmz.process.compiled import compiled
 Indices = NDArray[np.intp]
 
 RIM = 1 << 30
-"""Added to a pixel that was taken in this very pass, which so counts as no seed."""
+"""Added to a pixel that was labelled in the current pass and does not count as a seed."""
 
 HIGH = 1 << 29
-"""Added to a pixel of a seed from which something open may be reached."""
+"""Added to a pixel of a seed from which an open pixel may be reached."""
 
 
 @compiled
@@ -34,18 +34,18 @@ def take_rim(
     room: Indices,
     by_seeds: int,
 ) -> int:
-    """Give each open pixel whose lowest neighbour is a pixel of a seed to it, if it is no lower.
+    """Assign each open pixel to its lowest neighbour if that is a seed pixel and no higher than it.
 
-    Nothing can come to such a pixel before. Most of the work is done by this pass over the map.
+    Nothing can reach such a pixel earlier. This pass over the map does most of the work.
 
     Parameters
     ----------
     state : (pixels,) int32, changed
-    levels : (pixels,) of all pixels
-    steps : to the neighbours
-    rim : (pixels,), of which the first become the pixels from which something open can be reached
-    room : (levels + 1,) of 0; becomes, behind a 0, how many pixels of each level will be queued
-    by_seeds : 1 to look around seeds, 0 around what is open, which is the same; the fewer cost less
+    levels : (pixels,) level of every pixel
+    steps : offsets of the neighbours
+    rim : (pixels,), starts with the pixels from which an open pixel can be reached
+    room : (levels + 1,) of 0; becomes, after a 0, the number of pixels to be queued at each level
+    by_seeds : 1 to visit seeds, 0 to visit open pixels, with the same result; fewer cost less
 
     Returns
     -------
@@ -74,7 +74,7 @@ def take_rim(
 
 @compiled
 def _take(state: LabelArray, levels: NDArray[np.uint16], steps: Indices, place: int) -> None:
-    # by the lowest beside it, or else the seeds beside it are marked
+    # assigned by its lowest neighbour, or else the neighbouring seeds are marked
     lowest, taker = levels[place] + 1, 0
     for step in steps:
         seed, height = state[place + step], levels[place + step]
@@ -99,18 +99,18 @@ def spread(
     below: LabelArray,
     came: int,
 ) -> None:
-    """Flood what is open, level by level, the first that came first.
+    """Flood open pixels level by level, each level in the order of arrival.
 
-    What lies below the level that is flooded is flooded at once.
+    Pixels below the current level are flooded at once.
 
     Parameters
     ----------
     state : (pixels,) int32, changed
     steps : to the neighbours
-    queue : (pixels,) room for all pixels of all levels, with those to begin with
+    queue : (pixels,) room for all pixels of all levels, with the initial ones filled in
     first, last : (levels,) where in `queue` the pixels of each level begin, and end so far
     below : (pixels,) room for pixels that are reached from above
-    came : how many are in `below` already, and are first of all
+    came : number of pixels already in `below`, which come first
     """
     done = 0
     for level in range(first.size):
@@ -146,14 +146,14 @@ def fill_rows(
     low: np.float32,
     scale: np.float32,
 ) -> None:
-    """Put rows of a map into `state` and `levels`, as `take_rim` and `spread` read them.
+    """Copy rows of a map into `state` and `levels`, as `take_rim` and `spread` read them.
 
     Parameters
     ----------
     state, levels : (pixels,) of a map with a margin, of 0
     rows : (n,) where each row begins
     surface, seeds : (n, x)
-    mask : (n, x); with one pixel alone all is open
+    mask : (n, x); if it has a single pixel, everything is open
     low, scale : of the levels
     """
     masked = mask.size > 1
@@ -169,7 +169,7 @@ def fill_rows(
 
 @compiled
 def close_rows(state: LabelArray, rows: Indices, width: int) -> None:
-    """Move rows to the beginning, one behind the other, with 0 for what is still open."""
+    """Move rows to the beginning, one after another, with 0 for pixels that are still open."""
     for nth in range(rows.size):
         begin, goal = rows[nth], nth * width
         for x in range(width):
@@ -186,7 +186,7 @@ def count_pixels(labels: LabelArray, pixels: Indices) -> None:
 
 @compiled
 def reopen(state: LabelArray, levels: NDArray[np.uint16], goes: BoolArray) -> None:
-    """Open the pixels of numbers that go."""
+    """Reopen the pixels of numbers that are removed."""
     for place in range(state.size):
         if state[place] > 0 and goes[state[place]]:
             state[place] = -1 - np.int32(levels[place])
@@ -204,18 +204,18 @@ def mark_peaks(
 ) -> None:
     """Mark the pixels that are peaks.
 
-    From each pixel that no neighbour is above, the way over all that lies less than `least_rise`
-    below it is followed until it comes to something higher. Most are near to that, and the ways of
-    peaks have nothing in common, so all ways together are hardly longer than the map.
+    From each pixel without a higher neighbour, the search follows all pixels less than `least_rise`
+    below it until it meets a higher one. Most are close to one, and the searches of peaks do not
+    overlap, so all searches together visit hardly more pixels than the map has.
 
     Parameters
     ----------
     marked : (pixels,), false; becomes true at peaks
-    seen, queue : (pixels,) of 0, and room
+    seen, queue : (pixels,) of 0, and working memory
     surface : (pixels,) float32 of a padded map; of equal heights the first counts as higher
-    inside : (pixels,) where the way may go
-    steps : how far the neighbours are away
-    least_rise : of a peak above the place where it meets a higher one
+    inside : (pixels,) where the search may go
+    steps : offsets of the neighbours
+    least_rise : height of a peak above the pass to a higher one
     """
     for place in range(surface.size):
         if inside[place] and _is_top(surface, inside, steps, place):
@@ -242,7 +242,7 @@ def _rises(
     place: int,
     least_rise: np.float32,
 ) -> bool:
-    # whether the way over what lies less than `least_rise` below comes to nothing higher
+    # whether the search over pixels less than `least_rise` below meets nothing higher
     height, came, done = surface[place], 1, 0
     seen[place], queue[0] = place, place
     while done < came:
@@ -259,17 +259,17 @@ def _rises(
 
 
 SLOT_BITS = 31
-"""Of a number in a heap; the bits above are those of a height."""
+"""Low bits of a number in a heap; the bits above hold a height."""
 
 
 @compiled
 def shores(state: LabelArray, steps: Indices, shore: LabelArray) -> int:
-    """List the pixels of seeds with something open beside them in `shore`; give how many they are.
+    """List in `shore` the seed pixels that have an open neighbour; return their number.
 
     Parameters
     ----------
-    state : (pixels,) the number of a seed, 0 if nothing can be flooded, below 0 what is open
-    steps : to the neighbours
+    state : (pixels,) the number of a seed, 0 where nothing can be flooded, negative where open
+    steps : offsets of the neighbours
     """
     count = 0
     for place in range(state.size):
@@ -281,7 +281,7 @@ def shores(state: LabelArray, steps: Indices, shore: LabelArray) -> int:
 
 @compiled
 def level_of(height: np.float32, low: np.float32, scale: np.float32) -> int:
-    """Return the level of a height: a higher one has no lower level."""
+    """Return the level of a height, which never falls as the height rises."""
     return int((height - low) * scale)
 
 
@@ -294,7 +294,7 @@ def make_room(
     low: np.float32,
     scale: np.float32,
 ) -> None:
-    """Count, behind a 0, how many pixels of each level may be queued: what is open, and `shore`."""
+    """Count, after a 0, the pixels of each level that may be queued: open ones, and `shore`."""
     for place in range(state.size):
         if state[place] < 0:
             room[level_of(heights[place], low, scale) + 1] += 1
@@ -304,13 +304,13 @@ def make_room(
 
 @compiled
 def rank_of(bits: np.int64) -> np.int64:
-    """Return a whole number that rises with the float32 of these bits."""
+    """Return an integer that increases with the float32 of these bits."""
     return bits ^ 0xFFFFFFFF if bits >> 31 else bits | 0x80000000
 
 
 @compiled
 def put(heap: Indices, size: int, key: int) -> None:
-    """Put a number into a heap of `size` numbers, whose lowest is the first."""
+    """Insert a number into a heap of `size` numbers, whose lowest is the first."""
     at = size
     while at > 0 and heap[(at - 1) >> 1] > key:
         heap[at] = heap[(at - 1) >> 1]
@@ -320,7 +320,7 @@ def put(heap: Indices, size: int, key: int) -> None:
 
 @compiled
 def drop_first(heap: Indices, size: int) -> None:
-    """Take the first number out of a heap, of which `size` numbers stay."""
+    """Remove the first number of a heap, in which `size` numbers remain."""
     last, at, child = heap[size], 0, 1
     while child < size:
         if child + 1 < size and heap[child + 1] < heap[child]:
@@ -346,18 +346,18 @@ def flood(
     heap: Indices,
     below: LabelArray,
 ) -> None:
-    """Flood what is open, the lowest first, and of equal heights what came first.
+    """Flood open pixels, the lowest first, and equal heights in the order of arrival.
 
-    What lies no higher than the height that is flooded comes last of that height. Levels are
-    walked up; within a level a heap of heights and places in the queue gives the order.
+    Pixels no higher than the current height come last at that height. Levels are processed upwards;
+    within a level, a heap of heights and queue positions determines the order.
 
     Parameters
     ----------
     state : (pixels,) int32, changed
     heights, bits : (pixels,) the same memory, as numbers and as their bits
-    steps : to the neighbours
-    low, scale : what `level_of` takes
-    queue : room for the pixels of all levels, with those to begin with
+    steps : offsets of the neighbours
+    low, scale : as for `level_of`
+    queue : room for the pixels of all levels, with the initial ones filled in
     first, last : (levels,) where in `queue` the pixels of each level begin, and end so far
     heap, below : room for as many pixels as `queue` has
     """
@@ -406,17 +406,17 @@ def along_rows(
     line: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Correlate each row with a kernel of which one half is the other one, or that with a minus.
+    """Correlate each row with a symmetric or antisymmetric kernel.
 
-    The sum begins with the middle, and goes on from the ends, as in ``scipy.ndimage.correlate1d``.
+    The sum starts in the middle and continues from the ends, as in ``scipy.ndimage.correlate1d``.
 
     Parameters
     ----------
     values, out : (y, x) float64
     kernel : (4 n + 1,) float64
-    sign : 1 where both halves are alike, -1 if they differ in their signs
-    place : (x + 4 n,) which column stands for each, with those beyond the edges
-    line : (x + 4 n,) room
+    sign : 1 for a symmetric kernel, -1 for an antisymmetric one
+    place : (x + 4 n,) the column to read for each, including those beyond the edges
+    line : (x + 4 n,) working memory
     """
     reach, width = kernel.size // 2, values.shape[1]
     for y in range(values.shape[0]):
