@@ -155,7 +155,7 @@ class Neighbours:
         return np.array(self.um if unit == "um" else [1.0] * self.contacts.sums.shape[1])
 
     def _there(self) -> Integers:
-        """The labels that have pixels, minus 1."""
+        """Return the labels that have pixels, minus 1."""
         return np.flatnonzero(self.contacts.sizes)
 
     def _places(self, unit: str) -> Floats:
@@ -285,7 +285,7 @@ class Neighbours:
         }
 
     def _close_pairs(self, there: Integers, first: int, last: int) -> Integers:
-        """Return the pairs within the distance whose lower label is in a range."""
+        """Return the pairs within the distance whose lower label is in the batch."""
         if self.near.distance is None or first == last:
             return np.zeros((0, 2), np.int64)
         from scipy.spatial import cKDTree  # as above

@@ -18,17 +18,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Runs:
-    """Pixels beside each other along x with one label.
+    """Runs of adjacent pixels along x with the same label.
 
-    scikit-image measures object by object, which takes half a millisecond for each; from runs it
-    takes a hundredth of it. The results are those of ``skimage.measure.regionprops_table``.
+    scikit-image measures object by object, at half a millisecond each; measuring runs takes a
+    hundredth of that. The results are those of ``skimage.measure.regionprops_table``.
 
     Parameters
     ----------
     own : the object of each run, from 0
     others : position of each along the axes before x
     first, last : position of its ends along x
-    count : of the objects
+    count : number of objects
     """
 
     own: Integers
@@ -39,11 +39,11 @@ class Runs:
 
     @cached_property
     def sizes(self) -> Integers:
-        """(n,) pixels of each object."""
+        """Return the number of pixels of each object, (n,)."""
         return self._sum(self.last - self.first + 1).astype(np.int64)
 
     def boxes(self) -> tuple[list[Integers], list[Integers]]:
-        """Return the first pixel of each object along each axis, and the one behind its last."""
+        """Return the first pixel of each object along each axis, and the one after its last."""
         low, high = list[Integers](), list[Integers]()
         for firsts, lasts in (*((along, along) for along in self.others), (self.first, self.last)):
             least = np.full(self.count, lasts.max(initial=0), np.int64)
@@ -59,9 +59,9 @@ class Runs:
         return [self._sum(part) / self.sizes for part in self._first_sums(self.others, self.first)]
 
     def second_moments(self) -> tuple[Floats, Floats, Floats]:
-        """Return the mean squares and product of the distances from the middle: yy, xx, yx; px.
+        """Return the central second moments of objects of a plane: yy, xx, yx; px squared.
 
-        From whole numbers, so that what is even is exactly even. Objects of a plane.
+        Computed from integers, so that equal moments are exactly equal.
         """
         anchor = np.zeros(self.count, np.intp)
         anchor[self.own] = np.arange(len(self.own))  # any run of each will do: sums stay small
@@ -113,9 +113,9 @@ def runs_of(labels: LabelArray) -> Runs:
 def convex_areas(runs: Runs) -> Integers:
     """Count the pixels in the convex hull of each object of a plane.
 
-    Source: ``skimage.morphology.convex_hull_image``: the hull of the middles of the edges of all
-    pixels, with the pixels whose middle lies in it or on its border. Here of all objects at once,
-    in whole numbers (half pixels are counted), which takes a hundredth of the time.
+    Source: ``skimage.morphology.convex_hull_image``: the hull of the midpoints of the edges of all
+    pixels, with the pixels whose centre lies in it or on its border. Here computed for all objects
+    at once, in integers (half pixels are counted), which takes a hundredth of the time.
     """
     rows = _rows(runs)
     if not len(rows.label):
@@ -176,12 +176,12 @@ class _Chain:
         at = np.searchsorted(self.key, label * self.span + y + 1, side="right") - 1
         dy = self.y[at + 1] - self.y[at]
         x = self.x[at] * dy + (self.x[at + 1] - self.x[at]) * (y - self.y[at])
-        first: Integers = -((-x) // (2 * dy))  # rounded up, from half pixels to pixels
+        first: Integers = -((-x) // (2 * dy))  # rounded up from half pixels to pixels
         return first
 
 
 def _chain(label: Integers, y: Integers, first: Integers) -> _Chain:
-    """Find the convex chain left of the middles of the edges of the `first` pixels."""
+    """Find the convex chain left of the midpoints of the edges of the `first` pixels."""
     # an edge to the left, one above and one below
     labels = np.concatenate([label, label, label])
     ys = np.concatenate([2 * y, 2 * y - 1, 2 * y + 1])
@@ -194,7 +194,7 @@ def _chain(label: Integers, y: Integers, first: Integers) -> _Chain:
     key = key[order][groups]
     ys, labels = ys[order][groups], labels[order][groups]
     while True:
-        # where several points beside each other bulge in, none of them is a corner
+        # where several adjacent points are concave, none of them is a corner
         bulges = np.zeros(len(x), np.bool_)
         before, here, after = slice(None, -2), slice(1, -1), slice(2, None)
         chord = (x[after] - x[before]) * (ys[here] - ys[before])
@@ -215,25 +215,25 @@ _STEPS: Final = (
     | dict.fromkeys((21, 33), _SQRT2)
     | dict.fromkeys((13, 23), (1 + _SQRT2) / 2)
 )
-"""What a pixel of a border adds to its length: 1, and 2 and 10 for each of the border beside it
-and at its corners, -> px."""
+"""Length that a border pixel contributes, px, by its code: 1, plus 2 for each border pixel at its
+sides, plus 10 for each at its corners."""
 
 
 def perimeters(labels: LabelArray, count: int) -> Floats:
     """Return the length of the border of each object of a plane, px, holes included.
 
-    A pixel of which one of the four sides is not of its object is of the border. Its part of the
-    length depends on which of the pixels around it are of the border, too, so that slanting borders
-    are not counted as stairs. Objects of a line or a single pixel may have none.
+    A pixel is on the border if one of its four neighbours is not in its object. Its contribution
+    depends on which of the surrounding pixels are also on the border, so that diagonal borders are
+    not counted as stairs. Objects of a line or a single pixel may have length 0.
 
     Source: ``skimage.measure.perimeter`` with four neighbours, as ``regionprops`` calls it; K.
-    Benkrid and D. Crookes, "Design and FPGA implementation of a perimeter estimator", 2000. Here of
-    all objects at once.
+    Benkrid and D. Crookes, "Design and FPGA implementation of a perimeter estimator", 2000. Here
+    computed for all objects at once.
 
     Parameters
     ----------
     labels : (y, x), 1 to `count` without gaps, 0 background
-    count : of the objects
+    count : number of objects
     """
     framed = np.pad(labels, 1)
     flat, width = framed.reshape(-1), framed.shape[1]
@@ -250,7 +250,7 @@ def perimeters(labels: LabelArray, count: int) -> Floats:
             code += worth * (on_border[border + step] == own)
     lengths = np.zeros(1 + 4 * (_SIDES + _CORNERS) + 1)
     lengths[list(_STEPS)] = list(_STEPS.values())
-    # pixels of each kind are counted, so that sums do not depend on their order
+    # pixels are counted by kind, so that sums do not depend on their order
     kinds, kind = np.unique(lengths, return_inverse=True)
     keys = own.astype(np.intp) * len(kinds) + kind[code]
     counts = np.bincount(keys, minlength=(count + 1) * len(kinds)).reshape(count + 1, len(kinds))
@@ -259,7 +259,7 @@ def perimeters(labels: LabelArray, count: int) -> Floats:
 
 
 def _of_border(framed: LabelArray) -> BoolArray:
-    """Say of which pixels one of the four sides is of something else; (y + 2, x + 2) alike."""
+    """Return which pixels differ from one of their four neighbours; both (y + 2, x + 2)."""
     here, across, along = framed[1:-1, 1:-1], framed[1:-1], framed[:, 1:-1]
     inside = (across[:, :-2] == here) & (across[:, 2:] == here)
     inside &= (along[:-2] == here) & (along[2:] == here)
@@ -269,10 +269,10 @@ def _of_border(framed: LabelArray) -> BoolArray:
 
 
 DEPTH = 0.15
-"""How far from the outline what is around an object is looked at, in its diameters."""
+"""Distance from the outline at which surroundings of an object are measured, in its diameters."""
 
 DEPTHS_PX = (2, 16)
-"""At least, and at most so far."""
+"""Minimum and maximum of that distance, px."""
 
 
 @dataclass(frozen=True)
@@ -283,11 +283,11 @@ class Edges:
     ----------
     own : (e,) the object of each, from 0
     pixel : (e,) flat position of its pixel
-    beside : (e,) of the one on the other side
-    beyond : (e,) of one further out, at `DEPTH`; -1 beyond the plane
+    beside : (e,) flat position of the pixel on the other side
+    beyond : (e,) flat position of the pixel further out, at `DEPTH`; -1 beyond the plane
     touching : (e,) whether there is an object on the other side
-    apart : the edges where there is none
-    free : the edges further out from which there is background
+    apart : the edges with no object on the other side
+    free : the edges with background further out
     """
 
     own: Integers
@@ -300,7 +300,7 @@ class Edges:
 
     @classmethod
     def of(cls, numbers: AnyArray, runs: Runs) -> Edges:
-        """Find the faces; what lies beyond the window is beyond the plane."""
+        """Find the faces; pixels outside the window count as beyond the plane."""
         height, width = numbers.shape
         flat = numbers.reshape(-1)
         (y,) = runs.others
@@ -327,7 +327,7 @@ class Edges:
 
 @dataclass(frozen=True)
 class Groups:
-    """Which object each of some values is of, from 0, and how many each has; NaN for none."""
+    """The object of each value, from 0, and the number of values of each object; NaN for none."""
 
     own: Integers
     counts: Floats

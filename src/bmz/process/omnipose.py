@@ -1,4 +1,4 @@
-"""Omnipose's maps for the recipe ``flows``: cells are the skeletons into which pixels draw back."""
+"""Omnipose's maps for the recipe ``flows``: pixels move to skeletons, one for each cell."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from bmz.process.recipe import Value
 STACK = 3
 
 AUTO = "auto"
-"""Whose maps they are is told by their number."""
+"""The origin of the maps is inferred from the number of channels."""
 
 STEPS = 200
-"""How many steps pixels take; each is shorter than the one before."""
+"""Number of steps that pixels take; each is shorter than the one before."""
 
 SURE = 1.0
-"""A cell continues to pixels whose distance is less by this than the least, px: hysteresis."""
+"""Hysteresis: cells extend to pixels whose distance is up to this much below the minimum, px."""
 
 FASTER_IN_STACKS = 5.0
 
 BINS = 1 << 14
 PERCENTILES = (0.01, 99.99)
-"""Of the divergence, between which pixels are from not moved to moved at full speed."""
+"""Percentiles of the divergence at which pixels do not move, and move at full speed."""
 
 
 def cells_of(distance: AnyArray, least: float) -> BoolArray:
-    """Return the pixels of cells: above `least`, and what hangs together with it a little below.
+    """Return the pixels of cells: those above `least`, and connected ones slightly below it.
 
     Parameters
     ----------
     distance : ((z,) y, x), to the edge, px
-    least : px
+    least : minimum distance, px
     """
     parts, count = ndimage.label(distance > least - SURE)
     sure = np.zeros(count + 1, np.bool_)
@@ -49,11 +49,11 @@ def cells_of(distance: AnyArray, least: float) -> BoolArray:
 def skeleton_labels(
     flow: FloatArray, cell: BoolArray, speeds: tuple[float, float], steps: int = STEPS
 ) -> LabelArray:
-    """Give each pixel the number of the cluster into which it moves.
+    """Label each pixel with the cluster into which it moves.
 
-    A pixel moves along the flow by as much as it is far from where flows meet, which the
-    divergence of their directions tells. Step t is the mean of this move and of the one before,
-    over 1 + t, so that pixels draw back from the edge of their cell into a skeleton and not to one
+    Pixels move along the flow, faster the further they are from where flows meet, as measured by
+    the divergence of the flow directions. Step t is the mean of this move and the previous one,
+    divided by 1 + t, so that pixels retract from the edge of their cell to a skeleton and not to a
     point, however long the cell; ends that touch, diagonals included, are one cell. Source: Cutler
     et al. 2022 (suppressed Euler integration), doi 10.1038/s41592-022-01639-4; omnipose 1.1.4.
 
@@ -62,7 +62,7 @@ def skeleton_labels(
     flow : (axes, (z,) y, x) float32, any length
     cell : ((z,) y, x), the pixels that move
     speeds : divergence of pixels that stay, and of those that move a whole pixel at first
-    steps : how many
+    steps : number of steps
 
     Returns
     -------
@@ -133,12 +133,12 @@ def speeds_of(maps: LazyArray, least: float) -> tuple[float, float]:
 
 
 def given_speeds(text: str, maps: LazyArray, least: float) -> tuple[float, float]:
-    """Read speeds as ``low,high``; where the text is empty, take those of the maps.
+    """Read speeds given as ``low,high``; if the text is empty, take those of the maps.
 
     Raises
     ------
     SpeedsUnclear
-        It is another text.
+        The text is not empty and not two numbers.
     """
     if not text:
         return speeds_of(maps, least)
@@ -161,7 +161,7 @@ class SpeedsUnclear(WrongUsage):
 
 
 def speeds_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Find how fast pixels of Omnipose's flows move, as `Recipe.of_whole_map` says."""
+    """Return the speeds of Omnipose's pixels from the whole map; see `Recipe.of_whole_map`."""
     axes = len(maps.shape) - 1
     if parameters["speeds"] or not is_omnipose(str(parameters["style"]), maps.shape[0], axes):
         return {}
@@ -170,21 +170,21 @@ def speeds_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dic
 
 
 def omnipose_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) -> tuple[bool, ...]:
-    """Say that the distance behind Omnipose's flows is a length, as `LengthsFunction` has it."""
+    """Return which channel is a distance and therefore a length; a `LengthsFunction`."""
     distance = is_omnipose(str(parameters["style"]), channels, axes)
     return tuple(distance and channel == axes for channel in range(channels))
 
 
 def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> bool:
-    """Return whether an output is Omnipose's, by what the model states and its channels.
+    """Return whether an output is Omnipose's, by stated parameters and number of channels.
 
-    Flows of planes that are given as a stack have fewer maps than a stack asks for, and labels of a
-    declared step have one: neither says anything.
+    Flows of planes in a stack have fewer maps than those of a stack, and labels from a declared
+    step have one: neither is evidence.
     """
     style = stated.get("style", AUTO)
     return style == "omnipose" or (style == AUTO and channels == axes + 2)
 
 
 def is_omnipose(style: str, channels: int, axes: int) -> bool:
-    """Return whose maps they are: Omnipose has two behind the flows, where `style` says nothing."""
+    """Return whether maps are Omnipose's: by `style`, or by having two maps after the flows."""
     return style == "omnipose" or (style == AUTO and channels != axes + 1)

@@ -49,13 +49,13 @@ class StardistPostprocessing:
 
     Parameters
     ----------
-    prob_threshold, nms_threshold : least object probability; largest overlap (IoU)
-    n_rays : count of distances; the tensor has one channel more, the first, with the probability
+    prob_threshold, nms_threshold : minimum object probability; maximum overlap (IoU)
+    n_rays : number of distances; the tensor has an additional first channel, the probability
     grid : spacing of the network's predictions in pixels of the input, one number per axis
     b : border, in entries of the network's grid, in which the probability is set to zero; one
         number, or (before, after) for each axis
     anisotropy : of the rays along z, y, x, for stacks
-    overlap_label : of stacks: the label where objects overlap
+    overlap_label : label where objects overlap, for stacks
     """
 
     name: ClassVar[str] = "stardist_postprocessing"
@@ -68,10 +68,10 @@ class StardistPostprocessing:
     overlap_label: int | None = None
 
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Label every item; int32, the channel axis has size 1, space grows by `grid`.
+        """Label every item: int32, a channel axis of size 1, spatial sizes enlarged by `grid`.
 
         Label 1 is the object of the highest probability, as in ``stardist``, so that test
-        tensors made with it are reproduced number by number.
+        tensors made with it are reproduced exactly.
         """
         from bmz.process.stardist import StarSettings, ranked_stars
 
@@ -93,7 +93,7 @@ class StardistPostprocessing:
         )
 
     def _inside(self, item: AnyArray) -> AnyArray:
-        """Set the probability to zero in a border that differs from side to side."""
+        """Set the probability to zero in a border whose width differs between sides."""
         if isinstance(self.b, int):
             return item
         inner = tuple(
@@ -108,19 +108,19 @@ class StardistPostprocessing:
 
 @dataclass(frozen=True)
 class CellposeFlowDynamics:
-    """Cells by following flows to where they meet.
+    """Cells obtained by following flows to where they meet.
 
     Source: model description 0.5.12, ``CellposeFlowDynamicsDescr``; the work is done by
     `bmz.process.flows.FLOWS`.
 
     Parameters
     ----------
-    cellprob_threshold : least cell probability (logit)
-    flow_threshold : largest difference of the flows from those of the found shape
+    cellprob_threshold : minimum cell probability (logit)
+    flow_threshold : maximum difference of the flows from those of the resulting shape
     do_3D : flows along z too
     min_size : objects with fewer pixels are dropped
     output_dtype : dtype of the labels
-    diameter : of cells, px of the map, by which the number of steps goes; not in the specification
+    diameter : of cells, px of the map; determines the number of steps; not in the specification
     """
 
     name: ClassVar[str] = "cellpose_flow_dynamics"
@@ -149,15 +149,15 @@ class CellposeFlowDynamics:
 
 @dataclass(frozen=True)
 class MicrosamWatershed:
-    """Objects by a watershed from where both distances of micro-sam's decoder are low.
+    """Objects from a watershed with seeds where both distances of micro-sam's decoder are low.
 
     Source: ``MicroSamWatershed`` of bioimageio.core, whose description no released bioimageio.spec
     has yet (0.5.14.3 is the newest); the work is done by `bmz.process.distances.flooded_maps`.
 
     Parameters
     ----------
-    center_distance_threshold, boundary_distance_threshold : a seed is where both are lower
-    foreground_threshold : objects lie where the foreground is higher
+    center_distance_threshold, boundary_distance_threshold : seeds are where both are lower
+    foreground_threshold : objects are where the foreground is higher
     foreground_smoothing, distance_smoothing : standard deviations of Gaussians, px; 0 for none
     min_size : objects with fewer pixels are dropped; 0 for none
     output_dtype : dtype of the labels
@@ -176,7 +176,7 @@ class MicrosamWatershed:
         """Label every item, as `output_dtype`; the channel axis has size 1.
 
         Labels are the numbers of the seeds, with gaps where objects were too small, as in
-        bioimageio.core, so that test tensors made with it are reproduced number by number.
+        bioimageio.core, so that test tensors made with it are reproduced exactly.
         """
         from bmz.process.distances import CORE, DistanceSettings, flooded_maps
 
@@ -202,11 +202,11 @@ _MAPS_OF_MICROSAM = 3
 LABEL_STEPS: Mapping[
     str, type[StardistPostprocessing | CellposeFlowDynamics | MicrosamWatershed]
 ] = {op.name: op for op in (StardistPostprocessing, CellposeFlowDynamics, MicrosamWatershed)}
-"""The steps that give labels, by their names."""
+"""The steps that produce labels, by their names."""
 
 
 def _spatial(step: str, axes: str, count: int) -> str:
-    """Return the last `count` letters of zyx when `axes` is these, c and maybe b; else refuse."""
+    """Return the last `count` letters of zyx; raise unless `axes` is these, c and optionally b."""
     spatial = SPACE[-count:]
     for axis in "c" + spatial:
         position(step, axis, axes)
@@ -239,7 +239,7 @@ def _labeller(
 def _per_item(
     x: AnyArray, axes: str, spatial: str, label: Callable[[AnyArray], LabelArray]
 ) -> AnyArray:
-    """Label each item of the batch in the order c, (z,) y, x and lay the result out as `x` was."""
+    """Label each item of the batch as c, (z,) y, x and restore the axis order of `x`."""
     batched, letters = (x, axes) if "b" in axes else (x[None], "b" + axes)
     held = "bc" + spatial
     items = batched.transpose([letters.index(axis) for axis in held])
@@ -252,11 +252,11 @@ Op = Callable[[AnyArray, str], AnyArray]
 """What a step does to a tensor, given the letters of its dimensions."""
 
 Seen = Callable[[int, Step, AnyArray], None]
-"""Is shown what each step gives: its position, the step, and the result."""
+"""Receives the result of each step: its position, the step, and the result."""
 
 
 def not_seen(number: int, step: Step, x: AnyArray) -> None:
-    """Look at nothing."""
+    """Ignore the result of a step."""
 
 
 OPS: Mapping[str, Callable[..., Op]] = {
@@ -288,21 +288,21 @@ def apply_steps(
     references: Mapping[str, Reference] | None = None,
     look: Seen = not_seen,
 ) -> tuple[AnyArray, str]:
-    """Apply the declared steps in their order; each sees what the one before gave.
+    """Apply the declared steps in order, each to the result of the previous one.
 
-    Statistics are those of the array that a step is given, so give a whole image, not a tile, and
-    pad it afterwards. Arithmetic keeps float64 for float64, and gives float32 for all else; means,
-    deviations and percentiles are taken in float64. `x` is not modified; where no step changes
-    anything, it is given back itself. Values that are not finite stay so, without a warning.
+    Statistics are those of the array that a step receives, so pass a whole image, not a tile, and
+    pad it afterwards. Arithmetic keeps float64, and returns float32 for all other dtypes; means,
+    deviations and percentiles are computed in float64. `x` is not modified; if no step changes
+    anything, `x` itself is returned. Values that are not finite stay so, without a warning.
 
     Parameters
     ----------
-    steps : in the words of format 0.5.12, axes as letters
-    x : any shape, any dtype; or a tensor of PyTorch, where all steps `work_on_tensors`
+    steps : in the terms of format 0.5.12, axes as letters
+    x : any shape, any dtype; or a PyTorch tensor, if all steps `work_on_tensors`
     axes : one letter per dimension of `x`, such as ``"bcyx"``
     references : tensors by their id, with the letters of their dimensions, for the steps that
         take a ``reference_tensor``: the inputs of the model before any preprocessing
-    look : is shown what each step gives
+    look : receives the result of each step
 
     Returns
     -------
@@ -314,7 +314,7 @@ def apply_steps(
     UnknownOp, RunsCode
         A step that is not of format 0.5.12, or is the model's own code, which is never run here.
     ArgumentsRefused, AxisMissing, AxisExtra, NotOnePerEntry, ReferenceMissing, ReferenceDiffers
-        A step does not go with its arguments or with the tensor.
+        A step does not match its arguments or the tensor.
     TooManyLabels
         More objects than the declared dtype of the labels can count.
 
@@ -339,7 +339,7 @@ def apply_steps(
 
 
 def work_on_tensors(steps: Sequence[Step]) -> bool:
-    """Return whether steps can be applied to a tensor of PyTorch, with the same bits."""
+    """Return whether steps can be applied to a PyTorch tensor with bitwise identical results."""
     return all(
         "reference_tensor" not in step.kwargs and _on_tensor(op_of(step, {})) is not None
         for step in steps
@@ -352,7 +352,7 @@ def _on_tensor(op: Op) -> TensorOp | None:
 
 
 def op_of(step: Step, references: Mapping[str, Reference]) -> Op:
-    """Find what `step` does, and join its arguments to it.
+    """Return the operation of `step`, bound to its arguments.
 
     Raises
     ------

@@ -19,16 +19,16 @@ from bmz.process.ops_values import (
 )
 
 PART = 1 << 16
-"""Values that are looked at together; they fit in the processor's cache as float64."""
+"""Values that are processed together; they fit in the CPU cache as float64."""
 
 MOST_BINS = 1 << 16
-"""The widest range of whole numbers that is counted: that of 16 bits."""
+"""The widest range of integers that is counted: that of 16 bits."""
 
 LARGEST_WHOLE = 1 << 53
-"""Up to here float64 tells every whole number from the next."""
+"""Up to here float64 represents every integer exactly."""
 
 LEAST_TO_COUNT = 1 << 12
-"""Below so many values sorting is quicker than counting."""
+"""For fewer values, sorting is faster than counting."""
 
 
 def mean_and_deviation(
@@ -40,9 +40,9 @@ def mean_and_deviation(
 
     Parameters
     ----------
-    x : any dtype and shape, one letter of `axes` a dimension
+    x : any dtype and shape, one letter of `axes` per dimension
     axes : letters of the dimensions
-    over : the axes that are summed over
+    over : the axes to sum over
 
     Returns
     -------
@@ -62,22 +62,22 @@ def percentiles(
 ) -> list[FloatArray]:
     """Return the percentiles `which` over the axes `over`, with linear interpolation.
 
-    Whole numbers that span at most 16 bits are counted instead of sorted, also when their dtype
-    is a float (``ensure_dtype`` has often been there first). All else is partitioned; the ends 0
-    and 100 need neither.
+    Integers that span at most 16 bits are counted instead of sorted, even if their dtype is a float
+    (``ensure_dtype`` often comes first). Other values are partitioned; percentiles 0 and 100 need
+    neither.
 
     Parameters
     ----------
-    x : any dtype and shape, one letter of `axes` a dimension
+    x : any dtype and shape, one letter of `axes` per dimension
     axes : letters of the dimensions
-    over : the axes that are looked at jointly
+    over : the axes over which percentiles are taken jointly
     which : percentiles, 0 to 100
 
     Returns
     -------
     list of float64
         one array for each of `which`, shape of `x` with 1 in place of each axis of `over`; the
-        same numbers as ``numpy.percentile`` gives in float64; NaN if a value is NaN
+        same numbers as from ``numpy.percentile`` in float64; NaN if a value is NaN
     """
     rows, shape = _rows(x, axes, over)
     if rows.shape[1] < LEAST_TO_COUNT:
@@ -88,9 +88,9 @@ def percentiles(
 
 
 def _rows(x: AnyArray, axes: str, over: Sequence[str]) -> tuple[AnyArray, tuple[int, ...]]:
-    """Give (kept, summed) values, without a copy where memory allows, and the shape to go back."""
+    """Return values as (kept, summed), without a copy if possible, and the shape to restore."""
     outer = [i for i, axis in enumerate(axes) if axis not in over]
-    # the order of what is summed is free, so take it as it lies in memory
+    # summed values may come in any order, so take them in that of memory
     summed = sorted(set(range(x.ndim)) - set(outer), key=lambda i: -abs(x.strides[i]))
     shape = tuple(n if i in outer else 1 for i, n in enumerate(x.shape))
     numbers = x.view(np.uint8) if x.dtype == np.bool_ else x
@@ -122,7 +122,7 @@ def _percentiles_of(row: AnyArray, which: Sequence[float]) -> FloatArray:
 
 
 def _counts(row: AnyArray, low: np.generic, high: np.generic) -> AnyArray | None:
-    """Count how often each whole number from `low` to `high` occurs; None when not countable."""
+    """Count the occurrences of each integer from `low` to `high`; return None if not countable."""
     least, span = float(low), float(high) - float(low)
     if not (span < MOST_BINS and abs(least) < LARGEST_WHOLE and least.is_integer()):
         return None
@@ -144,22 +144,22 @@ Change: TypeAlias = Callable[[AnyArray, str], AnyArray]
 
 
 class Statistics(Protocol):
-    """Statistics of a tensor that is held as a whole, or read in parts."""
+    """Statistics of a tensor that is in memory as a whole, or read in parts."""
 
     @property
     def axes(self) -> str:
         """The letters of its dimensions."""
 
     def mean_and_deviation(self, over: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation, as the function of this name."""
+        """Return mean and standard deviation; see the function of this name."""
 
     def percentiles(self, over: Sequence[str], which: Sequence[float]) -> list[FloatArray]:
-        """Return percentiles, as the function of this name."""
+        """Return percentiles; see the function of this name."""
 
 
 @dataclass(frozen=True)
 class _Whole:
-    """Statistics of a tensor that is held as a whole."""
+    """Statistics of a tensor that is in memory as a whole."""
 
     x: AnyArray
     axes: str
@@ -172,22 +172,22 @@ class _Whole:
 
 
 class ScalingStep(ABC):
-    """A step whose numbers are statistics: of the tensor itself, or of a reference tensor."""
+    """A step that uses statistics of the tensor itself or of a reference tensor."""
 
     reference_tensor: Reference | None = None
 
     @abstractmethod
     def known(self, own: Statistics, reference: Statistics) -> Change:
-        """Take the statistics, and give the function that scales the tensor or a part of it.
+        """Compute the statistics, and return the function that scales the tensor or a part of it.
 
         Parameters
         ----------
         own : of the tensor to be scaled
-        reference : of the reference tensor; `own` where there is none
+        reference : of the reference tensor; `own` if there is none
         """
 
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Scale `x` by statistics of the whole of it, or of the reference tensor."""
+        """Scale `x` by statistics of all its values, or of the reference tensor."""
         own = _Whole(x, axes)
         reference = _Whole(*self.reference_tensor) if self.reference_tensor else own
         return self.known(own, reference)(x, axes)
@@ -195,10 +195,10 @@ class ScalingStep(ABC):
 
 @dataclass(frozen=True)
 class Clip(ScalingStep):
-    """Set values below the lower bound to it, and those above the upper bound to that.
+    """Limit values to the range between a lower and an upper bound.
 
     Percentiles are interpolated linearly, as in `ScaleRange`; the specification is silent on it.
-    Integers stay integers when the bounds are whole and lie in their range, else they become
+    Integers keep their dtype if the bounds are integers within its range, else they become
     float32.
 
     Source: model description 0.5, ``ClipDescr``.
@@ -218,7 +218,7 @@ class Clip(ScalingStep):
     axes: Sequence[str] | None = None
 
     def known(self, own: Statistics, reference: Statistics) -> Change:
-        """Take the percentiles that stand for bounds."""
+        """Compute the percentiles that serve as bounds."""
         asked = [q for q in (self.min_percentile, self.max_percentile) if q is not None]
         over = jointly(self.name, self.axes, own.axes) if asked else ""
         bounds = reference.percentiles(over, asked) if asked else []
@@ -251,7 +251,7 @@ class ZeroMeanUnitVariance(ScalingStep):
     eps: float = 1e-6
 
     def known(self, own: Statistics, reference: Statistics) -> Change:
-        """Take mean and standard deviation."""
+        """Compute mean and standard deviation."""
         mean, deviation = reference.mean_and_deviation(jointly(self.name, self.axes, own.axes))
         return lambda x, _axes: shifted_and_divided(x, mean, deviation + self.eps)
 
@@ -278,7 +278,7 @@ class ScaleRange(ScalingStep):
     reference_tensor: Reference | None = None
 
     def known(self, own: Statistics, reference: Statistics) -> Change:
-        """Take both percentiles."""
+        """Compute both percentiles."""
         over = jointly(self.name, self.axes, own.axes, also=reference.axes)
         lower, upper = reference.percentiles(over, (self.min_percentile, self.max_percentile))
 
@@ -311,7 +311,7 @@ class ScaleMeanVariance(ScalingStep):
     eps: float = 1e-6
 
     def known(self, own: Statistics, reference: Statistics) -> Change:
-        """Take mean and standard deviation of both tensors."""
+        """Compute mean and standard deviation of both tensors."""
         over = jointly(self.name, self.axes, own.axes, also=reference.axes)
         wanted_mean, wanted = reference.mean_and_deviation(over)
         mean, deviation = own.mean_and_deviation(over)
@@ -330,14 +330,14 @@ class ScaleMeanVariance(ScalingStep):
 def jointly(
     step: str, own_axes: Sequence[str] | None, axes: str, *, also: str = ""
 ) -> Sequence[str]:
-    """Return the axes that a step looks at jointly: its `own_axes`, or all.
+    """Return the axes over which a step takes statistics jointly: its `own_axes`, or all.
 
-    An array without "b" is one item, so that "b" may be asked for and not be there.
+    An array without "b" is one item, so that "b" may be requested but absent.
 
     Raises
     ------
     AxisMissing
-        Neither the tensor nor its reference (`also`) has an axis that is asked for.
+        Neither the tensor nor its reference (`also`) has a requested axis.
     """
     if own_axes is None:
         return axes + also
@@ -348,18 +348,18 @@ def jointly(
 
 
 def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters: str) -> FloatArray:
-    """Lay a statistic of another tensor out so that it broadcasts over this one.
+    """Reshape a statistic of another tensor so that it broadcasts over this one.
 
     Parameters
     ----------
     axes, shape : letters and sizes of the tensor to be scaled
-    statistic : one entry, or one for each entry of an axis
+    statistic : one value, or one for each entry of an axis
     letters : letters of the dimensions of `statistic`
 
     Raises
     ------
     ReferenceDiffers
-        The statistic has another count of entries along an axis than the tensor.
+        The statistic has a different number of entries along an axis than the tensor.
     """
     sizes = dict(zip(axes, shape, strict=True))
     for axis, count in zip(letters, statistic.shape, strict=True):
@@ -373,7 +373,7 @@ def seen_from(axes: str, shape: tuple[int, ...], statistic: FloatArray, letters:
 
 
 def fits(x: AnyArray, low: FloatArray, high: FloatArray) -> bool:
-    """Return whether an integer dtype holds every value between the bounds that can come out."""
+    """Return whether the dtype of `x` can hold every possible result between the bounds."""
     if x.dtype.kind not in "iu":
         return False
     holds = np.iinfo(x.dtype)

@@ -1,4 +1,4 @@
-"""Declared steps of one value at a time, and what can be wrong with a declared step."""
+"""Declared steps that work on single values, and the errors of declared steps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bmz.base.errors import AnswerIsNo, CouldNotTell
 from bmz.base.values import dataclass
 
 TensorOp = Callable[[Any], Any]
-"""What a step does to a tensor of PyTorch, bit by bit what it does to an array."""
+"""A step on a PyTorch tensor, with bitwise the same result as on an array."""
 
 AT_FAULT = "the description of the model is at fault: tell its authors"
 
 
 class UnknownOp(CouldNotTell):
-    """A step that is not known here, such as one of a newer format."""
+    """A step is unknown, such as one of a newer format."""
 
     def __init__(self, step: Step, known: Iterable[str]) -> None:
         super().__init__(
@@ -43,7 +43,7 @@ class RunsCode(CouldNotTell):
 
 
 class ArgumentsRefused(AnswerIsNo):
-    """A step lacks an argument, or has one that its specification does not know."""
+    """A step lacks an argument, or has one that its specification does not define."""
 
     def __init__(self, step: Step, why: str) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class AxisMissing(AnswerIsNo):
 
 
 class AxisExtra(AnswerIsNo):
-    """A tensor has an axis that a step has no use for."""
+    """A tensor has an axis that a step cannot handle."""
 
     def __init__(self, step: str, axis: str, *, axes: str) -> None:
         super().__init__(
@@ -180,7 +180,7 @@ class Binarize:
 
     @property
     def on_tensor(self) -> TensorOp | None:
-        """What does the same to a tensor of floating-point numbers; None for several thresholds."""
+        """Return the same step for floating-point tensors; None for several thresholds."""
         limit = self.threshold
         if not isinstance(limit, int | float):
             return None
@@ -191,9 +191,9 @@ class Binarize:
 class EnsureDtype:
     """Cast to `dtype`, and nothing else: no scaling, no rounding, no clipping.
 
-    As with NumPy's ``astype``, a fraction is cut off and what an integer dtype cannot hold wraps;
-    ``bmz check`` warns before an image is narrowed in this way. Gives `x` itself when it is of
-    that dtype already.
+    As with NumPy's ``astype``, fractions are truncated and values outside the range of an integer
+    dtype wrap around; ``bmz check`` warns before an image is narrowed in this way. Returns `x`
+    itself if it already has that dtype.
 
     Source: model description 0.5, ``EnsureDtypeDescr`` ("Cast the tensor data type").
 
@@ -211,13 +211,13 @@ class EnsureDtype:
 
     @property
     def on_tensor(self) -> TensorOp | None:
-        """What does the same to a tensor; None for whole numbers, whose casts differ by device."""
+        """Return the same step for tensors; None for integers, whose casts differ by device."""
         return {"float32": methodcaller("float"), "float64": methodcaller("double")}.get(self.dtype)
 
 
 @dataclass(frozen=True)
 class FixedZeroMeanUnitVariance:
-    """Give ``(x - mean) / std`` with the numbers of the description; no epsilon is added.
+    """Return ``(x - mean) / std`` with the numbers of the description and no epsilon.
 
     Source: model description 0.5, ``FixedZeroMeanUnitVarianceDescr`` ("Subtract a given mean and
     divide by the standard deviation").
@@ -270,7 +270,7 @@ class Sigmoid:
     name: ClassVar[str] = "sigmoid"
 
     def __call__(self, x: AnyArray, _axes: str) -> AnyArray:
-        """Squash `x` to 0 to 1."""
+        """Map `x` to values from 0 to 1."""
         from scipy.special import expit  # here: it takes long to import
 
         squashed: FloatArray = expit(x.astype(kept_float(x), copy=False))
@@ -292,10 +292,10 @@ class Softmax:
     axis: str = "c"
 
     def __call__(self, x: AnyArray, axes: str) -> AnyArray:
-        """Turn scores into shares."""
+        """Turn scores into probabilities."""
         at = position(self.name, self.axis, axes)
         logits = x.astype(kept_float(x), copy=False)
-        # the same shares, as the factor cancels, and exp cannot overflow
+        # the same probabilities, as the factor cancels, but exp cannot overflow
         grown = np.exp(logits - logits.max(axis=at, keepdims=True))
         return np.asarray(grown / grown.sum(axis=at, keepdims=True))
 
@@ -321,12 +321,12 @@ def along(
     Returns
     -------
     float64
-        without dimensions for a number; for a list one value per entry of the axis
+        0-dimensional for a number; one value per entry of the axis for a list
 
     Raises
     ------
     NotOnePerEntry
-        A list without an axis, or longer or shorter than the axis.
+        A list is given without an axis, or is longer or shorter than the axis.
     AxisMissing
         The tensor has no such axis.
     """
@@ -343,16 +343,16 @@ def along(
 
 
 ACTIVATIONS = ("none", "sigmoid", "softmax")
-"""What may be done to the maps of a network before a recipe reads them."""
+"""Activations that may be applied to the maps of a network before a recipe reads them."""
 
 
 def activated(output: AnyArray, activation: str) -> AnyArray:
-    """Return the maps after an activation, as the declared steps of these names do it.
+    """Return the maps after an activation, computed as by the declared steps of these names.
 
     Parameters
     ----------
     output : (c, ...), logits
-    activation : of `ACTIVATIONS`; with ``softmax`` the channels sum to 1 in every pixel
+    activation : one of `ACTIVATIONS`; with ``softmax`` the channels sum to 1 in every pixel
     """
     if activation == "none":
         return output
@@ -361,12 +361,12 @@ def activated(output: AnyArray, activation: str) -> AnyArray:
 
 
 class ActivatedMaps:
-    """Maps of which parts are read, each part after the activation.
+    """Maps that are read in parts, with the activation applied to each part.
 
     Parameters
     ----------
-    maps : (c, (z,) y, x), an array of which parts are read
-    activation : of `ACTIVATIONS`
+    maps : (c, (z,) y, x), an array that is read in parts
+    activation : one of `ACTIVATIONS`
     """
 
     def __init__(self, maps: LazyArray, activation: str) -> None:

@@ -19,9 +19,9 @@ def _keep(
     rings: AnyArray,
     found: int,
 ) -> tuple[int, int]:
-    """Write down a walk as rings that pass no corner twice; see `trace_rings`."""
-    # what lies between two passes of a corner is a ring of its own: corners wait in the
-    # front of `ring` until theirs ends
+    """Split a walk into rings that pass no corner twice; see `trace_rings`."""
+    # the part between two passes of a corner is a ring of its own: corners stay at the
+    # front of `ring` until their ring ends
     held = count
     if touches > 1:
         held, nth = 0, 0
@@ -65,24 +65,24 @@ def trace_rings(
 ) -> tuple[int, int]:
     """Walk around every piece of every label and every hole in it, with the object on the right.
 
-    Pixels that touch at a corner alone belong to two pieces, and a hole may touch the outside at a
+    Pixels that touch only at a corner belong to two pieces, and a hole may touch the outside at a
     corner: no ring passes a corner twice.
 
     Parameters
     ----------
     labels : (y, x) int32, 0 background
-    seen : (y, x) bool, all False: receives the upper edges that were walked along
-    waiting : (y + 1, x + 1) int32, all -1: where in `ring` a corner of the image waits
-    ring : (p, 2) int32, room for the corners of one ring
-    touching : (p,) int32, room for the corners at which a ring touches itself
-    points : (p, 2) int32, receives x and y of the corners of all rings, one behind the other, px
+    seen : (y, x) bool, all False: receives the upper edges that were traced
+    waiting : (y + 1, x + 1) int32, all -1: position in `ring` of each corner of the image
+    ring : (p, 2) int32, working memory for the corners of one ring
+    touching : (p,) int32, working memory for the corners at which a ring touches itself
+    points : (p, 2) int32, receives x and y of the corners of all rings, one after another, px
         from the edge of the image
-    rings : (p, 2) int32, receives the label of each ring, and how many corners it has
+    rings : (p, 2) int32, receives the label and the number of corners of each ring
 
     Returns
     -------
     int, int
-        how many corners and how many rings there are
+        number of corners and number of rings
     """
     height, width = labels.shape
     filled, found = 0, 0

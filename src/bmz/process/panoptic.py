@@ -62,9 +62,9 @@ class PanopticSettings:
 
 
 def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSettings) -> Labelled:
-    """Give every pixel of the foreground to the centre that is nearest to where it points.
+    """Assign every foreground pixel to the centre nearest to the position it points to.
 
-    A centre whose own pixel points to another one is none.
+    A centre whose own pixel points to another centre is discarded.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSe
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the height of its centre,
+        of shape ``output.shape[1:] * grid``; the score of an object is the height of its centre,
         its class that of most of its pixels
 
     Raises
@@ -100,7 +100,7 @@ def label_panoptic(output: AnyArray, grid: tuple[int, ...], settings: PanopticSe
 
 
 def _nearest(targets: FloatArray, centres: FloatArray, keeps: BoolArray) -> NDArray[np.intp]:
-    # the number, from 1, of the centre that is nearest to each target; 0 where there is none
+    # the number, from 1, of the centre nearest to each target; 0 if there is none
     if not keeps.any():
         return np.zeros(targets.shape[1], np.intp)
     from scipy.spatial import cKDTree  # here: it takes long to import
@@ -111,7 +111,7 @@ def _nearest(targets: FloatArray, centres: FloatArray, keeps: BoolArray) -> NDAr
 
 
 def _are_centres(labels: LabelArray, centres: FloatArray) -> BoolArray:
-    # noise, if the pixel there points to another centre; an object may be hollow in its middle
+    # noise if the pixel there points to another centre; an object may be hollow in its middle
     there = labels[tuple(np.rint(centres).astype(np.intp).T)]
     own: BoolArray = (there == 0) | (there == np.arange(1, len(centres) + 1))
     return own
@@ -131,7 +131,7 @@ def _foreground(output: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
 
 
 def _centres(output: AnyArray, settings: PanopticSettings) -> tuple[FloatArray, FloatArray]:
-    # where they lie, (n, axes), and how high, (n,); a plateau of the heat map is one centre
+    # their positions, (n, axes), and heights, (n,); a plateau of the heat map is one centre
     heat = np.nan_to_num(
         np.asarray(one_map("panoptic", output, settings.centre_channel), np.float32)
     )
@@ -147,7 +147,7 @@ def _centres(output: AnyArray, settings: PanopticSettings) -> tuple[FloatArray, 
 
 
 def _targets(output: AnyArray, inside: BoolArray, first: int) -> NDArray[np.float64]:
-    # where the pixels of the foreground point, (axes, n) entries of the map
+    # positions to which foreground pixels point, (axes, n) entries of the map
     axes = inside.ndim
     if first + axes > len(output):
         expected = f"{axes} offsets from channel {first} on, counted from 0,"
@@ -166,7 +166,7 @@ def offset_lengths(channels: int, axes: int, parameters: Mapping[str, Value]) ->
 
 
 def _pointing_out(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
-    # the foreground without a centre, or with one that lies beyond this part of the map
+    # foreground without a centre, or with one outside this part of the map
     inside = _foreground(maps, parameters)
     lost: BoolArray = inside & (labels == 0)
     targets = _targets(maps, inside, int(parameters["offset_channel"]))
@@ -191,4 +191,4 @@ PANOPTIC = Recipe(
     lengths=offset_lengths,
     three_planes=lambda parameters: bool(parameters["three_planes"]),
 )
-"""The recipe of MitoNet and other networks of centres and offsets."""
+"""The recipe of MitoNet and other networks that predict centres and offsets."""

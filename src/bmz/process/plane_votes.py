@@ -1,4 +1,4 @@
-"""The objects of a stack on which those found along z, y and x agree: three masks become one."""
+"""Consensus of the objects of a stack found along z, y and x: three masks become one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bmz.base.axes import Box
 from bmz.base.values import dataclass
 
 VOTES = 2
-"""An object, and a voxel of it, counts where so many of the masks have it."""
+"""Number of masks that must contain an object, or a voxel of it, for it to be kept."""
 
 SAME_IOU = 0.75
-"""Objects of several masks that overlap by more than this are surely one."""
+"""Objects of several masks with a higher IoU are the same object."""
 
 LEAST_IOU, LEAST_OVERLAP = 0.01, 100
-"""Objects that share less than this share and so many voxels do not touch."""
+"""Objects touch if their IoU or their number of shared voxels exceeds these."""
 
 Node = tuple[int, int]
 """An object: the number of its mask, and its label."""
 
 Pairs = dict[tuple[Node, Node], tuple[float, float]]
-"""Intersection over union, and voxels that are shared, of objects of two masks."""
+"""Intersection over union, and number of shared voxels, of objects of two masks."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Voted:
     Parameters
     ----------
     labels : (z, y, x) int32, 0 background, 1 to n
-    numbers : for each mask, (its labels + 1,) the number that its object k has now at k; 0 for one
+    numbers : for each mask, (its labels + 1,) the new number of its object k at k; 0 for an object
         that no other mask confirms
     """
 
@@ -44,18 +44,18 @@ class Voted:
 
 
 def voted(masks: Sequence[LabelArray]) -> Voted:
-    """Keep the objects that most of three masks have, each with the voxels that two of them have.
+    """Keep the objects found in most of three masks, each with the voxels found in two of them.
 
-    Objects that overlap by more than `SAME_IOU` are a group; groups that touch are one object
-    where the group with most neighbours is as large as any of these, and else that group is given
-    to each of them. Objects that are in one mask alone are dropped.
+    Objects that overlap by more than `SAME_IOU` form a group. Groups that touch become one object
+    if the group with most neighbours is as large as any of them; otherwise that group is added to
+    each of them. Objects found in only one mask are dropped.
 
     Source: empanada 0.1.7, ``empanada.consensus.merge_objects_from_trackers`` (Conrad and Narayan
     2023, doi 10.1016/j.cels.2022.12.006), with its defaults.
 
     Parameters
     ----------
-    masks : (z, y, x) integers of one shape, 0 background, each numbered by itself
+    masks : (z, y, x) integers of one shape, 0 background, each numbered independently
     """
     sizes = [np.bincount(mask.reshape(-1)) for mask in masks]
     pairs = _pairs(masks, sizes)
@@ -108,7 +108,7 @@ def _connected(nodes: set[Node], edges: Mapping[tuple[Node, Node], object]) -> I
 
 
 def _groups(nodes: Sequence[Node], pairs: Pairs) -> list[set[Node]]:
-    """Part objects that touch into those that are one, as most masks see it."""
+    """Group touching objects into those that most masks consider one."""
     own = set(nodes)
     here = {pair: known for pair, known in pairs.items() if pair[0] in own}
     same = {pair: known for pair, known in here.items() if known[0] > SAME_IOU}
@@ -131,7 +131,7 @@ def _merged(clusters: list[set[Node]], near: dict[int, set[int]]) -> list[set[No
         most = max(left, key=lambda k: (len(near[k]), -k))
         others = sorted(near[most], key=lambda k: (-len(left[k]), k))
         if len(left[others[0]]) > len(left[most]):
-            # it is not an object of its own: a bridge between those beside it
+            # not an object of its own, but a bridge between its neighbours
             for other in others:
                 left[other] = left[other] | left[most]
                 near[other].discard(most)
@@ -150,7 +150,7 @@ def _merged(clusters: list[set[Node]], near: dict[int, set[int]]) -> list[set[No
 def _majority(
     group: set[Node], masks: Sequence[LabelArray], boxes: Sequence[Sequence[Box]]
 ) -> tuple[Box, BoolArray]:
-    """Return the box around a group, and the voxels of it that enough of its objects have."""
+    """Return the box around a group, and the voxels in it that enough of its objects contain."""
     sides = [boxes[mask][label - 1] for mask, label in group]
     around: Box = tuple(
         slice(min(side[k].start for side in sides), max(side[k].stop for side in sides))
@@ -163,7 +163,7 @@ def _majority(
 
 
 def _overlapping(found: Sequence[tuple[set[Node], Box, BoolArray]]) -> Iterator[list[int]]:
-    """Return which objects share so many voxels that they are one."""
+    """Yield groups of objects that share enough voxels to be one."""
     edges: dict[tuple[Node, Node], object] = {}
     for a, b in combinations(range(len(found)), 2):
         (_, one_box, one), (_, other_box, other) = found[a], found[b]

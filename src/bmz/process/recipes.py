@@ -30,11 +30,11 @@ _NAMES = (
 """Each is a module of this room, which holds the recipe under its name in capitals."""
 
 _MODULES = {"argmax": "components", "masks": "components", "labels": "components"}
-"""Recipes that share the module of another one."""
+"""Recipes that share the module of another recipe."""
 
 
 class _Recipes(Mapping[str, Recipe]):
-    """Imports a recipe when it is asked for: all of them take longer than a small image."""
+    """Imports a recipe on demand, as importing all takes longer than running a small image."""
 
     def __getitem__(self, name: str) -> Recipe:
         if name not in _NAMES:

@@ -1,7 +1,7 @@
-"""Objects of one label mask and those of another on its grid: which belong together.
+"""Relations between the objects of two label masks on the same grid.
 
-One object for each of the other mask (`pair_up`), many in one (`most_shared`), and how an object
-is parted among several of the other (`part_among`).
+One object for each of the other mask (`pair_up`), many in one (`most_shared`), and the division of
+an object among several of the other mask (`part_among`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from bmz.base.values import dataclass
 Integers = NDArray[np.int64]
 
 SEVERAL = -1
-"""In place of a number: the object is to be parted."""
+"""In place of a number: the object must be divided."""
 
 _SHIFT = 32
-"""Bits of a label, so that a pair of them is one number."""
+"""Bits of a label, so that a pair of labels fits in one number."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """How many pixels each object shares with each of another mask.
+    """Number of pixels that each object shares with each object of another mask.
 
     Parameters
     ----------
     own, other : (n,) numbers of the two objects, 0 for the background; each pair once, in order
-    pixels : (n,) that lie in both
+    pixels : (n,) number of pixels in both
     """
 
     own: Integers
@@ -39,7 +39,7 @@ class Shared:
 
     @property
     def turned(self) -> Shared:
-        """The same with the two masks in each other's place."""
+        """Return the same counts with the two masks swapped."""
         order = np.lexsort((self.own, self.other))
         return Shared(self.other[order], self.own[order], self.pixels[order])
 
@@ -57,7 +57,7 @@ def shared_pixels(own: AnyArray, other: AnyArray) -> Shared:
 
 
 def sum_shared(parts: Sequence[Shared]) -> Shared:
-    """Put the counts of several parts of the same masks together."""
+    """Sum the counts of several parts of the same masks."""
     keys = [
         (part.own.astype(np.uint64) << np.uint64(_SHIFT)) | part.other.astype(np.uint64)
         for part in parts
@@ -76,14 +76,14 @@ def _of_keys(pairs: NDArray[np.uint64], pixels: AnyArray) -> Shared:
 
 
 def most_shared(shared: Shared, *, background: bool) -> tuple[Integers, Integers]:
-    """Return for each object the one of the other mask that holds most of its pixels.
+    """Return for each object the object of the other mask that contains most of its pixels.
 
-    Of equals it is the lowest number, and the background last.
+    Of equals, the lowest number is returned, and the background last.
 
     Parameters
     ----------
-    background : it may be the background, where that holds more pixels than any object; else it
-        is one only where no object of the other mask holds any
+    background : whether to return the background if it contains more pixels than any object;
+        otherwise it is returned only if no object of the other mask contains any
 
     Returns
     -------
@@ -101,13 +101,13 @@ def most_shared(shared: Shared, *, background: bool) -> tuple[Integers, Integers
 
 @dataclass(frozen=True)
 class Pairing:
-    """One object for each of another mask, and which pixels are whose.
+    """One object for each object of another mask, and the assignment of pixels.
 
     Parameters
     ----------
     seeds : (n,) numbers of the objects of the other mask, in order
-    holders : (n,) the object that each lies in; 0 for none
-    numbers : new number of each object, at its old one; `SEVERAL` for one that is to be parted
+    holders : (n,) the object that contains each; 0 for none
+    numbers : new number of each object, at its old one; `SEVERAL` for one that must be divided
     """
 
     seeds: Integers
@@ -116,11 +116,11 @@ class Pairing:
 
     @property
     def several(self) -> Integers:
-        """The objects that hold several of the other mask, in order."""
+        """Return the objects that contain several of the other mask, in order."""
         return np.flatnonzero(self.numbers == SEVERAL)
 
     def new_number(self, other: AnyArray) -> AnyArray:
-        """Return the number of the pixels of the other mask: its own, or 0 if nothing holds it.
+        """Return the new numbers of pixels of the other mask: unchanged, or 0 if uncontained.
 
         Parameters
         ----------
@@ -129,18 +129,18 @@ class Pairing:
         return np.where(self.holder(other) > 0, other, 0)
 
     def holder(self, other: AnyArray) -> AnyArray:
-        """Return the object that holds each pixel's object of the other mask; 0 for none."""
+        """Return the object that contains each pixel's object of the other mask; 0 for none."""
         if not len(self.seeds):
             return np.zeros(other.shape, np.int64)
         place = np.minimum(np.searchsorted(self.seeds, other), len(self.seeds) - 1)
         return np.where(other > 0, self.holders[place], 0)
 
     def lowest_seed(self, one: int) -> int:
-        """Return the lowest number that an object holds."""
+        """Return the lowest number that an object contains."""
         return int(self.seeds[self.holders == one][0])
 
     def origin(self) -> Integers:
-        """Return the old number of each new one, at that; 0 if there is no such object."""
+        """Return the old number of each object, at its new one; 0 for unused numbers."""
         highest = max(int(self.numbers.max(initial=0)), int(self.seeds.max(initial=0)))
         origin = np.zeros(highest + 1, np.int64)
         alone = np.flatnonzero(self.numbers > 0)
@@ -151,11 +151,11 @@ class Pairing:
 
 
 def pair_up(shared: Shared, count: int) -> Pairing:
-    """Pair each object of the other mask with the one that most of its pixels lie in.
+    """Pair each object of the other mask with the object that contains most of its pixels.
 
-    An object gets the number of the one that it holds; those that hold none are numbered on from
-    the highest of the other mask, in their order. What holds several is to be parted, see
-    `part_among`.
+    An object gets the number of the one that it contains; objects that contain none are numbered
+    in order after the highest number of the other mask. Objects that contain several must be
+    divided, see `part_among`.
 
     Parameters
     ----------
@@ -176,22 +176,22 @@ def pair_up(shared: Shared, count: int) -> Pairing:
 
 
 def part_among(inside: BoolArray, seeds: AnyArray) -> AnyArray:
-    """Part an object among the seeds in it: each pixel goes to the seed that is nearest within it.
+    """Divide an object among its seeds: each pixel goes to the nearest seed within the object.
 
-    A watershed of the distance from the seeds (scikit-image), so that parts hang together. A piece
-    of the object that no seed reaches goes to the seed that is nearest across the gap.
+    A watershed of the distance from the seeds (scikit-image), so that parts are connected. A piece
+    of the object that no seed reaches goes to the nearest seed across the gap.
 
     Parameters
     ----------
-    inside : ((z,) y, x) where the object is
+    inside : ((z,) y, x) pixels of the object
     seeds : of the same shape, numbers of the seeds within it, 0 elsewhere; there is at least one
 
     Returns
     -------
     ndarray
-        of `inside`: the number of a seed where the object is, 0 elsewhere
+        of the shape of `inside`: the number of a seed in the object, 0 elsewhere
     """
-    from scipy import ndimage  # here: few masks have what is to be parted
+    from scipy import ndimage  # here: few masks have objects to divide
     from skimage.segmentation import watershed
 
     distance, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)

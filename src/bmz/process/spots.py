@@ -16,11 +16,11 @@ from bmz.process.recipe import InBlocks, Knob, Labelled, Place, Recipe, Value
 from bmz.process.relabel import in_raster_order, on_input_grid, one_map
 
 DIGITS = 3
-"""Of places: more than any spot is known to, and alike whatever part of a map is looked at."""
+"""Decimals of positions: finer than the accuracy of any spot, and the same in parts of a map."""
 
 
 MANY_TIMES = 4
-"""Entries that are looked at or drawn one by one, as a multiple of those of the map."""
+"""Entries that are tested or drawn one by one, as a multiple of those of the map."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,25 @@ def label_spots(
     *,
     place: Place | None = None,
 ) -> Labelled:
-    """Draw a disc around each peak of a heat map, and say where in its pixel the peak lies.
+    """Draw a disc around each peak of a heat map, and locate the peak with subpixel accuracy.
 
-    A pixel that lies within the discs of two spots belongs to the nearer one. The place is that of
-    the top of a Gaussian through the peak and the entries beside it, along each axis by itself (of
-    a parabola where one of them is not above 0); of a plateau it is the mean of these.
+    A pixel within the discs of two spots belongs to the nearer one. The position is the maximum of
+    a Gaussian through the peak and its neighbours, separately along each axis (of a parabola if one
+    of them is not above 0); for a plateau it is the mean of these.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), of which one channel is read; what is not a number counts as lowest
+    output : (c, (z,) y, x), of which one channel is read; NaN counts as lowest
     grid : spacing of the map, px of the input
     settings : the parameters
-    place : where the output lies in the map of the image; None for all of it
+    place : position of the output in the map of the image; None if it is the whole
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of a spot is the height of its peak, and
-        ``point_y_px``, ``point_x_px`` (and ``point_z_px``) say where it lies in the image, px of
-        the input, where 0 is the middle of the first one
+        of shape ``output.shape[1:] * grid``; the score of a spot is the height of its peak, and
+        ``point_y_px``, ``point_x_px`` (and ``point_z_px``) are its position in the image, px of
+        the input, with 0 in the middle of the first one
 
     Raises
     ------
@@ -90,8 +90,8 @@ def label_spots(
 def discs_around(numbers: LabelArray, radius: float) -> LabelArray:
     """Assign the entries around each number to the nearest number, up to `radius` away.
 
-    The same as by ``scipy.ndimage.distance_transform_edt``, which gives an entry between two that
-    are equally near to the one that comes first along x, then y, then z.
+    Equivalent to ``scipy.ndimage.distance_transform_edt``, which assigns an entry between two
+    equally near ones to the one that comes first along x, then y, then z.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def discs_around(numbers: LabelArray, radius: float) -> LabelArray:
         return np.where(away <= radius, numbers[tuple(nearest)], 0)
     own, discs = numbers[tuple(at.T)], np.zeros(numbers.shape, numbers.dtype)
     for step in _steps_within(reach, radius, numbers.ndim):
-        # the nearest are written last, and of these the ones that come first
+        # the nearest are written last, and among equals the ones that come first
         place = at + step
         inside = ((place >= 0) & (place < numbers.shape)).all(axis=1)
         discs[tuple(place[inside].T)] = own[inside]
@@ -113,7 +113,7 @@ def discs_around(numbers: LabelArray, radius: float) -> LabelArray:
 
 
 def _steps_within(reach: int, radius: float, axes: int) -> AnyArray:
-    # steps of a ball, the longest first, and of equal ones the lowest along x, then y, then z
+    # offsets within a ball, the longest first, and equal ones by x, then y, then z
     steps = np.indices((2 * reach + 1,) * axes).reshape(axes, -1) - reach
     squares = np.square(steps).sum(axis=0)
     order = np.lexsort((*steps, -squares))
@@ -122,7 +122,7 @@ def _steps_within(reach: int, radius: float, axes: int) -> AnyArray:
 
 
 def _tops(heat: FloatArray, numbers: LabelArray, count: int) -> FloatArray:
-    # where each peak lies, (count, axes) entries of the map
+    # position of each peak, (count, axes) entries of the map
     at = np.nonzero(numbers != 0)
     own = numbers[at] - 1
     size = np.bincount(own, minlength=count)
@@ -133,7 +133,7 @@ def _tops(heat: FloatArray, numbers: LabelArray, count: int) -> FloatArray:
 
 
 def _beside(heat: FloatArray, at: tuple[AnyArray, ...], axis: int) -> FloatArray:
-    """Return how far from an entry the top lies along an axis, from -0.5 to 0.5 entries."""
+    """Return the offset of the maximum from an entry along an axis, from -0.5 to 0.5 entries."""
     last = heat.shape[axis] - 1
     places = [(*at[:axis], np.clip(at[axis] + k, 0, last), *at[axis + 1 :]) for k in (-1, 0, 1)]
     values = np.stack([heat[place].astype(np.float64) for place in places])
@@ -150,22 +150,22 @@ def _points(tops: FloatArray, grid: tuple[int, ...], place: Place | None) -> dic
     first = (0,) * len(grid) if place is None else place.origin
     along = zip("zyx"[-len(grid) :], tops.T, grid, first, strict=True)
     return {
-        # an entry of the map lies in the middle of the pixels that it stands for
+        # an entry of the map lies in the middle of the pixels that it covers
         f"point_{axis}_px": np.round((column + start + 0.5) * step - 0.5, DIGITS)
         for axis, column, step, start in along
     }
 
 
 def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray:
-    """Mark the entries above a threshold that no entry around them exceeds.
+    """Mark the entries above a threshold that no surrounding entry exceeds.
 
-    Source: ``skimage.feature.peak_local_max``, of whose peaks on one plateau all are marked.
+    Source: ``skimage.feature.peak_local_max``; all entries of a plateau are marked.
 
     Parameters
     ----------
     heat : ((z,) y, x)
-    threshold : in units of `heat`; a peak lies above it
-    min_distance : how far around is looked, entries along each axis
+    threshold : in units of `heat`; peaks are above it
+    min_distance : size of the neighbourhood on each side, entries along each axis
     """
     window = (2 * min_distance + 1,) * heat.ndim
     peaks: BoolArray = heat > threshold
@@ -179,7 +179,7 @@ def peaks_of(heat: FloatArray, threshold: float, min_distance: int) -> BoolArray
     flat, height = wide.reshape(-1), heat.reshape(-1)[places]
     around = tuple(np.indices(window).reshape(heat.ndim, -1))
     for step in np.asarray(np.ravel_multi_index(around, wide.shape)):
-        # most entries are soon known to be lower than another one
+        # most entries are soon found to be lower than another one
         highest = flat[first + step] <= height
         places, first, height = places[highest], first[highest], height[highest]
     peaks.reshape(-1)[places] = True
@@ -195,7 +195,7 @@ def _heat(output: AnyArray, settings: SpotSettings) -> FloatArray:
 
 
 def spot_reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
-    """Return how far a value of the map has an influence on labels, entries."""
+    """Return how far a value of the map influences labels, entries."""
     smoothing = int(4 * float(parameters["sigma"]) + 0.5)
     return int(parameters["min_distance"]) + int(2 * float(parameters["radius"])) + smoothing + 1
 
