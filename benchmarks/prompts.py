@@ -133,7 +133,7 @@ def points_in(labels: LabelArray, count: int) -> dict[str, list[int]]:
 
 
 def sentences(setup: RunSetup, truth: LabelArray) -> tuple[str, Found, Found]:
-    """Say what was found and what it cost; return the masks of the grid and those of nuclei."""
+    """Describe the results and their cost; return the masks of the grid and those of nuclei."""
     picture, nuclei = picture_of(truth), nuclei_of(truth)
     grid = run(setup, picture, GRID)
     asked = run(setup, picture, nuclei)

@@ -90,7 +90,7 @@ LEVEL, STEEP = 0.5, 10.0
 def carry_image(network: Net) -> None:
     """Make the first channel of full resolution carry the image past the others to the map."""
     first, last = network.down[0].both, network.up[-1].both
-    beside = WIDTHS[1]  # the first channel that is not brought up from below
+    beside = WIDTHS[1]  # the first channel that does not come from the level below
     for pair, taken in ((first, 0), (last, beside)):
         for layer, channel in ((pair[0], taken), (pair[2], 0)):
             layer.weight[0] = 0

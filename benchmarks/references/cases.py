@@ -66,7 +66,7 @@ class Case:
     repeats: int = 1
 
     def maps(self, truths: Sequence[LabelArray], tools: Environment) -> list[FloatArray]:
-        """Give the ideal maps of each mask, (c, (z,) y, x), on the grid of the case."""
+        """Return the ideal maps of each mask, (c, (z,) y, x), on the grid of the case."""
         if isinstance(self.draws, str):
             drawn, _ = tools.call(self.draws, truths, self.drawn_with)
         else:
@@ -91,7 +91,7 @@ MWS_OFFSETS: tuple[Offset, ...] = (
 
 
 def apart(labels: LabelArray) -> FloatArray:
-    """Give affinities of far neighbours as torch-em trains them: 1 means apart."""
+    """Return affinities of far neighbours as torch-em trains them: 1 means apart."""
     return 1 - affinities(filling(labels), MWS_OFFSETS)
 
 

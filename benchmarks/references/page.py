@@ -76,7 +76,7 @@ class Row:
 
 
 def verdict(lines: Sequence[str]) -> str:
-    """Say in a sentence how many rows of the table fail."""
+    """Return a sentence with the number of rows of the table that fail."""
     bad = sum(BELOW in line for line in lines)
     which = f"{bad} of {len(lines)} rows are" if bad else f"None of the {len(lines)} rows is"
     return f"{which} below the reference by more than {ALLOWED}."

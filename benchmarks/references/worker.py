@@ -28,7 +28,7 @@ LEAST_DISTANCE = 1e-3
 
 
 def star_targets(labels: Array, *, rays: int) -> Array:
-    """Give probability and distances as stardist trains them, (1 + rays, (z,) y, x)."""
+    """Return probability and distances as stardist trains them, (1 + rays, (z,) y, x)."""
     from stardist.geometry import star_dist, star_dist3D
     from stardist.rays3d import Rays_GoldenSpiral
     from stardist.utils import edt_prob
@@ -42,7 +42,7 @@ def star_targets(labels: Array, *, rays: int) -> Array:
 
 
 def flow_targets(labels: Array) -> Array:
-    """Give 5 times the unit flows of Cellpose and a logit, (axes + 1, (z,) y, x)."""
+    """Return 5 times the unit flows of Cellpose and a logit, (axes + 1, (z,) y, x)."""
     import torch
     from cellpose import dynamics
 
@@ -307,7 +307,7 @@ def _omnipose() -> types.ModuleType:
 
 
 def omnipose_targets(labels: Array) -> Array:
-    """Give flows, distance and boundary of a plane as Omnipose trains them, (4, y, x)."""
+    """Return flows, distance and boundary of a plane as Omnipose trains them, (4, y, x)."""
     import torch
 
     core = _omnipose()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bmz.image.listing import WatchedFolder
 
 SETTLE_S = 5.0
-"""How long an image must be unchanged before it is taken, by default."""
+"""How long an image must be unchanged before it is run, by default."""
 
 _PAUSES_S = (0.1, 2.0)
 """The shortest and the longest pause between two rounds."""
@@ -34,7 +34,7 @@ _EXCLUDED = {
 
 
 def refuse_with_watch(options: dict[str, object], workers: int) -> None:
-    """Refuse options that ``--watch`` excludes.
+    """Raise an error for options that ``--watch`` excludes.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def run_as_they_come(
     Parameters
     ----------
     request : the options of the call
-    folder : that is watched
-    settle_s : None for `SETTLE_S`
+    folder : folder to watch
+    settle_s : seconds that an image must be unchanged; None for `SETTLE_S`
     as_json : print one document at the end
     """
     from bmz.base.progress import Note
@@ -93,5 +93,5 @@ def _rounds(watch: Watch, settle_s: float, *, as_json: bool) -> None:
             took = time.monotonic() - began
             for outcome in outcomes:
                 say(arrival_lines(outcome), answers=not as_json)
-        # a share that is slow to list is not asked all the time
+        # a network share that is slow to list is listed less often
         time.sleep(max(shortest, min(settle_s / 2, longest), took))

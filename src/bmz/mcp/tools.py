@@ -79,7 +79,7 @@ class Tool:
 
 
 class SearchArguments(Arguments):
-    """See ``bmz search``."""
+    """Arguments of ``bmz search``."""
 
     words: Annotated[
         list[str], Field(description="Words that must all occur in the description of a model")
@@ -117,7 +117,7 @@ def _search(arguments: SearchArguments, _: Folders, listener: Listener) -> Answe
 
 
 class ShowArguments(Arguments):
-    """See ``bmz show``."""
+    """Arguments of ``bmz show``."""
 
     model: Annotated[str, Field(description=MODEL)]
 
@@ -131,7 +131,7 @@ def _show(arguments: ShowArguments, folders: Folders, listener: Listener) -> Ans
 
 
 class ImageArguments(Arguments):
-    """What every tool takes that looks at images."""
+    """Arguments of every tool that reads images."""
 
     images: Annotated[list[str], Field(min_length=1, description=IMAGES)]
     axes: Annotated[
@@ -152,12 +152,12 @@ class ImageArguments(Arguments):
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return the arguments of `bmz.app.api.options.ImageOptions`."""
         return self.model_dump(include={"axes", "channels", "pixel_size", "kind"})
 
 
 class ModelArguments(ImageArguments):
-    """What every tool takes that holds one model to images."""
+    """Arguments of every tool that applies one model to images."""
 
     model: Annotated[str, Field(description=MODEL)]
     include: Annotated[
@@ -172,7 +172,7 @@ class ModelArguments(ImageArguments):
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return the arguments of `bmz.app.api.options.ImageOptions`."""
         return {**super().options(), "scale": self.scale}
 
     def request(self, folders: Folders, folder: Path) -> RunRequest:
@@ -186,7 +186,7 @@ class ModelArguments(ImageArguments):
 
 
 class CheckArguments(ModelArguments):
-    """See ``bmz check``."""
+    """Arguments of ``bmz check``."""
 
     trial: Annotated[
         bool, Field(description="Run the model on crops of the images and judge its masks")
@@ -203,7 +203,7 @@ def _check(arguments: CheckArguments, folders: Folders, listener: Listener) -> A
 
 
 class FitArguments(ImageArguments):
-    """See ``bmz fit``."""
+    """Arguments of ``bmz fit``."""
 
     task: Annotated[str | None, Field(description="Rank models for this task first")] = None
     top: Annotated[int, Field(ge=1, description="Number of models in the document")] = 10
@@ -241,7 +241,7 @@ def _known_kinds(kinds: list[str]) -> list[str]:
 
 
 class RunArguments(ModelArguments):
-    """See ``bmz run``."""
+    """Arguments of ``bmz run``."""
 
     output: Annotated[
         str, Field(description="Folder for the results; created if it does not exist")
@@ -277,7 +277,7 @@ class RunArguments(ModelArguments):
     force: Annotated[bool, Field(description="Run despite findings of severity error")] = False
 
     def options(self) -> dict[str, Any]:
-        """Return what `bmz.app.api.options.ImageOptions` takes of it."""
+        """Return the arguments of `bmz.app.api.options.ImageOptions`."""
         more = self.model_dump(include={"settings", "link", "clip", "invert", "force"})
         return {**super().options(), **more}
 
@@ -294,7 +294,7 @@ def _run(arguments: RunArguments, folders: Folders, listener: Listener) -> Answe
 
 
 class ScoreArguments(Arguments):
-    """See ``bmz score``."""
+    """Arguments of ``bmz score``."""
 
     predicted: Annotated[str, Field(description="A label mask, or a folder of them")]
     truth: Annotated[str, Field(description="The true mask, or a folder with the same names")]
