@@ -77,6 +77,8 @@ def test_of_a_map_with_steps_a_few_rows_of_all_channels_are_read_at_a_time() -> 
 
     np.testing.assert_array_equal(part, (array / array.sum(0))[1:3, 2:, :4])
     assert max(rows) == STRIP_PX
+    maps[slice(0, 5), slice(0, None), slice(0, 4)]
+    assert max(rows) == array.shape[1]  # nothing is gained where all channels are wanted
     assert part.base is None or part.base.size <= part.size  # not all channels are kept
 
 

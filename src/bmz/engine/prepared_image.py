@@ -266,12 +266,13 @@ class StoredMap:
     def __getitem__(self, box: Box) -> AnyArray:
         """Read a part of (c, (z,) y, x): one slice per axis.
 
-        If only some channels are wanted and the declared steps need all of them, a few rows are
+        If only a few channels are wanted and the declared steps need all of them, a few rows are
         read at a time.
         """
         channels, *beyond, y, x = box
-        rows = range(*y.indices(self.shape[-2]))
-        if not self.ops or channels == slice(None) or len(rows) <= STRIP_PX:
+        rows, count = range(*y.indices(self.shape[-2])), self.shape[0]
+        few = len(range(*channels.indices(count))) <= count / 2  # else copies would take more
+        if not self.ops or not few or len(rows) <= STRIP_PX:
             return self._read(box)
         strips = [rows[top : top + STRIP_PX] for top in range(0, len(rows), STRIP_PX)]
         sides = (slice(strip.start, strip.stop) for strip in strips)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, LazyArray
 from bmz.base.errors import not_none
 from bmz.base.files import whole_file
 from bmz.base.values import dataclass
@@ -98,15 +98,18 @@ def plane_evidence(
     """
     height, width = labels.size
     scores = labels.objects.columns_by(labels.numbers).get(SCORE, np.zeros(0))
-    parts = []
-    for y, x, own in labels.cores(slice(0, height)):
-        box = labels.window((y, x), MARGIN_PX)
+
+    def measured(core: tuple[slice, slice], own: BoolArray) -> ObjectEvidence:
+        # a function, so that nothing of a window is kept while the next one is read
+        box = labels.window(core, MARGIN_PX)
         part, grid = map_below(maps, box, (height, width))
         window = PlaneWindow(
-            labels[box], own, pixels(box), part, (y, x), box, (height, width), scores, grid
+            labels[box], own, pixels(box), part, core, box, (height, width), scores, grid
         )
-        parts.append(ObjectEvidence.of(window))
-    return ObjectEvidence.joined(parts)
+        return ObjectEvidence.of(window)
+
+    cores = labels.cores(slice(0, height))
+    return ObjectEvidence.joined([measured((y, x), own) for y, x, own in cores])
 
 
 def keep_evidence(file: Path, evidence: ObjectEvidence) -> None:
