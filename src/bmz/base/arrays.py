@@ -359,7 +359,7 @@ class TensorPlace:
         return array
 
     def float32(self, value: float) -> Tensor:
-        """Return a divisor as a tensor; PyTorch on a GPU multiplies by a reciprocal."""
+        """Return a divisor as a tensor; for a number, a GPU would multiply by the reciprocal."""
         tensor: Tensor = self.torch.full((), value, device=self.device)
         return tensor
 
