@@ -106,7 +106,7 @@ def named_families(_model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None
 
 
 def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
-    # maps of where in its object a pixel lies, beside the foreground; classes come last
+    # maps of the position of a pixel in its object, and the foreground; classes come last
     begin = next((i for i, name in enumerate(names) if word_in(name, KINDS)), len(names))
 
     def first(words: set[str]) -> int | None:
@@ -122,7 +122,7 @@ def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> 
     offsets = sum(word_in(name, OFFSET) for name in names[:begin])
     told = foreground is not None or "classes" in places
     if told and centre is not None and offset is not None and offsets == len(tensor.space):
-        # without a foreground it is what the map of the background leaves
+        # without a foreground map, it is the complement of the background map
         places |= {"foreground_channel": -1 if foreground is None else foreground}
         places |= {"centre_channel": centre, "offset_channel": offset}
         return RecipeChoice("panoptic", why, tensor.id, places)
@@ -130,7 +130,7 @@ def _places_in_objects(tensor: TensorSpec, names: tuple[str, ...], why: str) -> 
 
 
 def _distances(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeChoice | None:
-    # the distance to the centre, and that to the edge, beside the foreground
+    # the distances to the centre and to the edge, and the foreground
     def first(words: set[str], among: set[str]) -> int | None:
         return next((i for i, n in enumerate(names) if n in among and word_in(n, words)), None)
 
@@ -144,7 +144,7 @@ def _distances(tensor: TensorSpec, names: tuple[str, ...], why: str) -> RecipeCh
 
 
 def _classes_from(tensor: TensorSpec, begin: int) -> dict[str, int | str]:
-    """Give where classes are told: in maps from that of the background on, or by their number."""
+    """Return where classes are found: maps from the background on, or one map of class numbers."""
     axis = tensor.axis("c")
     own = axis.names[begin:] if axis else ()
     if not own:

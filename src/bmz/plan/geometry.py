@@ -36,7 +36,7 @@ def output_rules(model: ModelSpec) -> tuple[OutputRule, ...]:
 
 def _output_rule(model: ModelSpec, tensor: TensorSpec) -> OutputRule:
     if tensor.per_object:
-        # its y and x count pixels of an object's own box, and are no part of the image
+        # its y and x are pixels of an object's own box, not of the image
         return OutputRule(tensor.letters.upper().replace("B", "b"))
     spacing: dict[str, Fraction | int] = {}
     lost: dict[str, int] = {}

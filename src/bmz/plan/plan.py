@@ -76,7 +76,7 @@ class Plan:
     sees_whole_image : every output depends on the whole input of the network, for example through
         group normalisation or a style vector
     blocks : of an image that is run in parts
-    further : which channels come from further images, in words
+    further : text about which channels come from additional images
     invert : the values of each channel are inverted, after clipping
     three_planes : a stack is run along z, y and x
     near : what counts as a neighbour of an object; None if not requested
@@ -255,7 +255,7 @@ def make_plan(case: FitCase, decided: RunChoices) -> Plan:
 
 
 def _further_channels(info: ImageInfo) -> Iterator[str]:
-    """Return which channels of an image come from images that are joined to it."""
+    """Yield text about the channels of an image that come from images joined to it."""
     start = info.images[0].sizes.get("c", 1)
     for name, image in info.further.items():
         last = start + image.sizes.get("c", 1) - 1
@@ -293,7 +293,7 @@ def tiling_of(
 
 
 def usual_batch(device: str, tiling: Tiling) -> int:
-    """Say how many tiles are run at once: one on a CPU, which gains nothing; several on a GPU."""
+    """Return the number of tiles run at once: several on a GPU; one on a CPU, without a loss."""
     if device == "cpu":
         return 1
     return max(1, min(GPU_PX // prod(tiling.tile.values()), 16, tiling.count))
@@ -313,7 +313,7 @@ def tile_way(model: ModelSpec, family: TileWay) -> TileWay:
     Raises
     ------
     SizesUnclear
-        Padding with another constant than 0 is declared.
+        Padding with a constant other than 0 is declared.
     """
     declared = next((tensor.pad for tensor in model.inputs if tensor.pad is not None), None)
     if declared is not None:
@@ -417,7 +417,7 @@ class Estimate:
         """Return the peak memory, including the program itself."""
         if self.network_bytes is None:
             return None
-        # the network is done with before labels are made
+        # the network is finished before labels are made
         return self.held_bytes + max(self.network_bytes, self.image_bytes)
 
 

@@ -85,7 +85,7 @@ class MakesNoLabels(AnswerIsNo):
 
 @dataclass(frozen=True)
 class Curated:
-    """The curated way from a model's output to labels.
+    """The curated method that turns a model's output into labels.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def choose_recipe(
 
 
 def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping[str, Any]]:
-    """Return the recipe for the network's trained output, whatever is done with it.
+    """Return the recipe for the network's trained output, however it is used.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def _by_evidence(
 
 
 def declares_recipe(model: ModelSpec) -> bool:
-    """Say whether the description itself states how an output becomes labels."""
+    """Return whether the description itself states how an output becomes labels."""
     return any(rule(model, tensor) for tensor in model.outputs for rule in _DECLARED)
 
 
@@ -371,7 +371,7 @@ def _mutex_config(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
         return None
     why = "config.mws contains the offsets of affinities, as torch-em writes them"
     text = ";".join(",".join(str(int(step)) for step in offset) for offset in offsets)
-    # torch-em trains on 1 for what is apart: torch_em/transform/label.py, AffinityTransform
+    # torch-em trains on 1 for separate pixels: torch_em/transform/label.py, AffinityTransform
     return RecipeChoice("affinities", why, tensor.id, {"offsets": text, "one_is_apart": True})
 
 

@@ -1,6 +1,6 @@
 """Every parameter of the recipe of a model with its value, and who states it.
 
-The recipes themselves load NumPy and more. So what they state of their parameters is in a table,
+The recipes themselves import NumPy and more, so their parameters are read from a table,
 ``recipe_settings.json``, which ``python -m bmz.report.reference docs/reference`` writes.
 """
 
@@ -28,10 +28,10 @@ class Setting:
     Parameters
     ----------
     name : as in ``--set name=value``
-    value : that which a run takes where nobody gives another
+    value : the value in a run unless the user sets another
     source : who states the value
-    what : its meaning with the unit; empty where the recipe has no such parameter
-    limits : its range in words, or what it may be
+    what : its meaning with the unit; empty if the recipe has no such parameter
+    limits : its range in words, or the allowed values
     """
 
     name: str
@@ -43,7 +43,7 @@ class Setting:
 
 @cache
 def declared_settings() -> Mapping[str, Sequence[Setting]]:
-    """Give for each recipe its parameters with their defaults, those of the common finish last."""
+    """Return the parameters of each recipe with their defaults, the common finish last."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     return {
         recipe: tuple(Setting(source="default", **entry) for entry in entries)
@@ -52,10 +52,10 @@ def declared_settings() -> Mapping[str, Sequence[Setting]]:
 
 
 def settings_of(choice: RecipeChoice) -> tuple[Setting, ...]:
-    """Give every parameter of a recipe with its value for the model.
+    """Return every parameter of a recipe with its value for the model.
 
-    What is stated for it comes first. A parameter that the recipe does not have is among them: a
-    run refuses it.
+    Values stated for the model come first. They include parameters that the recipe does not have,
+    which a run refuses.
     """
     declared = {setting.name: setting for setting in declared_settings().get(choice.name, ())}
     stated = tuple(

@@ -14,7 +14,7 @@ from bmz.base.arrays import FloatArray
 from bmz.base.values import dataclass
 
 PadMode = Literal["reflect", "symmetric", "edge", "constant"]
-"""How the image continues beyond its border, in the words of ``numpy.pad``; constant is 0."""
+"""How the image continues beyond its border, as in ``numpy.pad``; constant is 0."""
 
 HaloMargin = Literal["never", "around planes", "where cut"]
 """Where a margin is as wide as the halo: along y and x, or along axes that are cut into tiles."""
@@ -28,9 +28,9 @@ class Blend:
 
     Parameters
     ----------
-    overlap : there are ``(1 + 2 * overlap)`` times the tiles that would just cover the image
+    overlap : ``(1 + 2 * overlap)`` times as many tiles are used as would just cover the image
     edge_px : distance from the edge at which the weight is a half
-    fall_px : over which it falls to 1 / (1 + e)
+    fall_px : distance over which it falls from there to 1 / (1 + e)
     """
 
     overlap: float
@@ -114,7 +114,7 @@ class TileWay:
     by_halo : where the margin is the halo, if that is wider; around planes, an image that fits one
         tile only without the margin gets none
     centred : padding for a valid size is shared between both sides even without a margin
-    alone : how the image continues along an axis that one tile covers; None for as `pad` says
+    alone : how the image continues along an axis that one tile covers; None for the same as `pad`
     side_px : side of the largest tile along y and x; None to suit the device
     blend : how overlapping tiles are averaged; None cuts each in the middle of its overlap
     source : of these rules

@@ -94,7 +94,7 @@ class AxisTiling:
         return min((a + self.tile - b for a, b in pairwise(self.starts)), default=0)
 
     def kept(self, output: OutputRule) -> tuple[Kept, ...]:
-        """Return for each tile which part of an output is kept, and where it goes.
+        """Return for each tile the part of an output that is kept, and its position in the image.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class AxisTiling:
             A tile or a cut is not a whole number of output pixels.
         """
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
-        self.tile_output(output)  # or refuse it
+        self.tile_output(output)  # raises OffGrid
         spans = []
         for start, (cut, end) in zip(self.starts, self._parts(lost), strict=True):
             first = self._whole(cut - start - lost, spacing)
@@ -118,12 +118,12 @@ class AxisTiling:
         return ((max(low, 0), min(high, self.image)) for low, high in parts)
 
     def tile_output(self, output: OutputRule) -> int:
-        """Return the size of what a network makes of one tile."""
+        """Return the size of the network's output for one tile."""
         spacing, lost = Fraction(output.spacing.get(self.axis, 1)), output.lost.get(self.axis, 0)
         return self._whole(self.tile - 2 * lost, spacing)
 
     def image_output(self, output: OutputRule) -> int:
-        """Return the size of the output for the image, a last incomplete pixel included."""
+        """Return the size of the output for the image, including a last incomplete pixel."""
         return ceil(self.image / Fraction(output.spacing.get(self.axis, 1)))
 
     def _whole(self, size: int, spacing: Fraction) -> int:
@@ -146,7 +146,7 @@ TILE_PX = 1088**2
 """Maximum pixels of a tile whose sides are chosen together: memory grows with them."""
 
 NEARLY = 1.02
-"""Factor on the fewest pixels below which less memory counts for more."""
+"""Factor on the fewest pixels up to which the choice with less memory is preferred."""
 
 SIDE_2D = 768
 SIDE_3D: Mapping[str, int] = MappingProxyType({"z": 32, "y": 256, "x": 256})
@@ -200,19 +200,19 @@ class AxisRule:
 
     @property
     def least_tile(self) -> int:
-        """Return the smallest legal size of a tile of which something is left without its halos."""
+        """Return the smallest legal size of a tile from which something is kept after its halos."""
         sizes = self.legal_sizes(self.margin + 2 * self.align)
         return next((size for size in sizes if size >= self.margin + self.align), sizes[-1])
 
     def legal_sizes(self, most: int) -> range:
-        """Return the legal sizes up to `most`, or the smallest one alone where `most` is below it.
+        """Return the legal sizes up to `most`, or only the smallest one if `most` is below it.
 
         Raises
         ------
         OffGrid
             No valid size gives a whole number of output pixels.
         """
-        # from the first size of which something is left
+        # from the first size of which something is kept
         least = self.least
         if self.step:
             least += max(0, (2 * self.lost - least) // self.step + 1) * self.step
@@ -372,7 +372,7 @@ def _fewest_pixels(
     """Choose the tiles along all axes together; see `plan_tiles`."""
     usual = default_side(rules)
     most = max(TILE_PX, prod(usual.values()))
-    # with a margin by the halo the side decides what is seen in one piece: it is the same for all
+    # with a margin by the halo, the side decides what fits one tile: use the same for all
     times = 2 if way.by_halo == "never" else (most / prod(usual.values())) ** (1 / len(rules))
     tried = (_tried(shape[rule.axis], rule, usual[rule.axis], times, way) for rule in rules)
     tilings = list(product(*tried))
@@ -381,7 +381,7 @@ def _fewest_pixels(
     fit = [i for i, px in enumerate(tile_px) if px <= max(most, least)]
     seen_px = {i: tile_px[i] * prod(len(along.starts) for along in tilings[i]) for i in fit}
     near = NEARLY * min(seen_px.values())
-    # of two that are alike the one with the longer lines
+    # among tiles of equal area, prefer the one with longer rows
     chosen = min((tile_px[i], tilings[i][0].tile, i) for i in fit if seen_px[i] <= near)
     return tilings[chosen[-1]]
 
@@ -391,7 +391,7 @@ def _tried(image: int, rule: AxisRule, usual: int, times: float, way: TileWay) -
     tried = [_along(image, rule, round(times * usual), way)]
     while rule.step and tried[-1].tile > max(usual // 2, rule.least_tile):
         tried.append(_along(image, rule, tried[-1].tile - 1, way))
-    # what the largest tile holds with its margin is not laid without
+    # where the largest tile fits with its margin, do not use tiles without
     wide = 0 if way.by_halo == "never" else min(*tried[0].padding, rule.halo)
     return [along for along in tried if min(along.padding) >= wide]
 
@@ -410,7 +410,7 @@ def _along(image: int, rule: AxisRule, side: int, way: TileWay) -> AxisTiling:
 
 
 def _covering(image: int, rule: AxisRule, margin: int) -> int | None:
-    """Return the smallest legal size that holds an image with its margins; None for a fixed one."""
+    """Return the smallest legal size that fits an image and its margins; None if there is none."""
     needed = image + 2 * (rule.lost + margin)
     sizes = rule.legal_sizes(needed + lcm(rule.step, rule.grid))
     enough = bisect_left(sizes, needed)
@@ -427,19 +427,19 @@ def _wanted_margin(image: int, rule: AxisRule, side: int, way: TileWay) -> int:
         return way.margin_px if one_tile(way.margin_px) else wide
     if way.by_halo == "never" or rule.axis == "z":  # along z it would cost up to twice the tiles
         return way.margin_px
-    # what is seen in one piece is not cut for it
+    # an image that fits one tile is not cut because of the margin
     return way.margin_px if one_tile(0) and not one_tile(rule.halo) else wide
 
 
 def _margin(least: int, rule: AxisRule, tile: int | None) -> int:
-    # more than a quarter of a tile could leave tiles of which nothing is kept
+    # with more than a quarter of a tile, nothing might be kept of some tiles
     grid = rule.grid
     whole = _ceil_div(least, grid) * grid
     return whole if tile is None else min(whole, tile // 4 // grid * grid)
 
 
 def _before(image: int, covered: int, rule: AxisRule, *, shared: bool) -> int:
-    # half of what is left over, on the grid, or all of it lies behind the image
+    # half of the rest, on the grid, comes before the image, or all of it after the image
     spare = covered - image - 2 * rule.lost
     return rule.lost + (spare // 2 // rule.grid * rule.grid if shared else 0)
 
@@ -453,14 +453,14 @@ def _averaged(image: int, rule: AxisRule, tile: int, margin: int, way: TileWay) 
     before = _before(image, covered, rule, shared=bool(margin) or way.centred)
     asked = Span(whole, covered - 2 * lost, before - lost, grid)
     usable = tile - 2 * lost
-    # a short tile may lie beyond the image altogether, where a legal size needs much padding
+    # a short tile may lie entirely outside the image if a legal size needs much padding
     starts = tuple(low - lost for low in blend.laid(asked, usable) if -usable < low < image)
     inner = (min(max(cut, 0), image // grid * grid) for cut in _inner_cuts(tile, starts, grid))
     return AxisTiling(rule.axis, image, tile, starts, (0, *inner, image), blend)
 
 
 def _inner_cuts(tile: int, starts: Sequence[int], grid: int) -> list[int]:
-    # halo and starts lie on the grid, so the middle rounded down still keeps the halo
+    # halo and starts are on the grid, so the middle rounded down still keeps the halo
     return [(a + tile + b) // 2 // grid * grid for a, b in pairwise(starts)]
 
 
@@ -468,7 +468,7 @@ def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: b
     grid = rule.grid
     needed = image + 2 * (rule.lost + margin)
 
-    def gaps(tile: int) -> int:  # in number; more than any where nothing of a tile is left
+    def gaps(tile: int) -> int:  # their number; maxsize if nothing of a tile is kept
         stride, align = largest_stride(rule, tile)
         return _ceil_div(_ceil_div(needed - tile, align) * align, stride) if stride > 0 else maxsize
 
@@ -481,13 +481,13 @@ def _several(image: int, rule: AxisRule, sizes: range, margin: int, *, shared: b
     before = _before(image, align * last + tile, rule, shared=shared)
     starts = tuple(align * (i * last // fewest) - before for i in range(fewest + 1))
     cuts = _inner_cuts(tile, starts, grid)
-    # with a margin, all that is kept of a tile may lie beyond the image: it is left out
+    # with a margin, the kept part of a tile may lie outside the image: omit the tile
     first, end = bisect_right(cuts, 0), bisect_left(cuts, image)
     return AxisTiling(rule.axis, image, tile, starts[first : end + 1], (0, *cuts[first:end], image))
 
 
 def largest_stride(rule: AxisRule, tile: int) -> tuple[int, int]:
-    """Return the largest stride that keeps the halo, and the alignment of starts that it obeys."""
+    """Return the largest stride that keeps the halo, and the alignment of starts that it uses."""
     room, align = tile - rule.margin, rule.align
     if not rule.step:
         # an alignment may cost a quarter of the stride at most

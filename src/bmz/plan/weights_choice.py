@@ -106,7 +106,7 @@ class Way:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """In which precision a network computes, by which framework, and why.
+    """The precision and framework in which a network is run, and why.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ NOT_MEASURED = PrecisionChoice("auto", "measured when the network is first run o
 
 @dataclass(frozen=True)
 class Trial:
-    """How one way of running did on the model's own test input.
+    """The result of one way of running on the model's own test input.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Trial:
     took_s : the shortest of a few runs
     f1 : share of objects that agree with those of float32 to an IoU of `LEAST_IOU`; without
         objects 1 if the numbers agree, else 0
-    backend : see `Way`
+    backend : as in `Way`
     by_numbers : whether values were compared because there are no objects
     """
 
@@ -152,7 +152,7 @@ class Trial:
     by_numbers: bool = False
 
     def against(self, whole: Trial) -> str:
-        """Return how much faster it is than another, and whether it agrees."""
+        """Return text on how much faster this is than another, and whether they agree."""
         agrees = f"F1 {self.f1:.3f}"
         if self.by_numbers:
             agrees = "the same numbers" if self.f1 else "other numbers"

@@ -96,7 +96,7 @@ def trace_rings(
             while True:
                 if across == 1:
                     seen[y, x] = True
-                # the pixel ahead, and the one beside it on the left, beyond the edge
+                # the next pixel, and the one to its left across the edge
                 ahead_y, ahead_x = y + down, x + across
                 beside_y, beside_x = ahead_y - across, ahead_x + down
                 ahead = (

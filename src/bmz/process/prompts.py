@@ -449,7 +449,7 @@ def _same_object(
 
 
 def _shifted(place: Box, low: NDArray[np.intp], high: NDArray[np.intp]) -> Box:
-    # the part of a box between `low` and `high`, counted from `low`
+    # the part of a box between `low` and `high`, relative to `low`
     return tuple(
         slice(max(side.start - first, 0), max(min(side.stop, end) - first, 0))
         for side, first, end in zip(place, low.tolist(), high.tolist(), strict=True)
@@ -457,7 +457,7 @@ def _shifted(place: Box, low: NDArray[np.intp], high: NDArray[np.intp]) -> Box:
 
 
 def _within(place: Box, low: NDArray[np.intp], high: NDArray[np.intp]) -> Box:
-    # the part of a box between `low` and `high`, counted from its beginning
+    # the part of a box between `low` and `high`, relative to its start
     return tuple(
         slice(max(first - side.start, 0), max(min(end, side.stop) - side.start, 0))
         for side, first, end in zip(place, low.tolist(), high.tolist(), strict=True)

@@ -27,7 +27,7 @@ _NAMES = (
     "prompts",
     "labels",
 )
-"""Each is a module of this room, which holds the recipe under its name in capitals."""
+"""Each is a module of this package, which holds the recipe under its name in capitals."""
 
 _MODULES = {"argmax": "components", "masks": "components", "labels": "components"}
 """Recipes that share the module of another recipe."""

@@ -82,15 +82,15 @@ def connected(there: TensorPlace, values: Tensor, *, diagonal: bool) -> Tensor:
 def _edges(
     values: Tensor, inside: Tensor, begins: Tensor, run: Tensor, *, diagonal: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    # runs that touch, for each direction to a neighbour before: two runs meet first where one
-    # of them begins
+    # runs that touch, for each direction to a preceding neighbour: two runs first meet where
+    # one of them begins
     for here, before in _before(values.dim(), diagonal=diagonal):
         touch = inside[here] & (values[here] == values[before]) & (begins[here] | begins[before])
         yield run[here][touch].long(), run[before][touch].long()
 
 
 def _before(axes: int, *, diagonal: bool) -> Iterator[tuple[Box, Box]]:
-    # for each direction, the places that have a neighbour before them, and these neighbours;
+    # for each direction, the pixels that have a preceding neighbour, and these neighbours;
     # those along the last axis alone are within a run
     for step in product((1, 0, -1), repeat=axes):
         ahead = next((s for s in step if s), 0)

@@ -249,7 +249,7 @@ def without_small(labels: LabelArray, min_size: float, grid: tuple[int, ...]) ->
 
 
 def on_input_grid(labels: AnyArray, grid: tuple[int, ...]) -> AnyArray:
-    """Repeat every entry `grid` times along each axis, so that labels lie on the input's pixels."""
+    """Repeat every entry `grid` times along each axis, so that labels match the input's pixels."""
     for axis, times in enumerate(grid):
         if times != 1:
             labels = np.repeat(labels, times, axis)
@@ -316,7 +316,7 @@ def smoothed(labels: LabelArray, sigma_px: float) -> LabelArray:
     Parameters
     ----------
     labels : ((z,) y, x), 0 background
-    sigma_px : standard deviation of the Gaussian; a thin object that would vanish stays as it is
+    sigma_px : standard deviation of the Gaussian; a thin object that would vanish is kept unchanged
     """
     result = labels.copy()
     for number, box in _boxes(labels, round(REACH_SIGMAS * sigma_px) + 1):

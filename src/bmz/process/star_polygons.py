@@ -242,7 +242,7 @@ def _overlap_areas(stars: Stars, first: Indices, second: Indices) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Outline:
-    """Corners (y, x) of polygons seen from an apex, and the edges to the next corner.
+    """Corners (y, x) of polygons relative to an apex, and the edges to the next corner.
 
     `cross` is the cross product of corner and edge, twice the area of the triangle with the apex.
     """
