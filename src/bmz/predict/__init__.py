@@ -1,1 +1,1 @@
-"""Tensors become tensors, tile by tile, on one small backend a framework."""
+"""Run networks tile by tile, through one small backend per framework."""

@@ -1,4 +1,4 @@
-"""What a backend is: one network in one framework on one device, from arrays to arrays."""
+"""Define a backend: one network in one framework on one device, from arrays to arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bmz.spec.model import Architecture
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WORDS = 300  # characters of a framework's own message; some print their whole graph
+_WORDS = 300  # maximum length of a framework's own message; some print their whole graph
 
 
 class OutOfMemory(CouldNotTell):
@@ -125,26 +125,26 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What a backend is opened with.
+    """Everything that a backend needs to open a network.
 
     Parameters
     ----------
-    path : the weights file; the files that belong to it lie beside it
+    path : the weights file; files that belong to it are in the same folder
     input_ids, output_ids : ids of the tensors in the description, in its order
     device : where the network runs
     threads : largest number of threads on a CPU; None for all that the process may use
     precision : precision of the arithmetic; inputs and outputs keep their dtype
-    kept : beginning of the names of files in which what a framework makes of the weights may be
-        kept for the next process; None to keep nothing
+    kept : path prefix of the files in which a framework may cache what it builds from the weights
+        for later processes; None to cache nothing
     architecture : the code that builds the network of a state dict
-    strict : each tensor of a state dict must belong to one of the network, and the reverse
+    strict : every tensor of a state dict must match one of the network, and vice versa
     input_axes, output_axes : letters of the axes of each input and output; empty if they are not
         known
     output_channels : size of the axis ``c`` of each output; None if it is not fixed
     trusted : the user allows this model to run its own code
-    output_names : the names that the network itself gives to the outputs, in the order of
-        `output_ids`, where they differ from these and were matched with them; else empty
-    manifest, weights_format : for a runtime that reads the description itself
+    output_names : the network's own names of the outputs, in the order of `output_ids`, if they
+        differ from the ids and were matched to them; otherwise empty
+    manifest, weights_format : for a runtime that reads the model description itself
     """
 
     path: Path
@@ -175,7 +175,7 @@ class Backend(Protocol):
 
     @property
     def device(self) -> Device:
-        """Return the device that it runs on."""
+        """Return the device that the network runs on."""
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once.
@@ -187,8 +187,8 @@ class Backend(Protocol):
         Returns
         -------
         list
-            One array per output of the description, in its order. Any further outputs of the
-            network are left out.
+            One array per output of the description, in its order. Further outputs of the network
+            are omitted.
 
         Raises
         ------
@@ -204,13 +204,13 @@ Ticket = TypeVar("Ticket")
 
 @runtime_checkable
 class Overlapping(Protocol[Ticket]):
-    """A backend that can compute while the next inputs are prepared; its `run` is both halves."""
+    """A backend that can compute while the next inputs are prepared; `run` does both steps."""
 
     def submit(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start a run, and return a ticket for its outputs."""
 
     def collect(self, ticket: Ticket) -> list[AnyArray]:
-        """Wait for the outputs of a ticket; tickets are collected once each, in any order."""
+        """Wait for the outputs of a ticket; each ticket is collected once, in any order."""
 
     def computed_s(self, ticket: Ticket) -> float:
         """Return the seconds in which the device computed for a ticket that was collected."""
@@ -218,21 +218,21 @@ class Overlapping(Protocol[Ticket]):
 
 @runtime_checkable
 class OnTensors(Protocol):
-    """A backend beside which PyTorch can do other work on the GPU that runs the network."""
+    """A backend that lets PyTorch do other work on the GPU that runs the network."""
 
     def tensor_library(self) -> ModuleType | None:
-        """Return PyTorch where it can use the CUDA device that runs the network; else None."""
+        """Return PyTorch if it can use the CUDA device that runs the network, else None."""
 
 
 @runtime_checkable
 class StaysThere(Protocol[Ticket]):
-    """A backend whose outputs can stay where it computes, as tensors of PyTorch."""
+    """A backend whose outputs can stay on its device, as PyTorch tensors."""
 
     def submit_there(self, inputs: Sequence[AnyArray]) -> Ticket:
         """Start a run, and return a ticket for its outputs."""
 
     def collect_there(self, ticket: Ticket) -> list[Tensor]:
-        """Wait for the outputs of a ticket; they lie on the device of the backend."""
+        """Wait for the outputs of a ticket, which stay on the device of the backend."""
 
     def computed_s(self, ticket: Ticket) -> float:
         """Return the seconds in which the device computed for a ticket that was collected."""
@@ -240,11 +240,11 @@ class StaysThere(Protocol[Ticket]):
 
 @dataclass(frozen=True)
 class Arrived:
-    """Outputs of a run that has ended; see `StaysThere`.
+    """Outputs of a finished run; see `StaysThere`.
 
     Parameters
     ----------
-    tensors : one for each output
+    tensors : one per output
     took_s : seconds from the inputs to the outputs
     """
 
@@ -253,7 +253,7 @@ class Arrived:
 
 
 def torch_beside(device: Device) -> ModuleType | None:
-    """Return PyTorch where it is installed, and can use the CUDA device of another framework."""
+    """Return PyTorch if it is installed and can use another framework's CUDA device, else None."""
     if device.kind != "cuda" or find_spec("torch") is None:
         return None
     torch = import_module("torch")
@@ -262,15 +262,15 @@ def torch_beside(device: Device) -> ModuleType | None:
 
 
 def handed_on(value: Any, *, truth: bool = False) -> Tensor:  # noqa: ANN401  (of any framework)
-    """Take a tensor of another framework by DLPack, as one of PyTorch that owns its memory.
+    """Copy a tensor of another framework, via DLPack, to a PyTorch tensor that owns its memory.
 
-    The other framework takes its memory back when it likes, also while a copy waits in PyTorch's
-    queue; so it is copied, within the memory of the device, and waited for.
+    The other framework may reclaim its memory at any time, even while a copy waits in PyTorch's
+    queue. The tensor is therefore copied within device memory, and the copy is awaited.
 
     Parameters
     ----------
-    value : the tensor, or its capsule
-    truth : bytes stand for truth values
+    value : the tensor, or its DLPack capsule
+    truth : whether the bytes are Boolean values
     """
     torch = import_module("torch")
     tensor: Tensor = torch.utils.dlpack.from_dlpack(value).clone()
@@ -280,7 +280,7 @@ def handed_on(value: Any, *, truth: bool = False) -> Tensor:  # noqa: ANN401  (o
 
 
 def only_float32(framework: str, request: LoadRequest) -> None:
-    """Refuse another precision, for a framework that computes as the file says.
+    """Raise an error for any precision but float32, for frameworks that compute as the file says.
 
     Raises
     ------
@@ -291,7 +291,7 @@ def only_float32(framework: str, request: LoadRequest) -> None:
 
 
 def shapes_of(arrays: Sequence[AnyArray]) -> str:
-    """Write the dtypes and shapes of arrays for a message.
+    """Format the dtypes and shapes of arrays for a message.
 
     Examples
     --------
@@ -302,13 +302,13 @@ def shapes_of(arrays: Sequence[AnyArray]) -> str:
 
 
 def without_loss(array: AnyArray, dtype: np.dtype[Any], tensor: str) -> AnyArray:
-    """Cast `array` to `dtype`, if that changes none of its values.
+    """Cast `array` to `dtype` if this changes none of its values.
 
     Parameters
     ----------
     array : any shape and dtype
-    dtype : what the network takes
-    tensor : the id of the input, for the message
+    dtype : dtype that the network takes
+    tensor : id of the input, for the error message
 
     Raises
     ------
@@ -329,7 +329,7 @@ def without_loss(array: AnyArray, dtype: np.dtype[Any], tensor: str) -> AnyArray
 
 
 def checked_count(which: str, *, expected: int, actual: int) -> None:
-    """Raise an error unless the count of tensors is that of the description.
+    """Raise an error unless the number of tensors matches the description.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Checkpoints of other programs: which one a file is, and the network whose weights it holds.
+"""Recognise the checkpoints of other programs, and build the networks that they belong to.
 
-Nothing of a file is run: tensors are read with ``weights_only``, and networks are built by
+No code from a file is run: tensors are read with ``weights_only``, and networks are built by
 ``bmz.predict.known_networks`` and ``bmz.predict.star_networks``.
 """
 
@@ -33,7 +33,7 @@ State = Mapping[str, "Tensor"]
 
 
 class CheckpointUnreadable(CouldNotTell):
-    """A file is absent, damaged, or no file of weights."""
+    """A file is absent, damaged, or not a weights file."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class CheckpointUnreadable(CouldNotTell):
 
 
 class CheckpointUnknown(CouldNotTell):
-    """A file holds weights, and no network is known to which they belong."""
+    """A file holds weights that belong to no known network."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -57,19 +57,19 @@ class CheckpointUnknown(CouldNotTell):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network that a checkpoint holds the weights of, and what the files state about it.
+    """A network with the weights of a checkpoint, and what the files state about it.
 
     Parameters
     ----------
-    family : the program that it is of, as ``bmz.engine.families.FAMILIES`` names it
-    why : how that was recognised, as a part of a sentence
-    network : in evaluation mode; or the TorchScript file itself
-    space : its spatial axes, ``yx`` or ``zyx``
-    channels, maps : of its input and its output
-    step : what the size of an image must be a multiple of, px
-    diameter_px : of the objects that it takes; None if the checkpoint states none
-    pixel_um : pixel size that it takes; None as above
-    grid : spacing of its maps, px of the input, along `space`; empty for 1
+    family : program that it comes from, as named in ``bmz.engine.families.FAMILIES``
+    why : how the family was recognised, as a clause
+    network : the network in evaluation mode, or the TorchScript file itself
+    space : spatial axes, ``yx`` or ``zyx``
+    channels, maps : number of channels of the input and of the output
+    step : number that the size of an image must be a multiple of, px
+    diameter_px : object diameter that the network expects; None if the checkpoint states none
+    pixel_um : pixel size that the network expects; None if the checkpoint states none
+    grid : spacing of the output maps along `space`, px of the input; empty for 1
     stated : further values that the checkpoint states
     """
 
@@ -87,7 +87,7 @@ class Checkpoint:
 
     @property
     def least_px(self) -> int:
-        """The smallest side of an image, px: enough pixels are left at the lowest level."""
+        """The smallest side of an image, px, that leaves enough pixels at the lowest level."""
         return max(32, 4 * self.step)
 
 
@@ -97,7 +97,7 @@ PLAIN_NAMES: tuple[tuple[str, str], ...] = (
     ("tasker.base_bn.", "output.0."),
     ("tasker.base_conv.", "output.2."),
 )
-"""How other programs begin names of Cellpose's tensors, and what stands there in Cellpose."""
+"""Prefixes that other programs give to the names of Cellpose's tensors, and those of Cellpose."""
 
 _DIAMETERS = ("diam_mean", "diam_labels")
 _FIRST = "downsample.down.res_down_{}.conv.conv_0.2.weight"
@@ -111,13 +111,13 @@ def read_checkpoint(path: Path, family: str | None = None) -> Checkpoint:
 
     Parameters
     ----------
-    path : of its file, or of the folder of StarDist
-    family : what it is of, where the user says it; None to recognise it
+    path : path of the file, or of a StarDist folder
+    family : family that the user states; None to recognise it
 
     Raises
     ------
     CheckpointUnreadable, CheckpointUnknown
-        It is not a checkpoint, or of a network that is not known, or not of this family.
+        It is not a checkpoint, belongs to an unknown network, or is not of this family.
     NoBackend
         PyTorch is not installed.
     """
@@ -144,7 +144,7 @@ def _kind_of(path: Path) -> str:
         raise CheckpointUnreadable(path, why.strerror or "it cannot be opened") from why
     if start.startswith(b"PK\3\4"):
         return "a TorchScript file" if _is_script(path) else "a state dict"
-    if start.startswith(b"\x80"):  # a pickle, as PyTorch wrote them before 1.6
+    if start.startswith(b"\x80"):  # a pickle, as written by PyTorch before 1.6
         return "a state dict"
     if start == b"\x89HDF\r\n\x1a\n":
         return "a Keras file"
@@ -188,7 +188,7 @@ def _plain(name: str) -> str:
 
 
 def _styled_layout(path: Path, state: State, family: str | None) -> tuple[Any, str, str]:
-    """Read the sizes of the network off the shapes of its tensors, and whose it is."""
+    """Return the layout of the network from the shapes of its tensors, its family, and why."""
     from bmz.predict.known_networks import StyledLayout
 
     if _CELLPOSE_4 in state:
@@ -211,7 +211,7 @@ def _styled_layout(path: Path, state: State, family: str | None) -> tuple[Any, s
 
 
 def _whose(path: Path, axes: int, maps: int, family: str | None) -> tuple[str, str]:
-    """Return whether a network of this layout is of Cellpose or of Omnipose, and why."""
+    """Return whether a network of this layout comes from Cellpose or Omnipose, and why."""
     given = f"a residual U-Net with style, {axes} spatial axes and {maps} maps"
     flows_alone = axes < _STACK and maps == axes + 1
     omnipose = axes + 1 <= maps <= axes + 2
@@ -227,13 +227,13 @@ def _whose(path: Path, axes: int, maps: int, family: str | None) -> tuple[str, s
     if not flows_alone:
         return "omnipose", f"{given}, which only Omnipose has"
     if "omni" in path.name.lower():
-        # omnipose 1.1.4, cellpose_omni/models.py, takes a model for its own by this word as well
+        # omnipose 1.1.4, cellpose_omni/models.py, also recognises its own models by this word
         return "omnipose", f"{given}, and 'omni' in its name"
     return "cellpose", f"{given} (use --as omnipose if it comes from Omnipose)"
 
 
 def _read_script(path: Path, family: str | None) -> Checkpoint:
-    """Take a TorchScript file as it is, after its calls were checked.
+    """Take a TorchScript file unchanged, after checking its calls.
 
     Source of the attributes: instanseg-torch 0.1.2, ``InstanSeg_Torchscript``.
     """
@@ -260,20 +260,20 @@ def _read_script(path: Path, family: str | None) -> Checkpoint:
 
 
 def _script_channels(script: nn.Module) -> int:
-    """Return how many channels the first convolution of a script takes."""
+    """Return the number of channels that the first convolution of a script takes."""
     shapes = [tuple(tensor.shape) for tensor in script.parameters() if tensor.ndim > _STACK]
     return shapes[0][1] if shapes else 1
 
 
 WEIGHT_FILES = ("weights_best.h5", "weights_last.h5", "weights_now.h5")
-"""Names of StarDist's weights, in the order in which it looks for them."""
+"""Names of StarDist's weights files, in the order in which it looks for them."""
 
 USUAL_THRESHOLDS = {"prob": 0.5, "nms": 0.4}
-"""Those that StarDist takes where a folder states none."""
+"""Thresholds that StarDist uses if a folder states none."""
 
 
 def _read_stars(path: Path, _: str | None) -> Checkpoint:
-    """Read a folder of StarDist: its configuration, thresholds and weights of Keras."""
+    """Read a StarDist folder: its configuration, its thresholds and its Keras weights."""
     from bmz.predict.known_networks import filled
 
     folder = path if path.is_dir() else path.parent
@@ -339,7 +339,7 @@ def _star_layout(path: Path, config: Mapping[str, Any]) -> UNetLayout | ResNetLa
 
 
 _STATED = ("n_dim", "axes", "n_rays", "n_classes", "grid", "anisotropy", "rays_json")
-"""What a description keeps of a configuration."""
+"""Entries of a configuration that a model description keeps."""
 
 
 def _refuse_other_rays(path: Path, config: Mapping[str, Any]) -> None:
@@ -349,12 +349,12 @@ def _refuse_other_rays(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def keras_layers(path: Path) -> dict[str, list[AnyArray]]:
-    """Read the arrays of each layer of a file of Keras, in the order of its weights.
+    """Read the arrays of each layer of a Keras file, in the order of its weights.
 
     Raises
     ------
     CheckpointUnreadable
-        It is no such file, or damaged.
+        It is not such a file, or it is damaged.
     NoBackend
         h5py is not installed.
     """
@@ -386,7 +386,7 @@ def _star_state(
 ) -> tuple[dict[str, Tensor], str]:
     """Rename the Keras arrays and change their layout to match our network.
 
-    Layers without a name of their own are numbered by Keras in the order in which they are made.
+    Keras numbers unnamed layers in the order in which they are created.
     """
     torch = import_torch()
     with_weights = {name: arrays for name, arrays in layers.items() if arrays}
@@ -429,4 +429,4 @@ _READERS: Mapping[str, Mapping[str, _Reader]] = {
     "a folder": {"stardist": _read_stars},
     "a Keras file": {"stardist": _read_stars},
 }
-"""Kind of a file -> families that have such files, each with what reads it."""
+"""Kind of a file -> families that have such files, each with its reader."""

@@ -1,6 +1,6 @@
-"""The script that a confined process runs first: it confines the process, and then serves.
+"""The script that a confined process runs first: it confines the process, then serves requests.
 
-Before it is confined, it imports only the standard library and the three modules that confine it.
+Before that, it imports only the standard library and the three modules that confine it.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(handle: int) -> None:
-    """Read the instructions from standard input, confine this process, and serve.
+    """Read the instructions from standard input, confine this process, and serve requests.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Confine a new process for good: no network, few files and system calls, no child processes."""
+"""Confine a process permanently: no network, few files and system calls, no child processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ARCHS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
 
 _ALWAYS: Mapping[str, tuple[int | None, int | None]] = {
-    # threads, and what they wait for; the most frequent first, since the filter is read in order
+    # threads and locks; the most frequent first, since the filter is evaluated in order
     "futex": (202, 98), "read": (0, 63), "write": (1, 64), "mmap": (9, 222), "munmap": (11, 215),
     "madvise": (28, 233), "mprotect": (10, 226), "brk": (12, 214), "mremap": (25, 216),
     "futex_waitv": (449, 449), "futex_wake": (454, 454), "futex_wait": (455, 455),
@@ -60,7 +60,7 @@ _ALWAYS: Mapping[str, tuple[int | None, int | None]] = {
     "link": (86, None), "linkat": (265, 37), "unlink": (87, None), "unlinkat": (263, 35),
     "symlink": (88, None), "symlinkat": (266, 36), "readlink": (89, None), "readlinkat": (267, 78),
     "statfs": (137, 43), "fstatfs": (138, 44), "umask": (95, 166),
-    # pipes, events and the socket to the parent, the only one that there is
+    # pipes, events and the socket to the parent, which is the only socket
     "pipe": (22, None), "pipe2": (293, 59), "poll": (7, None), "ppoll": (271, 73),
     "select": (23, None), "pselect6": (270, 72), "epoll_create": (213, None),
     "epoll_create1": (291, 20), "epoll_ctl": (233, 21), "epoll_wait": (232, None),
@@ -78,7 +78,7 @@ _ALWAYS: Mapping[str, tuple[int | None, int | None]] = {
     "timer_gettime": (224, 108), "timer_getoverrun": (225, 109), "timer_delete": (226, 111),
     "nanosleep": (35, 101), "clock_nanosleep": (230, 115), "clock_gettime": (228, 113),
     "clock_getres": (229, 114), "gettimeofday": (96, 169), "time": (201, None), "times": (100, 153),
-    # what it is, and where
+    # information about the process and the system
     "getpid": (39, 172), "gettid": (186, 178), "getppid": (110, 173), "getpgid": (121, 155),
     "getpgrp": (111, None), "getsid": (124, 156), "getuid": (102, 174), "geteuid": (107, 175),
     "getgid": (104, 176), "getegid": (108, 177), "getresuid": (118, 148), "getresgid": (120, 150),
@@ -86,9 +86,9 @@ _ALWAYS: Mapping[str, tuple[int | None, int | None]] = {
     "getrlimit": (97, 163), "sysinfo": (99, 179), "uname": (63, 160), "capget": (125, 90),
     "arch_prctl": (158, None), "getrandom": (318, 278),
 }  # fmt: skip
-"""Calls of any arguments that are allowed: name -> number on x86-64 and on 64-bit Arm; None where
-there is no such call. What is not named here or below is refused: other programs and processes,
-sockets, memory shared with others, rights and times of files, users, and the system itself."""
+"""Calls that are allowed with any arguments: name -> number on x86-64 and on 64-bit Arm; None if
+there is no such call. All calls not named here or below are refused: other programs and processes,
+sockets, shared memory, permissions and times of files, users, and the system itself."""
 
 _FCNTL = (
     0, 1030,  # F_DUPFD, F_DUPFD_CLOEXEC
@@ -96,18 +96,18 @@ _FCNTL = (
     5, 6, 7, 36, 37, 38,  # locks
     1031, 1032, 1033, 1034,  # sizes of pipes, seals
 )  # fmt: skip
-"""Not F_SETOWN, F_SETSIG, F_SETLEASE and F_NOTIFY, which send signals to others."""
+"""Without F_SETOWN, F_SETSIG, F_SETLEASE and F_NOTIFY, which send signals to other processes."""
 
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS (is it a terminal?), TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
 
 _IOCTL_NEVER = (
-    0x8901, 0x8902, 0x5452,  # FIOSETOWN, SIOCSPGRP, FIOASYNC: signals to others
+    0x8901, 0x8902, 0x5452,  # FIOSETOWN, SIOCSPGRP, FIOASYNC: signals to other processes
     0x5412, 0x541C,  # TIOCSTI, TIOCLINUX: typing into a terminal
     0x40086602, 0x40046602, 0x401C5820,  # FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR
     0x40086604, 0x40049409, 0x4020940D,  # FS_IOC_SETVERSION, FICLONE, FICLONERANGE
 )  # fmt: skip
-"""Refused where a GPU is used, whose driver has requests of its own."""
+"""Requests refused if a GPU is used; all others are allowed, since its driver has its own."""
 
 _PRCTL = (
     2, 3, 15, 16, 21, 23, 29, 30,  # PDEATHSIG (get), DUMPABLE (get), names, SECCOMP (get), slack
@@ -115,7 +115,7 @@ _PRCTL = (
     51, 53, 56, 64,  # SVE, pointer authentication, tagged addresses, SME (get)
     0x53564D41,  # SET_VMA, names of memory
 )  # fmt: skip
-"""Not PR_SET_PDEATHSIG, with which the process would outlive bmz."""
+"""Without PR_SET_PDEATHSIG, with which the process could outlive bmz."""
 
 _NUMBERS: Mapping[str, tuple[int, int]] = {
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131),
@@ -128,7 +128,7 @@ Steps = list[tuple[int, int, int, int]]
 
 
 def seccomp_available() -> bool:
-    """Tell whether the kernel can filter system calls, and the machine's call numbers are known."""
+    """Return whether the kernel filters system calls and the machine's call numbers are known."""
     unsupported = -1
     libc = ctypes.CDLL(None, use_errno=True)
     mode = libc.prctl(21, 0, 0, 0, 0)  # PR_GET_SECCOMP
@@ -136,13 +136,13 @@ def seccomp_available() -> bool:
 
 
 def restrict_calls(*, gpu: bool = False) -> None:
-    """Allow this thread and its descendants only the calls of the tables, permanently.
+    """Permanently restrict this thread and its descendants to the calls of the tables.
 
-    Threads may be started, but processes may not; signals reach only this process.
+    They may start threads, but no processes, and may send signals only to this process.
 
     Parameters
     ----------
-    gpu : whether all requests to the driver of a GPU are allowed
+    gpu : whether all requests to a GPU driver are allowed
 
     Raises
     ------
@@ -163,13 +163,13 @@ def restrict_calls(*, gpu: bool = False) -> None:
 
 
 def program(machine: str, pid: int, *, gpu: bool = False) -> Steps:
-    """Return the filter as steps (code, jump if true, jump if false, operand) of classic BPF.
+    """Return the filter as classic BPF steps (code, jump if true, jump if false, operand).
 
     Parameters
     ----------
     machine : ``x86_64`` or ``aarch64``
-    pid : id of this process, the only one to which signals may go
-    gpu : see `restrict_calls`
+    pid : id of this process, the only one that signals may be sent to
+    gpu : as in `restrict_calls`
     """
     column = _COLUMN[machine]
     steps = [
@@ -198,14 +198,14 @@ def _by_arguments(pid: int, *, gpu: bool) -> Mapping[str, Steps]:
     """Return the steps for each call that is allowed with some arguments only."""
     requests = _none_of(1, _IOCTL_NEVER) if gpu else _one_of(1, _IOCTL)
     return {
-        # threads have it among their flags
+        # the flags of a new thread include it
         "clone": [(_LOAD, 0, 0, _ARGUMENTS), *_when(_ANY_BIT, _THREAD, [_YES]), _NO],
-        # the C library falls back to clone, whose flags can be seen, where there is no clone3
+        # without clone3 the C library falls back to clone, whose flags the filter can inspect
         "clone3": [_UNKNOWN],
         "kill": _one_of(0, (pid,)),
         "tgkill": _one_of(0, (pid,)),
         "sched_setaffinity": _one_of(0, (0, pid)),
-        # limits are read and never set: the third argument is where new ones are
+        # limits may be read but not set: the third argument points to the new limits
         "prlimit64": [*_unless_zero(2), *_one_of(0, (0, pid))],
         "fcntl": _one_of(1, _FCNTL),
         "ioctl": requests,
@@ -214,12 +214,12 @@ def _by_arguments(pid: int, *, gpu: bool) -> Mapping[str, Steps]:
 
 
 def _when(test: int, operand: int, then: Sequence[tuple[int, int, int, int]]) -> Steps:
-    """Run `then`, which must return, when the test holds."""
+    """Run `then`, which must end in a return, if the test holds."""
     return [(test, 0, len(then), operand), *then]
 
 
 def _one_of(position: int, allowed: Sequence[int]) -> Steps:
-    """Allow the call when the lower half of an argument is one of a few."""
+    """Allow the call if the lower half of an argument is among `allowed`; refuse it otherwise."""
     tests: Steps = []
     for value in allowed:
         tests += _when(_EQUAL, value, [_YES])
@@ -227,7 +227,7 @@ def _one_of(position: int, allowed: Sequence[int]) -> Steps:
 
 
 def _none_of(position: int, refused: Sequence[int]) -> Steps:
-    """Refuse the call when the lower half of an argument is one of a few."""
+    """Refuse the call if the lower half of an argument is among `refused`; allow it otherwise."""
     tests: Steps = []
     for value in refused:
         tests += _when(_EQUAL, value, [_NO])
@@ -235,7 +235,7 @@ def _none_of(position: int, refused: Sequence[int]) -> Steps:
 
 
 def _unless_zero(position: int) -> Steps:
-    """Refuse the call unless an argument, an address, is zero."""
+    """Refuse the call unless an argument, which is an address, is zero."""
     halves = (_load(position), _load(position, upper=True))
     return [step for half in halves for step in (half, (_EQUAL, 1, 0, 0), _NO)]
 
@@ -258,7 +258,7 @@ _NET_SINCE, _SCOPES_SINCE = 4, 6
 
 
 def landlock_version() -> int:
-    """Return the version that the kernel offers; 0 if there is none, or it is switched off."""
+    """Return the Landlock version of the kernel; 0 if it has none or it is switched off."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)))
 
@@ -266,15 +266,15 @@ def landlock_version() -> int:
 def restrict_files(
     readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path]
 ) -> None:
-    """Deny this thread and its descendants all of the file system except what is named.
+    """Deny this thread and its descendants access to all other files and folders, permanently.
 
-    Where the kernel supports it, TCP, abstract sockets and signals to other processes are denied
-    as well. Nothing may be executed. This cannot be undone.
+    If the kernel supports it, TCP, abstract sockets and signals to other processes are denied,
+    too. Nothing may be executed.
 
     Parameters
     ----------
     readable : files and folders whose content may be read
-    listable : folders whose names may be listed, but whose files may not be read
+    listable : folders whose file names may be listed, but whose files may not be read
     writable : files, devices and folders that may be used in any way except execution
 
     Raises
@@ -289,7 +289,7 @@ def restrict_files(
         for paths, rights in (
             (readable, _READ_FILE | _READ_DIR),
             (listable, _READ_DIR),
-            (writable, everything & ~1),  # bit 0 is to execute
+            (writable, everything & ~1),  # bit 0 is the right to execute
         ):
             for path in paths:
                 _allow(ruleset, path, rights & everything)
@@ -334,14 +334,14 @@ def _call(function: str, *arguments: int | bytes) -> int:
 
 
 NEEDED = ("files", "calls")
-"""Means without which nothing is run; the others are a second line of defence."""
+"""Required means of confinement: without them, nothing is run. The others are a second defence."""
 
 FILE_BYTES = 2**30
 """Largest file that may be written into the scratch folder."""
 
 OPEN_FILES = 1024
 
-_SPARE_BYTES = 2**35  # addresses that libraries reserve and do not use
+_SPARE_BYTES = 2**35  # address space that libraries reserve but do not use
 _DIE_WITH_PARENT = 1  # of prctl
 _NEW_USER, _NEW_NET, _NEW_IPC, _NEW_UTS = 0x10000000, 0x40000000, 0x08000000, 0x04000000
 
@@ -364,9 +364,9 @@ class Cell:
     Parameters
     ----------
     readable : files and folders whose content may be read
-    listable : folders whose names may be listed
-    scratch : the folder in which it may write
-    memory_bytes : largest amount of data; None for no limit, which a CUDA device needs
+    listable : folders whose file names may be listed
+    scratch : the folder that it may write to
+    memory_bytes : maximum amount of data; None for no limit, as a CUDA device requires
     gpu : whether the devices of an NVIDIA driver may be used
     """
 
@@ -378,7 +378,7 @@ class Cell:
 
 
 def means_here() -> dict[str, str]:
-    """Return for each required means an empty text, or why this computer lacks it.
+    """Return, for each required means, why this computer lacks it; empty if it does not lack it.
 
     Examples
     --------
@@ -405,9 +405,9 @@ def confine(cell: Cell, parent: int) -> dict[str, str]:
     Returns
     -------
     dict
-        means -> empty text, or why it is not available. The means are ``limits``, ``network`` (a
-        namespace without any), ``files`` (Landlock) and ``calls`` (seccomp, which refuses
-        sockets too).
+        means -> why it is not available; empty if it is. The means are ``limits``, ``network``
+        (a namespace without a network), ``files`` (Landlock) and ``calls`` (seccomp, which also
+        refuses sockets).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
@@ -454,7 +454,7 @@ def _leave_network() -> None:
     if libc.unshare(_NEW_USER | _NEW_NET | _NEW_IPC | _NEW_UTS) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"user namespaces: {os.strerror(number)}")
-    # files keep their owner inside
+    # inside the namespace, files keep their owner
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")

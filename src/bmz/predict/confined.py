@@ -1,4 +1,4 @@
-"""A network in a confined process of its own: the model's code has no access to this computer."""
+"""Run a network in a confined process, where the model's code has no access to this computer."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _KEPT_WORDS = (
     "OPENBLAS_L2_SIZE", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_THRESHOLD_", "TZ",
 )  # fmt: skip
-"""Environment variables that affect speed; no others, which may be secrets, are passed on."""
+"""Environment variables that affect speed; others may be secrets and are not passed on."""
 
 _LIFTED = f".lifted-{secrets.token_hex(8)}-"  # names that the model's code cannot know
 
-_TAIL = 2000  # characters of the output of the process
-_WORDS = 300  # characters of one message
+_TAIL = 2000  # characters of the process's output that are kept
+_WORDS = 300  # maximum length of a message, in characters
 
 
 class ChildDied(CouldNotTell):
@@ -68,11 +68,11 @@ class Child:
 
     Parameters
     ----------
-    process : handle of the operating system's process
-    wire : connection to it
+    process : the operating system's process
+    wire : connection to the process
     printed : file that holds all its output
-    scratch : its folder, which is removed at the end
-    last_words : the end of its output, once it is no more
+    scratch : its scratch folder, which is removed at the end
+    last_words : the end of its output, once the process has ended
     """
 
     process: subprocess.Popen[bytes]
@@ -110,7 +110,7 @@ class Child:
         return answer
 
     def died(self, doing: str) -> ChildDied:
-        """End the process, and return the error that describes it; also when it is called again."""
+        """End the process and return an error that describes this; may be called repeatedly."""
         if not self.printed.closed:
             self.process.kill()
             self.process.wait()
@@ -130,18 +130,18 @@ class Child:
 
 
 def memory_bytes() -> int:
-    """Return how many bytes of memory are available, as Linux estimates it (``MemAvailable``)."""
+    """Return the available memory in bytes, as estimated by Linux (``MemAvailable``)."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     words = dict(line.split(":", 1) for line in lines)
     return int(words["MemAvailable"].split()[0]) * 1024
 
 
 def start_child(files: tuple[Path, ...], device: Device) -> Child:
-    """Start a process that confines itself; its first message lists the means that failed.
+    """Start a process that confines itself; its first message says which means failed, and why.
 
     Parameters
     ----------
-    files : of the package, which it may read
+    files : files of the package that it may read
     device : where its network will run
 
     Raises
@@ -161,7 +161,7 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
         cwd=scratch,
         env=_environment(scratch),
         pass_fds=[theirs.fileno()],
-        start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
+        start_new_session=True,  # Ctrl-C reaches only this process, which then ends the child
     )
     theirs.close()
     os.close(reader)
@@ -180,7 +180,7 @@ def start_child(files: tuple[Path, ...], device: Device) -> Child:
 
 
 def _remove_left_by_dead() -> None:
-    """Remove the scratch folders that killed processes of this user left."""
+    """Remove the scratch folders left behind by killed processes of this user."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         with suppress(OSError):  # another process may remove it at the same time
             if is_left_by_dead(folder) and folder.lstat().st_uid == os.getuid():
@@ -188,10 +188,10 @@ def _remove_left_by_dead() -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, however deeply it is nested and whatever permissions its code changed.
+    """Remove a folder, however deeply nested and whatever permissions the model's code changed.
 
-    Folders are moved to the top before they are listed, since a path that is longer than the
-    system allows cannot be used.
+    Folders are moved to the top before they are listed, since paths longer than the system
+    allows cannot be used.
     """
     if not folder.exists():
         return
@@ -211,7 +211,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _lift(top: int, name: str, number: int) -> int:
-    """Move the content of a folder in `top` into `top` under free numbers; return the next one."""
+    """Move the content of a folder in `top` to `top`, numbered; return the next free number."""
     os.chmod(name, 0o700, dir_fd=top)
     inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
     try:
@@ -246,7 +246,7 @@ def _root() -> Path:
 
 
 def _libraries() -> tuple[Path, ...]:
-    """Return the folders of installed libraries, never the working folder."""
+    """Return the folders of the installed libraries, never the working folder."""
     paths = sysconfig.get_paths()
     own = [paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]]
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
@@ -255,12 +255,12 @@ def _libraries() -> tuple[Path, ...]:
 
 
 def quoted(text: str) -> str:
-    """Mark text of the model's code, so that nobody mistakes it for text of bmz."""
+    """Quote text that comes from the model's code, so that nobody attributes it to bmz."""
     return "\N{LEFT DOUBLE QUOTATION MARK}" + text + "\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def harmless(text: str) -> str:
-    """Remove what could control a terminal, and shorten long text."""
+    """Remove characters that could control a terminal, and shorten long text."""
     return printable(text)[:_WORDS]
 
 
@@ -303,15 +303,15 @@ def open_confined(
 ) -> ConfinedBackend:
     """Open weights in a confined process.
 
-    It has no network and no environment variables. It may read `files` and the libraries of this
-    Python, may write into a scratch folder that is removed afterwards, and may not start other
-    processes. It ends with this process.
+    The process has no network, and inherits only environment variables that affect speed. It may
+    read `files` and the libraries of this Python, and may write to a scratch folder that is
+    removed afterwards. It cannot start other processes, and ends with this process.
 
     Parameters
     ----------
     weights_format : as in model descriptions
-    request : see ``bmz.predict.formats.open_backend``
-    files : files of the package, which it may read
+    request : as in ``bmz.predict.formats.open_backend``
+    files : files of the package that it may read
 
     Raises
     ------
@@ -349,7 +349,7 @@ class ConfinedBackend:
     Parameters
     ----------
     child : the process that has loaded the network
-    name : the framework and its version
+    name : name and version of the framework
     device : where the network runs
     inputs : number of inputs of the network
     """
@@ -394,7 +394,7 @@ class ConfinedBackend:
                 block.close()
 
     def _room(self, which: str, size: int) -> Block | None:
-        """Make a larger block if the present one is too small; else return None."""
+        """Return a new, larger block if the current one is too small, else None."""
         held = self._blocks.get(which)
         if held is not None and held.size >= size:
             return None
@@ -405,12 +405,12 @@ class ConfinedBackend:
 
 
 def _absolute(request: LoadRequest) -> LoadRequest:
-    """Make paths absolute, since the process has another working folder."""
+    """Make paths absolute, since the confined process has another working folder."""
     built = request.architecture
     if built is not None and built.code is not None:
         built = replace(built, code=replace(built.code, path=built.code.path.absolute()))
     manifest = request.manifest and request.manifest.absolute()
-    # it can neither read nor write what is kept for other processes
+    # it can neither read nor write files cached for other processes
     return replace(
         request, path=request.path.absolute(), architecture=built, manifest=manifest, kept=None
     )
@@ -434,7 +434,7 @@ _CODES = frozenset(
         "weights.state-differs",
     }
 )  # fmt: skip
-"""Codes with which opening or running a network may fail; the model's code can send only these."""
+"""Error codes of opening or running a network; the model's code can report no others."""
 
 
 def _bytes_wanted(stated: object) -> int:

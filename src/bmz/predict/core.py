@@ -1,8 +1,8 @@
 """The zoo's reference runtime as a backend; the only module that imports bioimageio.core.
 
-It takes inputs as they are before the declared preprocessing, and gives outputs as they are after
-the declared postprocessing, and behind them which of their pixels the network gave as numbers: a
-step may hide that. It changes global settings, so it is opened in a process of its own.
+It takes inputs before the declared preprocessing and returns outputs after the declared
+postprocessing, followed by masks of the pixels for which the network returned no finite number,
+which a step may hide. It changes global settings, so it is opened in a process of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 CORE = "bioimageio.core"
-"""What ``bmz.predict.formats.open_backend`` is asked for."""
+"""Name under which ``bmz.predict.formats.open_backend`` opens this runtime."""
 
 INSTALL = "pip install 'bmz[reference]'"
 
@@ -42,8 +42,8 @@ def open_core(weights: LoadRequest) -> CoreBackend:
 
     Parameters
     ----------
-    weights : with the manifest, and the format that core shall run; core never chooses, for it
-        would begin with the one that runs code
+    weights : with the manifest and the weights format to run; core never chooses the format
+        itself, since it would prefer the one that runs code
 
     Raises
     ------
@@ -52,7 +52,7 @@ def open_core(weights: LoadRequest) -> CoreBackend:
     WeightsUnreadable
         It does not load the model.
     ArchiveRefused
-        Programs differ in what a TorchScript file holds.
+        Programs would read different content from a TorchScript file.
     """
     try:
         from bioimageio.core import create_prediction_pipeline
@@ -79,7 +79,7 @@ def open_core(weights: LoadRequest) -> CoreBackend:
 
 
 def _refuse_others_reading(weights: LoadRequest) -> None:
-    """Look that core reads in the weights what was looked at: it loads the file itself."""
+    """Raise an error if core, which reads the file itself, could read what was not checked."""
     if weights.weights_format == "onnx":
         refuse_outside(weights.path)
     if weights.weights_format == "torchscript":
@@ -106,7 +106,7 @@ class CoreBackend:
     ----------
     pipeline : a ``PredictionPipeline``
     description : a ``ModelDescr`` of format 0.5
-    weights : what it was opened with
+    weights : the request that it was opened with
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class CoreBackend:
         self._inputs = weights.input_ids
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
-        """Predict one sample, from raw tensors to finished ones.
+        """Predict one sample, including the declared preprocessing and postprocessing.
 
         Returns
         -------
         list
-            The outputs; then for each of them an array of its shape, float16, which is NaN where
-            a channel of the output of the network is NaN or infinite before the declared steps,
+            The outputs, then one float16 array of the same shape per output. It is NaN where any
+            channel of the network's output is NaN or infinite before the declared postprocessing,
             and 0 elsewhere.
         """
         from bioimageio.core import Sample, Tensor
@@ -151,7 +151,7 @@ class CoreBackend:
         }
         try:
             sample = Sample(members=members, stat={}, id="sample")
-            # as core's own tests do: what is padded is decided by whoever asks
+            # as core's own tests do: the caller decides about padding
             predicted: Any = self._pipeline.predict_sample_without_blocking(
                 sample,
                 skip_postprocessing=True,
@@ -170,7 +170,7 @@ class CoreBackend:
         return [np.ascontiguousarray(array) for array in (*outputs, *masks)]
 
     def _laid_out(self, name: str, array: DataArray) -> AnyArray:
-        """Return the axes in their declared order, which core does not keep for every step."""
+        """Return the array with its axes in declared order, which some steps of core change."""
         declared = self._output_dims[name]
         same = set(declared) == set(array.dims)
         laid: AnyArray = (array.transpose(*declared) if same else array).to_numpy()
@@ -185,18 +185,18 @@ _CHANNEL = "channel"
 
 
 def _nonfinite(array: DataArray) -> DataArray:
-    """Return which pixels have a channel that is NaN or infinite."""
+    """Return a mask of the pixels that have a channel that is NaN or infinite."""
     odd = array.copy(data=~np.isfinite(array.to_numpy()))
     return odd.any(_CHANNEL) if _CHANNEL in odd.dims else odd
 
 
 def _as_nan(pixels: DataArray, dims: Sequence[str], shape: Sequence[int]) -> AnyArray:
-    """Return NaN for the pixels that are none, on the grid of the finished output.
+    """Return an array of the shape of the final output: NaN where `pixels` is set, 0 elsewhere.
 
     Parameters
     ----------
-    pixels : see `_nonfinite`
-    dims, shape : of the finished output, whose grid a step may have made finer
+    pixels : mask returned by `_nonfinite`
+    dims, shape : axes and shape of the final output, whose grid a step may have made finer
     """
     grid = dict(zip(dims, shape, strict=True))
     for axis in set(map(str, pixels.dims)) & set(grid):

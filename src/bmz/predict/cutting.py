@@ -1,4 +1,4 @@
-"""Cut tiles from tensors, also across the border of the image, without padding all of it."""
+"""Cut tiles from tensors, even across the image border, without padding the whole image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tensor(NamedTuple):
 
 
 class LazyTensor(NamedTuple):
-    """An array that is read and prepared part by part, and the letters of its axes."""
+    """An array that is read and prepared in parts, and the letters of its axes."""
 
     array: LazyArray
     axes: str
@@ -33,8 +33,8 @@ class TileJob(NamedTuple):
 
     Parameters
     ----------
-    image : the index along the axis ``b`` of the inputs
-    position : the index of the tile along each axis of the tiling
+    image : index along the axis ``b`` of the inputs
+    position : index of the tile along each axis of the tiling
     """
 
     image: int
@@ -42,9 +42,9 @@ class TileJob(NamedTuple):
 
 
 def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: Tiling) -> AnyArray:
-    """Cut one tile per job, and stack the tiles along ``b``.
+    """Cut one tile per job and stack the tiles along ``b``.
 
-    A tensor without ``b`` is the same for all jobs, or there is only one job.
+    If the tensor has no axis ``b``, all jobs share it, or there is only one job.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def stacked_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: 
 
 
 def expect_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: Tiling) -> None:
-    """Tell an array that lies elsewhere which tiles are cut next."""
+    """Announce the tiles that are cut next, if the array can load them ahead."""
     if isinstance(tensor.array, ToldAhead):
         for job in jobs:
             box, _ = _box(tensor, job, tiling)
@@ -67,16 +67,16 @@ def expect_tiles(tensor: Tensor | LazyTensor, jobs: Sequence[TileJob], tiling: T
 
 
 def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyArray:
-    """Return `size` pixels from `start` on, some of which may lie outside the array.
+    """Return `size` pixels beginning at `start`, some of which may lie outside the array.
 
-    Equal to the same part of ``numpy.pad`` of the array by any width.
+    The result equals the same part of the array padded with ``numpy.pad`` by any width.
 
     Parameters
     ----------
     array : any shape and dtype, with at least one pixel along `axis`
-    axis : the position of the axis
-    start : may be negative
-    pad : what lies beyond the border
+    axis : position of the axis
+    start : index of the first pixel; may be negative
+    pad : how to fill pixels beyond the border
     """
     side = _side(start, size, array.shape[axis], pad)
     return side.filled(array[(slice(None),) * axis + (side.inside,)], axis)
@@ -84,13 +84,13 @@ def cut(array: AnyArray, axis: int, start: int, size: int, pad: PadMode) -> AnyA
 
 @dataclass(frozen=True)
 class _Side:
-    """The pixels that are read along an axis, and how they are padded to the size of the tile.
+    """The pixels to read along an axis, and how to pad them to the size of the tile.
 
     Parameters
     ----------
-    inside : the pixels that are read
-    take : for each pixel of the tile the index of the one that is read; None for no change
-    zeros : number of zeros before and after them
+    inside : the pixels to read
+    take : for each pixel of the tile, its index among the pixels read; None to keep them as read
+    zeros : number of zeros to add before and after
     """
 
     inside: slice
@@ -121,7 +121,7 @@ def _side(start: int, size: int, length: int, pad: PadMode) -> _Side:
 
 def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray:
     box, sides = _box(tensor, job, tiling)
-    # read once, since the array may lie on a disk; only what is padded is copied
+    # read once, since the array may be on disk; only padded parts are copied
     part = np.asarray(tensor.array[box])
     for axis, side in sides.items():
         part = side.filled(part, axis)
@@ -131,7 +131,7 @@ def _tile(tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling) -> AnyArray
 def _box(
     tensor: Tensor | LazyTensor, job: TileJob, tiling: Tiling
 ) -> tuple[tuple[slice, ...], dict[int, _Side]]:
-    """Return what is read of a tensor for a tile, and how each axis is padded."""
+    """Return the part of a tensor to read for a tile, and how to pad each axis."""
     array, axes = tensor
     box = [slice(None)] * len(axes)
     if "b" in axes:

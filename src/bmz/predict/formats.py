@@ -1,4 +1,4 @@
-"""Weights formats and devices: which framework runs each, and which device an option names."""
+"""Weights formats and devices: the frameworks of each format, and the device of an option."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _float32_alone(_device: Device) -> tuple[Precision, ...]:
 
 @cache
 def processor_name() -> str:
-    """Name the processor, with a digest of what it can compute, and how many of it may be used."""
+    """Return the processor's name, a digest of its feature flags, and the number of usable CPUs."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # another system
@@ -48,7 +48,7 @@ def processor_name() -> str:
 
 
 def hardware_of(device: Device) -> str:
-    """Return the name of the processor, or the word for another device."""
+    """Return the name of the processor for the CPU, or the device as text for any other device."""
     return processor_name() if device.kind == "cpu" else str(device)
 
 
@@ -58,20 +58,20 @@ class WeightsFormat:
 
     Parameters
     ----------
-    name : as in model descriptions
-    module : of the framework, as imported
-    distributions : the names under which the framework may be installed
-    install : the command that installs it
-    devices : lists the devices that the framework sees, the CPU first
+    name : name of the format in model descriptions
+    module : name under which the framework is imported
+    distributions : names under which the framework may be installed
+    install : command that installs the framework
+    devices : returns the devices that the framework sees, the CPU first
     open : loads the weights
-    precisions : lists the precisions of the framework on a device, float32 first
-    weighed : lists those among which ``--precision auto`` chooses, float32 first
-    translates : it reads what belongs to another framework, and the test tensors of a model have
-        to show that it gives the same
-    kinds : of devices that bmz runs it on
-    hardware : returns the name that the maker of a device gives it
-    layers : makes what runs the layers through which the check looks at images; None where it
-        takes no less time than NumPy
+    precisions : returns the precisions of the framework on a device, float32 first
+    weighed : returns the precisions among which ``--precision auto`` chooses, float32 first
+    translates : the framework reads the format of another one, and a model's test tensors must
+        show that the outputs are the same
+    kinds : kinds of devices on which bmz uses the framework
+    hardware : returns the manufacturer's name of a device
+    layers : creates the runner of the layers through which the check analyses images; None if the
+        framework is not faster at this than NumPy
     """
 
     name: str
@@ -190,7 +190,7 @@ _ENTRIES: Mapping[str, Callable[[], WeightsFormat]] = {
 
 
 class _Formats(Mapping[str, WeightsFormat]):
-    """Imports what runs a format when it is asked for: all of it takes as long as a small image."""
+    """Imports the module of a format on first use: importing all takes as long as a small image."""
 
     def __getitem__(self, name: str) -> WeightsFormat:
         return _entry(name)
@@ -211,7 +211,7 @@ def _entry(name: str) -> WeightsFormat:
 
 
 FORMATS: Mapping[str, WeightsFormat] = _Formats()
-"""By the name in model descriptions."""
+"""Weights formats by their names in model descriptions."""
 
 
 def _openvino(name: str, opener: Callable[[LoadRequest], Backend]) -> WeightsFormat:
@@ -232,11 +232,11 @@ OTHERS: Mapping[str, Mapping[str, WeightsFormat]] = {
     },
     "torchscript": {openvino.NAME: _openvino("torchscript", openvino.open_script)},
 }
-"""Entries of `OTHER_FRAMEWORKS`."""
+"""Entries for `OTHER_FRAMEWORKS`, by the format and the name for ``--backend``."""
 
 
 class BackendUnknown(WrongUsage):
-    """The option names no framework that runs the weights."""
+    """The option does not name a framework that runs the weights."""
 
     def __init__(self, name: str, weights_format: str) -> None:
         names = ", ".join((AUTO, NATIVE, *OTHERS.get(weights_format, {})))
@@ -252,18 +252,19 @@ def backends(weights_format: str, choice: str, device: Device = CPU) -> dict[str
 
     Parameters
     ----------
-    choice : the user's: ``auto`` for all that are installed and run on the device (or what the
-        variable ``BMZ_BACKEND`` says), ``native`` for the one of the format, or a name
+    choice : the user's choice: ``auto`` for all frameworks that are installed and run on the
+        device (or the value of the variable ``BMZ_BACKEND``), ``native`` for the format's own
+        framework, or the name of a framework
 
     Returns
     -------
     dict
-        name for `LoadRequest` -> entry; the one of the format, with an empty name, comes first
+        name for `LoadRequest` -> entry; the format's own framework comes first, without a name
 
     Raises
     ------
     BackendUnknown
-        None has that name.
+        No framework has that name.
     NoBackend
         bmz has no backend for the format, or the framework is not installed.
     """
@@ -271,7 +272,7 @@ def backends(weights_format: str, choice: str, device: Device = CPU) -> dict[str
     others = OTHERS.get(weights_format, {})
     if wish in others:
         return {wish: runnable(weights_format, wish)}
-    # the variable is a wish for all formats, of which some have one framework alone
+    # the variable applies to all formats, some of which have only one framework
     is_general = choice == AUTO and wish in BACKEND_WORDS
     if wish == NATIVE or (is_general and wish != AUTO):
         return {"": runnable(weights_format)}
@@ -286,7 +287,7 @@ def runnable(weights_format: str, backend: str = "") -> WeightsFormat:
 
     Parameters
     ----------
-    backend : one of `OTHERS`; empty for the framework of the format
+    backend : name in `OTHERS`; empty for the format's own framework
 
     Raises
     ------
@@ -307,9 +308,9 @@ def open_backend(weights_format: str, request: LoadRequest) -> Backend:
 
     Parameters
     ----------
-    weights_format : as in model descriptions, such as ``onnx``; or `CORE`, which runs the whole
-        pipeline of a model
-    request : the file, and what the description states about it
+    weights_format : name in model descriptions, such as ``onnx``; or `CORE`, which runs the
+        whole pipeline of a model
+    request : the weights file, and what the description states about it
 
     Raises
     ------
@@ -318,7 +319,7 @@ def open_backend(weights_format: str, request: LoadRequest) -> Backend:
     WeightsUnreadable
         The file is absent, corrupt, or in another format.
     TensorCountDiffers
-        The network has another number of inputs, or fewer outputs, than the description.
+        The network has a different number of inputs, or fewer outputs, than the description.
     """
     if weights_format == CORE:
         return open_core(request)
@@ -330,7 +331,7 @@ _PREFERENCE = ("cuda", "mps", "cpu")
 
 
 class DeviceUnknown(WrongUsage):
-    """The option names no device."""
+    """The option does not name a device."""
 
     def __init__(self, device: str) -> None:
         super().__init__(
@@ -358,12 +359,12 @@ class BackendState:
 
     Parameters
     ----------
-    weights_format : as in model descriptions
-    framework : the name of the framework that runs it
-    version : of the framework; None where it is not installed
-    install : the command that installs it
-    devices : those that the framework sees; none where it cannot be imported
-    trouble : what is wrong with the installation; empty if nothing is
+    weights_format : name in model descriptions
+    framework : name of the framework that runs the format
+    version : version of the framework; None if it is not installed
+    install : command that installs the framework
+    devices : devices that the framework sees; empty if it cannot be imported
+    trouble : problem with the installation; empty if there is none
     """
 
     weights_format: str
@@ -375,19 +376,19 @@ class BackendState:
 
 
 def resolve_device(name: str, weights_format: str, backend: str = AUTO) -> Device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into an available device.
+    """Convert ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` to an available device.
 
-    ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, as far as the framework
-    of the format sees them.
+    ``auto`` is the first CUDA device, else Apple's GPU, else the CPU, provided that the framework
+    of the format sees it.
 
     Parameters
     ----------
-    backend : see `backends`
+    backend : the user's choice, as in `backends`
 
     Raises
     ------
     DeviceUnknown
-        The word is none of these.
+        The name is none of these.
     DeviceAbsent
         The framework does not see that device.
     NoBackend
@@ -410,18 +411,18 @@ def resolve_device(name: str, weights_format: str, backend: str = AUTO) -> Devic
 
 
 def framework_version(entry: WeightsFormat) -> str:
-    """Name the framework of an entry with its version, such as ``torch 2.13.0``."""
+    """Return the name and version of an entry's framework, such as ``torch 2.13.0``."""
     versions = (number for name in entry.distributions if (number := version_of(name)))
     return f"{entry.module} {next(versions, 'of unknown version')}"
 
 
 def available_backends() -> tuple[BackendState, ...]:
-    """State for each weights format whether it can run here; only installed ones are imported."""
+    """Return whether each weights format can run here; imports only installed frameworks."""
     return tuple(_state(entry) for entry in FORMATS.values())
 
 
 def other_backends() -> tuple[BackendState, ...]:
-    """State the same of the frameworks that run a format as well."""
+    """Return whether the other frameworks that run a format can be used here."""
     return tuple(_state(entry) for entries in OTHERS.values() for entry in entries.values())
 
 
@@ -438,7 +439,8 @@ def _state(entry: WeightsFormat) -> BackendState:
 
 
 def _clash(installed: dict[str, str]) -> str:
-    # both use one folder: the later one silently replaces the other, and removing either breaks it
+    # both use the same folder: the later one silently replaces the other, and removing one breaks
+    # both
     if len(installed) <= 1:
         return ""
     both = " and ".join(installed)

@@ -1,4 +1,4 @@
-"""The framework of each weights format, without importing any, and how its output is hidden."""
+"""Name the framework of each weights format without importing it, and hide its output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Framework:
 
     Parameters
     ----------
-    module : as imported
-    distributions : the names under which it may be installed
-    install : the command that installs it
-    forks : its import starts no thread, so that processes may be forked from one that has it
+    module : name under which the framework is imported
+    distributions : names under which it may be installed
+    install : command that installs it
+    forks : importing it starts no threads, so a process that has done so may be forked
     """
 
     module: str
@@ -43,7 +43,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "keras_v3": Framework("keras", ("keras",), "pip install 'bmz[keras]'"),
     "keras_hdf5": Framework("keras", ("keras",), "pip install 'bmz[keras]'"),
 }
-"""By the name of the format in model descriptions; formats that bmz cannot run are left out."""
+"""Frameworks by the format's name in model descriptions, for all formats that bmz can run."""
 
 _OPENVINO = Framework("openvino", ("openvino",), "pip install 'bmz[openvino]'")
 
@@ -58,52 +58,52 @@ OTHER_FRAMEWORKS: Mapping[str, Mapping[str, Framework]] = {
     "tensorflow_saved_model_bundle": {"openvino": _OPENVINO},
     "torchscript": {"openvino": _OPENVINO},
 }
-"""Frameworks that run weights of a format as well, by the format and the name for ``--backend``."""
+"""Other frameworks that run a format, by the name of the format and the name for ``--backend``."""
 
 AUTO, NATIVE = "auto", "native"
-"""Words for ``--backend``: what is measured to be the fastest, and the framework of the format."""
+"""Values of ``--backend``: the framework measured to be fastest, and the format's own framework."""
 
 BACKEND_WORDS = (
     AUTO,
     NATIVE,
     *sorted({name for names in OTHER_FRAMEWORKS.values() for name in names}),
 )
-"""What ``--backend`` takes."""
+"""Values that ``--backend`` takes."""
 
 
 def usable_formats() -> dict[str, str]:
-    """Return for each weights format an empty text if it runs here, else how to install it."""
+    """Return, for each weights format, an empty text if it runs here, else how to install it."""
     return {
         name: "" if find_spec(entry.module) else entry.install for name, entry in FRAMEWORKS.items()
     }
 
 
 def framework_of(weights_format: str, backend: str = "") -> Framework:
-    """Look the framework of a format up.
+    """Look up the framework of a format.
 
     Parameters
     ----------
-    backend : one of `OTHER_FRAMEWORKS`; empty for the framework of the format
+    backend : name in `OTHER_FRAMEWORKS`; empty for the format's own framework
     """
     return OTHER_FRAMEWORKS[weights_format][backend] if backend else FRAMEWORKS[weights_format]
 
 
 def wished_backend(choice: str) -> str:
-    """Return the user's word for the frameworks that may run weights.
+    """Return the user's choice of the framework that runs weights.
 
     Parameters
     ----------
-    choice : of the call; what ``auto`` stands for, the variable ``BMZ_BACKEND`` may say
+    choice : choice for this call; the variable ``BMZ_BACKEND``, if set, replaces ``auto``
     """
     return os.environ.get("BMZ_BACKEND") or AUTO if choice == AUTO else choice
 
 
 def frameworks_here(weights_format: str) -> tuple[str, ...]:
-    """List the frameworks among which is chosen for a format, as imported; installed ones alone.
+    """Return the module names of the installed frameworks among which bmz chooses for a format.
 
     Parameters
     ----------
-    weights_format : one that bmz can run
+    weights_format : a format that bmz can run
     """
     wish, own = wished_backend(AUTO), FRAMEWORKS[weights_format].module
     others = OTHER_FRAMEWORKS.get(weights_format, {})
@@ -113,7 +113,7 @@ def frameworks_here(weights_format: str) -> tuple[str, ...]:
 
 
 MOST_CHARACTERS = 300
-"""Characters of the output of a network in one pass; more are cut."""
+"""Number of characters of a network's output that are shown per run; the rest is cut off."""
 
 
 class NetworkPrints(UserWarning):
@@ -122,9 +122,9 @@ class NetworkPrints(UserWarning):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Discard the output to file descriptor 2, and let TensorFlow report only errors from now on.
+    """Discard output to file descriptor 2, and let TensorFlow log only errors from now on.
 
-    A value of the user in ``TF_CPP_MIN_LOG_LEVEL`` is kept. Exceptions are raised as usual.
+    If the user has set ``TF_CPP_MIN_LOG_LEVEL``, it is kept. Exceptions are raised as usual.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -144,15 +144,15 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def words_of_network() -> Iterator[None]:
-    """Catch the output and the warnings of a script in the block, and warn when the block ends.
+    """Capture what a script prints or warns in the block, and issue one warning at its end.
 
-    The text may contain escapes that control a terminal, and on stdout it would mix with the
-    answer. PyTorch passes both to Python: to ``sys.stdout`` and to `warnings`.
+    The text may contain escape sequences that control a terminal, and on stdout it would mix with
+    the result. PyTorch passes both to Python: to ``sys.stdout`` and to `warnings`.
 
     Warns
     -----
     NetworkPrints
-        Something was printed; the warning has its first characters, without control characters.
+        Something was printed; the warning holds its beginning, without control characters.
     """
     with redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

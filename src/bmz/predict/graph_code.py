@@ -1,4 +1,4 @@
-"""What files of TensorFlow and Keras hold beyond tensors, checked without these frameworks."""
+"""Check TensorFlow and Keras files for code, without importing these frameworks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bmz.predict.onnx_files import ProtobufError, fields, texts
 from bmz.predict.output_order import FORMAT, read_graph
 from bmz.zoo.archive import opened_zip
 
-# Parts of the names of operations, as TensorFlow 2.21 registers them. A test holds every registered
-# operation that takes a file, an address or a program against this list.
+# Parts of the names of operations, as TensorFlow 2.21 registers them. A test compares this list
+# with every registered operation that takes a file, an address or a program.
 _HOST = re.compile(
     r"Abort|BigQuery|Checkpoint|Cloud|Collective|Coordinat|CustomCall|Dataset|Debug|Descriptor"
     r"|DecodeProto|DistributedSave|Dump|EncodeProto|Files?(?![a-z])|FromTextFile|Heartbeat|Host"
@@ -38,9 +38,9 @@ _HARMLESS = frozenset(
         "ScalarSummary", "TensorSummary", "TensorSummaryV2",
     }
 )  # fmt: skip
-"""They compute a summary as a value; only other operations write it."""
+"""Operations that only compute a summary as a value; others write it."""
 _SAVERS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
-"""Every bundle contains these, in a part of the graph that nobody runs."""
+"""Operations that every bundle contains, in a part of the graph that is never run."""
 _RESTORERS = frozenset({"RestoreV2", "ShardedFilename"})
 
 # numbers of fields: saved_model.proto, meta_graph.proto, graph.proto, function.proto,
@@ -61,7 +61,7 @@ class _Node:
 
 
 def host_ops(bundle: Path) -> tuple[str, ...]:
-    """Name the operations of a SavedModel that touch files, Python, the network or the process.
+    """List the operations of a SavedModel that access files, Python, the network or the process.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def host_ops(bundle: Path) -> tuple[str, ...]:
     Raises
     ------
     WeightsUnreadable
-        The bundle is absent, damaged, or no SavedModel.
+        The bundle is absent, damaged, or not a SavedModel.
     ArchiveRefused
-        Its members leave the folder, or would become far larger when unpacked.
+        Its members would be unpacked outside the folder, or be far larger when unpacked.
     """
     message = memoryview(read_graph(bundle))
     try:
@@ -99,14 +99,14 @@ class BundleTouchesHost(CouldNotTell):
 
 
 def refuse_host_ops(request: LoadRequest) -> None:
-    """Refuse a SavedModel that does more than compute, unless its model is trusted.
+    """Raise an error for a SavedModel that does more than compute, unless its model is trusted.
 
     Raises
     ------
     BundleTouchesHost
-        It reads or writes files, or the like.
+        The SavedModel reads or writes files, for example.
     WeightsUnreadable, ArchiveRefused
-        See `host_ops`.
+        As in `host_ops`.
     """
     ops = host_ops(request.path)
     if ops and not request.trusted:
@@ -114,7 +114,7 @@ def refuse_host_ops(request: LoadRequest) -> None:
 
 
 def reaches_host(op: str) -> bool:
-    """Return whether an operation does more than compute, by its name.
+    """Return whether an operation does more than compute, judged by its name.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def _of_graph(meta: memoryview) -> Iterator[str]:
 
 
 def _started(meta: memoryview) -> Iterator[str]:
-    """Yield the names of nodes at which something may be run."""
+    """Yield the names of the nodes at which a run may start."""
     yield from texts(meta, _SIGNATURES, 2, 2, 2, 1)  # outputs of signatures
     yield from texts(meta, _SIGNATURES, 2, 1, 2, 1)  # inputs, which need not be placeholders
     yield from texts(meta, _COLLECTIONS, 2, 1, 1)  # the initialisers are among them
@@ -152,7 +152,7 @@ def _node(message: memoryview) -> _Node:
     op = "".join(texts(message, _OP))
     values = fields(message, _ATTRIBUTES, _VALUE)
     called = (name for value in values for name in _functions_in(value))
-    # an operation may be a function by its own name
+    # an operation may call the function of the same name
     return _Node("".join(texts(message, _NAME)), op, tuple(texts(message, _INPUTS)), (op, *called))
 
 
@@ -169,7 +169,7 @@ class _Graph:
     functions: Mapping[str, tuple[_Node, ...]]
 
     def reached(self, nodes: Iterable[str], functions: Iterable[str] = ()) -> set[str]:
-        """Return the operations that run when nodes and functions of these names run."""
+        """Return the operations that run if the nodes and functions of these names run."""
         names, called = deque(map(_plain, nodes)), deque(functions)
         seen_nodes, seen_functions, ops = set[str](), set[str](), set[str]()
         while names or called:
@@ -221,7 +221,7 @@ _GROUPED = re.compile(r"(math|nn|linalg|signal|image)\.(?!decode|\w*sampler|enco
 
 
 def is_plain_op(function: object) -> bool:
-    """Return whether a function of TensorFlow only computes.
+    """Return whether a TensorFlow function only computes.
 
     Examples
     --------
@@ -238,17 +238,17 @@ def is_plain_op(function: object) -> bool:
 
 
 class _RawOp(Protocol):
-    """A layer that holds which function it calls, and how."""
+    """A layer that stores which function it calls, and how."""
 
     how: dict[str, Any]
 
 
 def raw_op_layer(keras: ModuleType, tensorflow: ModuleType) -> type:
-    """Make the layer that calls a function of TensorFlow, as ``bmz.predict.keras`` words it.
+    """Create the layer class that calls a TensorFlow function as ``bmz.predict.keras`` states it.
 
     Parameters
     ----------
-    keras, tensorflow : the modules; Keras on its TensorFlow backend
+    keras, tensorflow : the modules; Keras with its TensorFlow backend
     """
 
     def init(self: _RawOp, call: Mapping[str, Any], **kwargs: object) -> None:
@@ -262,15 +262,15 @@ def raw_op_layer(keras: ModuleType, tensorflow: ModuleType) -> type:
 
 
 def call_op(tensorflow: object, how: Mapping[str, Any], inputs: object) -> object:
-    """Call a function of TensorFlow.
+    """Call a TensorFlow function.
 
     Parameters
     ----------
     tensorflow : the module
-    how : ``function``; ``first``, how many of the inputs are its first argument (as a list when
-        `listed`), 0 when that is `constant`; ``named``, the names of the arguments that the other
-        inputs are; ``kwargs``, the other arguments
-    inputs : a tensor, or a list of them
+    how : ``function``, its name; ``first``, the number of inputs that form its first argument (as
+        a list if ``listed``), 0 if that is ``constant``; ``named``, the names of the arguments
+        that take the remaining inputs; ``kwargs``, the other arguments
+    inputs : a tensor, or a list of tensors
     """
     tensors: list[Any] = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     count = how["first"]
@@ -298,14 +298,14 @@ def _slices(words: object) -> object:
 
 
 Config = dict[str, Any]
-"""What the file states about the architecture, as plain values."""
+"""The architecture as the file states it, in plain values."""
 
 _ZIP_CONFIG, _ZIP_WEIGHTS = "config.json", "model.weights.h5"
-_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # those of h5py
-_MOST_CONFIG = 2**28  # bytes; those of the largest networks are below 2**24
-_MOST_RATIO, _SMALL = 200, 2**28  # as for zips; an array that was never written takes no room
-# where Keras keeps what a network is made of: not `keras.utils`, `keras.saving`, `keras.config`,
-# whose functions open files and switch the safe mode off
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # raised by h5py
+_MOST_CONFIG = 2**28  # bytes; the largest networks need less than 2**24
+_MOST_RATIO, _SMALL = 200, 2**28  # as for zips; an array that was never written takes no space
+# modules of Keras that networks consist of; without `keras.utils`, `keras.saving`, `keras.config`,
+# whose functions open files and switch off the safe mode
 _PARTS = re.compile(
     r"(builtins|keras(\.src)?(\.(activations|constraints|dtype_policies|initializers|layers|losses"
     r"|metrics|models|ops|optimizers|quantizers|regularizers)(\.\w+)*)?)"
@@ -316,7 +316,7 @@ _CODE = re.compile(
 
 
 class ConfigRefused(CouldNotTell):
-    """The configuration of a network names code, or something that opens other files."""
+    """The configuration of a network contains code, or something that opens other files."""
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         super().__init__(
@@ -327,7 +327,7 @@ class ConfigRefused(CouldNotTell):
 
 
 class NoArchitecture(CouldNotTell):
-    """The file has weights, but no architecture that they belong to."""
+    """The file has weights, but no architecture for them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -343,10 +343,10 @@ def read_config(path: Path) -> Config:
     Raises
     ------
     WeightsUnreadable
-        The file is absent, damaged, of another format, or takes parts from other files.
+        The file is absent, damaged, in another format, or refers to other files.
     ArchiveRefused
-        Members of the zip leave it, are links, would become far larger when unpacked, or are
-        not the same for all programs.
+        Members of the zip would be unpacked outside the folder, are links, would be far larger
+        when unpacked, or are not the same for all programs.
     NoArchitecture
         The file holds only weights.
     NoBackend
@@ -368,7 +368,7 @@ def read_config(path: Path) -> Config:
 
 
 def config_code(config: Config) -> tuple[str, ...]:
-    """List what a configuration would run besides the layers of Keras.
+    """List the code that a configuration would run, apart from the layers of Keras.
 
     Examples
     --------
@@ -379,7 +379,7 @@ def config_code(config: Config) -> tuple[str, ...]:
 
 
 def keras_code(path: Path) -> tuple[str, ...]:
-    """List what in a file of Keras is code, or opens other files; see `read_config`."""
+    """List the parts of a Keras file that are code or open other files; see `read_config`."""
     try:
         return config_code(read_config(path))
     except NoArchitecture:
@@ -387,7 +387,7 @@ def keras_code(path: Path) -> tuple[str, ...]:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Put another configuration into a file, in place."""
+    """Replace the configuration in a file, in place."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -438,7 +438,7 @@ def _faults(file: Mapping[str, Any], h5py: ModuleType) -> Iterator[str]:
                 yield f"its '{name}' is in another file ('{link.filename}')"
                 continue
             if isinstance(link, h5py.SoftLink):
-                continue  # its target is checked where it lies
+                continue  # its target is checked in its own group
             part = group[name]
             address = h5py.h5o.get_info(part.id).addr
             if address in addresses:

@@ -1,4 +1,4 @@
-"""Keras weights of versions 2 and 3, whose content is checked before it is loaded."""
+"""Run Keras weights of versions 2 and 3, whose content is checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from bmz.predict.graph_code import (
 from bmz.predict.output_order import Named, input_order, output_order
 
 RAW_OP = "RawOp"
-"""Name of the layer that represents an operation of TensorFlow."""
+"""Name of the layer that represents a TensorFlow operation."""
 
 _KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _DROPPED: Mapping[str, tuple[str, ...]] = {
@@ -54,11 +54,11 @@ _DROPPED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), ("groups", *_KERNEL)),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), ("groups", *_KERNEL)),
 }
-"""Arguments that layers of Keras 2 inherited and never used; Keras 3 does not have them."""
+"""Arguments that layers of Keras 2 inherited but never used; Keras 3 does not have them."""
 _CONSTANT = "_CONSTANT_VALUE"
 _SHAPE = "batch_input_shape"
 _SOURCE = 3
-"""Entries that name a tensor in Keras 2: its layer, node and output; arguments may follow."""
+"""Entries that identify a tensor in Keras 2 (layer, node and output); arguments may follow."""
 
 
 class TranslationError(ValueError):
@@ -66,11 +66,11 @@ class TranslationError(ValueError):
 
 
 def for_keras_3(config: Config) -> Config:
-    """Translate the configuration of a network.
+    """Translate the configuration of a network to Keras 3.
 
     Parameters
     ----------
-    config : as in the file; it is not changed
+    config : configuration in the file; it is not changed
 
     Returns
     -------
@@ -97,7 +97,7 @@ def for_keras_3(config: Config) -> Config:
 
 
 def raw_ops_in(config: Config) -> bool:
-    """Return whether a translated configuration calls TensorFlow itself."""
+    """Return whether a translated configuration calls TensorFlow directly."""
     layers = config.get("config", {}).get("layers", [])
     return config.get("class_name") == RAW_OP or any(
         raw_ops_in(layer) for layer in layers if isinstance(layer, dict)
@@ -105,7 +105,7 @@ def raw_ops_in(config: Config) -> bool:
 
 
 def _sequence(inner: object) -> object:
-    # until Keras 2.2, only a list of layers, of which the first stated the shape of the input
+    # up to Keras 2.2: just a list of layers, the first of which states the shape of the input
     if isinstance(inner, list):
         inner = {"name": "sequential", "layers": inner}
     if not isinstance(inner, dict):
@@ -191,7 +191,7 @@ def keras_devices() -> tuple[Device, ...]:
     Raises
     ------
     NoBackend
-        Keras, or the framework that it computes with, is not installed or broken.
+        Keras, or the framework that it computes with, is not installed or is broken.
     """
     backend = _keras().backend.backend()
     listers = {"tensorflow": tensorflow.tensorflow_devices, "torch": torch_network.torch_devices}
@@ -200,20 +200,20 @@ def keras_devices() -> tuple[Device, ...]:
 
 
 def open_keras(request: LoadRequest) -> KerasBackend:
-    """Load a ``.keras`` or an HDF5 file, of Keras 2 or 3.
+    """Load a ``.keras`` or HDF5 file of Keras 2 or 3.
 
     Raises
     ------
     NoBackend
-        Keras, or the framework that it computes with, is not installed or broken.
+        Keras, or the framework that it computes with, is not installed or is broken.
     PrecisionUnsupported
         Keras computes as the file states, and another precision was requested.
     WeightsUnreadable, ArchiveRefused, NoArchitecture
-        See ``bmz.predict.graph_code.read_config``.
+        As in ``bmz.predict.graph_code.read_config``.
     ConfigRefused
-        The file names code, and is not trusted.
+        The file contains code, and is not trusted.
     TensorCountDiffers, OutputsUnclear
-        Its inputs or outputs are not those of the description.
+        The inputs or outputs do not match the description.
     """
     config = read_config(request.path)
     code = config_code(config)
@@ -232,7 +232,7 @@ def open_keras(request: LoadRequest) -> KerasBackend:
 
 
 class KerasTensor(Protocol):
-    """What Keras says of an input or output of a network."""
+    """An input or output of a network, as described by Keras."""
 
     @property
     def name(self) -> str:
@@ -240,27 +240,27 @@ class KerasTensor(Protocol):
 
     @property
     def shape(self) -> Sequence[int | None]:
-        """The sizes of its axes, None for what is not fixed."""
+        """The sizes of its axes; None for axes of any size."""
 
     @property
     def dtype(self) -> object:
-        """Its dtype, in the words of Keras's backend."""
+        """Its dtype, as named by Keras's backend."""
 
 
 class KerasModel(Protocol):
-    """What is used of a ``keras.Model``."""
+    """The part of a ``keras.Model`` that is used here."""
 
     @property
     def inputs(self) -> Sequence[KerasTensor]:
-        """The inputs, in the order of Keras."""
+        """The inputs, in Keras's order."""
 
     @property
     def outputs(self) -> Sequence[KerasTensor]:
-        """The outputs, in the order of their authors."""
+        """The outputs, in the order that the authors chose."""
 
     @property
     def input(self) -> object:
-        """The inputs, nested as the network was written."""
+        """The inputs, nested as in the authors' code."""
 
     def predict_on_batch(self, x: object) -> object:
         """Run the network once."""
@@ -284,7 +284,7 @@ class KerasBackend:
         self._takes = list(network.inputs)
         names = [tensor.name for tensor in self._takes]
         checked_count("inputs", expected=len(request.input_ids), actual=len(names))
-        # Keras states the order of its inputs, so that nothing need be sorted
+        # Keras states the order of its inputs, so they need not be sorted
         by_name = set(names) == set(request.input_ids)
         order = input_order(names, request) if by_name else names
         self._positions = [order.index(name) for name in names]
@@ -303,7 +303,7 @@ class KerasBackend:
         try:
             with _on(self._keras, self.device):
                 result = self._network.predict_on_batch(self._packed(self._network, feed))
-        except Exception as why:  # each of its backends has errors of its own
+        except Exception as why:  # each of its backends raises its own errors
             words = str(why).lower()
             if isinstance(why, MemoryError) or any(word in words for word in _MEMORY_WORDS):
                 raise OutOfMemory(self.device, shapes_of(inputs)) from why
@@ -316,7 +316,7 @@ class KerasBackend:
         self._network = None
 
     def _packed(self, network: KerasModel, feed: list[AnyArray]) -> object:
-        """Nest the inputs as the network was written."""
+        """Nest the inputs as in the authors' code."""
         if isinstance(network, self._keras.Sequential):
             return feed[0]
         nested: object = self._keras.tree.pack_sequence_as(network.input, feed)
@@ -337,7 +337,7 @@ def _positions(outputs: Sequence[tuple[str, KerasTensor]], request: LoadRequest)
     ids = request.output_names or request.output_ids
     if set(ids) <= set(names) and len(set(names)) == len(names):
         return [names.index(name) for name in ids]
-    # Keras keeps the order of the authors, which is the documented one where the shapes fit
+    # Keras keeps the authors' order, which is that of the description if the shapes match
     numbered = [Named(f"output_{i}", tuple(t.shape)) for i, (_, t) in enumerate(outputs)]
     return [int(name.removeprefix("output_")) for name in output_order(numbered, request)]
 
@@ -349,13 +349,13 @@ def _output_names(network: KerasModel) -> list[str]:
 
 def _keras() -> ModuleType:
     if sys.modules.get("keras") is None and "KERAS_BACKEND" not in os.environ:
-        # a process cannot change its backend; a choice of the user is kept
+        # a process cannot change its backend; a choice made by the user is kept
         backend = "tensorflow" if find_spec("tensorflow") else "torch"
         os.environ["KERAS_BACKEND"] = backend
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow" and find_spec("tensorflow"):
         tensorflow.import_tensorflow(FORMAT)  # before Keras does, and quietly
     try:
-        with quiet():  # on any backend it imports TensorFlow where that is installed
+        with quiet():  # on any backend it imports TensorFlow if that is installed
             import keras
 
         keras.backend.backend()
@@ -384,7 +384,7 @@ def _loaded(keras: ModuleType, config: Config, request: LoadRequest) -> KerasMod
             network: KerasModel = keras.models.load_model(
                 str(path), custom_objects=objects, compile=False, safe_mode=not request.trusted
             )
-    except Exception as why:  # a layer may raise anything for what the file states
+    except Exception as why:  # a layer may raise any error about its configuration
         raise WeightsUnreadable(request.path, FORMAT, _words(why)) from why
     return network
 
@@ -403,7 +403,7 @@ def _own_layers(keras: ModuleType, config: Config) -> dict[str, type]:
 
 @contextmanager
 def _for_loading(path: Path, config: Config, translated: Config) -> Iterator[Path]:
-    """Yield a file with a suffix that Keras knows, and with the translated configuration."""
+    """Yield a file that has a suffix known to Keras and the translated configuration."""
     zipped = zipfile.is_zipfile(path)
     suffixes = (".keras",) if zipped else (".h5", ".hdf5")
     if translated == config and path.name.endswith(suffixes):
@@ -431,7 +431,7 @@ def _placed(device: Device) -> str:
 
 
 def _words(why: Exception) -> str:
-    """Return the line of an error of Keras that states the cause; Keras wraps errors of others."""
+    """Return the line of a Keras error that states the cause; Keras wraps the errors of others."""
     plain = _COLOUR.sub("", str(why))
     _, wrapped, inner = plain.rpartition(_WRAPPED)
     if wrapped:

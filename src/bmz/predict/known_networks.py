@@ -1,7 +1,7 @@
-"""Networks of known architecture, written here for weights of other programs, and their export.
+"""Define networks of known architecture for the weights of other programs, and export them.
 
-The only module beside ``torch_network`` that imports PyTorch when it is itself imported, so import
-it where `bmz.predict.torch_network.import_torch` has succeeded.
+Importing this module imports PyTorch, so import it only after
+`bmz.predict.torch_network.import_torch` has succeeded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bmz.base.values import dataclass
 
 OPSET = 17
-"""Of the ONNX files that are written."""
+"""Operator set of the ONNX files that are written."""
 
 _EPSILON = 1e-5  # of batch normalisation, in Cellpose as in PyTorch
 _SPACE = "zyx"
@@ -36,11 +36,11 @@ class StyledLayout:
 
     Parameters
     ----------
-    axes : how many spatial axes it has, 2 or 3
-    widths : channels of the input, and of each level
-    maps : channels of its output
-    kernel : side of the convolutions, px
-    mirrored : convolutions see the image mirrored beyond its border, not zeros
+    axes : number of spatial axes, 2 or 3
+    widths : number of channels of the input, and of each level
+    maps : number of channels of the output
+    kernel : side length of the convolution kernels, px
+    mirrored : convolutions pad the image by mirroring instead of with zeros
     """
 
     axes: int
@@ -51,12 +51,12 @@ class StyledLayout:
 
     @property
     def step(self) -> int:
-        """What the size of an image must be a multiple of, px: two to the number of levels."""
+        """The number that must divide the size of an image, px: 2 to the number of levels."""
         return 1 << (len(self.widths) - 1)
 
 
 def kinds_of(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Module]]:
-    """Return convolution, batch normalisation and pooling by maximum."""
+    """Return the classes of convolution, batch normalisation and maximum pooling."""
     if axes == len(_SPACE):
         return nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d
     return nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d
@@ -65,7 +65,7 @@ def kinds_of(axes: int) -> tuple[type[nn.Module], type[nn.Module], type[nn.Modul
 def _normed(
     layout: StyledLayout, before: int, after: int, kernel: int, *, bent: bool
 ) -> nn.Sequential:
-    """Normalise, rectify where `bent`, and convolve; the names of the parts are 0, 1 and 2."""
+    """Return layers that normalise, rectify if `bent`, and convolve; they are named 0, 1 and 2."""
     convolution, norm, _ = kinds_of(layout.axes)
     mode = "reflect" if layout.mirrored else "zeros"
     parts = [norm(before, eps=_EPSILON), *([nn.ReLU()] if bent else [])]
@@ -86,7 +86,7 @@ class _Styled(nn.Module):
         shift = self.full(style)
         for _ in range(self._axes):
             shift = shift.unsqueeze(-1)
-        return self.conv(x + shift)  # type: ignore[no-any-return]  # nn.Module gives Any
+        return self.conv(x + shift)  # type: ignore[no-any-return]  # nn.Module returns Any
 
 
 class _Down(nn.Module):
@@ -106,7 +106,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """The same on the way up: what the way down gave is added, and the style steers."""
+    """Two residual blocks of the decoder: they add the encoder's output and the style."""
 
     def __init__(self, layout: StyledLayout, before: int, after: int) -> None:
         super().__init__()
@@ -124,8 +124,8 @@ class _Up(nn.Module):
 class StyledUNet(nn.Module):
     """The network of Cellpose 1 to 3 and of Omnipose.
 
-    A residual U-Net; the mean of its lowest level, of length 1, is the style of the image. Flow
-    along each axis comes first in its output. The names of its tensors are those of Cellpose.
+    It is a residual U-Net; the mean of its lowest level, normalised to length 1, is the style of
+    the image. Its output begins with the flow along each axis. Its tensors have Cellpose's names.
 
     Source: Stringer et al. 2021, doi 10.1038/s41592-020-01018-x, figure 1 and methods; sizes and
     order as in cellpose 3.1.1.3 and omnipose 1.1.4, whose convolutions mirror the border.
@@ -144,13 +144,13 @@ class StyledUNet(nn.Module):
             up = _Up(layout, below[level + 1], below[level])
             ups.add_module(f"res_up_{level}", up)
         self.output = _normed(layout, widths[1], layout.maps, 1, bent=True)
-        self._downs, self._ups = list(downs), list(ups)  # lists, which name nothing twice
+        self._downs, self._ups = list(downs), list(ups)  # lists, so that tensors get one name each
         self._half = kinds_of(layout.axes)[2](2)
         self._twice = nn.Upsample(scale_factor=2, mode="nearest")
         self._space = tuple(range(2, 2 + layout.axes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the maps of a batch of images, (b, c, (z,) y, x) each."""
+        """Return the maps of a batch of images; both have shape (b, c, (z,) y, x)."""
         levels: list[Tensor] = []
         for number, down in enumerate(self._downs):
             levels.append(down(self._half(levels[-1]) if number else x))
@@ -163,7 +163,7 @@ class StyledUNet(nn.Module):
 
 
 def without_debug_tables(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """Leave out the tables that name the source files of the computer that traced the network."""
+    """Remove the tables that name source files of the computer on which a network was traced."""
     full, short = io.BytesIO(), io.BytesIO()
     torch.jit.save(module, full)
     with zipfile.ZipFile(full) as source, zipfile.ZipFile(short, "w") as kept:
@@ -176,7 +176,7 @@ def without_debug_tables(module: torch.jit.ScriptModule) -> torch.jit.ScriptModu
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what PyTorch says of its exporters while the block runs."""
+    """Hide the messages of PyTorch's exporters in the block, which runs without gradients."""
     with warnings.catch_warnings(), torch.no_grad(), Path(os.devnull).open("w") as nowhere:
         warnings.simplefilter("ignore")
         with redirect_stdout(nowhere):
@@ -184,38 +184,38 @@ def _quiet() -> Iterator[None]:
 
 
 def write_torchscript(network: nn.Module | Path, path: Path, example: Sequence[int]) -> None:
-    """Write a network as TorchScript that takes any batch and any legal size.
+    """Write a network as TorchScript that takes any batch size and any valid image size.
 
     Parameters
     ----------
-    network : in evaluation mode; or a TorchScript file, which is copied
-    example : shape of an input with which it is traced
+    network : network in evaluation mode, or a TorchScript file, which is copied
+    example : shape of the input with which the network is traced
     """
     if isinstance(network, Path):
         shutil.copyfile(network, path)
         return
     with _quiet():
         given = torch.zeros(tuple(example))
-        # what it gives is compared by the test of the package
+        # the test of the package compares the outputs
         traced = torch.jit.trace(network, given, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(without_debug_tables(torch.jit.freeze(traced)), path)
 
 
 def can_write_onnx() -> bool:
-    """Return whether the package ``onnx`` is installed, without which PyTorch writes no ONNX."""
+    """Return whether the package ``onnx`` is installed, which PyTorch needs to write ONNX."""
     return find_spec("onnx") is not None
 
 
 def write_onnx(
     network: nn.Module, path: Path, example: Sequence[int], ids: tuple[str, str]
 ) -> None:
-    """Write a network as one ONNX file that takes any batch and any legal size.
+    """Write a network as one ONNX file that takes any batch size and any valid image size.
 
     Parameters
     ----------
-    network : in evaluation mode
-    example : shape of an input with which it is traced
-    ids : of its input and its output
+    network : network in evaluation mode
+    example : shape of the input with which the network is traced
+    ids : ids of its input and its output
     """
     free = {0: "b", **{axis: _SPACE[axis - len(example)] for axis in range(2, len(example))}}
     given, result = ids
@@ -224,7 +224,7 @@ def write_onnx(
             network,
             (torch.zeros(tuple(example)),),
             path,
-            dynamo=False,  # the newer exporter writes names of files of this computer
+            dynamo=False,  # the newer exporter writes file names of this computer
             opset_version=OPSET,
             input_names=[given],
             output_names=[result],
@@ -233,14 +233,14 @@ def write_onnx(
 
 
 def filled(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[nn.Module, str]:
-    """Load tensors into a network, which must be exactly its own.
+    """Load tensors into a network, whose tensors they must match exactly.
 
     Returns
     -------
     nn.Module
-        in evaluation mode
+        the network in evaluation mode
     str
-        which tensors are missing, too many or of another shape; empty for none
+        which tensors are missing, unexpected or of another shape; empty if all match
     """
     own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     counters = {name for name in own if name.endswith("num_batches_tracked")}
@@ -261,10 +261,10 @@ class MapsLayout:
 
     Parameters
     ----------
-    embedding : channels of what the encoder gives
-    width : channels of the finest level; each coarser one has twice as many
-    maps : channels of its output
-    transposed : it grows by transposed convolutions, and not by resizing
+    embedding : number of channels of the encoder's output
+    width : number of channels of the finest level; each coarser level has twice as many
+    maps : number of channels of the output
+    transposed : upsampling uses transposed convolutions instead of resizing
     """
 
     embedding: int
@@ -274,7 +274,7 @@ class MapsLayout:
 
 
 class _Twice(nn.Module):
-    """Twice the size: resized and convolved pixel by pixel, or by a transposed convolution."""
+    """Double the size, by resizing and a 1 x 1 convolution, or by a transposed convolution."""
 
     def __init__(self, before: int, after: int, *, transposed: bool) -> None:
         super().__init__()
@@ -310,8 +310,8 @@ def _twice_convolved(before: int, after: int) -> nn.ModuleDict:
 class SamMapsDecoder(nn.Module):
     """micro-sam's automatic decoder: from embeddings to foreground and two distances.
 
-    A U-Net whose ways across are grown from the embeddings themselves; of each of them the middle
-    half of the channels is taken. The names of its tensors are those of torch-em.
+    It is a U-Net whose skip connections are upsampled from the embeddings themselves; the middle
+    half of the channels of each is used. Its tensors have the names of torch-em.
 
     Source: Archit et al. 2025, doi 10.1038/s41592-024-02580-4; layers, names and order as in
     torch-em 0.10.9 (``UNETR``) and micro-sam (``DecoderAdapter``).
@@ -338,7 +338,7 @@ class SamMapsDecoder(nn.Module):
 
         Parameters
         ----------
-        embeddings : (b, c, n, n), of images whose longer side fills a square, the rest is padding
+        embeddings : (b, c, n, n), of images whose longer side fills the square; the rest is padding
         sizes : (2,) height and width of the images, px
         """
         height, width = (int(size) for size in sizes.tolist())

@@ -1,4 +1,4 @@
-"""Two networks as one: what the first makes of an image, a second one turns into maps."""
+"""Run two networks as one: the first embeds an image, and the second decodes this into maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRST, _LAST, _GROWING = "base.block.1.weight", "out_conv.weight", "decoder.sam
 
 
 class DecoderDiffers(CouldNotTell):
-    """The weights of an automatic decoder are not those of the network that is known here."""
+    """The weights of an automatic decoder do not match the known network."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -38,16 +38,16 @@ def open_map_decoder(path: Path, maps: int, request: LoadRequest) -> TorchBacken
 
     Parameters
     ----------
-    path : of its weights
-    maps : how many it must give
-    request : of the network before it, on whose device it runs
+    path : path of its weights
+    maps : number of maps that it must return
+    request : request of the preceding network, on whose device the decoder runs
 
     Raises
     ------
     DecoderDiffers
-        Tensors are missing, too many or of another shape.
+        Tensors are missing, unexpected or of another shape.
     WeightsUnreadable, ArchiveRefused
-        See ``bmz.predict.state_dict.read_state``.
+        As in ``bmz.predict.state_dict.read_state``.
     NoBackend
         PyTorch is not installed.
     """
@@ -60,8 +60,8 @@ def open_map_decoder(path: Path, maps: int, request: LoadRequest) -> TorchBacken
 
 
 def built_decoder(path: Path, state: Mapping[str, Tensor], maps: int) -> nn.Module:
-    """Build the decoder for a state dict, and load it; see `open_map_decoder`."""
-    # here, where PyTorch has been imported
+    """Build the decoder for a state dict and load it; see `open_map_decoder`."""
+    # imported here, where PyTorch has been imported
     from bmz.predict.known_networks import MapsLayout, SamMapsDecoder, filled
 
     first, last = (tuple(state[name].shape) if name in state else () for name in (_FIRST, _LAST))
@@ -78,13 +78,13 @@ def built_decoder(path: Path, state: Mapping[str, Tensor], maps: int) -> nn.Modu
 
 
 class DecodedBackend:
-    """A network whose answer to an image goes through a decoder, image by image.
+    """A network whose output for each image is passed through a decoder.
 
     Parameters
     ----------
-    network : takes the image alone
-    decoder : see `open_map_decoder`
-    takes : position of the output of the network that the decoder is given
+    network : network that takes only the image
+    decoder : decoder from `open_map_decoder`
+    takes : position of the network's output that is passed to the decoder
     axes : letters of the axes of the image
     """
 
@@ -97,12 +97,12 @@ class DecodedBackend:
     def of(
         cls, network: Backend, decoder: MapDecoder, request: LoadRequest, maps: int
     ) -> DecodedBackend:
-        """Put the decoder of a package behind its network, which was opened with a request.
+        """Attach the decoder of a package to its network, which was opened with `request`.
 
         Raises
         ------
         BmzError
-            See `open_map_decoder`; the network is closed then.
+            The decoder cannot be opened, as in `open_map_decoder`; the network is then closed.
         """
         takes = [tensor.id for tensor in decoder.outputs].index(decoder.takes)
         try:
@@ -125,6 +125,6 @@ class DecodedBackend:
         return [np.concatenate(maps)]
 
     def close(self) -> None:
-        """Free both."""
+        """Free both networks."""
         self._network.close()
         self._decoder.close()

@@ -1,4 +1,4 @@
-"""Where the outputs of tiles lie in the image, how they are blended, and where they are stored."""
+"""Assemble the outputs of tiles: their positions in the image, their blending and their storage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from bmz.predict.backend import checked_count
 from bmz.predict.cutting import TileJob
 
 Shares = Sequence[FloatArray | None]
-"""One per axis of an output: the share of a tile in each pixel; None for the whole pixel."""
+"""Per axis of an output, the share of a tile in each pixel; None if it has all of each pixel."""
 
 
 def axis_shares(along: AxisTiling, output: OutputRule) -> list[FloatArray | None]:
-    """Return for each tile its share in each of its pixels that are kept.
+    """Return each tile's share in each of its kept pixels, along one axis.
 
-    The shares of all tiles add up to 1 in every pixel. The weights of a plane are products of
+    The shares of all tiles add up to 1 in every pixel. The weights in a plane are products of
     those along y and x, and so are the shares.
 
     Returns
@@ -62,12 +62,12 @@ def weighted(part: AnyArray, shares: Shares) -> FloatArray:
 
     Parameters
     ----------
-    part : with one axis per entry of `shares`
+    part : array with one axis per entry of `shares`
 
     Returns
     -------
     ndarray
-        of the shape of `part`, float32 or wider
+        with the shape of `part`, float32 or wider
     """
     result = part.astype(np.result_type(part.dtype, np.float32))
     for axis, share in enumerate(shares):
@@ -102,23 +102,23 @@ class NotTileable(CouldNotTell):
 
 
 class Assembly(Protocol):
-    """What collects the outputs of tiles."""
+    """A destination that collects the outputs of tiles."""
 
     def missing(self) -> list[TileJob]:
         """Return the tiles that must still be run, in order."""
 
     def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Take the outputs of some tiles, one array per output."""
+        """Store the outputs of some tiles, one array per output."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Which part of the output of a tile is kept, and where it lies in the output of the image.
+    """The part of each tile's output that is kept, and its position in the output of the image.
 
     Parameters
     ----------
-    tiling : where the tiles lie
-    outputs : how each output lies on the input
+    tiling : positions of the tiles
+    outputs : geometry of each output relative to the input
     images : size of the axis ``b`` of the outputs
 
     Raises
@@ -132,7 +132,7 @@ class Places:
     images: int
 
     def __post_init__(self) -> None:
-        """Refuse outputs that cannot be assembled."""
+        """Raise an error for outputs that cannot be assembled."""
         for rule in self.outputs:
             for along in self.tiling.axes:
                 if along.axis not in rule.axes and len(along.starts) > 1:
@@ -147,11 +147,11 @@ class Places:
     def check(
         self, arrays: Sequence[AnyArray], jobs: int, first: Sequence[Sequence[int]] | None
     ) -> None:
-        """Refuse outputs of `jobs` tiles whose rank or size differs from the description.
+        """Raise an error if outputs of `jobs` tiles differ from the description in rank or size.
 
         Parameters
         ----------
-        first : shapes of the outputs, known from the first tile; None for the first
+        first : shapes of the outputs of the first tile; None if this is the first
 
         Raises
         ------
@@ -174,32 +174,32 @@ class Places:
                 raise OutputShapeDiffers(number, ", ".join(words), array.shape)
 
     def whole(self, number: int, tile: Sequence[int]) -> tuple[int, ...]:
-        """Return the shape of an output of the image, given that of a tile."""
+        """Return the shape of an output of the image, given its shape for a tile."""
         rule = self.outputs[number]
         sizes = {along.axis: along.image_output(rule) for along in self.tiling.axes}
         sizes["b"] = self.images
         return tuple(sizes.get(a, n) for a, n in zip(rule.axes, tile, strict=True))
 
     def averaged(self, dtype: DTypeLike) -> bool:
-        """Return whether tiles of `dtype` are averaged; tiles of integers are cut."""
+        """Return whether tiles of `dtype` are averaged; integer tiles are cut instead."""
         some = any(along.blend is not None for along in self.tiling.axes)
         return some and np.issubdtype(dtype, np.floating)
 
     def for_dtype(self, dtype: DTypeLike) -> Places:
-        """Return the places of outputs of `dtype`: integers such as labels have no average."""
+        """Return the places for outputs of `dtype`; integers such as labels are not averaged."""
         if self.averaged(dtype) or all(along.blend is None for along in self.tiling.axes):
             return self
         axes = tuple(replace(along, blend=None) for along in self.tiling.axes)
         return replace(self, tiling=replace(self.tiling, axes=axes))
 
     def shares(self, number: int, job: TileJob) -> Shares:
-        """Return the share of a tile along each axis of an output, in the part that is kept."""
+        """Return the share of a tile in its kept part, along each axis of an output."""
         pairs = zip(self.tiling.axes, self._shares[number], job.position, strict=True)
         share_of = {along.axis: parts[at] for along, parts, at in pairs if parts}
         return [share_of.get(axis) for axis in self.outputs[number].axes]
 
     def of(self, number: int, i: int, job: TileJob) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Return which part of the output of tile `i` of a batch is kept, and where it goes."""
+        """Return the kept part of the output of tile `i` of a batch, and its target region."""
         pairs = zip(self.tiling.axes, self._kept[number], job.position, strict=True)
         regions = {along.axis: parts[at] for along, parts, at in pairs if parts}
         regions["b"] = Kept(slice(i, i + 1), slice(job.image, job.image + 1))
@@ -224,7 +224,7 @@ class Mosaic:
 
     Parameters
     ----------
-    places : which part of a tile goes where
+    places : the kept part of each tile, and its position
     """
 
     def __init__(self, places: Places) -> None:
@@ -235,11 +235,11 @@ class Mosaic:
         self._weighted: Callable[[Any, Shares], Any] = weighted
 
     def missing(self) -> list[TileJob]:
-        """Return all tiles: nothing remains from an earlier run."""
+        """Return all tiles, since nothing remains from an earlier run."""
         return self._places.jobs()
 
     def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Copy the parts of the outputs of `jobs` that are kept.
+        """Copy the kept parts of the outputs of `jobs`.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class Mosaic:
     def _sizes(
         self, dtypes: Sequence[np.dtype[Any]], outputs: Sequence[AnyArray]
     ) -> tuple[list[tuple[int, ...]], list[np.dtype[Any]]]:
-        """Give the shapes and dtypes of the maps, from those of the outputs of the first tiles."""
+        """Return the shapes and dtypes of the maps, given the outputs of the first tiles."""
         self._of = [self._places.for_dtype(dtype) for dtype in dtypes]
         places = list(zip(self._of, dtypes, strict=True))
         self._averaged = [place.averaged(dtype) for place, dtype in places]
@@ -284,27 +284,26 @@ class Mosaic:
 
 
 class TensorMosaic(Mosaic):
-    """The outputs for the whole image where the network computes, as far as its memory holds them.
+    """The outputs for the whole image on the network's device, if its memory is large enough.
 
-    Where tiles are averaged, the arithmetic is that of arrays, tile by tile in their order.
+    Tiles are averaged with the same arithmetic, and in the same order, as arrays are.
 
     Parameters
     ----------
-    places : which part of a tile goes where
-    there : where the outputs of tiles lie
+    places : the kept part of each tile, and its position
+    there : device that holds the outputs of tiles
     """
 
     def __init__(self, places: Places, there: TensorPlace) -> None:
         super().__init__(places)
         self.left = ""
-        """Why the maps lie in the memory of the host after all, a clause; empty if they do not.
-        """
+        """Why the maps are in host memory after all, as a clause; empty if they are not."""
         self._there = there
         self._weighted = self._weighted_there
 
     @override
     def place(self, outputs: Sequence[Any], jobs: Sequence[TileJob]) -> None:
-        """Copy the parts of the outputs of `jobs` that are kept; see `Mosaic`."""
+        """Copy the kept parts of the outputs of `jobs`; see `Mosaic`."""
         if not self.arrays:
             self._places.check(outputs, len(jobs), None)
             self._begin(outputs)
@@ -338,7 +337,7 @@ class TensorMosaic(Mosaic):
 
 
 def dtype_of(tensor: Any) -> np.dtype[Any]:  # noqa: ANN401  (PyTorch is not imported here)
-    """Return the dtype that a tensor has as an array."""
+    """Return the NumPy dtype that corresponds to the dtype of a tensor."""
     return np.dtype(str(tensor.dtype).removeprefix("torch."))
 
 
@@ -348,22 +347,22 @@ def _kept(along: AxisTiling, rule: OutputRule) -> tuple[Kept, ...]:
 
 @dataclass(frozen=True)
 class TileStore:
-    """Writes the part of one output of each tile that is kept into a file of its own.
+    """Store the kept part of each tile, for one output, in a file per tile.
 
-    A file gets its name only when it is complete, so that a run may be killed at any moment, and
-    several processes may fill one store. The files are ``.npy``, so that parts can be mapped.
+    A file gets its name only when it is complete, so a run may be killed at any time, and several
+    processes may fill one store. The files are ``.npy``, so that parts can be memory-mapped.
 
     Parameters
     ----------
-    folder : existing folder of the files
-    places : which part of a tile goes where
+    folder : existing folder for the files
+    places : the kept part of each tile, and its position
     number : index of the output
-    only : numbers of the tiles to be stored; None for all
+    only : numbers of the tiles to store; None for all
 
     Raises
     ------
     ValueError
-        The tiles are of more than one image along ``b``.
+        The tiles belong to more than one image along ``b``.
     """
 
     folder: Path
@@ -372,7 +371,7 @@ class TileStore:
     only: Collection[int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse several images."""
+        """Raise an error for several images."""
         if self.places.images != 1:
             raise ValueError(f"tiles of {self.places.images} images do not go into one store")
 
@@ -382,13 +381,13 @@ class TileStore:
         return [jobs[number] for number in self.missing_numbers()]
 
     def missing_numbers(self) -> list[int]:
-        """Return the numbers of these tiles."""
+        """Return the numbers of the tiles that have no file yet, in order."""
         names = {path.name for path in self.folder.iterdir()}
         numbers = range(self.places.tiling.count) if self.only is None else sorted(self.only)
         return [number for number in numbers if _name(number) not in names]
 
     def place(self, outputs: Sequence[AnyArray], jobs: Sequence[TileJob]) -> None:
-        """Write the parts of the outputs of `jobs` that are kept.
+        """Write the kept parts of the outputs of `jobs`.
 
         Raises
         ------
@@ -412,7 +411,7 @@ class TileStore:
         return int(np.ravel_multi_index(job.position, counts)) if counts else 0
 
     def read(self, job: TileJob, box: Box = ()) -> AnyArray:
-        """Read a region of the stored part of a tile, or all of it."""
+        """Read a region of the stored part of a tile, or the whole part."""
         path = self.folder / _name(self._number_of(job))
         tile: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
         return tile[box]
@@ -423,7 +422,7 @@ class StoredTiles:
 
     Parameters
     ----------
-    store : filled
+    store : complete store of tiles
     """
 
     def __init__(self, store: TileStore) -> None:
@@ -433,10 +432,10 @@ class StoredTiles:
         self._averaged = self._places.averaged(first.dtype)
         self.dtype = np.result_type(first.dtype, np.float32) if self._averaged else first.dtype
         self.shape = store.places.whole(store.number, first.shape)
-        """With the axes of the output."""
+        """Shape along the axes of the output."""
 
     def tiles(self) -> Iterator[AnyArray]:
-        """Yield the stored part of each tile in turn; together they contain each pixel once."""
+        """Yield the stored part of each tile in turn; together they contain every pixel once."""
         return map(self._store.read, self._store.places.jobs())
 
     def __getitem__(self, box: Box) -> AnyArray:
@@ -478,7 +477,7 @@ class StoredTiles:
 
 
 def _touching(regions: Sequence[Kept], side: slice) -> list[int]:
-    # along an axis that the output lacks, there is one tile
+    # along an axis that the output lacks, there is only one tile
     if not regions:
         return [0]
     return [

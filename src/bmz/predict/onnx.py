@@ -1,4 +1,4 @@
-"""Networks in ONNX files, run by onnxruntime, which no other module imports."""
+"""Run networks in ONNX files with onnxruntime; no other module imports it."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 
 def nvidia_device_count() -> int:
-    """Return the number of devices that the CUDA driver shows; 0 without a driver.
+    """Return the number of devices that the CUDA driver reports; 0 without a driver.
 
-    It obeys ``CUDA_VISIBLE_DEVICES``. Source: CUDA driver API, ``cuInit``, ``cuDeviceGetCount``.
+    It respects ``CUDA_VISIBLE_DEVICES``. Source: CUDA driver API, ``cuInit``,
+    ``cuDeviceGetCount``.
     """
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -59,7 +60,7 @@ def nvidia_device_count() -> int:
 
 
 def nvidia_device_name(index: int) -> str:
-    """Return the maker's name of a device; empty without a driver or such a device.
+    """Return the manufacturer's name of a device; empty without a driver or such a device.
 
     Source: CUDA driver API, ``cuDeviceGet``, ``cuDeviceGetName``.
     """
@@ -77,14 +78,14 @@ INSTALL = FRAMEWORKS["onnx"].install
 GPU_INSTALL = "pip uninstall onnxruntime; pip install 'bmz[gpu]'"
 
 TENSORRT = "tensorrt"
-"""The name for ``--backend`` of what compiles a network for the GPU at hand."""
+"""Value of ``--backend`` for TensorRT, which compiles a network for the GPU in use."""
 
 MOST_ENGINES = 16
-"""Compiled networks that are kept of a package: one for each size of tile and each precision."""
+"""Maximum number of compiled networks cached per package: one per tile size and precision."""
 
 _CUDA, _TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _NAME_BYTES = 256
-_FATAL = 4  # errors come as exceptions; what is less than fatal need not be printed as well
+_FATAL = 4  # errors are raised as exceptions, so only fatal messages need to be printed
 _MEMORY_WORDS = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
@@ -96,7 +97,7 @@ _DTYPES = {
 def onnx_devices() -> tuple[Device, ...]:
     """List the devices that the installed onnxruntime can use, the CPU first.
 
-    Its list of providers says what it was built for; whether there is a GPU, the driver says.
+    Its providers state what it was built for; the driver states whether there is a GPU.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def tensorrt_devices() -> tuple[Device, ...]:
     Raises
     ------
     NoBackend
-        onnxruntime or TensorRT is absent, broken or not made for the other, or there is no GPU.
+        onnxruntime or TensorRT is absent or broken, they do not work together, or there is no GPU.
     """
     install = OTHER_FRAMEWORKS["onnx"][TENSORRT].install
     if _TENSORRT not in _onnxruntime().get_available_providers():
@@ -127,12 +128,12 @@ def tensorrt_devices() -> tuple[Device, ...]:
 
 
 def import_tensorrt() -> ModuleType:
-    """Import TensorRT, which loads what onnxruntime looks for, and keeps float32 from being TF32.
+    """Import TensorRT, which loads the libraries that onnxruntime needs, and switch off TF32.
 
     Raises
     ------
     NoBackend
-        It is absent or broken.
+        TensorRT is absent or broken.
     """
     # for the whole process: onnxruntime has no option for it (its issue 26029)
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
@@ -145,19 +146,19 @@ def import_tensorrt() -> ModuleType:
 
 
 def open_onnx(weights: LoadRequest) -> OnnxBackend:
-    """Load an ONNX file, with its external data where it has some.
+    """Load an ONNX file and its external data, if any.
 
     Raises
     ------
     NoBackend
-        onnxruntime is absent or broken, or cannot use the device although it is there.
+        onnxruntime is absent or broken, or cannot use the device although it is present.
     WeightsUnreadable
-        The file is absent, corrupt or no ONNX file, or takes tensors from outside its folder.
+        The file is absent, corrupt or not an ONNX file, or takes tensors from outside its folder.
     TensorCountDiffers
-        It has other inputs, or fewer outputs, than the description.
+        It has a different number of inputs, or fewer outputs, than the description.
     PrecisionUnsupported
-        Another precision than float32 is wanted: an ONNX file fixes its own. TensorRT also takes
-        float16.
+        A precision other than float32 was requested: an ONNX file fixes its own. TensorRT also
+        takes float16.
     """
     compiles = weights.backend == TENSORRT
     if not (compiles and weights.precision == "float16"):
@@ -167,7 +168,7 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
     options.log_severity_level = _FATAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = weights.threads or available_cpus()
-    # threads that wait for each other, or for the next tile, would keep their processors busy
+    # threads that wait for each other, or for the next tile, would otherwise keep their CPUs busy
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = _providers(runtime, weights.device)
     if compiles:
@@ -192,9 +193,9 @@ def open_onnx(weights: LoadRequest) -> OnnxBackend:
 
 
 class LayersInOnnxruntime:
-    """The layers through which the check looks at images, for one colour or three.
+    """The layers through which the check analyses images, for one colour channel or three.
 
-    It may be called in several threads at once, each of which computes by itself.
+    It may be called in several threads at once, each of which computes on its own.
 
     Raises
     ------
@@ -208,7 +209,7 @@ class LayersInOnnxruntime:
         self._lock = Lock()
 
     def __call__(self, image: FloatArray) -> list[FloatArray]:
-        """Run them; see `bmz.check.kind_network.LayersRunner`."""
+        """Run the layers; see `bmz.check.kind_network.LayersRunner`."""
         colours = image.shape[-1]
         with self._lock:
             if colours not in self._sessions:
@@ -234,13 +235,13 @@ class Tensor(Protocol):
 
 
 class Session(Protocol):
-    """What is used of an ``onnxruntime.InferenceSession``, which has no types."""
+    """The part of an ``onnxruntime.InferenceSession`` used here; onnxruntime has no types."""
 
     def get_inputs(self) -> Sequence[Tensor]:
         """List the inputs of the network."""
 
     def get_outputs(self) -> Sequence[Tensor]:
-        """List its outputs."""
+        """List the outputs of the network."""
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, AnyArray]) -> Sequence[AnyArray]:
         """Run the network."""
@@ -252,9 +253,9 @@ class OnnxBackend:
     Parameters
     ----------
     session : an ``onnxruntime.InferenceSession``
-    weights : what it was opened with; tensors go by name where the session has names equal to
-        the ids of the description, else by position
-    name : the framework and its version
+    weights : request that it was opened with; tensors are matched by name if the session's names
+        equal the ids of the description, else by position
+    name : name and version of the framework
     """
 
     def __init__(self, session: Session, weights: LoadRequest, name: str) -> None:
@@ -275,7 +276,7 @@ class OnnxBackend:
             return list(self._session.run(self._outputs, feed))
 
     def tensor_library(self) -> ModuleType | None:
-        """Return PyTorch where it can use the same CUDA device; see `OnTensors`."""
+        """Return PyTorch if it can use the same CUDA device, else None; see `OnTensors`."""
         return torch_beside(self.device)
 
     def _feed(self, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:
@@ -302,12 +303,12 @@ class OnnxBackend:
 
 
 class DlpackOnnxBackend(OnnxBackend):
-    """A session whose outputs can be handed on where they are."""
+    """A session whose outputs can be passed to PyTorch without leaving the device."""
 
     def submit_there(self, inputs: Sequence[AnyArray]) -> Arrived:
-        """Run the network once; its outputs stay where they are; see `StaysThere`.
+        """Run the network once, with its outputs left on the device; see `StaysThere`.
 
-        They are bound to the device, and handed on there.
+        They are bound to the device, and copied to PyTorch tensors there.
         """
         start, feed = time.perf_counter(), self._feed(inputs)
         with self._failures(inputs):
@@ -318,9 +319,9 @@ class DlpackOnnxBackend(OnnxBackend):
                 binding.bind_output(name, self.device.kind, self.device.index)
             binding.synchronize_inputs()
             self._session.run_with_iobinding(binding)
-            # PyTorch reads them in another queue of the device
+            # PyTorch reads the outputs in another queue of the device
             binding.synchronize_outputs()
-            # DLPack of onnxruntime has bytes for truth values
+            # onnxruntime passes Boolean values as bytes through DLPack
             tensors = [
                 handed_on(value, truth=value.data_type() == "tensor(bool)")
                 for value in binding.get_outputs()
@@ -332,7 +333,7 @@ class DlpackOnnxBackend(OnnxBackend):
         return ticket.tensors
 
     def computed_s(self, ticket: Arrived) -> float:
-        """Return the seconds of a run with its transfer to the device; see `StaysThere`."""
+        """Return the seconds of a run, including the transfer to the device; see `StaysThere`."""
         return ticket.took_s
 
 
@@ -341,7 +342,7 @@ def _onnxruntime() -> ModuleType:
         import onnxruntime
     except (ImportError, OSError) as why:
         raise NoBackend("onnx", f"onnxruntime cannot be imported ({why})", INSTALL) from why
-    # what is left when onnxruntime or onnxruntime-gpu is removed beside the other
+    # remains if both onnxruntime and onnxruntime-gpu were installed and one was removed
     if not hasattr(onnxruntime, "InferenceSession"):
         reason = "the installation of onnxruntime is empty"
         raise NoBackend("onnx", reason, "pip install --force-reinstall onnxruntime")
@@ -351,10 +352,10 @@ def _onnxruntime() -> ModuleType:
 
 
 def _tensorrt_provider(weights: LoadRequest) -> tuple[str, Mapping[str, object]]:
-    """Return the options of TensorRT, which keeps what it compiles: that takes minutes.
+    """Return the TensorRT provider and its options, with a cache, since compiling takes minutes.
 
-    Source: onnxruntime, TensorRT execution provider; it tells apart in the names of what it keeps
-    the graph, the precision and the kind of GPU.
+    Source: onnxruntime, TensorRT execution provider. The names of its cache files depend on the
+    graph, the precision and the kind of GPU.
     """
     if weights.device not in tensorrt_devices():
         raise NoBackend("onnx", f"TensorRT does not run on {weights.device}", "--backend native")
@@ -377,7 +378,7 @@ def _tensorrt_provider(weights: LoadRequest) -> tuple[str, Mapping[str, object]]
 
 
 def _forget_engines(folder: Path) -> None:
-    """Leave room for one more among the engines that are kept of a package; the oldest go."""
+    """Remove the oldest cached engines of a package, to make room for one more."""
     engines = sorted(folder.glob("*.engine"), key=lambda engine: engine.stat().st_mtime)
     for old in engines[: max(len(engines) - MOST_ENGINES + 1, 0)]:
         old.unlink(missing_ok=True)
@@ -385,15 +386,15 @@ def _forget_engines(folder: Path) -> None:
 
 
 def _providers(runtime: ModuleType, device: Device) -> list[str | tuple[str, Mapping[str, object]]]:
-    # CUDA is never named on a CPU: it would print banners of errors, then fall back
+    # CUDA is not requested on a CPU: it would print error banners and then fall back
     if device.kind != "cuda":
         return ["CPUExecutionProvider"]
     if _CUDA not in runtime.get_available_providers():
         raise NoBackend("onnx", f"this onnxruntime cannot use {device}", GPU_INSTALL)
     if hasattr(runtime, "preload_dlls"):
-        with redirect_stdout(StringIO()):  # it prints what it does not find
+        with redirect_stdout(StringIO()):  # it prints which libraries it does not find
             runtime.preload_dlls()
-    # TF32 rounds float32 to 10 bits, and is on unless told otherwise
+    # TF32, which rounds float32 to 10 bits, is on by default
     return [(_CUDA, {"device_id": device.index, "use_tf32": "0"}), "CPUExecutionProvider"]
 
 

@@ -1,4 +1,4 @@
-"""Protocol buffers: what an ONNX file takes from other files, and convolutions written as one."""
+"""Read from ONNX files which other files they use, and write convolutions as an ONNX file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bmz.predict.backend import WeightsUnreadable
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _MORE_FOLLOW = 0x80  # the high bit of a byte of a number
-_LONGEST = 10  # bytes of a number of 64 bits
-_SMALLEST_KEY = 1 << 3  # fields are numbered from 1, above three bits for their kind
-_LARGEST_KEY = 2**32 - 1  # other readers truncate a larger one, and find another field
+_LONGEST = 10  # bytes that a 64-bit number takes at most
+_SMALLEST_KEY = 1 << 3  # field numbers start at 1, above three bits for the kind
+_LARGEST_KEY = 2**32 - 1  # other readers would truncate a larger key to that of another field
 
 
 class ProtobufError(ValueError):
@@ -29,19 +29,19 @@ class ProtobufError(ValueError):
 def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
     r"""Yield the content of every field at `path` that is a text or a message.
 
-    A field may occur several times, and a reader with the schema merges them: all are yielded.
+    A field may occur several times, since readers that know the schema merge them: all are yielded.
 
     Source: https://protobuf.dev/programming-guides/encoding/
 
     Parameters
     ----------
     message : the whole message
-    path : numbers of fields, each in the message of the one before it
+    path : field numbers, each in the message of the previous one
 
     Raises
     ------
     ProtobufError
-        The message, or one on the path, is malformed.
+        The message, or a message on the path, is malformed.
 
     Examples
     --------
@@ -57,18 +57,18 @@ def fields(message: memoryview, *path: int) -> Iterator[memoryview]:
 
 
 def texts(message: memoryview, *path: int) -> Iterator[str]:
-    """Yield the texts that lie at `path`; see `fields`."""
+    """Yield the texts at `path`; see `fields`."""
     for content in fields(message, *path):
         yield bytes(content).decode("utf-8", "backslashreplace")
 
 
 def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield number and content of every text and message in a message, one level deep.
+    """Yield the field number and content of every text and message in a message, one level deep.
 
     Raises
     ------
     ProtobufError
-        It is not a message.
+        The bytes are not a message.
     """
     at = 0
     while at < len(message):
@@ -83,7 +83,7 @@ def members(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             size, at = _number(message, at)
         elif kind in _FIXED:
             size = _FIXED[kind]
-        else:  # a group, which no schema that is read here has
+        else:  # a group, which no schema read here contains
             raise ProtobufError
         if at + size > len(message):
             raise ProtobufError
@@ -116,17 +116,17 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {13: "Entry"},
 }  # fmt: skip
-"""Message -> number of a field -> message in it, of those on the way to external data.
+"""Message -> field number -> message in that field, along all paths to external data.
 
 Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
 """
 
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
-_OWN_FORMAT = b"ORTM"  # onnxruntime recognises its own files by it, which are no protocol buffers
+_OWN_FORMAT = b"ORTM"  # marks files in onnxruntime's own format, which are not protocol buffers
 
 
 def refuse_outside(path: Path) -> None:
-    """Refuse tensors in files outside the folder, which older versions of onnxruntime would read.
+    """Raise an error for tensors outside the folder, which older onnxruntime versions would read.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def refuse_outside(path: Path) -> None:
     Raises
     ------
     WeightsUnreadable
-        A tensor lies outside, also by a link, or the file cannot be read or is malformed.
+        A tensor is outside the folder, possibly via a link, or the file is unreadable or malformed.
     """
     try:
         if not path.is_file() or not path.stat().st_size:
@@ -152,7 +152,7 @@ def refuse_outside(path: Path) -> None:
 
 
 def locations(model: memoryview) -> Iterator[str]:
-    """Yield the locations of tensors that are not in the file itself, as they are written.
+    """Yield the locations of tensors stored outside the file, as written in the file.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def locations(model: memoryview) -> Iterator[str]:
     Raises
     ------
     ProtobufError
-        It is none.
+        `model` is not a ``ModelProto``.
     """
     left = [("Model", model)]  # networks may be nested to any depth
     while left:
@@ -176,29 +176,29 @@ def locations(model: memoryview) -> Iterator[str]:
 
 
 def leaves(location: str) -> bool:
-    """Return whether a relative path leaves its folder on any operating system."""
-    windows = PureWindowsPath(location)  # it splits at both kinds of slashes
+    """Return whether a path leaves its folder on any operating system."""
+    windows = PureWindowsPath(location)  # it splits at slashes and backslashes
     return bool(windows.anchor) or PurePosixPath(location).is_absolute() or ".." in windows.parts
 
 
 def _leads_out(model: Path, location: str) -> bool:
-    """Return whether a path is a link out of the folder, or cannot be the path of a file."""
+    """Return whether a path is a link out of the folder, or is not a valid path."""
     try:
         return not (model.parent / location).resolve().is_relative_to(model.parent.resolve())
     except (OSError, ValueError, RuntimeError):  # a NUL byte, too long, or circular links
         return True
 
 
-_IR, _OPSET = 8, 13  # what every onnxruntime since 1.10 reads
+_IR, _OPSET = 8, 13  # versions that onnxruntime reads since 1.10
 _FLOAT, _AS_INT, _AS_TEXT, _AS_INTS = 1, 2, 3, 7
 IMAGE = "image"
 """Name of the input of `written_layers`: (1, colours, y, x) float32."""
 
 
 def written_layers(layers: Layers) -> bytes:
-    """Write the layers through which the check looks at an image as an ONNX file.
+    """Write the layers through which the check analyses an image as an ONNX file.
 
-    Its outputs, in their order, are those of the blocks that are told, each (1, c, y, x).
+    Its outputs, in order, are those of the blocks with `is_told`, each (1, c, y, x).
 
     Source: https://github.com/onnx/onnx/blob/v1.19.0/onnx/onnx.proto3
     """
@@ -215,7 +215,7 @@ def written_layers(layers: Layers) -> bytes:
 
 
 class _Graph:
-    """The nodes and the numbers of a network that is being written."""
+    """The nodes and the weights of a network that is being written."""
 
     def __init__(self) -> None:
         self._nodes: list[bytes] = []
@@ -224,7 +224,7 @@ class _Graph:
         self._limits = [self._kept(limit) for limit in limits]
 
     def model(self, colours: int, told: Sequence[str]) -> bytes:
-        """Return all as a ``ModelProto``."""
+        """Return the network as a ``ModelProto``."""
         dims = [_field(1, 1), _field(1, colours), _field(2, b"y"), _field(2, b"x")]
         sides = b"".join(_field(1, dim) for dim in dims)
         taken = _field(1, IMAGE.encode()) + _field(
@@ -237,7 +237,7 @@ class _Graph:
         return _field(1, _IR) + _field(7, graph) + _field(8, _field(2, _OPSET))
 
     def block(self, values: str, block: Block) -> str:
-        """Add an inverted residual block, and name its output."""
+        """Add an inverted residual block, and return the name of its output."""
         inner = values
         if block.expand is not None:
             weights, offsets = block.expand
@@ -251,7 +251,7 @@ class _Graph:
     def convolved(
         self, values: str, kernel: FloatArray, offsets: FloatArray, stride: int = 1, groups: int = 1
     ) -> str:
-        """Add a convolution with a (y, x, inputs, outputs) kernel, and name its output."""
+        """Add a convolution with a (y, x, inputs, outputs) kernel; return its output's name."""
         weights = self._kept(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
         attributes = (
             _named(b"auto_pad", _AS_TEXT, _field(4, b"SAME_UPPER")),
@@ -261,7 +261,7 @@ class _Graph:
         return self._node("Conv", [values, weights, self._kept(offsets)], b"".join(attributes))
 
     def cut(self, values: str) -> str:
-        """Add what cuts values off at 0 and at `TOP`, and name its output."""
+        """Add a node that clips values to between 0 and `TOP`, and return its output's name."""
         return self._node("Clip", [values, *self._limits])
 
     def _node(self, operator: str, inputs: Sequence[str], attributes: bytes = b"") -> str:
@@ -282,12 +282,12 @@ class _Graph:
 
 
 def _named(name: bytes, kind: int, value: bytes) -> bytes:
-    """Write an attribute of a node."""
+    """Encode an attribute of a node."""
     return _field(5, _field(1, name) + value + _field(20, kind))
 
 
 def _field(number: int, content: bytes | int) -> bytes:
-    """Write a field of a message: a number that is not negative, or a text or a message."""
+    """Encode a field of a message: a non-negative number, a text or a message."""
     if isinstance(content, int):
         return _written(number << 3 | _VARINT) + _written(content)
     return _written(number << 3 | _BYTES) + _written(len(content)) + content

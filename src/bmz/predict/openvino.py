@@ -1,4 +1,4 @@
-"""Networks run by OpenVINO on a CPU, of three formats; the only module that imports it."""
+"""Run networks in three formats with OpenVINO on a CPU; no other module imports it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from bmz.predict.onnx_files import refuse_outside
 NAME = "openvino"
 
 MOST_KEPT = 4
-"""Compiled networks that are kept of a package: two precisions, for one and for all threads."""
+"""Maximum number of compiled networks cached per package: two precisions, one or all threads."""
 
 MOST_BYTES = 2**29
-"""Of a compiled network that is kept: larger ones take long to hash, and disks fill."""
+"""Maximum size of a cached compiled network: larger ones take long to hash and fill disks."""
 
 _BLOB = ".openvino"
 
@@ -55,7 +55,7 @@ _NARROWED = ("f64", "i64", "u64")
 """Element types of inputs that OpenVINO computes in 32 bits on a CPU."""
 
 _CONVERTERS = ("openvino.tools.ovc", "openvino_telemetry")
-"""Not used here: a third of the time of the import, and what tells a server of it."""
+"""Modules not needed here: they take a third of the import time, and one sends telemetry."""
 
 _MEMORY_WORDS = ("bad_alloc", "out of memory", "cannot allocate", "could not allocate")
 _NOISE = ("Exception from", "Check '", "While validating")
@@ -86,7 +86,7 @@ def openvino_precisions(_device: Device) -> tuple[Precision, ...]:
 
 
 def weighed_precisions(device: Device) -> tuple[Precision, ...]:
-    """List those among which is chosen: not float16, whose range the numbers of a tile can leave.
+    """List the precisions to choose from: all but float16, whose range values may exceed.
 
     Raises
     ------
@@ -97,19 +97,19 @@ def weighed_precisions(device: Device) -> tuple[Precision, ...]:
 
 
 def open_onnx(request: LoadRequest) -> OpenvinoBackend:
-    """Load an ONNX file, with its external data where it has some.
+    """Load an ONNX file and its external data, if any.
 
     Raises
     ------
     NoBackend
-        OpenVINO is absent or broken, or computes tensors of 64 bits in 32.
+        OpenVINO is absent or broken, or computes 64-bit tensors in 32 bits.
     WeightsUnreadable
-        The file is absent, corrupt or no ONNX file, takes tensors from outside its folder, or has
-        an operator that OpenVINO lacks.
+        The file is absent, corrupt or not an ONNX file, takes tensors from outside its folder, or
+        has an operator that OpenVINO lacks.
     TensorCountDiffers
-        It has other inputs, or fewer outputs, than the description.
+        It has a different number of inputs, or fewer outputs, than the description.
     PrecisionUnsupported
-        The processor does not compute in the wanted precision.
+        The processor does not compute in the requested precision.
     """
     openvino = _ready(request)
     refuse_outside(request.path)
@@ -122,13 +122,13 @@ def open_bundle(request: LoadRequest) -> OpenvinoBackend:
     Raises
     ------
     NoBackend, PrecisionUnsupported
-        See `open_onnx`.
+        As in `open_onnx`.
     WeightsUnreadable, ArchiveRefused
         The bundle is absent, damaged or unsafe, or has an operation that OpenVINO lacks.
     BundleTouchesHost
-        It does more than compute, such as read or write files, and is not trusted.
+        The graph does more than compute, such as reading or writing files, and is not trusted.
     TensorCountDiffers, OutputsUnclear
-        Its inputs or outputs are not those of the description.
+        The inputs or outputs do not match the description.
     """
     from bmz.predict.graph_code import refuse_host_ops  # here: most models are ONNX
     from bmz.predict.output_order import FORMAT, unpacked_bundle
@@ -140,14 +140,14 @@ def open_bundle(request: LoadRequest) -> OpenvinoBackend:
 
 
 def open_script(request: LoadRequest) -> OpenvinoBackend:
-    """Load a TorchScript file; PyTorch reads it, and does not run it.
+    """Load a TorchScript file; PyTorch reads the file but does not run it.
 
     Raises
     ------
     NoBackend, PrecisionUnsupported, TensorCountDiffers
-        See `open_onnx`; or PyTorch is not installed.
+        As in `open_onnx`, or PyTorch is not installed.
     WeightsUnreadable, ScriptTouchesHost, ArchiveRefused
-        See `bmz.predict.torchscript.open_torchscript`; or it has an operator that OpenVINO lacks.
+        As in `bmz.predict.torchscript.open_torchscript`, or OpenVINO lacks an operator.
     """
     from bmz.predict.torchscript import load_script  # as above
 
@@ -158,7 +158,7 @@ def open_script(request: LoadRequest) -> OpenvinoBackend:
 
 
 def _of_script(script: object, input_axes: Sequence[str], _core: Core) -> Network:
-    """Convert a script, which need not say what its inputs are."""
+    """Convert a script, which need not state the rank and type of its inputs."""
     from openvino import PartialShape, Type
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -188,12 +188,12 @@ def _ready(request: LoadRequest) -> ModuleType:
 
 
 class _Kind(NamedTuple):
-    """A format of weights that OpenVINO reads.
+    """A weights format that OpenVINO reads.
 
     Parameters
     ----------
-    name : as in model descriptions
-    places : gives the positions of inputs and outputs in the order of the description
+    name : name in model descriptions
+    places : returns the positions of inputs and outputs in the order of the description
     """
 
     name: str
@@ -207,7 +207,7 @@ def _opened(
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads or available_cpus(),
         "NUM_STREAMS": 1,
-        # threads that are bound to processors cannot share them with another process
+        # threads that are pinned to CPUs cannot share them with another process
         "ENABLE_CPU_PINNING": False,
     }
     core: Core = openvino.Core()
@@ -235,11 +235,11 @@ def _kept_path(request: LoadRequest, settings: Settings, version: str) -> Path |
 
 
 def _compiled(core: Core, network: Network, settings: Settings, kept: Path | None) -> Compiled:
-    """Compile a network, or take it as an earlier process compiled it.
+    """Compile a network, or load it as compiled by an earlier process.
 
     Parameters
     ----------
-    kept : file of the compiled network; None for none. One that is absent or damaged is made again
+    kept : cache file of the compiled network, which is rebuilt if absent or damaged; None for none
     """
     content = b"" if kept is None else sealed_content(kept)
     if content:
@@ -254,7 +254,7 @@ def _compiled(core: Core, network: Network, settings: Settings, kept: Path | Non
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Keep a compiled network with its sha256, where it can be written, and few of a package."""
+    """Cache a compiled network and its SHA-256, if possible; remove old ones of the package."""
     if len(content) > MOST_BYTES:
         return
     with suppress(OSError):
@@ -266,7 +266,7 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 class InferRequest(Protocol):
-    """What is used of an ``openvino.InferRequest``."""
+    """The part of an ``openvino.InferRequest`` used here."""
 
     def infer(self, inputs: Mapping[int, AnyArray], *, share_inputs: bool) -> object:
         """Run the network."""
@@ -276,7 +276,7 @@ class InferRequest(Protocol):
 
 
 class Port(Protocol):
-    """An input or output of a network: its names in the file, and types of OpenVINO."""
+    """An input or output of a network: its names in the file, and its OpenVINO types."""
 
     names: set[str]
     element_type: Any
@@ -284,7 +284,7 @@ class Port(Protocol):
 
 
 class Compiled(Protocol):
-    """What is used of an ``openvino.CompiledModel``, which has no types."""
+    """The part of an ``openvino.CompiledModel`` used here; OpenVINO has no types."""
 
     @property
     def inputs(self) -> Sequence[Port]:
@@ -292,44 +292,44 @@ class Compiled(Protocol):
 
     @property
     def outputs(self) -> Sequence[Port]:
-        """List its outputs."""
+        """List the outputs of the network."""
 
     def export_model(self) -> BytesIO:
-        """Return it as bytes."""
+        """Return the compiled network as bytes."""
 
     def create_infer_request(self) -> InferRequest:
-        """Return what runs it."""
+        """Return an object that runs the network."""
 
 
 class Core(Protocol):
-    """What is used of an ``openvino.Core``."""
+    """The part of an ``openvino.Core`` used here."""
 
     def read_model(self, path: str) -> Network:
         """Read a network."""
 
     def compile_model(self, network: Network, device: str, settings: Settings) -> Compiled:
-        """Compile it."""
+        """Compile a network."""
 
     def import_model(self, stream: BytesIO, device: str, settings: Settings) -> Compiled:
-        """Read what ``export_model`` gave."""
+        """Read what ``export_model`` returned."""
 
 
 class Network(Protocol):
-    """What is used of an ``openvino.Model``."""
+    """The part of an ``openvino.Model`` used here."""
 
     @property
     def outputs(self) -> Sequence[Port]:
         """List the outputs of the network."""
 
     def reshape(self, sizes: Mapping[int, Sequence[int]]) -> None:
-        """Work out all sizes for those of the inputs; raises where they do not go together."""
+        """Infer all sizes from those of the inputs; raise an error if they are inconsistent."""
 
 
 class ShapeCheck:
-    """Works out the sizes of the outputs before the network runs.
+    """Infers the sizes of the outputs before the network runs.
 
-    A compiled network of free sizes says nothing where inputs do not go together and it has one
-    thread: it gives the outputs of the run before (OpenVINO 2026.4).
+    If the inputs are inconsistent, a compiled network with variable sizes and one thread raises no
+    error: it returns the outputs of the previous run (OpenVINO 2026.4).
 
     Parameters
     ----------
@@ -346,7 +346,7 @@ class ShapeCheck:
         Raises
         ------
         RuntimeError
-            The inputs do not go together, or not with the network.
+            The inputs do not match each other or the network.
         """
         shapes = {number: array.shape for number, array in inputs.items()}
         key = tuple(shapes.values())
@@ -363,9 +363,9 @@ class OpenvinoBackend:
     Parameters
     ----------
     compiled : an ``openvino.CompiledModel``
-    shapes : of the same network
-    request : what it was opened with
-    name : of the framework, with its version
+    shapes : shape check of the same network
+    request : request that it was opened with
+    name : name and version of the framework
     places : positions of its inputs and outputs, in the order of the description
     """
 
@@ -394,7 +394,7 @@ class OpenvinoBackend:
         try:
             expected = self._shapes.outputs(feed)
             self._request.infer(feed, share_inputs=True)
-            # its memory is used again by the next run
+            # the next run reuses this memory
             outputs = [self._request.get_output_tensor(n).data.copy() for n in self._outputs]
         except Exception as why:  # its errors share no other base
             if any(word in str(why).lower() for word in _MEMORY_WORDS):
@@ -413,7 +413,7 @@ class OpenvinoBackend:
 
 @contextmanager
 def _hidden(names: Sequence[str]) -> Iterator[None]:
-    """Let modules that are not imported yet be absent for what is imported in the block."""
+    """Make modules that are not imported yet unavailable to imports in the block."""
     absent = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not to be imported
     try:
@@ -429,7 +429,7 @@ def _openvino() -> ModuleType:
             import openvino
     except (ImportError, OSError) as why:
         raise NoBackend(_ONNX, f"{NAME} cannot be imported ({why})", _INSTALL) from why
-    if not hasattr(openvino, "Core"):  # a folder of that name, or what is left of a removed one
+    if not hasattr(openvino, "Core"):  # a folder of that name, or the remains of an installation
         raise NoBackend(_ONNX, f"the installation of {NAME} is empty", _INSTALL)
     module: ModuleType = openvino
     return module
@@ -449,7 +449,7 @@ def _fed(array: AnyArray, dtype: np.dtype[Any], name: str) -> AnyArray:
 
 
 def _onnx_places(compiled: Compiled, request: LoadRequest) -> tuple[Sequence[int], Sequence[int]]:
-    """Find tensors by name where the names are the ids, and else by position."""
+    """Find tensors by name if the names are the ids, else by position."""
     inputs, outputs = compiled.inputs, compiled.outputs
     checked_count("inputs", expected=len(request.input_ids), actual=len(inputs))
     if len(outputs) < len(request.output_ids):
@@ -464,7 +464,7 @@ def _order(ports: Sequence[Port], ids: Sequence[str]) -> Sequence[int]:
 
 
 def _bundle_places(compiled: Compiled, request: LoadRequest) -> tuple[Sequence[int], Sequence[int]]:
-    """Find tensors as for TensorFlow: a signature has names and no order."""
+    """Find tensors as for TensorFlow, whose signatures have names but no order."""
     from bmz.predict.output_order import Named, input_order, output_order  # as above
 
     taken = [_name(port, request.input_ids) for port in compiled.inputs]
@@ -478,8 +478,8 @@ def _bundle_places(compiled: Compiled, request: LoadRequest) -> tuple[Sequence[i
 
 
 def _name(port: Port, ids: Sequence[str], others: Sequence[str] = ()) -> str:
-    """Give the name of a port that is one of the ids, else the first that is none of the others."""
-    own = port.names.difference(others)  # an input that is handed on keeps its name
+    """Return the name of a port that is an id, else its first name that is not in `others`."""
+    own = port.names.difference(others)  # an input that is passed through keeps its name
     return next((name for name in ids if name in port.names), min(own or port.names, default=""))
 
 
@@ -491,7 +491,7 @@ def _sizes(port: Port) -> tuple[int | None, ...] | None:
 
 
 def _reason(why: Exception) -> str:
-    """Return the lines of an error that state the cause, in one; others name source files."""
+    """Return the lines of an error that state the cause, joined; the others name source files."""
     lines = [line.strip() for line in str(why).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_NOISE)]
     return " ".join(telling or lines) or type(why).__name__

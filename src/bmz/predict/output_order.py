@@ -1,4 +1,4 @@
-"""The order of the outputs of a network, by their names and the content of a saved model."""
+"""Determine the order of a network's outputs, and unpack SavedModel bundles."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _OTHER_GRAPHS = ("saved_model.pbtxt", "saved_model.cpb")  # TensorFlow may take 
 
 @contextmanager
 def unpacked_bundle(path: Path) -> Iterator[Path]:
-    """Yield the folder that holds ``saved_model.pb``; an unpacked zip is removed afterwards.
+    """Yield the folder that contains ``saved_model.pb``; an unpacked zip is removed afterwards.
 
     Parameters
     ----------
-    path : a zip or a folder, with the bundle at its top or in a folder within
+    path : a zip or a folder, with the bundle at its top level or in a subfolder
 
     Raises
     ------
     WeightsUnreadable
         The bundle is absent or damaged, or there are several.
     ArchiveRefused
-        A member leaves the folder or is a link, the members would become far larger when unpacked,
-        or they are not the same for all programs.
+        A member would be unpacked outside the folder or is a link, the members would be far larger
+        when unpacked, or they are not the same for all programs.
     """
     if path.is_dir():
         yield path / _top(path, _names_below(path))
@@ -57,7 +57,7 @@ def read_graph(path: Path) -> bytes:
     Raises
     ------
     WeightsUnreadable, ArchiveRefused
-        See `unpacked_bundle`.
+        As in `unpacked_bundle`.
     """
     try:
         if path.is_dir():
@@ -105,20 +105,20 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 class Named(NamedTuple):
-    """An output as the framework reports it: its name and sizes, None for what is not fixed."""
+    """An output as the framework reports it: its name, and its sizes, None if variable."""
 
     name: str
     shape: tuple[int | None, ...] | None
 
 
 class OutputsUnclear(CouldNotTell):
-    """Nothing states which output of the network is which one of the description.
+    """Nothing states how the network's outputs correspond to those of the description.
 
     Parameters
     ----------
     names : names in the network
     ids : ids in the description
-    candidates : the assignments that are possible, as names in the order of `ids`
+    candidates : possible assignments, each as names in the order of `ids`
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class OutputsUnclear(CouldNotTell):
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """Return a key that sorts names as people do.
+    """Return a key that sorts names in natural order.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def input_order(names: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
-    """Return the names of the inputs in the order of the description: by id, or in natural order.
+    """Return the names of the inputs in the description's order: by id, else in natural order.
 
     Raises
     ------
@@ -166,16 +166,16 @@ def input_order(names: Sequence[str], request: LoadRequest) -> tuple[str, ...]:
 def output_order(outputs: Sequence[Named], request: LoadRequest) -> tuple[str, ...]:
     """Return the names of the outputs in the order of the description.
 
-    These are tried in turn: the known assignment (``request.output_names``), names equal to the
-    ids, the order of ``output_0, output_1, ...`` where the shapes allow it, and the
-    only assignment that the shapes allow.
+    Tried in turn are the known assignment (``request.output_names``), names equal to the ids, the
+    order of ``output_0, output_1, ...`` if the shapes allow it, and the only assignment that the
+    shapes allow.
 
     Raises
     ------
     TensorCountDiffers
-        There are too few.
+        There are too few outputs.
     OutputsUnclear
-        Several assignments are left, or none.
+        Several assignments are possible, or none.
     """
     ids, output_names = request.output_ids, [output.name for output in outputs]
     if len(output_names) < len(ids):

@@ -1,4 +1,4 @@
-"""Measure how far a network sees, and how tiles change its outputs."""
+"""Measure the receptive field of a network, and how tiling changes its outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bmz.predict.tiles import predict_tiled
 
 
 def spatial_sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, int]:
-    """Return the size of each spatial axis, px: that of the first tensor that has it."""
+    """Return the size of each spatial axis, px, in the first tensor that has it."""
     return {
         rule.axis: next(a.shape[axes.index(rule.axis)] for a, axes in tensors if rule.axis in axes)
         for rule in rules
@@ -27,7 +27,7 @@ def spatial_sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[
 
 
 def enlarged(tensors: Sequence[Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
-    """Take the first image of each tensor and extend it to `sizes` by mirroring, or crop its end.
+    """Take the first image of each tensor, and mirror-pad or crop it at its end to `sizes`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def enlarged(tensors: Sequence[Tensor], sizes: Mapping[str, int]) -> list[Tensor
 
 
 def _cut_to(tensor: Tensor, parts: Mapping[str, tuple[int, int]]) -> Tensor:
-    """Take start and size along each axis that the tensor has, mirrored beyond its end."""
+    """Cut the part (start, size) along each axis that the tensor has, mirrored beyond its end."""
     array, axes = tensor
     for axis, (start, size) in parts.items():
         if axis in axes:
@@ -48,9 +48,9 @@ def _cut_to(tensor: Tensor, parts: Mapping[str, tuple[int, int]]) -> Tensor:
 
 
 def legal_size(rule: AxisRule, least: int) -> int:
-    """Return the size of the smallest image of `least` px or more that needs no padding.
+    """Return the size of the smallest image of at least `least` px that needs no padding.
 
-    For a network of one fixed size, it is the image that fills it.
+    For a network of one fixed size, it is the image that fills the network.
     """
     if not rule.step:
         return rule.least - 2 * rule.lost
@@ -59,14 +59,14 @@ def legal_size(rule: AxisRule, least: int) -> int:
 
 
 SHARE = 1e-3
-"""A change of less than this share of the output's range does not count."""
+"""Changes smaller than this fraction of the output's range are ignored."""
 
-_NOISE = 1e-6  # share of the range: a change that the order of sums may cause
+_NOISE = 1e-6  # fraction of the range: a change that the order of summation may cause
 _WIDE = 256  # px: smallest image for a 2-D network that takes any size
-_SHIFTS = (0, 5, 8)  # px: pooling makes the reach of a pixel depend on where it lies
+_SHIFTS = (0, 5, 8)  # px: with pooling, the reach of a pixel depends on its position
 
 Finish = Callable[[list[AnyArray]], list[AnyArray]]
-"""What is done with the outputs of the network before they are compared."""
+"""Processing applied to the outputs of the network before they are compared."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Reach:
 
     Parameters
     ----------
-    pixel_px : when one pixel in the middle changes from dark to bright, or the reverse
-    edge_px : when all that lies beyond an edge through the middle changes
-    seen_px : the largest distance that could be measured
-    sees_whole : the output also changed at the far border, by however little
+    pixel_px : distance if one pixel in the middle changes from dark to bright, or vice versa
+    edge_px : distance if everything beyond an edge through the middle changes
+    seen_px : largest distance that could be measured
+    sees_whole : whether the output also changed at the far border, however little
     """
 
     pixel_px: int
@@ -96,13 +96,13 @@ def measured_reach(
 ) -> Reach:
     """Measure the receptive field of a network on its own test input.
 
-    A change counts from the share `SHARE` of the output's range on.
+    Changes above the fraction `SHARE` of the output's range count.
 
     Parameters
     ----------
     tensors : inputs of the network, after the declared preprocessing
-    rules, outputs : as for the tiles of an image
-    finish : such as the declared postprocessing
+    rules, outputs : rules of the axes and the outputs, as for tiling an image
+    finish : processing of the outputs, such as the declared postprocessing
     """
     image = enlarged(tensors, _sizes(tensors, rules))
     sizes = spatial_sizes(image, rules)
@@ -126,13 +126,13 @@ def measured_reach(
 
 @dataclass(frozen=True)
 class _Movement:
-    """The change of each output, as a share of its range."""
+    """The change of each output, as a fraction of its range."""
 
     shares: list[AnyArray]
     outputs: Sequence[OutputRule]
 
     def farthest(self, axis: str, at: int, share: float) -> int:
-        """Return the largest distance from `at`, px, of a change of more than `share`."""
+        """Return the largest distance, px, between `at` and a change of more than `share`."""
         return max((int(np.abs(p - at).max()) for p in self._places(axis, share)), default=0)
 
     def beyond(self, axis: str, at: int, share: float, *, up: bool) -> int:
@@ -152,7 +152,7 @@ class _Movement:
 
 
 class _Look:
-    """The outputs of the network for the unchanged image, with which others are compared."""
+    """The network's outputs for the unchanged image, with which other outputs are compared."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ def _sizes(tensors: Sequence[Tensor], rules: Sequence[AxisRule]) -> dict[str, in
 
 
 def _with_pixel(image: Sequence[Tensor], sizes: dict[str, int], shift: int) -> list[Tensor]:
-    """Change the pixel `shift` px beyond the middle in every input with spatial axes."""
+    """Change the pixel `shift` px after the middle in every input with spatial axes."""
     result = []
     for array, axes in image:
         at = tuple(min(sizes[a] // 2 + shift, sizes[a] - 1) if a in sizes else slice(None)
@@ -200,7 +200,7 @@ def _with_pixel(image: Sequence[Tensor], sizes: dict[str, int], shift: int) -> l
 
 
 def _with_halves(image: Sequence[Tensor], axis: str, at: int) -> Iterator[list[Tensor]]:
-    """Invert the pixels from `at` on, and then those before `at`."""
+    """Yield the image with the pixels from `at` on inverted, then with those before `at`."""
     for half in (slice(at, None), slice(0, at)):
         result = []
         for array, axes in image:
@@ -216,7 +216,7 @@ _ALIGNMENTS = (16, 8, 4, 2, 1)
 
 
 class NothingToCompare(CouldNotTell):
-    """With this halo, no pixel of the image is far enough from the border."""
+    """With this halo, no pixel of the image is far enough from the border to be compared."""
 
     def __init__(self, axis: str, size: int, margin: int) -> None:
         super().__init__(
@@ -234,8 +234,8 @@ class TwoWays:
     Parameters
     ----------
     tiling : tiling of the image
-    tiled, whole : one array per output: the part away from the border
-    enlarged_to : sizes of the image if the test input was mirrored; else empty
+    tiled, whole : one array per output, cropped to the part away from the border
+    enlarged_to : size of the image along each axis if the test input was mirrored, else empty
     """
 
     tiling: Tiling
@@ -250,21 +250,21 @@ def run_two_ways(
     rules: Sequence[AxisRule],
     outputs: Sequence[OutputRule],
 ) -> TwoWays:
-    """Run a network in two tiles or more along each axis, and in one piece.
+    """Run a network on two or more tiles along each axis, and on one piece.
 
     A test input that is too small for two tiles is extended by mirroring; a larger one is
-    cropped. A network of one fixed size cannot take more in one piece: its piece lies over the
-    middle of the seams, so that the seams are far from its own border.
+    cropped. For a network of one fixed size, the piece cannot be larger than a tile: it covers
+    the middle seam, so that the seam is far from its border.
 
     Parameters
     ----------
     tensors : inputs of the network, after the declared preprocessing
-    rules, outputs : as for the tiles of an image, with the halo to be tested
+    rules, outputs : rules of the axes and the outputs, as for tiling, with the halo to be tested
 
     Raises
     ------
     NothingToCompare, HaloTooWide, NotTileable
-        Tiles are not possible, or nothing remains to compare.
+        Tiling is not possible, or nothing remains to be compared.
     """
     had = spatial_sizes(tensors, rules)
     sides = {rule.axis: _side(rule, had[rule.axis]) for rule in rules}
@@ -285,7 +285,7 @@ def run_two_ways(
 
 
 def _side(rule: AxisRule, had: int) -> int:
-    """Choose the largest tile of which two fill the test input, wider than its halo."""
+    """Choose the size of a tile, wider than its halo, two of which cover the test input."""
     if not rule.step:
         return rule.least
     margin, align = rule.halo + rule.lost, lcm(rule.step, rule.grid)
@@ -296,7 +296,7 @@ def _side(rule: AxisRule, had: int) -> int:
 
 
 def _size(rule: AxisRule, side: int) -> int:
-    """Return the size of the image that two tiles fill with no more overlap than the halo requires.
+    """Return the size of the image that two tiles cover with the minimum overlap for the halo.
 
     A wider overlap would hide a halo that is too small.
     """
@@ -305,11 +305,11 @@ def _size(rule: AxisRule, side: int) -> int:
 
 
 def _piece(rule: AxisRule, along: AxisTiling) -> tuple[int, int]:
-    """Return start and size of the part that is run at once: all, or the middle of a seam."""
+    """Return start and size of the part that is run in one piece: all, or around a seam."""
     if rule.step:
         return 0, along.image
     size = rule.least - 2 * rule.lost
-    # a network that pools is equivariant only to shifts by its step: keep that of the tiles
+    # a network that pools is equivariant only to shifts by its step: keep the tiles' alignment
     steps = [lcm(step, rule.grid) for step in _ALIGNMENTS]
     starts = [start + rule.lost for start in along.starts]
     step = next((s for s in steps if all(start % s == 0 for start in starts)), rule.grid)
@@ -345,7 +345,7 @@ def _part(
     inner: Mapping[str, tuple[int, int]],
     starts: Mapping[str, int],
 ) -> AnyArray:
-    """Cut what lies within `inner`, px of the image, from an output that begins at `starts`."""
+    """Cut the part within `inner`, px of the image, from an output that begins at `starts`."""
     for axis, (low, high) in inner.items():
         if axis in rule.axes:
             spacing = Fraction(rule.spacing.get(axis, 1))

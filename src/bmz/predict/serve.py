@@ -1,4 +1,4 @@
-"""What a confined process does: open one network, and run it until the connection closes."""
+"""Serve as a confined process: open one network, and run it until the connection closes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
 
     Parameters
     ----------
-    handle : of the socket to the parent
+    handle : file descriptor of the socket to the parent
     confined : result of ``bmz.predict.confine.confine``; it is sent first, and the parent sends
-        its request only when it accepts it
+        its request only if it accepts this result
     """
     wire = Wire(socket.socket(fileno=handle))
     try:
@@ -33,7 +33,7 @@ def serve(handle: int, confined: Mapping[str, str]) -> None:
         if backend is not None:
             Session(wire, backend).serve()
     except WireError:
-        return  # the parent has ended, so this process ends, too
+        return  # the parent has ended, so this process ends too
 
 
 def _answered(wire: Wire, words: Message) -> Backend | None:
@@ -47,7 +47,7 @@ def _answered(wire: Wire, words: Message) -> Backend | None:
 
 
 def refusal(why: BmzError | MemoryError) -> Message:
-    """Turn an error into a message."""
+    """Convert an error to a message."""
     if isinstance(why, BmzError):
         memory = isinstance(why, OutOfMemory)
         return {"refused": why.code, "message": why.message, "memory": memory}
@@ -59,7 +59,7 @@ class Session:
 
     Parameters
     ----------
-    wire : to the parent
+    wire : connection to the parent
     backend : the network
     """
 

@@ -1,6 +1,6 @@
-"""The networks of StarDist, written here for weights of Keras: with a U-Net, and with a ResNet.
+"""Define the networks of StarDist, with a U-Net or a ResNet, for Keras weights.
 
-It imports PyTorch, as ``known_networks`` does.
+Like ``known_networks``, this module imports PyTorch.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _BENDS: Mapping[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
 }
-"""Activations of Keras, by their names there."""
+"""Activations by their names in Keras."""
 
 _FIRST_SIDES = (7, 3)
-"""Sides of the two convolutions before the blocks of a ResNet."""
+"""Kernel sizes of the two convolutions before the blocks of a ResNet."""
 
 
 @dataclass(frozen=True)
 class StarLayout:
-    """What is said of every network of StarDist, as its ``config.json`` states it.
+    """The sizes that every network of StarDist has, as its ``config.json`` states them.
 
     Parameters
     ----------
-    channels, rays : of the input, and distances of the output
-    classes : maps of classes behind the distances, the background among them; 0 for none
+    channels, rays : number of input channels, and of distances in the output
+    classes : number of class maps after the distances, including the background; 0 for none
     grid : spacing of the output, px of the input
-    kernel : sides of the convolutions, one number per axis
-    base : channels of the highest level
-    normed : convolutions of the backbone are followed by a batch normalisation
+    kernel : size of the convolution kernels, one number per axis
+    base : number of channels of the highest level
+    normed : convolutions of the backbone are followed by batch normalisation
     bend : activation
-    features : channels of the convolution behind the backbone; 0 for none
+    features : number of channels of the convolution after the backbone; 0 for none
     """
 
     channels: int
@@ -61,29 +61,29 @@ class StarLayout:
 
     @property
     def bends(self) -> set[str]:
-        """Its activations."""
+        """The activations of the network."""
         return {self.bend}
 
     @property
     def is_known(self) -> bool:
-        """Whether its activations, its grid and the sides of its convolutions are known here."""
+        """Whether its activations, its grid and its kernel size are supported here."""
         powers = all(side in {1, 2, 4, 8, 16} for side in self.grid)
         odd = all(side % 2 for side in self.kernel)
         return powers and odd and self.bends <= set(_BENDS)
 
     @property
     def maps(self) -> int:
-        """The number of channels of its output."""
+        """The number of channels of the output."""
         return 1 + self.rays + self.classes
 
     @property
     def step(self) -> int:
-        """What the size of an image must be a multiple of, px."""
+        """The number that must divide the size of an image, px."""
         return lcm(*self.grid)
 
     @property
     def pools(self) -> list[tuple[int, ...]]:
-        """The steps, of 2 or 1 along each axis, that bring the image to the grid."""
+        """The strides, of 2 or 1 along each axis, that reduce the image to the grid."""
         pools, done = [], [1] * len(self.grid)
         while done != list(self.grid):
             pools.append(tuple(2 if g > d else 1 for g, d in zip(self.grid, done, strict=True)))
@@ -97,11 +97,11 @@ class UNetLayout(StarLayout):
 
     Parameters
     ----------
-    pool : sides of the pooling, one number per axis
-    depth, convolutions : how often it is pooled, and convolutions at each level
-    expansion : by how much each further level has more channels
+    pool : pooling size, one number per axis
+    depth, convolutions : number of poolings, and of convolutions per level
+    expansion : factor by which the number of channels grows per level
     last_bend : activation of the last convolution of the U-Net
-    prefix : how the names of its layers begin
+    prefix : prefix of the names of its layers
     """
 
     pool: tuple[int, ...]
@@ -113,7 +113,7 @@ class UNetLayout(StarLayout):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> UNetLayout:
-        """Read a configuration; what is wrong in it is a `KeyError`, `TypeError`, `ValueError`."""
+        """Read a configuration; errors in it raise `KeyError`, `TypeError` or `ValueError`."""
         return cls(
             **_common(config, "unet"),
             pool=tuple(config["unet_pool"]),
@@ -126,16 +126,16 @@ class UNetLayout(StarLayout):
 
     @property
     def bends(self) -> set[str]:
-        """Its activations."""
+        """The activations of the network."""
         return {self.bend, self.last_bend}
 
     @property
     def step(self) -> int:
-        """What the size of an image must be a multiple of, px."""
+        """The number that must divide the size of an image, px."""
         return lcm(*(p**self.depth * g for p, g in zip(self.pool, self.grid, strict=True)))
 
     def width(self, level: int) -> int:
-        """Return how many channels a level has."""
+        """Return the number of channels of a level."""
         return int(self.base * self.expansion ** max(level, 0))
 
     def network(self) -> StarNetwork:
@@ -145,11 +145,11 @@ class UNetLayout(StarLayout):
 
 @dataclass(frozen=True)
 class ResNetLayout(StarLayout):
-    """The sizes of a network with a ResNet, which only stacks have.
+    """The sizes of a network with a ResNet, which StarDist has only for 3-D images.
 
     Parameters
     ----------
-    blocks, convolutions : residual blocks, and convolutions in each
+    blocks, convolutions : number of residual blocks, and of convolutions in each
     """
 
     blocks: int
@@ -157,13 +157,13 @@ class ResNetLayout(StarLayout):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ResNetLayout:
-        """Read a configuration; what is wrong in it is a `KeyError`, `TypeError`, `ValueError`."""
+        """Read a configuration; errors in it raise `KeyError`, `TypeError` or `ValueError`."""
         blocks, convolutions = config["resnet_n_blocks"], config["resnet_n_conv_per_block"]
         return cls(**_common(config, "resnet"), blocks=int(blocks), convolutions=int(convolutions))
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known here; it brings the image to the grid within its blocks."""
+        """Whether it is supported here; its blocks must suffice to reduce the image to the grid."""
         stack = len(self.grid) == _STACK and len(self.pools) <= self.blocks
         return super().is_known and stack and self.convolutions > 1
 
@@ -176,7 +176,7 @@ BACKBONES: Mapping[str, type[UNetLayout | ResNetLayout]] = {
     "unet": UNetLayout,
     "resnet": ResNetLayout,
 }
-"""Backbones of StarDist, as a configuration names them."""
+"""Backbones of StarDist by their names in a configuration."""
 
 
 def _common(config: Mapping[str, Any], backbone: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _common(config: Mapping[str, Any], backbone: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Kernel:
-    """A kernel of a convolution: its sides, its steps, and whether a bias is added."""
+    """A convolution kernel: its size, its strides, and whether a bias is added."""
 
     sides: tuple[int, ...]
     step: tuple[int, ...]
@@ -204,19 +204,19 @@ class _Kernel:
 
     @classmethod
     def of(cls, side: int, layout: StarLayout) -> _Kernel:
-        """Return a grid with a step of 1; a side of 0 stands for that of the network."""
+        """Return a kernel with stride 1; a `side` of 0 means the kernel size of the network."""
         axes = len(layout.kernel)
         return cls((side,) * axes if side else layout.kernel, (1,) * axes)
 
     @property
     def before(self) -> tuple[int, ...]:
-        """How many zeros Keras puts before each axis."""
+        """Number of zeros that Keras adds before each axis."""
         pairs = zip(self.sides, self.step, strict=True)
         return tuple(max(side - step, 0) // 2 for side, step in pairs)
 
     @property
     def behind(self) -> tuple[int, ...]:
-        """How many zeros more Keras puts behind each axis; none where it is as many as before."""
+        """Number of zeros that Keras adds after each axis; all 0 if they equal `before`."""
         needed = (max(side - step, 0) for side, step in zip(self.sides, self.step, strict=True))
         ends = tuple(n - b for n, b in zip(needed, self.before, strict=True))
         return ends if ends != self.before else (0,) * len(ends)
@@ -225,7 +225,7 @@ class _Kernel:
 class StarNetwork(nn.Module):
     """A network of StarDist: object probability, distances along rays, probabilities of classes.
 
-    `layers` holds its convolutions in the order in which StarDist makes them.
+    `layers` holds its convolutions in the order in which StarDist creates them.
 
     Source: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30; layers, their names and order as
     in stardist 0.9.2 (``_build``) and csbdeep 0.8.2 (``unet_block``, ``resnet_block``).
@@ -237,7 +237,7 @@ class StarNetwork(nn.Module):
         self._layout = layout
 
     def keras_name(self, name: str) -> str:
-        """Return what Keras calls a layer; empty if it counts the layers of the kind."""
+        """Return Keras's name of a layer; empty if Keras numbers the layers of this kind."""
         return name if name in {"features", "prob", "dist", "features_class", "prob_class"} else ""
 
     def _add(
@@ -285,7 +285,7 @@ class StarNetwork(nn.Module):
 
 
 class StarUNet(StarNetwork):
-    """With a U-Net behind convolutions and poolings that bring the image to the grid."""
+    """A network with a U-Net, after convolutions and poolings that reduce the image to the grid."""
 
     def __init__(self, layout: UNetLayout) -> None:
         super().__init__(layout)
@@ -300,12 +300,12 @@ class StarUNet(StarNetwork):
         self._add_heads(layout.width(-1) if layout.depth else layout.width(0))
 
     def keras_name(self, name: str) -> str:
-        """Return what Keras calls a layer; empty if it counts the layers of the kind."""
+        """Return Keras's name of a layer; empty if Keras numbers the layers of this kind."""
         inner = "" if name.startswith("before_") else f"{self.layout.prefix}{name}"
         return super().keras_name(name) or inner
 
     def _unet(self, width: int) -> Iterator[tuple[str, int, int, str]]:
-        """Yield name, widths and activation of each convolution in the order of its making."""
+        """Yield name, widths and activation of each convolution, in order of creation."""
         at, n = self.layout, self.layout.convolutions
         for level in range(at.depth):
             for number in range(n):
@@ -326,7 +326,7 @@ class StarUNet(StarNetwork):
             width = at.width(level - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (b, 1 + rays + classes, (z,) y, x) on the grid."""
+        """Return maps (b, 1 + rays + classes, (z,) y, x) on the grid."""
         at, names = self.layout, iter(self.layers)
         for pool in at.pools:
             for _ in range(at.convolutions):
@@ -349,7 +349,7 @@ class StarUNet(StarNetwork):
 
 
 class StarResNet(StarNetwork):
-    """With residual blocks, of which the first bring the image to the grid by their steps."""
+    """A network with residual blocks, the first of which reduce the image to the grid."""
 
     def __init__(self, layout: ResNetLayout) -> None:
         super().__init__(layout)
@@ -380,7 +380,7 @@ class StarResNet(StarNetwork):
             self._add(f"block_{block}_across", widths, "linear", kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (b, 1 + rays + classes, z, y, x) on the grid."""
+        """Return maps (b, 1 + rays + classes, z, y, x) on the grid."""
         for number in range(len(_FIRST_SIDES)):
             x = self.layers[f"first_{number}"](x)
         for block in range(self.layout.blocks):

@@ -1,4 +1,4 @@
-"""Open networks whose weights are a state dict of PyTorch, built by the code of the model."""
+"""Open networks whose weights are a PyTorch state dict, and which the model's code builds."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 FORMAT = "pytorch_state_dict"
 
 _numbers = itertools.count()
-# foreign code may raise anything, sys.exit included
+# foreign code may raise anything, including SystemExit
 _ANYTHING = (Exception, SystemExit)
 
 
 class ArchitectureFailed(CouldNotTell):
-    """The code that should build the network of a state dict fails."""
+    """The code that should build the network of a state dict failed."""
 
     def __init__(self, architecture: Architecture, why: str) -> None:
         where = architecture.library or (architecture.code.path.name if architecture.code else "?")
@@ -47,7 +47,7 @@ class ArchitectureFailed(CouldNotTell):
 
 
 def build_network(architecture: Architecture) -> object:
-    """Import the code of an architecture and call it. This runs the code of the model.
+    """Import the code of an architecture and call it. This runs the model's code.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _imported_file(path: Path) -> ModuleType:
     spec = ModuleSpec(name, loader, origin=str(path))
     spec.has_location = True  # the module has a __file__
     module = importlib.util.module_from_spec(spec)
-    # before it runs, and permanently: dataclasses, pickle and TorchScript look classes up there
+    # before it runs, and permanently: dataclasses, pickle and TorchScript look up classes there
     sys.modules[name] = module
     try:
         loader.exec_module(module)
@@ -98,7 +98,7 @@ def _imported_file(path: Path) -> ModuleType:
 
 
 class _SourceOnly(SourceFileLoader):
-    """Compile the source itself, since bytecode beside it may be of other code; none is written."""
+    """Compile the source itself, since existing bytecode may differ from it; write no bytecode."""
 
     def get_code(self, fullname: str) -> CodeType:
         return self.source_to_code(self.get_data(self.path), self.get_filename(fullname))
@@ -135,13 +135,13 @@ def _words(why: BaseException) -> str:
     return f"{type(why).__name__}: {last}" if last else type(why).__name__
 
 
-_EXTRA = "_extra_state"  # name of what a module stores besides its tensors, by PyTorch's convention
+_EXTRA = "_extra_state"  # PyTorch's name for what a module stores in addition to its tensors
 _LOADING = (RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError)
-_NAMED = 3  # keys that are named in a message; networks have hundreds
+_NAMED = 3  # number of keys listed in a message; networks have hundreds
 
 
 class StateDiffers(CouldNotTell):
-    """The tensors of a state dict are not those of the network."""
+    """The tensors of a state dict do not match those of the network."""
 
     def __init__(self, request: LoadRequest, why: str) -> None:
         super().__init__(
@@ -153,7 +153,7 @@ class StateDiffers(CouldNotTell):
 
 
 class RunsOwnCode(CouldNotTell):
-    """The network of a state dict is built by code that nobody has allowed to run."""
+    """The network of a state dict is built by code that has not been allowed to run."""
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__(
@@ -176,25 +176,25 @@ class NoArchitecture(CouldNotTell):
 
 
 def open_state_dict(request: LoadRequest) -> TorchBackend:
-    """Build the network with its code, and load its weights. This runs the code of the model.
+    """Build the network with its code, and load its weights. This runs the model's code.
 
-    Whether the code may run was decided before, and is in ``request.trusted``. The file of weights
-    is unpickled with ``weights_only``: it holds tensors and plain values and no code.
+    ``request.trusted`` states whether the code may run, as decided earlier. The weights file is
+    unpickled with ``weights_only``: it may hold tensors and plain values, but no code.
 
     Raises
     ------
     NoBackend
         PyTorch, or a library that the code needs, is not installed.
     PrecisionUnsupported
-        PyTorch does not compute in the precision on the device.
+        PyTorch does not compute in this precision on the device.
     WeightsUnreadable, ArchiveRefused
-        The file is absent, corrupt, no plain state dict, or far larger when unpacked.
+        The file is absent, corrupt, not a plain state dict, or far larger when unpacked.
     RunsOwnCode
-        The code may not run.
+        The code is not allowed to run.
     NoArchitecture, ArchitectureFailed
-        Nothing builds the network, or the code fails.
+        No code for the network is stated, or it fails.
     StateDiffers
-        Weights and network do not match.
+        The weights do not match the network.
     """
     if request.architecture is None:
         raise NoArchitecture(request)
@@ -218,12 +218,12 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
 
 
 def read_state(torch: ModuleType, path: Path, device: str = "cpu") -> Mapping[str, Any]:
-    """Read a state dict: names and tensors, and no code.
+    """Read a state dict, which holds names and tensors, but no code.
 
     Raises
     ------
     WeightsUnreadable, ArchiveRefused
-        The file is absent, corrupt, no plain state dict, or far larger when unpacked.
+        The file is absent, corrupt, not a plain state dict, or far larger when unpacked.
     """
     try:
         # before PyTorch 1.6 the file is not a zip; PyTorch reads a zip with its own reader
@@ -270,10 +270,10 @@ def _fill(
 def _loaded(
     network: torch.nn.Module, state: Mapping[str, Any]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Load a state as the class itself does; give the tensors that are missing and that are more.
+    """Load a state with the network's own method; return the missing and the unexpected keys.
 
-    A method of its own need not take ``strict``, nor say what it has found; that of micro-sam's
-    ``PredictorAdaptor`` does neither, and lets PyTorch raise for what does not match.
+    A custom ``load_state_dict`` need not take ``strict`` or report the keys. That of micro-sam's
+    ``PredictorAdaptor`` does neither, and PyTorch raises an error if tensors do not match.
     """
     takes = inspect.signature(network.load_state_dict).parameters.values()
     lenient = any(one.name == "strict" or one.kind == one.VAR_KEYWORD for one in takes)
@@ -291,6 +291,6 @@ def _instead(network: object) -> str:
 
 
 def _unpickling_words(why: Exception) -> str:
-    # its advice is to load the file without weights_only, which would run its content
+    # PyTorch advises to load the file without weights_only, which would run code in it
     problem = str(why).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
     return f"it contains more than tensors: {problem or last_line(why)}"

@@ -1,4 +1,4 @@
-"""Networks in TensorFlow SavedModels, run by TensorFlow; the only module that imports it."""
+"""Run networks in SavedModels with TensorFlow; no other module imports it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 INSTALL = FRAMEWORKS[FORMAT].install
 
 _SIGNATURES = ("serving_default", "serve")
-_INTERNAL = "__saved_model"  # beginning of the names of signatures that initialise
+_INTERNAL = "__saved_model"  # prefix of the names of signatures that initialise
 _NOISE = ("Graph execution error", "Detected at node", "  File ", "Node: ", "Traceback", "<stack")
 
 
 def import_tensorflow(weights_format: str = FORMAT) -> ModuleType:
-    """Import TensorFlow without its log messages, and keep it from reserving a whole GPU.
+    """Import TensorFlow without its log messages, and keep it from reserving all GPU memory.
 
     Raises
     ------
     NoBackend
-        It is absent or broken.
+        TensorFlow is absent or broken.
     """
     try:
         with quiet():
@@ -82,24 +82,24 @@ def tensorflow_devices() -> tuple[Device, ...]:
 
 
 def limit_threads(tensorflow: ModuleType, threads: int | None) -> None:
-    """Limit the threads of TensorFlow: once per process, before its first run."""
+    """Limit the threads of TensorFlow; this has an effect only before its first run."""
     if threads is None:
         return
     try:
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # it has run already, and its threads cannot change any more
+    except RuntimeError:  # it has already run, and the number of threads is fixed
         return
 
 
 def round_nothing(tensorflow: ModuleType, device: Device) -> None:
-    """Let TensorFlow compute in float32 on a GPU instead of TF32."""
+    """Make TensorFlow compute in float32 instead of TF32 on a GPU."""
     if device.kind == "cuda":
         tensorflow.config.experimental.enable_tensor_float_32_execution(enabled=False)
 
 
 def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
-    """Load a SavedModel; `threads` applies to the whole process, from its first network on.
+    """Load a SavedModel; `threads` applies to the whole process, as set by its first network.
 
     Raises
     ------
@@ -110,9 +110,9 @@ def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
     WeightsUnreadable, ArchiveRefused
         The bundle is absent, damaged or unsafe, or has no signature that can be called.
     BundleTouchesHost
-        It does more than compute, such as read or write files, and is not trusted.
+        The graph does more than compute, such as reading or writing files, and is not trusted.
     TensorCountDiffers, OutputsUnclear
-        Its inputs or outputs are not those of the description.
+        The inputs or outputs do not match the description.
     """
     refuse_host_ops(request)
     tensorflow = import_tensorflow()
@@ -131,7 +131,7 @@ def open_tensorflow(request: LoadRequest) -> TensorflowBackend:
 
 
 class SavedModel(Protocol):
-    """What ``tensorflow.saved_model.load`` gives."""
+    """The result of ``tensorflow.saved_model.load``."""
 
     @property
     def signatures(self) -> Mapping[str, Any]:
@@ -139,7 +139,7 @@ class SavedModel(Protocol):
 
 
 class TensorSpec(Protocol):
-    """What TensorFlow says of an input or output: a ``TensorShape`` and a ``DType``."""
+    """An input or output as described by TensorFlow: a ``TensorShape`` and a ``DType``."""
 
     shape: Any
     dtype: Any
@@ -159,7 +159,7 @@ class TensorflowBackend:
         self.name = f"tensorflow {tensorflow.__version__}"
         self.device = request.device
         self._tensorflow = tensorflow
-        self._loaded: SavedModel | None = loaded  # a function does not hold its weights
+        self._loaded: SavedModel | None = loaded  # a function does not keep its weights alive
         self._call: Any = loaded.signatures[_signature(list(loaded.signatures), request.path)]
         takes = self._call.structured_input_signature[1]
         self._inputs = [(name, takes[name]) for name in input_order(list(takes), request)]
@@ -173,13 +173,13 @@ class TensorflowBackend:
             return [output.numpy() for output in self._called(inputs)]
 
     def tensor_library(self) -> ModuleType | None:
-        """Return PyTorch where it can use the same CUDA device; see `OnTensors`."""
+        """Return PyTorch if it can use the same CUDA device, else None; see `OnTensors`."""
         return torch_beside(self.device)
 
     def submit_there(self, inputs: Sequence[AnyArray]) -> Arrived:
-        """Run the network once; its outputs stay where they are; see `StaysThere`.
+        """Run the network once, with its outputs left on the device; see `StaysThere`.
 
-        They are handed on there, by DLPack, which waits until they are computed.
+        They are passed to PyTorch via DLPack, which waits until they are computed.
         """
         start = time.perf_counter()
         with self._failures(inputs):
@@ -191,7 +191,7 @@ class TensorflowBackend:
         return ticket.tensors
 
     def computed_s(self, ticket: Arrived) -> float:
-        """Return the seconds of a run with its transfer to the device; see `StaysThere`."""
+        """Return the seconds of a run, including the transfer to the device; see `StaysThere`."""
         return ticket.took_s
 
     def _tensor(self, output: Any) -> torch.Tensor:  # noqa: ANN401  (TensorFlow has no types)
@@ -201,7 +201,7 @@ class TensorflowBackend:
         return handed_on(capsule, truth=truth)
 
     def _called(self, inputs: Sequence[AnyArray]) -> list[Any]:
-        """Return the outputs in the order of the description, where TensorFlow keeps them."""
+        """Return the outputs as TensorFlow tensors, in the order of the description."""
         checked_count("inputs", expected=len(self._inputs), actual=len(inputs))
         if self._call is None:
             raise NetworkFailed(self.name, shapes_of(inputs), "the backend is closed")
@@ -231,7 +231,7 @@ class TensorflowBackend:
         self._call = self._loaded = None
 
     def _fed(self, array: AnyArray, name: str, takes: TensorSpec) -> AnyArray:
-        # a wrong number of axes would end the whole process, in TensorFlow's 2.21 convolutions
+        # a wrong number of axes would end the whole process in convolutions of TensorFlow 2.21
         if not takes.shape.is_compatible_with(array.shape):
             why = f"its input '{name}' has the shape {takes.shape}"
             raise NetworkFailed(self.name, shapes_of([array]), why)
@@ -255,7 +255,7 @@ def native(array: AnyArray) -> AnyArray:
 
 
 def why_words(why: Exception) -> str:
-    """Return the line of an error of TensorFlow that states the cause, without its traceback."""
+    """Return the line of a TensorFlow error that states the cause, without its traceback."""
     lines = [line for line in str(why).splitlines() if line.strip()]
     telling = [line.strip() for line in lines if not line.startswith(_NOISE)]
     return (telling or [type(why).__name__])[0]

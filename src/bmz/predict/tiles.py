@@ -1,4 +1,4 @@
-"""Run a network tile by tile and assemble its outputs; with smaller tiles where memory runs out."""
+"""Run a network tile by tile and assemble its outputs, with smaller tiles if memory runs out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InputShapeDiffers(CouldNotTell):
 
 
 class TileTooLarge(CouldNotTell):
-    """Even one tile does not fit into memory."""
+    """Not even one tile fits into memory."""
 
     def __init__(self, tile: Mapping[str, int], device: Device) -> None:
         size = " x ".join(map(str, tile.values()))
@@ -52,8 +52,8 @@ class Tiled(NamedTuple):
     Parameters
     ----------
     arrays : one array per output
-    batch : number of tiles that were run at once, as many as fitted into memory
-    left : why arrays that were to stay on the device of the network do not, a clause
+    batch : number of tiles run at once, as many as fitted into memory
+    left : why arrays that should stay on the network's device do not, as a clause
     """
 
     arrays: list[AnyArray]
@@ -70,7 +70,7 @@ def predict_tiled(
     batch: int = 1,
     listener: Listener = nobody,
 ) -> list[AnyArray]:
-    """Return only the outputs of `run_tiles`; the parameters are the same."""
+    """Return only the outputs of `run_tiles`, which has the same parameters."""
     return run_tiles(backend, inputs, tiling, outputs, batch=batch, listener=listener).arrays
 
 
@@ -87,13 +87,13 @@ def run_tiles(
 
     Parameters
     ----------
-    backend, inputs, tiling, outputs, batch, listener : see `Tiles`
+    backend, inputs, tiling, outputs, batch, listener : as in `Tiles`
 
     Returns
     -------
     Tiled
-        One array for each output, with the axes of its rule, its spatial size that of the image
-        divided by its spacing (rounded up), and the dtype that the network returned.
+        One array per output, with the axes of its rule, the size of the image divided by the
+        output's spacing (rounded up), and the dtype that the network returned.
 
     Raises
     ------
@@ -114,26 +114,26 @@ def in_memory(tiles: Tiles) -> Tiled:
 
 
 def uncounted(_seconds: float, /) -> None:
-    """Forget how long the device computed."""
+    """Ignore how long the device computed."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """A network and what it is run on, tile by tile.
+    """A network and the inputs that it is run on, tile by tile.
 
     Parameters
     ----------
-    backend : the network; one that is `Overlapping` computes while the next tiles are cut
-    inputs : in the order of the description; those with spatial axes have the size of the image
-        along them, others are given whole with each tile. Several images along ``b`` are run
-        one after another
-    tiling : from `bmz.plan.tiling.plan_tiles`
-    outputs : how each output lies on the input, in the order of the description
-    batch : tiles in one run at most; 1 if the model fixes its batch size. An input or output
-        without ``b`` makes it 1. It is halved when memory runs out
-    listener : hears of each batch, and of a smaller one
-    computed : hears of the seconds in which the device computed, batch by batch
-    there : where outputs stay, as tensors; the backend is `StaysThere` then. None for arrays
+    backend : the network; an `Overlapping` one computes while the next tiles are cut
+    inputs : inputs in the order of the description. Along spatial axes they have the size of the
+        image; inputs without spatial axes are passed whole with each tile. Several images along
+        ``b`` are run one after another
+    tiling : result of `bmz.plan.tiling.plan_tiles`
+    outputs : geometry of each output relative to the input, in the order of the description
+    batch : maximum number of tiles per run; 1 if the model fixes its batch size, or if an input
+        or output lacks ``b``. It is halved when memory runs out
+    listener : notified of each batch, and when the batch size is reduced
+    computed : called with the seconds in which the device computed, batch by batch
+    there : device on which outputs stay as tensors, for a `StaysThere` backend; None for arrays
     """
 
     backend: Backend
@@ -162,7 +162,7 @@ def fill(assembly: Assembly, tiles: Tiles) -> int:
     Returns
     -------
     int
-        number of tiles that were run at once, as many as fitted into memory
+        number of tiles run at once, as many as fitted into memory
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _collected_there(
 
 
 class _Runner:
-    """Runs batches of tiles; if the backend can, it computes one while the next is cut."""
+    """Runs batches of tiles; if the backend supports it, one is computed while the next is cut."""
 
     def __init__(self, tiles: Tiles) -> None:
         backend, computed = tiles.backend, tiles.computed
@@ -258,7 +258,7 @@ def _stackable(
 def _image_count(
     inputs: Sequence[Tensor | LazyTensor], tiling: Tiling, outputs: Sequence[OutputRule]
 ) -> int:
-    """Return the size of ``b``, if all inputs have the planned shape."""
+    """Return the size of ``b``; raise an error if an input does not have the planned shape."""
     sizes = {along.axis: along.image for along in tiling.axes}
     if not all("b" in rule.axes for rule in outputs):
         sizes["b"] = 1  # there is no place for a second image
@@ -270,26 +270,26 @@ def _image_count(
 
 
 class Attempts:
-    """Plans with ever smaller tiles, until memory holds one.
+    """Plans with smaller and smaller tiles, until one fits into memory.
 
-    ``for attempt in attempts: with attempt as plan: ...`` runs the block again, with smaller tiles,
-    where it raises `TileTooLarge`. The block ends with `succeed`.
+    ``for attempt in attempts: with attempt as plan: ...`` repeats the block with smaller tiles if
+    it raises `TileTooLarge`. The block must end with a call of `succeed`.
 
     Parameters
     ----------
-    plan : of the first attempt
-    model : says which sizes are legal
-    listener : hears of smaller tiles
+    plan : plan of the first attempt
+    model : description of the model, which states the valid sizes
+    listener : notified of smaller tiles
 
     Raises
     ------
     TileTooLarge
-        Memory does not hold the smallest tile that the network takes.
+        Even the smallest tile that the network takes does not fit into memory.
     """
 
     def __init__(self, plan: Plan, model: ModelSpec, listener: Listener) -> None:
         self.plan = plan
-        """Of the attempt under way; when one has succeeded, with the tiles at once that fit."""
+        """Plan of the current attempt; after success, with the number of tiles that fit at once."""
         self._model = model
         self._listener = listener
         self._done = False
@@ -299,7 +299,7 @@ class Attempts:
 
         Parameters
         ----------
-        batch : tiles at once, as many as memory held
+        batch : number of tiles run at once, as many as fitted into memory
         """
         self.plan, self._done = replace(self.plan, batch=batch), True
 

@@ -1,4 +1,4 @@
-"""Networks run by PyTorch, however they were loaded; the only module that imports it."""
+"""Run networks with PyTorch, however they were loaded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def import_torch() -> ModuleType:
     Raises
     ------
     NoBackend
-        It is not installed, or broken.
+        PyTorch is not installed or is broken.
     """
     try:
         import torch
@@ -64,7 +64,7 @@ def torch_devices() -> tuple[Device, ...]:
     Raises
     ------
     NoBackend
-        PyTorch is not installed, or broken.
+        PyTorch is not installed or is broken.
     """
     torch = import_torch()
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -83,12 +83,12 @@ def torch_precisions(device: Device) -> tuple[Precision, ...]:
 
 
 def weighed_precisions(device: Device) -> tuple[Precision, ...]:
-    """List those among which is chosen: on a CPU float32 alone, for bfloat16 gains little there."""
+    """List the precisions to choose from: on a CPU only float32, as bfloat16 gains little there."""
     return ("float32",) if device.kind == "cpu" else torch_precisions(device)
 
 
 def torch_hardware(device: Device) -> str:
-    """Return the maker's name of a CUDA device, or the kind of another device."""
+    """Return the manufacturer's name of a CUDA device, or the kind of any other device."""
     if device.kind != "cuda":
         return str(device)
     name: str = import_torch().cuda.get_device_name(device.index)
@@ -96,7 +96,7 @@ def torch_hardware(device: Device) -> str:
 
 
 def ready_torch(request: LoadRequest) -> ModuleType:
-    """Import PyTorch, and set what applies to the whole process: threads, and true float32.
+    """Import PyTorch, and set the number of threads and true float32 for the whole process.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def ready_torch(request: LoadRequest) -> ModuleType:
 
 
 def round_nothing(torch: ModuleType, device: Device) -> None:
-    """Let PyTorch compute in float32 on CUDA instead of TF32, which has 10 bits of fraction."""
+    """Make PyTorch compute in float32 on CUDA instead of TF32, which has a 10-bit fraction."""
     if device.kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -120,7 +120,7 @@ def round_nothing(torch: ModuleType, device: Device) -> None:
 
 @dataclass(frozen=True)
 class CudaTimes:
-    """Places in the queue of a CUDA device: before a run, behind it, and behind its transfer."""
+    """Positions in the queue of a CUDA device: before a run, after it, and after its transfer."""
 
     began: torch.cuda.Event
     computed: torch.cuda.Event
@@ -129,12 +129,12 @@ class CudaTimes:
 
 @dataclass
 class Ticket:
-    """Outputs that may still be in transfer to the memory of the host.
+    """Outputs that may still be in transfer to host memory.
 
     Parameters
     ----------
-    took_s : seconds in which this process waited for them
-    times : of a CUDA device, which tells for itself how long it computed
+    took_s : seconds for which this process has waited for them
+    times : events of a CUDA device, which measures by itself how long it computed
     """
 
     shapes: str
@@ -147,15 +147,15 @@ class TorchBackend:
     """One PyTorch network in evaluation mode.
 
     Images (four axes) and weights are laid out channels-last, which is 1.4 to 1.6 times faster on a
-    CPU, and 1.1 times on CUDA in lower precision; in float32 it is 1.8 times slower there (H200).
-    A network that cannot use this layout gets them as they are. On CUDA, arrays are transferred
-    through pinned memory while the processor does something else.
+    CPU, and 1.1 times on CUDA in lower precision. In float32 on CUDA, where it is 1.8 times slower
+    (H200), and for networks that cannot use this layout, they are contiguous instead. On CUDA,
+    arrays are transferred through pinned memory while the processor continues.
 
     Parameters
     ----------
     network : the network, on its device
     request : the request that it was opened with
-    around : context manager in which the network computes
+    around : returns the context manager in which the network computes
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class TorchBackend:
             return [tensor.cpu().numpy() for tensor in self.collect_there(ticket)]
 
     def collect_there(self, ticket: Ticket) -> list[torch.Tensor]:
-        """Wait for outputs, wherever they lie; see `StaysThere`."""
+        """Wait for outputs, on whichever device they are; see `StaysThere`."""
         start = time.perf_counter()
         with self._failures(ticket.shapes):
             if ticket.times is not None:
@@ -219,7 +219,7 @@ class TorchBackend:
         return ticket.tensors
 
     def computed_s(self, ticket: Ticket) -> float:
-        """Return the seconds of a run, on CUDA by its own clock; see `Overlapping`."""
+        """Return the seconds of a run, on CUDA as measured by the device; see `Overlapping`."""
         if ticket.times is None:
             return ticket.took_s
         took_ms: float = ticket.times.began.elapsed_time(ticket.times.computed)
@@ -259,8 +259,8 @@ class TorchBackend:
         return self._forward(inputs)
 
     def _lay_out(self, network: torch.nn.Module) -> None:
-        # not network.to(memory_format=...), which stops at the weights of 3-D convolutions; and not
-        # contiguous(), which leaves tensors of one channel as they are, 12 % slower in convolutions
+        # not network.to(memory_format=...), which fails on the weights of 3-D convolutions; and not
+        # contiguous(), which keeps tensors of one channel as they are, 12 % slower in convolutions
         for tensor in tensors_of(network):
             if tensor.ndim == _IMAGES:
                 tensor.data = tensor.data.to(memory_format=self._layout)
@@ -318,7 +318,7 @@ class TorchBackend:
         return Ticket(shapes, tensors, times=CudaTimes(began, computed, arrived))
 
     def _event(self) -> torch.cuda.Event | None:
-        """Note the place in the queue of a CUDA device; None for other devices."""
+        """Record the position in the queue of a CUDA device; return None for other devices."""
         if not self._cuda:
             return None
         event: torch.cuda.Event = self._torch.cuda.Event(enable_timing=True)
@@ -346,27 +346,27 @@ class TorchBackend:
 
 
 def unused_copy(network: torch.nn.Module) -> torch.nn.Module:
-    """Return a network that was never run, with the same tensors.
+    """Return a copy of a network that has never run; it shares the tensors.
 
-    A network of single objects, or one that is not given all of its inputs, may remember what it
-    was given before: micro-sam's ``PredictorAdaptor`` keeps what it made of the first image, and
-    answers for it ever after.
+    A network that returns objects, or one that is not given all its inputs, may remember earlier
+    inputs: micro-sam's ``PredictorAdaptor`` stores its result for the first image, and uses it for
+    all others.
     """
     return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors_of(network)})
 
 
 def tensors_of(network: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Return all parameters and buffers, also those of networks that it only holds."""
+    """Yield all parameters and buffers, including those of the networks in `held_networks`."""
     for part in (network, *held_networks(network)):
         yield from part.parameters()
         yield from part.buffers()
 
 
 def held_networks(network: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
-    """Return the networks that plain objects within a network hold, of which PyTorch does not know.
+    """Return the networks that plain objects in a network hold, which PyTorch does not register.
 
-    The network of micro-sam's ``PredictorAdaptor`` lies in a ``SamPredictor``, so that neither its
-    parameters nor its device are those of the whole.
+    For example, micro-sam's ``PredictorAdaptor`` holds its network in a ``SamPredictor``: PyTorch
+    does not count its parameters among those of the whole, nor move it to a device.
     """
     module = import_torch().nn.Module
     own = set(map(id, network.modules()))
@@ -390,5 +390,5 @@ def held_networks(network: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
 
 
 def last_line(why: BaseException) -> str:
-    """Return the last line of an error; the first ones may be the source of the network."""
+    """Return the last line of an error; earlier lines may be source code of the network."""
     return str(why).strip().rpartition("\n")[2] or type(why).__name__

@@ -1,4 +1,4 @@
-"""TorchScript weights: their calls are checked, and exactly what was checked is loaded."""
+"""Run TorchScript weights: check their calls, and load exactly what was checked."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from bmz.zoo.archive import damage_told, opened_zip
 if TYPE_CHECKING:
     from torch import nn
 
-# of the 1730 operators of `aten` and 100 of `prim` in PyTorch 2.13 these do more than compute
+# of the 1730 `aten` and 100 `prim` operators in PyTorch 2.13, these do more than compute
 _HOST_WORDS = frozenset(
     {"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"}
 )
-# none of the others has such a word in its name, but one of a later PyTorch may
+# none of the other operators has such a word in its name, but one of a later PyTorch may
 _HOST_PARTS = re.compile(
     r"(?:^|_)(?:dump|env|exec|file|files|import|load|open|path|pickle|pyobj|read|remote|rpc|save"
     r"|socket|system|url|write)(?:_|$)",
@@ -48,7 +48,7 @@ _OLD = "model.json"
 _TEXT = re.compile(rb"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 # PyTorch writes none of these outside strings, and its compiler and Python read them differently
 _STRANGE = re.compile(rb"[^\x20-\x7e\n\x80-\xff]|[#\\`\"]|\w'|''[\"']")
-# the opcodes that PyTorch's own reader of pickles knows
+# the opcodes that PyTorch's own pickle reader knows
 _KNOWN_OPCODES = frozenset(
     {
         "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID",
@@ -61,7 +61,7 @@ _KNOWN_OPCODES = frozenset(
 
 
 def host_calls(path: Path) -> tuple[str, ...]:
-    """List what in a TorchScript file uses files or the host, or is not known to be harmless.
+    """List what a TorchScript file does with files or the host, or is not known to be harmless.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def host_calls(path: Path) -> tuple[str, ...]:
     OSError, zipfile.BadZipFile
         The file cannot be read, or is not a zip.
     ArchiveRefused
-        Its members would become far larger when unpacked, or are not the same for all programs.
+        Its members would be far larger when unpacked, or are not the same for all programs.
     """
     calls: set[str] = set()
     with damage_told(), opened_zip(path) as archive:
         for member in archive.infolist():
-            # PyTorch ignores case when it looks for a member
+            # PyTorch ignores case when looking up a member
             name = member.filename.lower()
             if name.endswith(".py"):
                 calls.update(_of_source(archive.read(member), name))
@@ -94,7 +94,7 @@ def host_calls(path: Path) -> tuple[str, ...]:
 
 
 def speaks(path: Path) -> bool:
-    """Return whether the source in a TorchScript file prints or warns, after `host_calls`."""
+    """Return whether code in a TorchScript file prints or warns; call `host_calls` before."""
     with opened_zip(path) as archive:
         sources = (m for m in archive.infolist() if m.filename.lower().endswith(".py"))
         return any(_SPEAKS.search(archive.read(member)) for member in sources)
@@ -115,13 +115,13 @@ def _of_source(content: bytes, name: str) -> Iterator[str]:
         elif isinstance(node, ast.Name) and _is_host(node.id, owner=id(node) in owners):
             yield node.id
         elif isinstance(node, ast.Call) and _is_getattr(node):
-            # the operator can be named by a string as well
+            # a string may name the operator, too
             words = (arg.value for arg in node.args if isinstance(arg, ast.Constant))
             yield from (f"getattr {word}" for word in words if word in _HOST_WORDS)
 
 
 def _is_host(name: str, *, owner: bool) -> bool:
-    # another name for a library of operators would hide what is called
+    # an alias of an operator library would hide what is called
     return name in _HOST_WORDS or (name in {"torch", "ops"} and not owner)
 
 
@@ -129,7 +129,7 @@ def _of_attribute(node: ast.Attribute) -> Iterator[str]:
     if node.attr in _HOST_WORDS:
         yield ast.unparse(node)
     owner = node.value
-    # `ops.c10d.barrier`; what the authors registered themselves does not exist without their code
+    # `ops.c10d.barrier`; operators that the authors registered are absent without their code
     if isinstance(owner, ast.Name) and owner.id == "ops" and node.attr not in _KNOWN_OPS:
         yield f"ops.{node.attr}"
     if _HOST_PARTS.search(node.attr) and _is_library(owner):
@@ -153,14 +153,14 @@ def _is_getattr(call: ast.Call) -> bool:
 
 
 def _of_pickle(content: bytes, name: str) -> Iterator[str]:
-    """Yield the classes of libraries that a pickle would create, and what hides them."""
+    """Yield the library classes that a pickle would create, and anything that could hide them."""
     try:
         for opcode, value, _ in pickletools.genops(BytesIO(content)):
             if opcode.name not in _KNOWN_OPCODES:
                 yield f"pickle that PyTorch did not write ({name})"
                 return
             if isinstance(value, str):
-                # a GLOBAL is a module and a name in it
+                # a GLOBAL consists of a module and a name in it
                 yield from _classes_in(value.replace(" ", "."))
     except (ValueError, UnicodeDecodeError):
         yield f"pickle that cannot be read ({name})"
@@ -180,7 +180,7 @@ _PIECE = 2**20  # bytes
 
 @contextmanager
 def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Write the members of a zip uncompressed into a new one, which is removed afterwards.
+    """Copy the members of a zip uncompressed to a new zip, which is removed afterwards.
 
     Parameters
     ----------
@@ -190,9 +190,9 @@ def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
     Raises
     ------
     zipfile.BadZipFile
-        The file is damaged or no zip.
+        The file is damaged or not a zip.
     ArchiveRefused
-        See ``bmz.zoo.archive.opened_zip``.
+        As in ``bmz.zoo.archive.opened_zip``.
     OSError
         The file cannot be read, or the copy cannot be written.
     """
@@ -207,13 +207,13 @@ def plain_copy(path: Path, suffix: str = "") -> Iterator[Path]:
 
 def _add(old: zipfile.ZipFile, member: zipfile.ZipInfo, new: zipfile.ZipFile) -> None:
     entry = zipfile.ZipInfo(member.filename)  # with a constant time: nothing else is copied
-    entry.file_size = member.file_size  # so that large members get the headers of large ones
+    entry.file_size = member.file_size  # so that large members get headers for large sizes
     with old.open(member) as source, new.open(entry, "w") as target:
         shutil.copyfileobj(source, target, _PIECE)
 
 
 _CONVOLUTION_INPUTS = 13  # the last one is `allow_tf32`
-_EXACT = False  # what it must be
+_EXACT = False  # its required value
 
 
 class ScriptTouchesHost(CouldNotTell):
@@ -233,15 +233,15 @@ def open_torchscript(request: LoadRequest) -> TorchBackend:
     Raises
     ------
     NoBackend
-        PyTorch is not installed, or broken.
+        PyTorch is not installed or is broken.
     PrecisionUnsupported
-        PyTorch does not compute in the precision on the device.
+        PyTorch does not compute in this precision on the device.
     WeightsUnreadable
-        The file is absent, corrupt, or no TorchScript file.
+        The file is absent, corrupt, or not a TorchScript file.
     ScriptTouchesHost
-        It does more than compute, such as read or write files, and is not trusted.
+        It does more than compute, such as reading or writing files, and is not trusted.
     ArchiveRefused
-        Its members would become far larger when unpacked, or are not the same for all programs.
+        Its members would be far larger when unpacked, or are not the same for all programs.
     """
     network, prints = load_script(request)
     if request.device.kind == "cuda":
@@ -250,12 +250,12 @@ def open_torchscript(request: LoadRequest) -> TorchBackend:
 
 
 def load_script(request: LoadRequest) -> tuple[nn.Module, bool]:
-    """Load a TorchScript file in evaluation mode, and say whether it prints or warns.
+    """Load a TorchScript file in evaluation mode, and return whether it prints or warns.
 
     Raises
     ------
     BmzError
-        See `open_torchscript`.
+        As in `open_torchscript`.
     """
     torch = ready_torch(request)
     try:
@@ -267,30 +267,30 @@ def load_script(request: LoadRequest) -> tuple[nn.Module, bool]:
 
 
 def _loaded(torch: ModuleType, copy: Path, request: LoadRequest) -> nn.Module:
-    # the copy is what is checked and what is loaded, since PyTorch reads a zip with its own reader.
-    # It is checked before it is loaded, since loading may run its __setstate__
+    # the copy is both checked and loaded, since PyTorch reads zips with its own reader. It is
+    # checked before it is loaded, since loading may run its __setstate__
     calls = host_calls(copy)
     if calls and not request.trusted:
         raise ScriptTouchesHost(request, calls)
     with warnings.catch_warnings():
-        # the zoo has TorchScript files; a warning that PyTorch prefers others helps nobody here
+        # the zoo has TorchScript files; a warning that PyTorch prefers other formats is no help
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
         network: nn.Module = torch.jit.load(str(copy), map_location=str(request.device))
     return network
 
 
 class ScriptModule(Protocol):
-    """What is used of a ``torch.jit.ScriptModule`` to look into its graphs."""
+    """The part of a ``torch.jit.ScriptModule`` used to inspect its graphs."""
 
     def modules(self) -> Iterable[Any]:
-        """Return it and all modules in it."""
+        """Return the module itself and all modules in it."""
 
 
 def round_nothing_in(network: ScriptModule) -> None:
-    """Let convolutions of a traced network compute in float32 instead of TF32.
+    """Make the convolutions of a traced network compute in float32 instead of TF32.
 
-    A trace stores PyTorch's default, which is TF32, as the last argument of ``aten::_convolution``,
-    and ignores the setting of the process. Call this before the network runs for the first time.
+    A trace stores PyTorch's default, TF32, as the last argument of ``aten::_convolution``, and
+    ignores the setting of the process. Call this before the network runs for the first time.
     """
     for module in network.modules():
         graphs = [module._c._get_method(n).graph for n in module._c._method_names()]  # noqa: SLF001  (there is no public way)

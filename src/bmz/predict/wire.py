@@ -1,4 +1,4 @@
-"""How two processes exchange messages (JSON) and arrays (shared memory); no pickle anywhere."""
+"""Exchange messages (JSON) and arrays (shared memory) between two processes, without pickle."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bmz.base.arrays import AnyArray
 
 Message = dict[str, Any]
 ArrayWords = list[dict[str, Any]]
-"""For each array its dtype, its shape, and its offset in the block in bytes."""
+"""The dtype, the shape, and the offset in the block in bytes of each array."""
 
 _HEAD = struct.Struct("!I")
-_MOST_BYTES = 2**24  # of one message
+_MOST_BYTES = 2**24  # maximum size of a message
 _ALIGNED = 64
 _KINDS = "biufc"  # kinds of dtypes: only numbers, never objects
 
@@ -41,7 +41,7 @@ class Wire:
         self._end = end
 
     def send(self, message: Message, handle: int | None = None) -> None:
-        """Send a message, with the handle of a block if there is one.
+        """Send a message and, if given, the handle of a block.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class Wire:
             raise WireError(str(why)) from why
 
     def receive(self) -> tuple[Message, int | None]:
-        """Wait for a message; return it and the handle that came with it, which the caller closes.
+        """Wait for a message; return it and the handle sent with it, which the caller must close.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Wire:
         return message, next(iter(handles), None)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._end.close()
 
     def _exactly(self, size: int) -> bytes:
@@ -92,7 +92,7 @@ class Wire:
 
 
 class Block:
-    """Memory that two processes share; neither can change its size.
+    """Memory shared by two processes; neither can change its size.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Block:
     @classmethod
     def new(cls, size: int) -> Block:
         """Create a block of at least `size` bytes; only Linux has such memory."""
-        import fcntl  # imported here, since Windows has no such module, and confines no code either
+        import fcntl  # imported here, since it is absent on Windows, where no code is confined
 
         handle = os.memfd_create("bmz", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(handle, max(size, mmap.PAGESIZE))
@@ -116,7 +116,7 @@ class Block:
         return cls(handle)
 
     def write(self, arrays: Sequence[AnyArray]) -> ArrayWords:
-        """Copy arrays into the block, one after another, and return where they are."""
+        """Copy arrays into the block, one after another, and return their positions."""
         words: ArrayWords = []
         offset = 0
         for array in arrays:
@@ -133,7 +133,7 @@ class Block:
         Raises
         ------
         WireError
-            They do not describe arrays of numbers that lie completely in the block.
+            `words` do not describe arrays of numbers that lie entirely within the block.
         """
         return [self._one(word) for word in words]
 
@@ -142,7 +142,7 @@ class Block:
         os.close(self.handle)
         try:
             self._map.close()
-        except BufferError:  # a view still exists; the map ends with it
+        except BufferError:  # a view still exists; the map is freed with it
             return
 
     def _one(self, word: dict[str, Any]) -> AnyArray:
