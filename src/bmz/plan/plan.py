@@ -293,7 +293,7 @@ def tiling_of(
 
 
 def usual_batch(device: str, tiling: Tiling) -> int:
-    """Return the number of tiles run at once: several on a GPU; one on a CPU, without a loss."""
+    """Return the batch size: one tile on a CPU, where more gains nothing; several on a GPU."""
     if device == "cpu":
         return 1
     return max(1, min(GPU_PX // prod(tiling.tile.values()), 16, tiling.count))

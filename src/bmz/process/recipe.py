@@ -272,7 +272,7 @@ class OverlapFunction(Protocol):
 
 
 def no_overlap(_maps: LazyArray, _parameters: Mapping[str, Value], _grid: Sequence[int]) -> int:
-    """Return the minimum overlap of a recipe for which any overlap is enough."""
+    """Return 0 as the minimum overlap: any overlap is enough."""
     return 0
 
 

@@ -275,7 +275,7 @@ def most_in_common(low: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def most_covered(low: FloatArray, high: FloatArray) -> FloatArray:
-    """Compute an upper bound of the area that touches all sides of both boxes.
+    """Compute an upper bound of the area of a shape that touches all sides of both boxes.
 
     Parameters
     ----------
