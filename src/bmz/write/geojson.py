@@ -142,7 +142,7 @@ _POWERS: Final = {"area": "^2", "volume": "^3"}
 _IN_FRONT = ("image", "series")
 """Columns that are the same for all objects."""
 
-_BRIGHTNESS = re.compile(r"intensity_(mean|median|max|min|sum|std)_?(.*)$")
+_BRIGHTNESS = re.compile(r"intensity_(mean|median|max|min|sum)_?(.*)$")
 _NO_MEASUREMENT = re.compile(r"(label|t|z|bbox_.*)$")
 """Columns with the name, plane and bounding box of an object, which its feature already states."""
 

@@ -311,10 +311,8 @@ def refuse_unsafe(archive: Path | str, members: list[zipfile.ZipInfo]) -> None:
         See ``unpack``.
     """
     for member in members:
-        if not member.filename:
-            raise ArchiveRefused(archive, "a member has no name")
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if not member.filename:
+        if not path.parts:
             raise ArchiveRefused(archive, "a member has no name")
         if path.is_absolute() or ".." in path.parts or ":" in member.filename:
             raise ArchiveRefused(archive, f"member '{member.filename}' leaves its folder")

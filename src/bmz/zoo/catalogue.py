@@ -135,7 +135,7 @@ def _version(of_item: str, entry: object) -> Version | None:
         raise IndexFormError(f"a version of {of_item} is not a mapping")
     words = [entry.get(key) for key in ("version", "sha256", "source")]
     if not all(word is None or isinstance(word, str) for word in words):
-        raise ValueError(f"a version of {of_item} has a value that is not text")
+        raise IndexFormError(f"a version of {of_item} has a value that is not text")
     label, sha256, source = (str(word or "") for word in words)
     if not label or not source or SHA256.fullmatch(sha256.lower()) is None:
         return None
@@ -165,12 +165,12 @@ def _kept(settings: ZooSettings) -> Catalogue | None:
         path = index_folder(cache, settings.index_url) / "index.json"
         with suppress(OSError, ValueError):
             catalogues.append(
-                Catalogue(parse_catalogue(path.read_bytes()), _age_of(path), stale=False)
+                Catalogue(parse_catalogue(path.read_bytes()), _fetched_at(path), stale=False)
             )
     return max(catalogues, key=lambda catalogue: catalogue.fetched_at, default=None)
 
 
-def _age_of(path: Path) -> float:
+def _fetched_at(path: Path) -> float:
     return path.stat().st_mtime
 
 
