@@ -51,7 +51,7 @@ def shared_by_all(parts: Sequence[Columns]) -> list[str]:
 def by_label(column: AnyArray, labels: AnyArray) -> AnyArray:
     """Return the values of `labels` from a column with label k at k - 1; NaN or "" if missing.
 
-    Numbers become float64.
+    Labels start at 1. Numbers become float64.
     """
     if column.dtype.kind == "U":
         return np.take(np.append(column, ""), labels - 1, mode="clip")

@@ -186,5 +186,5 @@ def gives_omnipose(channels: int, axes: int, stated: Mapping[str, Value]) -> boo
 
 
 def is_omnipose(style: str, channels: int, axes: int) -> bool:
-    """Return whether maps are Omnipose's: by `style`, or by having two maps after the flows."""
+    """Return whether maps are Omnipose's: by `style`, or if not one map follows the flows."""
     return style == "omnipose" or (style == AUTO and channels != axes + 1)

@@ -198,8 +198,8 @@ class Clip(ScalingStep):
     """Limit values to the range between a lower and an upper bound.
 
     Percentiles are interpolated linearly, as in `ScaleRange`; the specification is silent on it.
-    Integers keep their dtype if the bounds are integers within its range, else they become
-    float32.
+    Integers keep their dtype if the bounds are integers and it can hold every result, else they
+    become float32.
 
     Source: model description 0.5, ``ClipDescr``.
 
