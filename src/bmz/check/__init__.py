@@ -1,1 +1,1 @@
-"""A model and an image become findings that say whether the image fits."""
+"""Check whether an image fits a model, and report this as findings."""

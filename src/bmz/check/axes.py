@@ -1,4 +1,4 @@
-"""The file, its axes, their sizes and its channels: which there are, and what they mean."""
+"""Check the file, its axes, their sizes and its channels against the model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bmz.spec.made_for import made_for
 from bmz.spec.model import AxisSpec, Fixed, Stepped
 
 COLOURS = frozenset({"r", "g", "b", "red", "green", "blue"})
-"""Names of the channels of a photograph."""
+"""Channel names of an RGB image."""
 
 NO_NAME = re.compile(r"(c|ch|channel|slice|image)?[ :_#-]*[0-9]*(/[0-9]+)?")
-"""What programs write in place of a name; any channel may bear it, also one of a photograph."""
+"""Placeholders that programs write instead of a channel name, even for RGB images."""
 
 
 def file_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield what the reader says of the file."""
+    """Yield the cautions and remarks of the reader about the file."""
     for text in case.image.cautions:
         yield Finding.of("file.caution", "file", text)
     for text in case.image.remarks:
@@ -31,7 +31,7 @@ def file_findings(case: FitCase) -> Iterator[Finding]:
 
 
 def axes_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield what is unnamed, missing, looped over or reordered."""
+    """Yield findings for axes that are unnamed, missing, looped over or reordered."""
     info, first = case.image, case.inputs[0]
     shape = " x ".join(map(str, info.shape))
     if UNKNOWN_AXIS in info.axes:
@@ -82,7 +82,7 @@ def _naming_hint(ndim: int) -> str:
 
 
 def channel_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield wrong counts, wrong order, and an RGB image where stains are wanted."""
+    """Yield wrong channel counts, a wrong order, and an RGB image where stains are expected."""
     wanted, found = case.channels_wanted, case.channels_found
     given = case.channels
     absent = [n for n in given or () if n != EMPTY_CHANNEL and n not in range(found)]
@@ -136,7 +136,7 @@ def _photograph(case: FitCase, where: str) -> Finding:
 
 
 def _colour_hint(case: FitCase) -> str:
-    """Propose the colour that holds the stain, if the picture may be of a stain at all."""
+    """Propose the colour channel that contains the stain, if the image may show a stain at all."""
     kind = shown_kind(case)
     if kind is not None and kind.family not in (None, "fluorescence"):
         return f"use a model for this kind of image: {models_hint(case.image, kind)}"
@@ -145,7 +145,7 @@ def _colour_hint(case: FitCase) -> str:
 
 
 def _look_hint(case: FitCase) -> str:
-    """Return what to look for, where neither names nor pixels tell the channels."""
+    """Return a hint to inspect the channels, for when neither names nor pixels identify them."""
     wanted = " and ".join(case.names_wanted) or made_for(case.model).title or "the stain"
     if case.channels_wanted > 1:
         return (
@@ -186,7 +186,7 @@ def _wanted_channels(case: FitCase) -> str:
 
 
 def _stains_for_colours(case: FitCase) -> bool:
-    """Return whether the file names its channels, and not by the colours that the model expects."""
+    """Return whether the file names its channels, but not as the colours that the model expects."""
     wanted = {name.lower() for name in case.names_wanted}
     found = {name.lower() for name in case.image.channel_names}
     named = bool(found) and not any(NO_NAME.fullmatch(name) for name in found)
@@ -216,7 +216,7 @@ def _taken_by_name(case: FitCase, where: str) -> Iterator[Finding]:
 
 
 def size_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield what is padded or tiled, with the numbers; sizes are after the rescale."""
+    """Yield the axes that are padded or tiled, with their sizes after rescaling."""
     first = case.inputs[0]
     for axis in first.axes:
         pixels = case.image.sizes.get(axis.letter)
@@ -252,7 +252,7 @@ def _needed(size: Stepped) -> str:
 
 
 def _brought_to(pixels: int, planned: PlannedAxis | None, legal: int) -> str:
-    """Return what is done about a size, as it is planned; without a plan, what any plan does."""
+    """Describe how the size is padded or tiled as planned or, without a plan, in general."""
     if planned is None:
         return f"padded from {pixels} to {legal} px or more, or tiled"
     if planned.tiles > 1:
@@ -261,15 +261,15 @@ def _brought_to(pixels: int, planned: PlannedAxis | None, legal: int) -> str:
 
 
 SAME = 0.01
-"""Two lengths of a pixel that differ by no more of each other are the same."""
+"""Pixel sizes whose relative difference is at most this are considered equal."""
 
 
 def grid_findings(first: ImageInfo, case: FitCase) -> Iterator[Finding]:
-    """Yield where a further image does not lie on the grid of the first.
+    """Yield where the grid of a further image differs from that of the first.
 
     Parameters
     ----------
-    first : the image to which it is joined
+    first : the image that the further one is joined to
     case : the further image, with the input that it fills
     """
     image, where = case.image, case.inputs[0].id
@@ -300,15 +300,15 @@ def grid_findings(first: ImageInfo, case: FitCase) -> Iterator[Finding]:
 
 
 EXAMPLE = "--link 0.25"
-"""An overlap that joins most of what belongs together; Cellpose's own default."""
+"""An overlap that joins most parts of the same object; Cellpose's own default."""
 
 
 def nothing_joined(link: Mapping[str, float], tensor: str) -> Finding:
-    """Tell that labels were to be joined, and that the model labels the image as a whole.
+    """Return a finding that there are no labels to join: the model labels the image as a whole.
 
     Parameters
     ----------
-    link : axes over which labels were to be joined
+    link : axes along which labels should be joined
     tensor : id of the input of the model
     """
     return Finding.of(
@@ -320,11 +320,11 @@ def nothing_joined(link: Mapping[str, float], tensor: str) -> Finding:
 
 
 def joining_findings(apart: Mapping[str, int], tensor: str) -> Iterator[Finding]:
-    """Yield along which axes an object of several positions is counted in each of them.
+    """Yield the axes along which an object at several positions is counted at each of them.
 
     Parameters
     ----------
-    apart : positions along t and z, at each of which labels are made again and not joined
+    apart : number of positions along t and z that are labelled separately, without joining
     tensor : id of the input of the model
     """
     if "z" in apart:

@@ -1,4 +1,4 @@
-"""What each channel of an image shows, by its name or by its pixels, and which a model wants."""
+"""Determine from names or pixels what each channel shows, and which channels a model expects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "actin": ("actin", "phalloidin", "lifeact"),
     "mitochondria": ("mitochondria", "mitotracker", "tomm?20"),
 }  # fmt: skip
-"""Structure -> words in the names of channels, stains and markers that stand for it."""
+"""Structure -> words for it in the names of channels, stains and markers."""
 
 _WORDS = {
     structure: re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])")
@@ -35,7 +35,7 @@ _WORDS = {
 
 
 def structure_of(name: str) -> str | None:
-    """Return the one structure that a channel's name tells; None for none, and for several.
+    """Return the structure that a channel's name indicates; None for none or several.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def structure_of(name: str) -> str | None:
 
 
 def meaning_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield each channel that by its name shows another structure than the model is made for."""
+    """Yield each channel whose name indicates another structure than the model is made for."""
     meant, evidence = _meant(case)
     if len(meant) != len(case.channels_taken):
         return
@@ -70,13 +70,13 @@ def meaning_findings(case: FitCase) -> Iterator[Finding]:
 
 
 def likely_channels(case: FitCase) -> str:
-    """Return the word for ``--channels`` that the names of the channels suggest; empty for none.
+    """Return the value of ``--channels`` that the channel names suggest; empty for none.
 
-    It is given only when for each channel of the model exactly one channel of the image has its
-    name, or tells the structure that the model is known to want.
+    There is one only if, for each channel of the model, exactly one channel of the image has its
+    name or indicates the structure that the model is known to expect.
     """
     if case.names_wanted:
-        with suppress(ChannelUnknown):  # then their meaning may tell
+        with suppress(ChannelUnknown):  # then use the meaning of the names
             return channel_text(channel_numbers(case.names_wanted, case.image.channel_names))
     meant, _ = _meant(case)
     structures = [structure_of(name) for name in case.image.channel_names]
@@ -90,7 +90,7 @@ def likely_channels(case: FitCase) -> str:
 
 
 def _meant(case: FitCase) -> tuple[tuple[str, ...], Evidence]:
-    """Give what each channel of the model should show: as declared, else as the table knows it."""
+    """Return what each channel of the model should show: as declared, else from the facts."""
     axes = [tensor.axis("c") for tensor in case.inputs]
     declared = tuple(name for axis in axes if axis for name in axis.names)
     if len(declared) == case.channels_wanted and any(map(structure_of, declared)):
@@ -114,10 +114,10 @@ SHOWS: Mapping[str, frozenset[str]] = {
     "actin": frozenset({"filaments", "cells", "membranes"}),
     "mitochondria": frozenset({"mitochondria"}),
 }
-"""Structure that a channel's name tells -> what the pixels of such a channel show."""
+"""Structure that a channel's name indicates -> what the pixels of such a channel show."""
 
 CLEARLY = 2.0
-"""Channels are proposed where every other choice is so many times less likely."""
+"""Channels are proposed if every other choice is less likely by at least this factor."""
 
 _PAIR = 2
 
@@ -129,7 +129,7 @@ class ChannelChoice:
     Parameters
     ----------
     channels : image channel for each channel of the model
-    reason : why these, such as "where nuclei were detected"
+    reason : why these were chosen, such as "where nuclei were detected"
     """
 
     channels: tuple[int, ...]
@@ -141,9 +141,9 @@ class ChannelChoice:
 
 
 def proposed_channels(case: FitCase) -> ChannelChoice | None:
-    """Propose the channels that show what the model is made for; None if nothing tells them.
+    """Propose the channels that show what the model is made for; None if they are not clear.
 
-    Names count more than pixels.
+    Names take precedence over pixels.
     """
     by_name = likely_channels(case)
     if by_name:
@@ -154,7 +154,7 @@ def proposed_channels(case: FitCase) -> ChannelChoice | None:
 def seen_channels(case: FitCase) -> ChannelChoice | None:
     """Propose channels by what their pixels show; None if this is not clear.
 
-    One or two channels are proposed: of more there would be too many orders to tell apart.
+    At most two channels are proposed: more could be ordered in too many ways to distinguish.
     """
     wanted = structures_wanted(case)
     if not wanted or len(wanted) > _PAIR or case.channels_found < len(wanted):
@@ -171,7 +171,7 @@ def seen_channels(case: FitCase) -> ChannelChoice | None:
 
 
 def _is_shown(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple[int, ...]) -> bool:
-    """Return whether nothing else is more likely in any of the channels than what is wanted."""
+    """Return whether, in each channel, no structure is more likely than the wanted ones."""
     shown = ((case.kinds[channel].structures, structures)
              for channel, structures in zip(choice, wanted, strict=True))  # fmt: skip
     return all(
@@ -182,7 +182,7 @@ def _is_shown(case: FitCase, wanted: tuple[frozenset[str], ...], choice: tuple[i
 
 
 def shown_in(case: FitCase, channels: tuple[int, ...]) -> float:
-    """Return the probability that channels show, each, what the model expects; 0 if one is unknown.
+    """Return the probability that all channels show what the model expects; 0 if one is unknown.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def _share(shown: Mapping[str, float], structures: frozenset[str]) -> float:
 
 
 def structures_wanted(case: FitCase) -> tuple[frozenset[str], ...]:
-    """Return what each channel of the model should show; nothing if one of them is not known."""
+    """Return what each channel of the model should show; empty if this is unknown for any."""
     meant, _ = _meant(case)
     told = [SHOWS.get(_told(words) or "", frozenset[str]()) for words in meant]
     if told and all(told):

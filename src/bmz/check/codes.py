@@ -1,7 +1,7 @@
-"""The table of findings: all that is known of a code, whatever image and model it is found on.
+"""The table of findings: everything about a code that does not depend on the image and the model.
 
 The codes never change their meaning. The severity of a finding, the verdict, what ``--force`` may
-override, the score of ``bmz fit`` and the page of findings in the reference are made from here.
+override, the score of ``bmz fit`` and the reference page of findings are derived from this table.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class FindingCode:
-    """What there is to know of one code.
+    """The properties of one code.
 
     Parameters
     ----------
-    severity : of its findings: ``error`` the result would be wrong or cannot be computed;
-        ``warning`` look before you trust; ``note`` it is adapted, or unknown
-    cause : why the finding comes up
+    severity : severity of its findings: ``error`` the result would be wrong or cannot be computed;
+        ``warning`` check the result before trusting it; ``note`` it is adapted, or unknown
+    cause : why the finding occurs
     cure : what to do
-    example : a line as bmz prints it, or the words that cure it
-    milder : the severity in the milder case that the cause tells of; None if there is none
-    adapted : a note of this code tells of something that ``bmz run`` changes; other notes tell of
-        what is unknown
-    forceable : ``--force`` runs the image despite the error; otherwise there is nothing that could
-        be computed, or only the user can say what
-    only_for_labels : it counts only where a label mask is wished for
-    cured_by : the option of ``bmz run`` that may cure it; empty if none does
-    is_need : it tells what a model needs to run here, which counts against no image
-    factor : what the finding leaves of the score of ``bmz fit``, from 0 to 1; None for that of its
-        severity
+    example : a line as printed by bmz, or the options that resolve the finding
+    milder : severity in the milder case that the cause describes; None if there is none
+    adapted : whether a note with this code is about something that ``bmz run`` adapts; other notes
+        are about something unknown
+    forceable : whether ``--force`` runs the image despite the error; if not, nothing could be
+        computed, or only the user can say what
+    only_for_labels : whether the finding counts only if a label mask is requested
+    cured_by : option of ``bmz run`` that may resolve the finding; empty if there is none
+    is_need : whether it states what a model needs to run here, which counts against no image
+    factor : factor by which the finding reduces the score of ``bmz fit``, from 0 to 1; None for
+        that of its severity
     """
 
     severity: Severity
@@ -52,7 +52,7 @@ class FindingCode:
 
 
 class CodeUnknown(WrongUsage):
-    """There is no finding of that code."""
+    """There is no finding with this code."""
 
     def __init__(self, code: str) -> None:
         near = [known for known in CODES if known.split(".")[0] == code.split(".", maxsplit=1)[0]]
@@ -64,12 +64,12 @@ class CodeUnknown(WrongUsage):
 
 
 def explain(code: str) -> FindingCode:
-    """Return what is known of a code.
+    """Return the properties of a code.
 
     Raises
     ------
     CodeUnknown
-        There is no such code; the hint names those of the same group, or all.
+        There is no such code; the hint lists the codes of the same group, or all codes.
     """
     if code not in CODES:
         raise CodeUnknown(code)

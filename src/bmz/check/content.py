@@ -1,4 +1,4 @@
-"""Whether the picture itself suits the model, and which models are made for images of its kind."""
+"""Check whether the content of an image suits a model, and name models for images of its kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bmz.spec.facts import Facts, facts_of, known_aliases, reports_of
 from bmz.spec.made_for import MODALITIES, MadeFor, made_for, with_near
 
 NAMED = 3
-"""So many models are named in a hint."""
+"""Number of models named in a hint."""
 
 
 def fit_command(image: ImageInfo) -> str:
@@ -37,7 +37,7 @@ def fit_command(image: ImageInfo) -> str:
 
 
 def models_hint(image: ImageInfo, kind: ImageKind) -> str:
-    """Name the models that are made for images of a kind, and the command that ranks all."""
+    """Return a hint with the models made for images of a kind, and the command that ranks all."""
     names = models_for(kind)
     named = f"models made for such images are {_listed(names)}; " if names else ""
     return f"{named}{fit_command(image)} ranks all models for the image"
@@ -50,12 +50,12 @@ def _listed(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _KnownModel:
-    """What the facts and the published reports say of a model that makes label masks.
+    """A model that produces label masks, according to the facts and the published reports.
 
     Parameters
     ----------
     breadth : number of modalities and structures that it is made for
-    tested : how many tools reproduce its test output
+    tested : number of tools that reproduce its test output
     """
 
     alias: str
@@ -66,15 +66,14 @@ class _KnownModel:
 
 
 VAGUE = frozenset({"other", "not-microscopy"})
-"""Families that say what an image is not: no model is made for all of one."""
+"""Families that state what an image is not; no model is made for all images of one."""
 
 
 def models_for(kind: ImageKind) -> tuple[str, ...]:
-    """Return the aliases of the models that are made for a kind, the best of them first.
+    """Return the aliases of the models that are made for a kind of image, the best first.
 
-    A model of the very structure comes before one of a structure near to it, one that is made for
-    little besides before others, and then one that more tools reproduce. Nothing is asked of the
-    zoo.
+    Models for exactly this structure come before those for similar structures, then more
+    specialised models before others, then those that more tools reproduce. The zoo is not queried.
     """
     family, structure = kind.family, kind.structure
     if family is None or family in VAGUE:
@@ -115,7 +114,7 @@ def _makes_labels(facts: Facts) -> bool:
 
 
 UNLIKELY = 0.2
-"""Below this probability an image is not taken for one of a kind, or of what looks like it."""
+"""Below this probability, an image is not considered to be of a kind, or of a similar one."""
 
 LEAST_LIKELY: Mapping[str, float] = {
     "electron": 0.25,
@@ -123,25 +122,24 @@ LEAST_LIKELY: Mapping[str, float] = {
     "stained": 0.25,
     "transmitted": 0.4,
 }
-"""The same of families that are learnt; chosen by ``model_cards/kinds/rules.py`` on images of
-left-out sources: the smallest at which one in twenty-five images of other families passes at most.
-"""
+"""The same for families that were learnt, chosen by ``model_cards/kinds/rules.py`` on images of
+left-out sources: the smallest at which at most one in 25 images of other families passes."""
 
 CLEAR_STRUCTURE = 0.6
-"""From this probability another structure is told; of one that is right hardly ever."""
+"""From this probability, another structure is reported; hardly ever when the structure is right."""
 
 SEEN = 0.5
-"""From this probability on an image is taken for one of a kind."""
+"""From this probability, an image is considered to be of a kind."""
 
 SOURCE_LETTERS = 90
-"""Of the source of what a model is made for, so much is told."""
+"""Number of characters shown of the source for what a model is made for."""
 
 
 def shown_kind(case: FitCase) -> ImageKind | None:
-    """Return the kind of what the model would see: as the user states it, else as the pixels tell.
+    """Return the kind of the model's input, as stated by the user, else as seen in the pixels.
 
-    Of an RGB image it is the kind of the whole; of several stains the mean over those that
-    the model takes, or of all where it is not known which these are. None if nothing is told.
+    For an RGB image it is the kind of the whole; for several stains, the mean over those that the
+    model takes, or over all if these are not known. None if the kind was not determined.
     """
     seen = _seen_kind(case)
     return seen if case.stated is None else stated_as_kind(case.stated, seen)
@@ -155,17 +153,17 @@ def _seen_kind(case: FitCase) -> ImageKind | None:
 
 
 def family_probability(kind: ImageKind, purpose: MadeFor) -> float:
-    """Return the probability that an image is of a family that a model is made for."""
+    """Return the probability that an image belongs to a family that a model is made for."""
     return sum(kind.families.get(family, 0.0) for family in purpose.families)
 
 
 def structure_probability(kind: ImageKind, purpose: MadeFor) -> float:
-    """Give the probability that an image shows what a model is made for, or what is near to it."""
+    """Return the probability that an image shows a structure the model is made for, or similar."""
     return sum(kind.structures.get(word, 0.0) for word in with_near(purpose.structures))
 
 
 def _order(case: FitCase) -> Iterator[Finding]:
-    """Yield that two channels show, each, what the model expects of the other one."""
+    """Yield a finding if each of two channels shows what the model expects in the other."""
     if case.channels_wanted == 1 or likely_channels(case):
         return
     taken, better = case.channels_taken, seen_channels(case)
@@ -182,14 +180,14 @@ def _order(case: FitCase) -> Iterator[Finding]:
 
 
 def content_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield where the picture is another than the model is made for, or is far from its sample.
+    """Yield where the image differs from what the model is made for, or from the model's sample.
 
-    And where the pixels of its channels tell another order than that in which they are taken.
+    Also yield where the pixels of its channels suggest another order than the one used.
 
     Raises
     ------
     MadeForInvalid
-        The description of the model states what it is made for, but not in the terms.
+        The model description states what it is made for, but not in the defined terms.
     """
     if case.further:
         return
@@ -214,7 +212,7 @@ def _kind_findings(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator
 
 
 def least_likely(purpose: MadeFor) -> float:
-    """Return the probability below which an image is not of the families of a model."""
+    """Return the probability below which an image does not belong to the families of a model."""
     return max(LEAST_LIKELY.get(family, UNLIKELY) for family in purpose.families)
 
 
@@ -241,7 +239,7 @@ def _not_microscopy(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Finding
 
 
 def _structure(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Finding]:
-    """Yield that another structure is clear, and none that the model is made for."""
+    """Yield a finding if the image clearly shows a structure that the model is not made for."""
     other = likeliest(kind.structures)
     if not purpose.structures or other is None or kind.structures[other] < CLEAR_STRUCTURE:
         return
@@ -258,10 +256,10 @@ def _structure(case: FitCase, purpose: MadeFor, kind: ImageKind) -> Iterator[Fin
 
 
 def _channels_differ(case: FitCase, purpose: MadeFor, kind: ImageKind) -> bool:
-    """Say whether the channels are of another kind, too: colours for stains, or stains for colours.
+    """Return whether the channels differ, too: colours instead of stains, or the reverse.
 
-    An RGB image of a stained section, or of anything but fluorescence, holds no stain in a
-    channel of its own; and a network for stained sections takes colours, not stains.
+    An RGB image of a stained section, or of anything but fluorescence, has no stain in a separate
+    channel; and a network for stained sections takes colours, not stains.
     """
     if case.image.colour:
         return kind.family != "fluorescence" and "stained" not in purpose.families
@@ -286,7 +284,7 @@ def _made_for_words(purpose: MadeFor) -> str:
 
 
 def _hint(case: FitCase, purpose: MadeFor, kind: ImageKind) -> str:
-    """Name models that are made for such images, and say how the user overrules what was seen."""
+    """Name models made for such images, and say how the user can override what was detected."""
     words = models_hint(case.image, kind)
     if case.stated is not None:
         return words
@@ -297,7 +295,7 @@ def _hint(case: FitCase, purpose: MadeFor, kind: ImageKind) -> str:
 def sample_distance(case: FitCase) -> float | None:
     """Return how far the image is from the model's own sample, as `unlikeness` measures it.
 
-    Of several channels it is the mean. None if one of the two does not exist or shows nothing.
+    For several channels it is the mean. None if either is missing or shows nothing.
     """
     pairs = [
         (case.sample[position].features, measures.features)
@@ -313,10 +311,10 @@ def sample_distance(case: FitCase) -> float | None:
 
 
 def _unlike(case: FitCase, purpose: MadeFor, kind: ImageKind | None) -> Iterator[Finding]:
-    """Yield that the image is far from the sample of the model.
+    """Yield a finding if the image is far from the sample of the model.
 
-    It is a note where the distance is less, and where what the model is stated to be made for is
-    seen in the image: a single sample never tells all that a model is made for.
+    It is a note if the distance is smaller, or if the image shows what the model is stated to be
+    made for: a single sample never represents everything that a model is made for.
     """
     distance = sample_distance(case)
     if distance is None or distance < UNLIKE_NOTE:

@@ -1,4 +1,4 @@
-"""A contract of a lab: what its images and their objects were like, and what no longer holds."""
+"""Define contracts on a lab's images and their objects, and find violations of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bmz.image.pixels import Pixels
 from bmz.spec.made_for import stated_kind
 
 SAME_LENGTH = 0.01
-"""Pixel sizes that differ by less than this share are the same: formats round them."""
+"""Pixel sizes with a smaller relative difference are considered equal, since formats round them."""
 
 ROOM = 0.25
-"""How far an end of a range goes beyond the least or the most that was seen, as a share of it."""
+"""Fraction by which a range is extended beyond the smallest and the largest value measured."""
 
 
 class Range(NamedTuple):
-    """From the least to the most that is allowed, both included."""
+    """The range of allowed values, including both ends."""
 
     least: float
     most: float
@@ -42,17 +42,17 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is held against a contract: facts of one image, and of what a model found in it.
+    """Facts about an image and the objects found in it, to be compared with a contract.
 
     Parameters
     ----------
-    axes, dtype : as the file has them
-    channels : how many
-    pixel_um : um by axis
+    axes, dtype : as stored in the file
+    channels : number of channels
+    pixel_um : pixel size in um by axis
     signal : percentile 99.9 of the brightest channel that the model takes
-    objects : how many; None if the model was not run
-    diameter_px : median diameter of a circle as large as an object; None without objects
-    kind : what the image shows; None if nothing is told
+    objects : number of objects; None if the model was not run
+    diameter_px : median diameter of circles with the areas of the objects; None without objects
+    kind : what the image shows; None if it was not determined
     """
 
     axes: str
@@ -76,8 +76,8 @@ class ImageFacts:
 
         Parameters
         ----------
-        pixels : a sample of it, all channels
-        channels : that the model takes; None for all
+        pixels : a sample of the image with all channels
+        channels : channels that the model takes; None for all
         """
         values = ValueSummary(pixels).channels
         taken: Sequence[int] = range(len(values))
@@ -95,15 +95,15 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Contract:
-    """What must hold. None, and lengths that are left out, ask for nothing.
+    """Conditions on images and objects. None, and omitted pixel sizes, impose no condition.
 
     Parameters
     ----------
-    model, model_sha256 : the word that names the model, and the sha256 of its manifest
-    words : axes, channels, pixel_um and scale, as the user said them
-    axes, dtype, channels, pixel_um : of every image
-    signal, objects, diameter_px : see `ImageFacts`
-    family, structure : what every image shows, as `bmz.spec.made_for` names it
+    model, model_sha256 : name of the model as given, and the SHA-256 of its manifest
+    words : axes, channels, pixel_um and scale, as the user gave them
+    axes, dtype, channels, pixel_um : required values for every image
+    signal, objects, diameter_px : allowed ranges; see `ImageFacts`
+    family, structure : what every image must show, as named in `bmz.spec.made_for`
     """
 
     model: str
@@ -121,12 +121,12 @@ class Contract:
 
     @property
     def runs(self) -> bool:
-        """Return whether the model must be run to tell."""
+        """Return whether the model must be run to check the contract."""
         return self.objects is not None or self.diameter_px is not None
 
     @property
     def options(self) -> dict[str, Any]:
-        """What it says of the images, as a request holds it: option -> value."""
+        """The user's options for the images, as in a request: option -> value."""
         options = dict(self.words)
         if "channels" in options:
             options["channels"] = checked_channels(options["channels"])
@@ -136,7 +136,7 @@ class Contract:
 
 
 class ImagesDiffer(AnswerIsNo):
-    """The images that a contract shall be made of are not alike."""
+    """The images from which a contract should be created differ."""
 
     def __init__(self, what: str, actual: Sequence[object]) -> None:
         super().__init__(
@@ -147,11 +147,11 @@ class ImagesDiffer(AnswerIsNo):
 
 
 def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator[Finding]:
-    """Yield what of a contract an image and its objects break; nothing when all holds.
+    """Yield the conditions of a contract that an image and its objects violate.
 
     Parameters
     ----------
-    model_sha256 : of the manifest of the model that is used
+    model_sha256 : SHA-256 of the manifest of the model in use
     """
     if model_sha256 != contract.model_sha256:
         sides = (contract.model_sha256[:12], model_sha256[:12])
@@ -173,7 +173,7 @@ def broken(contract: Contract, facts: ImageFacts, model_sha256: str) -> Iterator
 
 
 def _of_another_kind(contract: Contract, kind: ImageKind) -> Iterator[Finding]:
-    """Yield a kind that the image is unlikely to be of, while it is likely to be of another."""
+    """Yield a finding if the image likely shows another kind than the contract states."""
     sides = (
         (contract.family, kind.family, kind.families),
         (contract.structure, kind.structure, kind.structures),
@@ -212,15 +212,15 @@ def _finding(code: str, where: str, message: str, sides: tuple[object, object]) 
 def contract_of(
     model: str, model_sha256: str, words: Mapping[str, Any], facts: Sequence[ImageFacts]
 ) -> Contract:
-    """Make a contract that these images keep, with some room for others like them.
+    """Create a contract that these images fulfil, with some tolerance for similar images.
 
-    Each of its limits can be broken: no signal is asked for that the dtype cannot hold, and where
-    each image had objects, an image without any breaks it.
+    Each of its limits can be violated: the range of the signal ends where the dtype does, and if
+    every image had objects, an image without any violates the contract.
 
     Raises
     ------
     ImagesDiffer
-        They differ in axes, dtype, channels, pixel size or in what they show.
+        The images differ in axes, dtype, channels, pixel size or in what they show.
     """
     alike = {name: _alike(name, facts) for name in ("axes", "dtype", "channels")}
     counts = [image.objects for image in facts if image.objects is not None]
@@ -247,12 +247,12 @@ def _alike(name: str, facts: Sequence[ImageFacts]) -> Any:  # noqa: ANN401  (a w
 
 
 def _one_kind(families: Sequence[str | None]) -> str | None:
-    """Return the family of all images; None if one of them has none for sure.
+    """Return the family of all images; None if the family of any is not certain.
 
     Raises
     ------
     ImagesDiffer
-        They are of several.
+        The images belong to several families.
     """
     known = sorted({family for family in families if family is not None})
     if len(known) > 1:
@@ -261,7 +261,7 @@ def _one_kind(families: Sequence[str | None]) -> str | None:
 
 
 def _one_structure(facts: Sequence[ImageFacts]) -> str | None:
-    """Return the structure that all images show for sure; None if they differ in it."""
+    """Return the structure that all images certainly show; None if there is none."""
     shown = {
         image.kind.structure
         if image.kind and max(image.kind.structures.values(), default=0.0) >= SURE
@@ -292,7 +292,7 @@ def _roomy(values: Sequence[float]) -> Range | None:
 
 
 def _held_by(dtype: str, signal: Range | None) -> Range | None:
-    """Cut a range where the values of a whole number dtype end."""
+    """Clip a range to the values that an integer or Boolean dtype can hold."""
     kind = np.dtype(dtype)
     if signal is None or kind.kind not in "biu":
         return signal
@@ -303,5 +303,5 @@ def _held_by(dtype: str, signal: Range | None) -> Range | None:
 def _whole(room: Range | None, counts: Sequence[int]) -> Range | None:
     if room is None:
         return None
-    least = min(1, *counts)  # where each image had some, none is too few
+    least = min(1, *counts)  # if each image had objects, none is too few
     return Range(max(floor(room.least), least), max(ceil(room.most), 1))

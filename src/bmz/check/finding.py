@@ -1,4 +1,4 @@
-"""What the check says: findings, the verdict they add up to, and the refusal of an image."""
+"""Define the findings of the check, the verdict they add up to, and the refusal of an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Verdict = Literal["fits", "adapts", "mismatch"]
 
 
 class Details(TypedDict, total=False):
-    """What a finding may say beyond its message; see `Finding`."""
+    """Optional details of a finding beyond its message; see `Finding`."""
 
     wanted: str
     found: str
@@ -30,26 +30,26 @@ class Details(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about an image and a model.
+    """One fact about how an image fits a model.
 
     Parameters
     ----------
     code
-        Its name for good, ``group.case``
+        Its permanent name, ``group.case``
     severity
-        What it means for the result; `of` looks it up by the code
+        Its consequence for the result; `of` looks it up by the code
     where
         The tensor and axis, such as ``input0.x``
     message
         One sentence
     wanted
-        What the model asks for, as short text
+        What the model requires, as short text
     found
         What the image has, as short text
     hint
         The next step
     evidence
-        Who says so: the manifest, our table of facts, or pixels
+        Its source: the manifest, our table of facts, or the pixels
     """
 
     code: str
@@ -71,11 +71,11 @@ class Finding:
         milder: bool = False,
         **details: Unpack[Details],
     ) -> Self:
-        """Make a finding with the severity that `CODES` states for its code.
+        """Create a finding with the severity that `CODES` states for its code.
 
         Parameters
         ----------
-        milder : it is the milder case of its code, which has a severity of its own
+        milder : whether this is the milder case of the code, which has its own severity
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Finding:
 
     @classmethod
     def of_error(cls, error: BmzError, where: str, evidence: Evidence = "declared") -> Self:
-        """Make a finding of an error that another room raised.
+        """Create a finding from an error that another room raised.
 
         An error whose code is not in `CODES` is a finding of severity error.
         """
@@ -101,22 +101,22 @@ class Finding:
 
     @property
     def is_adapted(self) -> bool:
-        """Return whether it tells of something that ``bmz run`` changes."""
+        """Return whether the finding is about something that ``bmz run`` adapts."""
         return self.severity == "note" and self.code in CODES and CODES[self.code].adapted
 
     @property
     def is_only_for_labels(self) -> bool:
-        """Return whether it counts only where a label mask is wished for."""
+        """Return whether the finding counts only if a label mask is requested."""
         return self.code in CODES and CODES[self.code].only_for_labels
 
     @property
     def cured_by(self) -> str:
-        """The option of ``bmz run`` that may cure it; empty if none does."""
+        """The option of ``bmz run`` that may resolve the finding; empty if there is none."""
         return CODES[self.code].cured_by if self.code in CODES else ""
 
     @property
     def is_need(self) -> bool:
-        """Return whether it tells what a model needs to run here, and not how an image fits it."""
+        """Return whether it states what the model needs to run here, not how well an image fits."""
         return self.code in CODES and CODES[self.code].is_need
 
     @property
@@ -131,8 +131,8 @@ class CheckReport:
 
     Parameters
     ----------
-    kind : what the image shows, as the user states it, else as its pixels tell; None if they
-        tell nothing, or were not looked at
+    kind : what the image shows, as stated by the user, else as determined from its pixels; None
+        if they are inconclusive or were not examined
     """
 
     findings: tuple[Finding, ...]
@@ -145,14 +145,14 @@ class CheckReport:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Return the findings that ask for a look before the result is trusted."""
+        """Return the findings that should be examined before the result is trusted."""
         return tuple(f for f in self.findings if f.severity == "warning")
 
     @property
     def verdict(self) -> Verdict:
-        """Say ``mismatch`` for any error, else ``adapts`` if anything is adapted, else ``fits``.
+        """Return ``mismatch`` for any error, else ``adapts`` if anything is adapted, else ``fits``.
 
-        Warnings do not change it, so that it is told together with their number.
+        Warnings do not change the verdict, so it is reported together with their number.
         """
         if self.errors:
             return "mismatch"
@@ -164,7 +164,7 @@ class CheckReport:
 
 
 class DoesNotFit(AnswerIsNo):
-    """The check found errors, so that no result is better than the one that would come out."""
+    """The check found errors: no result is better than the result that the model would return."""
 
     def __init__(self, image: Path, errors: tuple[Finding, ...]) -> None:
         first = errors[0]
@@ -178,17 +178,17 @@ class DoesNotFit(AnswerIsNo):
 
 
 def unforceable(report: CheckReport) -> tuple[Finding, ...]:
-    """Return the errors of a report against which ``--force`` is of no use."""
+    """Return the errors of a report that ``--force`` cannot override."""
     return tuple(finding for finding in report.errors if not finding.is_forceable)
 
 
 def refuse_errors(image: Path, report: CheckReport, *, force: bool) -> None:
-    """Raise the errors of a report, unless they are forced.
+    """Raise an error for the errors in a report, unless they are overridden.
 
     Raises
     ------
     DoesNotFit
-        There is an error, and `force` is not given or of no use against it.
+        There is an error, and `force` is not set or cannot override it.
     """
     fatal = unforceable(report) if force else report.errors
     if fatal:

@@ -1,4 +1,4 @@
-"""Whether an image fits a model: all findings of its header and of its pixels."""
+"""Check whether an image fits a model, and collect all findings on its header and pixels."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from bmz.image.region import apart
 
 @dataclass(frozen=True)
 class CheckedHeader:
-    """A model and an image whose header has been held against it; made by `check_header`.
+    """A model and an image whose header has been checked by `check_header`.
 
     Parameters
     ----------
-    case : the two, and what the user said; with the factor by which the image is resized
-    report : what the header tells
-    images : of an image to which further ones are joined, the check of each with the inputs that
-        it fills; none of any other
+    case : the model, the image and the user's options, with the factor for resizing the image
+    report : findings on the header
+    images : if further images are joined, the check of each with the inputs that it fills;
+        otherwise empty
     """
 
     case: FitCase
@@ -42,26 +42,26 @@ class CheckedHeader:
 
     @property
     def is_runnable(self) -> bool:
-        """Return whether the model can be run on the image, if need be with ``--force``."""
+        """Return whether the model can be run on the image, if necessary with ``--force``."""
         return not unforceable(self.report)
 
 
 def check_header(
     case: FitCase, resize: Callable[[FitCase], FitCase] | None = None
 ) -> CheckedHeader:
-    """Check what the header of the file tells: axes, channels, dtype, pixel size and sizes.
+    """Check the header of the file: axes, channels, dtype, pixel size and sizes.
 
     Parameters
     ----------
-    resize : puts the factor by which the image is resized into `case`; it is called only where
-        axes and channels leave something to be run
+    resize : returns `case` with the factor for resizing the image; called only if the axes and
+        channels allow the model to run
     """
     if not case.inputs:  # further images fill all of them
         case.image.refuse_unknown_axes()
         return CheckedHeader(case, CheckReport(tuple(file_findings(case))))
     layout = (*file_findings(case), *axes_findings(case))
     if UNKNOWN_AXIS in case.image.axes:
-        return CheckedHeader(case, CheckReport(layout))  # no other rule knows what lies where
+        return CheckedHeader(case, CheckReport(layout))  # no other rule applies to unknown axes
     layout += tuple(channel_findings(case))
     if resize is not None and not unforceable(CheckReport(layout)):
         case = resize(case)
@@ -70,19 +70,19 @@ def check_header(
 
 
 def joined_header(case: FitCase, images: Sequence[CheckedHeader]) -> CheckedHeader:
-    """Put the checks of an image and of those that are joined to it into one.
+    """Combine the checks of an image and of those joined to it.
 
     Parameters
     ----------
-    case : the model with all its inputs, and the whole, whose channels are told by number
-    images : the check of each, in the order of ``case.image.images``
+    case : the model with all its inputs, and the joined image, with channels given by number
+    images : the check of each image, in the order of ``case.image.images``
     """
     findings: list[Finding] = []
     for number, image in enumerate(images):
         if number:
             findings += grid_findings(images[0].case.image, image.case)
         told = {finding.code for finding in findings}
-        # all have the pixel size of the first, of which one finding is enough
+        # all have the pixel size of the first image, so one finding is enough
         findings += [
             finding
             for finding in image.report.findings
@@ -92,11 +92,11 @@ def joined_header(case: FitCase, images: Sequence[CheckedHeader]) -> CheckedHead
 
 
 def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> CheckReport:
-    """Check the pixels of an image, which are read only where its header leaves hope.
+    """Check the pixels of an image, which are read only if the header does not rule out a run.
 
     Parameters
     ----------
-    read : gives pixels of the image, see `check_pixels`
+    read : returns pixels of the image, as in `check_pixels`
     """
     if header.is_runnable:
         return check_pixels(header, read(header.case.image))
@@ -106,13 +106,13 @@ def check_image(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> C
 
 
 def with_channels_seen(header: CheckedHeader, read: Callable[[ImageInfo], Pixels]) -> CheckedHeader:
-    """Look at the channels of an image where only they keep it from being run.
+    """Examine the channels of an image if they are the only reason why it cannot be run.
 
     The findings then propose the channels that show what the model is made for.
 
     Parameters
     ----------
-    read : gives pixels of the image, see `check_pixels`
+    read : returns pixels of the image, as in `check_pixels`
     """
     if header.images:
         return joined_header(
@@ -125,11 +125,11 @@ def with_channels_seen(header: CheckedHeader, read: Callable[[ImageInfo], Pixels
 
 
 def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
-    """Measure pixels and check them; the report has the findings of the header, too.
+    """Measure and check pixels; the report includes the findings on the header.
 
     Parameters
     ----------
-    header : runnable
+    header : a runnable header
     pixels : the image, axes of ``tczyx``, or a sample of it with all channels
     """
     if header.images:
@@ -147,14 +147,14 @@ def check_pixels(header: CheckedHeader, pixels: Pixels) -> CheckReport:
 
 
 def check_values(header: CheckedHeader, values: ValueSummary) -> CheckReport:
-    """Check pixels of which all is measured; the report has the findings of the header, too.
+    """Check pixels that have been measured; the report includes the findings on the header.
 
-    All findings come at once and none is raised.
+    All findings are returned together, and none is raised.
 
     Parameters
     ----------
-    header : runnable, and with the measures of the image
-    values : of the image, in short, as several models are asked about it
+    header : a runnable header, with the measurements of the image
+    values : summary of the pixel values, which the checks of several models can share
     """
     case = header.case
     found = (*dtype_findings(case, values), *range_findings(case, values))

@@ -1,4 +1,4 @@
-"""One model, one image, and what the user said about the image: what the rules are asked about."""
+"""Define the case that rules check: one model, one image, and the user's options for it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from bmz.spec.model import ModelSpec, TensorSpec
 
 @dataclass(frozen=True)
 class PlannedAxis:
-    """How the tiles of a network are laid along an axis of the image.
+    """The planned tiles of a network along an axis of the image.
 
     Parameters
     ----------
-    tile_px : size of each
-    tiles : how many there are
+    tile_px : size of each tile
+    tiles : number of tiles
     """
 
     tile_px: int
@@ -42,27 +42,27 @@ class PlannedAxis:
 
 @dataclass(frozen=True)
 class FitCase:
-    """Does this image fit this model?
+    """A model and an image, to be checked for whether they fit.
 
     Parameters
     ----------
-    model, image : the two; the image with the pixel size that the user said, else that of its file
+    model, image : the model, and the image with the pixel size that the user gave, else its file's
     channels : the image channel for each channel of the model, in order; `EMPTY_CHANNEL` for
-        zeros; None when the user did not say
-    unknown_channel : a name that the user said, which not one channel of the image has; empty
-        where there is none
-    scale : factor by which the image is resized before the network; None when not asked for
-    clip : percentile above which the intensities are cut before all else; None for no cut
-    invert : intensities are turned round before the network, and measured so
-    measured : what was measured on the image, by channel of the model; empty when nothing was
-    kind : what an RGB image shows as a whole; None for stains, and where nothing is told
-    channel_kinds : what channels of the image show beside those that the model takes, by number;
-        empty if they were not looked at
-    stated : what the user says that the image is; None when the user did not say
-    sample : the same of the model's own sample or test tensor
-    grey : red, green and blue of the image are equal wherever they were looked at
-    further : it is an image beside the first, of which nothing says what it should show
-    planned : axis -> how `bmz run` would lay its tiles; empty if that is not known
+        zeros; None if the user gave none
+    unknown_channel : a channel name given by the user that does not identify a channel of the
+        image; empty if there is none
+    scale : factor by which the image is resized before the network; None if not requested
+    clip : percentile at which intensities are clipped before any other step; None for no clipping
+    invert : whether intensities are inverted before the network, and for measuring
+    measured : measurements of the image, by channel of the model; empty if not measured
+    kind : what an RGB image shows as a whole; None for stains, or if not determined
+    channel_kinds : what channels of the image other than those used by the model show, by number;
+        empty if they were not examined
+    stated : what the image is according to the user; None if the user did not state it
+    sample : measurements of the model's own sample or test tensor, as in `measured`
+    grey : whether red, green and blue of the image are equal in all examined pixels
+    further : whether this is an image joined to the first, and nothing states what it should show
+    planned : axis -> how `bmz run` would tile it; empty if that is not known
     """
 
     model: ModelSpec
@@ -82,7 +82,7 @@ class FitCase:
     further: bool = False
 
     def with_channels(self, channels: Sequence[ChannelKey] | None) -> Self:
-        """Return the case with the channels as the user said them, by number or by name."""
+        """Return the case with the channels that the user gave, by number or by name."""
         if channels is None:
             return self
         try:
@@ -97,7 +97,7 @@ class FitCase:
 
     @property
     def channels_wanted(self) -> int:
-        """Return the number of channels over all inputs."""
+        """Return the total number of channels of all inputs."""
         return sum(tensor.channels or 1 for tensor in self.inputs)
 
     @property
@@ -118,9 +118,9 @@ class FitCase:
 
     @property
     def channels_by_name(self) -> tuple[int, ...] | None:
-        """Return the image channel of each model channel where both have the same names, each once.
+        """Return the image channel of each model channel if both have the same unique names.
 
-        Case does not matter. None where names differ, come twice, or are not there.
+        Case is ignored. None if names differ, occur twice, or are missing.
         """
         wanted, found = self.names_wanted, self.image.channel_names
         if not wanted or len(wanted) != len(found):
@@ -133,32 +133,32 @@ class FitCase:
 
     @property
     def may_be_grey(self) -> bool:
-        """Say whether equal colours of the image would make it one for the model, as it is told."""
+        """Return whether the image, if its colours are equal, can be used as one grey channel."""
         told = self.channels is not None or self.unknown_channel
         return self.image.colour and self.channels_wanted == 1 and not told
 
     @property
     def taken_as_grey(self) -> bool:
-        """Return whether one of equal colours stands for the image."""
+        """Return whether one colour channel represents the image, since all are equal."""
         return self.grey and self.may_be_grey
 
     def with_greyness(self, pixels: Pixels) -> Self:
-        """Give the case with whether the colours are equal in all of these pixels of the image."""
+        """Return the case with whether the colours are equal in all of these pixels."""
         return replace(self, grey=is_grey(pixels))
 
     @property
     def filled(self) -> int:
-        """Return how many channels of the model are zeros, as it is trained for, unless told."""
+        """Return the number of model channels filled with zeros, unless the user gave channels."""
         lacking = self.channels_wanted - self.channels_found
         told = self.channels is not None or self.unknown_channel
         return lacking if lacking > 0 and not told and fills_channels(self.model) else 0
 
     @property
     def channels_taken(self) -> tuple[int, ...]:
-        """Return the image channel of each model channel: as told, else by name, else in order.
+        """Return the image channel of each model channel: as given, else by name, else in order.
 
-        Of a grey image that is stored as colours a model of one channel takes the first. A model
-        that is trained for empty channels has zeros for those that the image lacks.
+        For a grey image stored as RGB, a model with one channel takes the first. A model that is
+        trained with empty channels gets zeros for those that the image lacks.
         """
         if self.channels is not None:
             return self.channels
@@ -169,13 +169,13 @@ class FitCase:
 
     @property
     def kinds(self) -> Mapping[int, ImageKind]:
-        """Give what each channel of the image shows, by its number, as far as it was looked at."""
+        """Return what each examined channel of the image shows, by channel number."""
         taken = zip(self.channels_taken, map(self.measured.get, count()), strict=False)
         of_taken = {channel: seen.kind for channel, seen in taken if seen and seen.kind}
         return {**of_taken, **self.channel_kinds}
 
     def measured_on(self, pixels: Pixels) -> Self:
-        """Return the case with what is measured on these pixels of the image, all channels."""
+        """Return the case with the measurements of these pixels, which have all channels."""
         return replace(self, measured=self.measures_of(pixels))
 
     def measures_of(self, pixels: Pixels, look: Look | None = None) -> dict[int, PlaneMeasures]:
@@ -184,13 +184,13 @@ class FitCase:
         return image_measures(shown, self.channels_taken, look)
 
     def with_all_kinds(self, pixels: Pixels) -> Self:
-        """Return the case with what each channel shows, and an RGB image as a whole.
+        """Return the case with what each channel shows and, for an RGB image, the whole image.
 
-        A channel that was looked at is not looked at again.
+        Channels that were examined before are not examined again.
 
         Parameters
         ----------
-        pixels : of the image, all channels
+        pixels : pixels of the image, all channels
         """
         colour = is_photograph(pixels)
         known = {} if colour else self.kinds

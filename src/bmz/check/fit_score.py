@@ -1,7 +1,7 @@
-"""How well a model is made for what an image shows: the score by which ``bmz fit`` ranks.
+"""Compute the score by which ``bmz fit`` ranks models for an image.
 
-The score is the probability that the image shows what the model is made for, times what the size
-of the objects and the findings of the check leave of it.
+The score is the probability that the image shows what the model is made for, multiplied by factors
+for the size of the objects and for the findings of the check.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from bmz.check.values import image_diameter, model_diameter
 from bmz.spec.made_for import STRUCTURES, MadeFor
 
 UNKNOWN = 0.3
-"""In place of a probability where nothing states what a model is made for, or nothing is seen."""
+"""Probability to assume if the model's purpose or the content of the image is unknown."""
 
 NEAR = 0.5
-"""So much of the probability of a structure counts for a model of one that looks like it."""
+"""Share of a structure's probability that counts for a model made for a similar structure."""
 
 LEAST_STRUCTURE = 0.05
-"""No structure is less probable: what is small or rare in an image may still be what is wanted."""
+"""Minimum probability of a structure, since small or rare objects may be what is wanted."""
 
 VAGUE = frozenset({"other", "not-microscopy"})
-"""Families that say what an image is not: two images of one need not look alike."""
+"""Families that state what an image is not; two images of such a family need not look alike."""
 
 VAGUE_SHARE = 0.25
-"""So much of the probability of such a family counts for a model of it."""
+"""Share of the probability of such a family that counts for a model made for it."""
 
 MAY_BE = 0.9
-"""An image that is likelier of another family may yet be of one of the model, where family and
-structure together are not less likely than this share of the likeliest ones."""
+"""An image that more likely belongs to another family may still belong to one of the model's, if
+family and structure together are at least this fraction as likely as the likeliest ones."""
 
 BROAD = 0.95
-"""What is left for each family and each structure of a model beyond one: of two models for the same
-kind, the one that is made for it alone knows it better."""
+"""Factor for each family and each structure of a model beyond the first: of two models for the
+same kind, the one that is made only for it is preferred."""
 
 SIZE_SHARE = 0.4
-"""So much of the score depends on the size of the objects."""
+"""Share of the score that depends on the size of the objects."""
 
 NO_SIZE_LEFT = 8.0
-"""Objects so many times larger or smaller than those of the model earn nothing for their size."""
+"""Ratio of object size to that of the model from which the size contributes nothing."""
 
 UNKNOWN_SIZE = 0.5
-"""What the size earns where that of the image or of the model is not known."""
+"""Closeness of sizes to assume if the size in the image or of the model is unknown."""
 
 BY_SEVERITY: Mapping[Severity, float] = {"error": 0.3, "warning": 0.85, "note": 1.0}
-"""Factors of findings whose code states none."""
+"""Factors of findings whose code states no factor."""
 
 BY_CONTENT = "content."
-"""How the codes begin of findings that say what the content says already."""
+"""Prefix of the codes of findings that the probability of the content already includes."""
 
 _CHANNEL_WORDS: Mapping[str, re.Pattern[str]] = {
     term: re.compile(words)
@@ -68,7 +68,7 @@ _CHANNEL_WORDS: Mapping[str, re.Pattern[str]] = {
         "spots": r"spots?\b",
     }.items()
 }
-"""Structure -> words by which the description of a channel names it."""
+"""Structure -> pattern of the words for it in descriptions of channels."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Content:
 
     Parameters
     ----------
-    family : that it is of a family of modalities of the model, 0 to 1
-    structure : that it shows a structure of the model, 0 to 1
-    is_another : the image is of another family than those of the model
-    shown : which of the structures of the model it most likely shows; empty if it states none
+    family : probability that it belongs to a family of modalities of the model, 0 to 1
+    structure : probability that it shows a structure of the model, 0 to 1
+    is_another : whether the image belongs to a different family than those of the model
+    shown : structure of the model that it most likely shows; empty if the model states none
     """
 
     family: float = UNKNOWN
@@ -95,12 +95,12 @@ class Content:
 
 
 def content_of(kinds: Sequence[ImageKind | None], purpose: MadeFor) -> Content:
-    """Hold what the channels show against what a model is made for.
+    """Compare what the channels show with what a model is made for.
 
     Parameters
     ----------
-    kinds : what the image shows in each channel of the model; None for a channel of which nothing
-        is known, or that is filled with zeros
+    kinds : what the image shows in each channel of the model; None for a channel whose content is
+        unknown, or that is filled with zeros
     purpose : what the model is made for
     """
     seen = [kind for kind in kinds if kind is not None]
@@ -120,7 +120,7 @@ def content_of(kinds: Sequence[ImageKind | None], purpose: MadeFor) -> Content:
 
 
 def _mean(shares: Iterable[float]) -> float:
-    """Return the geometric mean; `UNKNOWN` where there are no values."""
+    """Return the geometric mean, or `UNKNOWN` if there are no values."""
     told = list(shares)
     return prod(told) ** (1 / len(told)) if told else UNKNOWN
 
@@ -131,9 +131,9 @@ def _mean_families(kinds: Sequence[ImageKind]) -> dict[str, float]:
 
 
 def _family(shown: Mapping[str, float], purpose: MadeFor) -> float:
-    """Return the probability that an image of these families is of one of the model."""
+    """Return the probability that an image with these families belongs to one of the model's."""
     if not purpose.families:
-        # nothing states it, but every model is for some kind of microscopy that has a name
+        # no family is stated, but every model is made for some known kind of microscopy
         return UNKNOWN * (1 - sum(shown.get(family, 0.0) for family in VAGUE))
     shares = [
         shown.get(family, 0.0) * (VAGUE_SHARE if family in VAGUE else 1.0)
@@ -147,18 +147,18 @@ def _likeliest(shares: Sequence[float], kinds: int) -> float:
 
     Parameters
     ----------
-    kinds : for how many it is made
+    kinds : number of kinds that the model is made for
     """
     return max(shares, default=0.0) * BROAD ** max(0, kinds - 1)
 
 
 def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: float) -> bool:
-    """Return whether an image is of another family than those of a model.
+    """Return whether an image belongs to a different family than those of a model.
 
     Parameters
     ----------
-    shown : how probable each family is
-    of_structure : how probable the structure of the model is beside the likeliest
+    shown : probability of each family
+    of_structure : probability of the model's structure relative to that of the likeliest one
     """
     named = {family: share for family, share in shown.items() if family not in VAGUE}
     best = max(named, key=lambda family: named[family], default=None)
@@ -171,11 +171,11 @@ def _is_another(shown: Mapping[str, float], purpose: MadeFor, of_structure: floa
 
 
 def structures_wanted(purpose: MadeFor, channels: int) -> tuple[tuple[str, ...], ...]:
-    """Return the structures that each channel of a model should show; empty if nothing says it.
+    """Return the structures that each channel of a model should show; empty if not stated.
 
     Parameters
     ----------
-    channels : how many the model has
+    channels : number of channels of the model
 
     Examples
     --------
@@ -204,7 +204,7 @@ def structures_in(words: str) -> Iterator[str]:
 
 
 def _structure(kind: ImageKind, wanted: Iterable[str]) -> float:
-    """Give the probability that a channel shows a structure, or in part one that looks like it."""
+    """Return the probability that a channel shows a wanted or, in part, a similar structure."""
     structures = set(wanted) - {"other"}
     near = {name for word in structures for name in STRUCTURES[word].near} - structures
     shares = [kind.structures.get(word, 0.0) for word in structures]
@@ -213,9 +213,9 @@ def _structure(kind: ImageKind, wanted: Iterable[str]) -> float:
 
 
 def size_closeness(case: FitCase) -> float:
-    """Return 1 for objects of the size that the model knows, falling with the ratio to 0.
+    """Return 1 for objects of the size that the model expects, decreasing to 0 with the ratio.
 
-    The fall is even in octaves: half the size, or double, is worth as much.
+    The decrease is linear in octaves: half and twice the size give the same value.
     """
     wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None:
@@ -229,9 +229,9 @@ def fit_score(content: Content, size: float, findings: Iterable[Finding]) -> flo
 
     Parameters
     ----------
-    size : see `size_closeness`
-    findings : of the check; each code counts once, with its worst, and those on the content not at
-        all, as the score begins with it
+    size : result of `size_closeness`
+    findings : findings of the check; each code counts once, with its worst finding, and those on
+        the content are ignored, since the score includes it already
 
     Examples
     --------
@@ -244,13 +244,13 @@ def fit_score(content: Content, size: float, findings: Iterable[Finding]) -> flo
 
 
 def factor_of(finding: Finding) -> float:
-    """Return what a finding leaves of a score."""
+    """Return the factor by which a finding reduces a score."""
     own = CODES[finding.code].factor if finding.code in CODES else None
     return BY_SEVERITY[finding.severity] if own is None else own
 
 
 def worst_of_code(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return one finding per code, its worst, with the worst of all first."""
+    """Return the worst finding of each code, the worst of all first."""
     order = ("error", "warning", "note")
     first: dict[str, Finding] = {}
     for finding in sorted(findings, key=factor_of):

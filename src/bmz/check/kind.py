@@ -1,4 +1,4 @@
-"""The kind of an image by its pixels: how it was made, what it shows, and how that is said."""
+"""Determine the kind of an image from its pixels: modality and structure; and put it in words."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bmz.image.pixels import Pixels
 from bmz.spec.made_for import FAMILY_TITLES, STRUCTURES, Family, StatedKind
 
 SURE = 0.9
-"""From this probability on something is said of an image as a fact."""
+"""From this probability, a statement about an image is treated as a fact."""
 
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What the pixels of an image, or of one channel, tell of its kind.
+    """The kind of an image, or of one channel, as determined from its pixels.
 
-    Probabilities are calibrated: of all that is said with 0.9, nine in ten are right on images of
-    sources that the classifier was not trained on. Where pixels tell little they are even, and an
-    image that is like none that the classifier knows has low ones throughout: what is missing to 1
-    is the probability of a kind that it does not know.
+    Probabilities are calibrated: nine in ten statements with probability 0.9 are right, on images
+    from sources that the classifier was not trained on. If the pixels reveal little, the
+    probabilities are even. If an image resembles none that the classifier knows, all are low: the
+    difference of their sum from 1 is the probability of an unknown kind.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ class ImageKinds:
 
     Parameters
     ----------
-    whole : of all channels together; None if all are flat
-    channels : channel of the model -> its kind; channels that are flat, empty or not finite are
-        left out. Those of a colour image have the kind of the whole.
+    whole : kind of all channels together; None if all are flat
+    channels : channel of the model -> its kind, without channels that are flat, empty or not
+        finite. Channels of an RGB image have the kind of the whole.
     """
 
     whole: ImageKind | None
@@ -70,7 +70,7 @@ class ImageKinds:
 def kind_of(plane: AnyArray) -> ImageKind | None:
     """Determine the kind of a plane or a colour image from its pixels.
 
-    It takes about 0.03 s of a processor for 1024 x 1024 and is the same in every run.
+    It takes about 0.03 s on one CPU for 1024 x 1024 px, and is deterministic.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def kind_of(plane: AnyArray) -> ImageKind | None:
     Returns
     -------
     ImageKind or None
-        None for one that is flat, not finite or below 12 px a side.
+        None if the image is flat, not finite, or has a side below 12 px.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def kind_of(plane: AnyArray) -> ImageKind | None:
 
 
 def kind_of_features(row: FloatArray) -> ImageKind:
-    """Determine the kind from what `bmz.check.kind_features.features` gives."""
+    """Determine the kind from the result of `bmz.check.kind_features.features`."""
     classifier = kind_classifier()
     shares = classifier.probabilities(row)
     families: dict[str, float] = dict.fromkeys(get_args(Family), 0.0)
@@ -106,7 +106,7 @@ def kind_of_features(row: FloatArray) -> ImageKind:
 
 
 def image_kinds(pixels: Pixels, channels: Sequence[int]) -> ImageKinds:
-    """Determine the kind of an image and of each used channel, from the planes with most contrast.
+    """Determine the kind of an image and of each used channel, from the planes of highest contrast.
 
     Parameters
     ----------
@@ -136,18 +136,18 @@ def _together(kinds: Sequence[ImageKind]) -> ImageKind | None:
 
 
 def is_photograph(pixels: Pixels) -> bool:
-    """Return whether the channels are the colours of one photograph."""
+    """Return whether the channels are the colours of an RGB image."""
     return pixels.colour and pixels.sizes.get("c") == len("rgb")
 
 
 def channel_stacks(pixels: Pixels) -> AnyArray:
-    """Put the channels first."""
+    """Return the array with the channel axis first."""
     array, axes = pixels.array, pixels.axes
     return np.moveaxis(array, axes.index("c"), 0) if "c" in axes else array[np.newaxis]
 
 
 def is_grey(pixels: Pixels) -> bool:
-    """Say whether red, green and blue are equal in every pixel, as in a grey image saved as such.
+    """Return whether red, green and blue are equal in every pixel, as in a grey image saved as RGB.
 
     Parameters
     ----------
@@ -160,11 +160,11 @@ def is_grey(pixels: Pixels) -> bool:
 
 
 SIDE_PX = 1024
-"""The middle of a larger plane is looked at."""
+"""Maximum side of the part that is examined, px: of larger planes, the middle is used."""
 
 
 def fullest(stack: AnyArray) -> AnyArray:
-    """Return the plane with most contrast, and of a large one its middle.
+    """Return the plane with the highest contrast, cropped to its middle if it is large.
 
     Parameters
     ----------
@@ -183,13 +183,13 @@ def _fullest_at(stack: AnyArray) -> int:
 
 
 def _spreads(planes: AnyArray) -> Iterator[float]:
-    with np.errstate(invalid="ignore", over="ignore"):  # the check tells of what is not finite
+    with np.errstate(invalid="ignore", over="ignore"):  # the check reports non-finite values
         for plane in planes:
             yield float(np.nan_to_num(np.std(plane[::2, ::2], dtype=np.float64)))
 
 
 def photograph(pixels: Pixels) -> AnyArray:
-    """Return (y, x, 3) the plane of a photograph with most contrast; of a large one its middle."""
+    """Return the (y, x, 3) plane of highest contrast, cropped to its middle if it is large."""
     stacks = channel_stacks(pixels)
     at = _fullest_at(stacks[1])
     return np.stack([_middles(stack)[at] for stack in stacks], axis=-1)
@@ -198,11 +198,11 @@ def photograph(pixels: Pixels) -> AnyArray:
 """Each family in the words of "the image shows fluorescence"."""
 
 UNKNOWN_KIND = "unknown"
-"""In place of a kind where the pixels tell none."""
+"""Text for a kind that the pixels do not reveal."""
 
 
 def percent(probability: float) -> str:
-    """Return a probability in words; nothing that pixels tell is certain, or impossible.
+    """Return a probability as text, 1 % to 99 %, since nothing seen in pixels is certain.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def percent(probability: float) -> str:
 
 
 def likeliest(probabilities: Mapping[str, float]) -> str | None:
-    """Return the word with the highest probability; None of none."""
+    """Return the term with the highest probability; None if there are no terms."""
     return max(probabilities, key=lambda word: probabilities[word], default=None)
 
 
@@ -249,7 +249,7 @@ def kind_words(kind: ImageKind) -> str:
 
 
 def kind_title(kind: ImageKind | None) -> str:
-    """Tell family and structure, as far as they are more likely than not.
+    """Return family and structure as text, if they are more likely than not.
 
     Examples
     --------
@@ -269,14 +269,14 @@ def _title(family: str) -> str:
 
 
 def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind:
-    """Return what the user states with certainty, and the structure as it was seen where none is.
+    """Return the kind that the user states, as certain, with the structure from the pixels if none.
 
-    A modality that covers several families is each of them with the same probability. What was
-    seen of the structure goes where it was seen in an image of another family.
+    If a modality covers several families, all have the same probability. The structure from the
+    pixels is dropped if they indicate a different family.
 
     Parameters
     ----------
-    seen_kind : what the pixels tell; None if they tell nothing
+    seen_kind : kind determined from the pixels; None if there is none
     """
     families = {str(family): 1 / len(stated.families) for family in stated.families}
     if stated.structure is not None:
@@ -286,7 +286,7 @@ def stated_as_kind(stated: StatedKind, seen_kind: ImageKind | None) -> ImageKind
 
 
 def mean_kind(kinds: Iterable[ImageKind]) -> ImageKind | None:
-    """Return the mean of what several channels show; None of none."""
+    """Return the mean of the kinds of several channels; None if there are none."""
     several = tuple(kinds)
     if not several[1:]:
         return several[0] if several else None
