@@ -1,4 +1,4 @@
-"""The classifier of kinds of images: its arrays, and what they make of features."""
+"""Classify the kind of an image from its features, with a trained classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bmz.base.arrays import AnyArray, FloatArray, shipped_arrays
 from bmz.base.values import dataclass
 
 ARRAYS = Path(__file__).with_name("kind.npz")
-"""Written by ``model_cards/kinds/train.py``, which says what each array holds."""
+"""Arrays of the classifier; ``model_cards/kinds/train.py`` writes and documents them."""
 
 LARGEST = 4.0
 """Standardised features are cut off at this many deviations."""
@@ -22,20 +22,20 @@ LEAST_SHARE = 1e-3
 """Added to a probability of the forest before its logarithm is taken."""
 
 GREY_STAINED = 0.2
-"""So much of the probability of stained tissue is left for a grey image, beside other families.
+"""Factor on the probability of stained tissue for a grey image, relative to other families.
 
-Stains are told by their colours, and grey pictures of them are rare: 7 of the 509 grey images that
-were learnt from. Their variants without colours are not, and let every coarse tissue look stained.
+Stains are recognised by colour, and grey images of them are rare: 7 of the 509 grey images in the
+training data. Their variants without colours are not, and make every coarse tissue look stained.
 """
 
 
 def as_of_grey(shares: FloatArray, families: AnyArray) -> FloatArray:
-    """Bring the probabilities of kinds to what a grey image may show; their sum stays.
+    """Adjust the probabilities of kinds to what a grey image may show, preserving their sum.
 
     Parameters
     ----------
     shares : (..., kinds)
-    families : (kinds,) the family of each
+    families : (kinds,) family of each kind
     """
     rarer = shares * np.where(np.asarray(families) == "stained", GREY_STAINED, 1.0)
     grey: FloatArray = rarer * (shares.sum(-1, keepdims=True) / rarer.sum(-1, keepdims=True))
@@ -44,14 +44,14 @@ def as_of_grey(shares: FloatArray, families: AnyArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Extremely randomised trees (Geurts et al. 2006), one after another.
+    """Extremely randomised trees (Geurts et al. 2006), stored one after another.
 
     Parameters
     ----------
-    roots : (trees,) the first node of each
-    feature : (nodes,) the feature that a node asks for; -1 at a leaf
-    threshold : (nodes,) up to this value the answer is on the left
-    left, right : (nodes,) the nodes that follow; at a leaf `left` is its row of `leaves`
+    roots : (trees,) first node of each tree
+    feature : (nodes,) feature that a node tests; -1 at a leaf
+    threshold : (nodes,) up to this value, the left node follows
+    left, right : (nodes,) nodes that follow; at a leaf, `left` is its row of `leaves`
     leaves : (leaves, kinds) probabilities
     """
 
@@ -63,7 +63,7 @@ class Forest:
     leaves: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Return the mean of what the leaves say.
+        """Return the mean of the probabilities at the leaves.
 
         Parameters
         ----------
@@ -80,17 +80,18 @@ class Forest:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What answers for grey or for colour images: two unlike classifiers, weighed.
+    """The classifier for grey or for colour images: a weighted combination of two.
 
-    The first classes tell families better, the others kinds within a family.
+    The first classes distinguish families better, the others kinds within a family.
 
     Parameters
     ----------
-    mean, scale : (k,) of what the network sees, the last k features
-    weights, offsets : (k, families + kinds) and (families + kinds,) of a logistic regression on it
-    forest : trees on the features made by hand, which come first; they tell kinds
+    mean, scale : (k,) mean and deviation of the network's features, the last k features
+    weights, offsets : (k, families + kinds) and (families + kinds,) of a logistic regression on
+        the network's features
+    forest : trees on the handcrafted features, which come first; they distinguish kinds
     mix : (2, 2) factors of the regression and the forest, for families and for kinds, chosen so
-        that probabilities are true ones
+        that probabilities are calibrated
     family_of : (kinds,) number of the family of each kind
     """
 
@@ -121,19 +122,19 @@ class Head:
 
 
 def standardised(row: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
-    """Return (k,) what the network sees, about its mean, in deviations.
+    """Return the (k,) features of the network, standardised to zero mean and unit deviation.
 
     Parameters
     ----------
     row : (n,) features
-    mean, scale : (k,) of the last k of them
+    mean, scale : (k,) mean and deviation of the last k features
     """
     values: FloatArray = (row[-len(mean) :] - mean) / scale
     return np.clip(values, -LARGEST, LARGEST)
 
 
 def _mixed(linear: FloatArray, shares: FloatArray, factors: FloatArray) -> FloatArray:
-    """Weigh the logits of a regression and the probabilities of a forest."""
+    """Combine the logits of a regression with the probabilities of a forest."""
     trees = np.log(shares + LEAST_SHARE)
     logits = factors[0] * (linear - linear.mean()) + factors[1] * (trees - trees.mean())
     powers = np.exp(logits - logits.max())
@@ -143,18 +144,18 @@ def _mixed(linear: FloatArray, shares: FloatArray, factors: FloatArray) -> Float
 
 @dataclass(frozen=True, eq=False)
 class KindClassifier:
-    """What tells kinds from features.
+    """The classifier that determines kinds from features.
 
     Parameters
     ----------
     families : family of each kind
     structures : structure of each column of `shares`
-    shares : (kinds, structures) how much of each kind shows which structure; rows add up to 1
-    mean, scale : (k,) of what the network sees
-    axes : (k, m) directions of what the network sees in which kinds lie apart, in the unit of
+    shares : (kinds, structures) share of each kind that shows each structure; rows add up to 1
+    mean, scale : (k,) mean and deviation of the network's features
+    axes : (k, m) directions in the network's features that separate kinds, in the unit of
         `bmz.check.kind_features.unlikeness`
-    centres : (c, m) the places of the kinds of all sources that were learnt from
-    fade : from about which distance an image is of no known kind, and how suddenly
+    centres : (c, m) positions of the kinds of all sources in the training data
+    fade : approximate distance from which an image is of no known kind, and steepness of the change
     """
 
     families: tuple[str, ...]
@@ -167,11 +168,11 @@ class KindClassifier:
     fade: FloatArray
 
     def probabilities(self, row: FloatArray) -> FloatArray:
-        """Return the probability of each kind; what is missing to 1 is an unknown kind.
+        """Return the probability of each kind; the rest to 1 is that of an unknown kind.
 
         Parameters
         ----------
-        row : features as `bmz.check.kind_features.features` gives them
+        row : features returned by `bmz.check.kind_features.features`
         """
         far = float(np.linalg.norm(self.centres - self.place(row), axis=1).min())
         known = 1 / (1 + np.exp(self.fade[1] * (far - self.fade[0])))
@@ -182,14 +183,14 @@ class KindClassifier:
         return np.asarray(known * shares)
 
     def place(self, row: FloatArray) -> FloatArray:
-        """Return (m,) the place of an image among others; unlike kinds lie apart."""
+        """Return the (m,) position of an image in a space in which different kinds are apart."""
         place: FloatArray = standardised(row, self.mean, self.scale) @ self.axes
         return place
 
 
 @cache
 def kind_classifier() -> KindClassifier:
-    """Read what heads for grey and for colour images have in common."""
+    """Read the part that the heads for grey and for colour images share."""
     arrays = _arrays("common")
     return KindClassifier(
         tuple(map(str, arrays["families"])),
@@ -200,7 +201,7 @@ def kind_classifier() -> KindClassifier:
 
 @cache
 def kind_head(name: Literal["grey", "colour"]) -> Head:
-    """Read what answers for grey or for colour images; most calls ask for one of them."""
+    """Read the head for grey or for colour images; most calls need only one of them."""
     arrays = _arrays(name)
     return Head(
         arrays["mean"],
@@ -214,7 +215,7 @@ def kind_head(name: Literal["grey", "colour"]) -> Head:
 
 
 def _forest(arrays: Mapping[str, AnyArray]) -> Forest:
-    """Give nodes to leaves, too: what is kept of inner nodes alone takes less room."""
+    """Rebuild the nodes of leaves: only inner nodes are stored, which takes less space."""
     leaves = arrays["leaves"].T.astype(np.float32)
     nodes = np.arange(len(arrays["feature"]) + len(leaves))
     inner = np.unpackbits(arrays["inner"], count=len(nodes)).astype(bool)
@@ -227,7 +228,7 @@ def _forest(arrays: Mapping[str, AnyArray]) -> Forest:
 
 
 def _arrays(part: str) -> dict[str, AnyArray]:
-    """Read the arrays of one part; numbers of 16 bits are made longer, to reckon with them."""
+    """Read the arrays of one part; 16-bit floats are converted to float32 for computing."""
     arrays = shipped_arrays(ARRAYS, prefix=f"{part}_")
     return {
         name.partition("_")[2]: array.astype(np.float32) if array.dtype == np.float16 else array

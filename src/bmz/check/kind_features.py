@@ -1,4 +1,4 @@
-"""The numbers from which the kind of an image is told."""
+"""Compute the features from which the kind of an image is determined."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from bmz.check.kind_texture import texture_features
 from bmz.check.pixel_values import FEW_BYTES, percentiles, sorted_finite
 
 WINDOW_PX = 1024
-"""Of a larger plane the window of this side with most contrast is looked at."""
+"""Side of the window of highest contrast that is examined in larger planes, px."""
 
 LEAST_PX = 12
-"""Nothing is notified of a plane with a side below this."""
+"""Planes with a smaller side get no features."""
 
 STRETCH_PX = 60_000
-"""Of more pixels than these some tell how an image is stretched."""
+"""In larger images, about this many pixels determine how the image is stretched."""
 
 ORDERED_PX = 40_000
-"""Of more pixels than these some tell how grey levels are distributed."""
+"""In larger images, about this many pixels determine the distribution of grey levels."""
 
 UNLIKE_WARNING = 1.0
-"""From this unlikeness on two images are hardly of one kind: two in a hundred such pairs are."""
+"""From this unlikeness, two images are hardly of one kind: 2 % of such pairs exceed it."""
 
 UNLIKE_NOTE = 0.75
-"""From this unlikeness on two images may be of different kinds."""
+"""From this unlikeness, two images may be of different kinds."""
 
 
 def features(plane: AnyArray) -> FloatArray | None:
-    """Describe a plane or a colour image by numbers.
+    """Compute the features of a plane or a colour image.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def features(plane: AnyArray) -> FloatArray | None:
 
     Returns
     -------
-    (n,) float32, or None for one that is flat, not finite or below 12 px a side: what is measured
-        of the greys, then of the colours (NaN for a grey image), then what a network sees.
+    (n,) float32, or None if the image is flat, not finite or has a side below 12 px: features of
+        the grey levels, of the colours (NaN for a grey image), and of a network.
     """
     shown = _shown(plane)
     stretched = _stretched(shown)
@@ -56,7 +56,7 @@ def features(plane: AnyArray) -> FloatArray | None:
 
 
 def measured_features(plane: AnyArray) -> FloatArray | None:
-    """Describe a plane or a colour image by numbers made by hand, the first of `features`.
+    """Compute the handcrafted features of a plane or a colour image, the first of `features`.
 
     Parameters
     ----------
@@ -67,19 +67,19 @@ def measured_features(plane: AnyArray) -> FloatArray | None:
 
 
 def seen_features(plane: AnyArray) -> FloatArray:
-    """Describe a plane or a colour image by what a network sees in it, the last of `features`.
+    """Compute the network's features of a plane or a colour image, the last of `features`.
 
     Parameters
     ----------
-    plane : (y, x) or (y, x, 3) any real dtype and unit; one that is flat but for a few pixels is
-        seen as black
+    plane : (y, x) or (y, x, 3) any real dtype and unit; one that is flat except for a few pixels
+        is treated as black
     """
     shown = _shown(plane)
     return _seen(shown, _stretched(shown))
 
 
 def _shown(plane: AnyArray) -> AnyArray:
-    """Return a colour image without colours as (y, x), and all others as they are."""
+    """Return a colour image with equal channels as (y, x), and all others unchanged."""
     is_colour = plane.ndim == 3 and not is_grey(plane)  # noqa: PLR2004
     return plane if is_colour else _grey(plane)
 
@@ -107,15 +107,15 @@ def _grey(plane: AnyArray) -> AnyArray:
 
 
 def unlikeness(one: FloatArray, other: FloatArray) -> float:
-    """Return how far apart two images lie, 0 for the same.
+    """Return the distance between two images, 0 for equal ones.
 
-    The distance is that of a discriminant analysis (Fisher 1936): differences that occur between
-    images of one kind count little. Its unit is chosen so that 2 % of the pairs of images of one
-    kind, of any sources, lie farther apart than 1. It looks at what the network sees.
+    It is the distance in a discriminant analysis (Fisher 1936) of the network's features:
+    differences that occur between images of one kind count little. Its unit is chosen so that 2 %
+    of the pairs of images of one kind, from any sources, have a distance above 1.
 
     Parameters
     ----------
-    one, other : as `features` gives them
+    one, other : results of `features`
     """
     classifier = kind_classifier()
     return float(np.linalg.norm(classifier.place(one) - classifier.place(other)))
@@ -135,9 +135,9 @@ def _grey_features(raw: AnyArray, stretched: Stretched) -> FloatArray:
 
 
 def _texture(image: FloatArray) -> FloatArray:
-    """Describe texture at half the resolution, where most images have theirs.
+    """Describe texture at half the resolution, where it is most informative.
 
-    At full resolution it is that of the camera; at coarser ones the network sees as much.
+    At full resolution it is that of the camera; at coarser ones the network sees the same.
     """
     half = halved(image) if min(image.shape) >= 2 * LEAST_PX else image
     level = plane_level(fullest_window(half))
@@ -146,13 +146,13 @@ def _texture(image: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Stretched:
-    """A plane or a colour image that was brought to about 0 to 1.
+    """A plane or a colour image that was scaled to about 0 to 1.
 
     Parameters
     ----------
     image : float32, -0.5 to 1.5
     low, high : percentiles 0.2 and 99.8 of some pixels, which became 0 and 1
-    order : the values of these pixels in order, before the stretch
+    order : values of these pixels in ascending order, before the stretch
     """
 
     image: FloatArray
@@ -162,7 +162,7 @@ class Stretched:
 
 
 def _stretched(raw: AnyArray) -> Stretched | None:
-    """Stretch a plane or a colour image; None for one that is flat, or not finite."""
+    """Stretch a plane or a colour image; return None if it is flat or not finite."""
     values = raw.astype(np.float32)
     order = sorted_finite(_some_of(raw if _has_few_levels(raw) else values, STRETCH_PX))
     if order.size == 0:
@@ -178,14 +178,14 @@ def _stretched(raw: AnyArray) -> Stretched | None:
 
 
 def _between(values: FloatArray, low: float, high: float) -> FloatArray:
-    """Bring `low` to 0 and `high` to 1, in place."""
+    """Scale `low` to 0 and `high` to 1, in place."""
     values -= np.float32(low)
     values /= np.float32(high - low)
     return np.clip(values, -0.5, 1.5, out=values)
 
 
 def _some_of(plane: AnyArray, count: int) -> AnyArray:
-    """Return every n-th row and column, so that about as many numbers are left as wanted."""
+    """Return every n-th row and column, so that about `count` values are left."""
     step = _step(plane, count)
     return plane[::step, ::step]
 
@@ -195,12 +195,12 @@ def _step(plane: AnyArray, count: int) -> int:
 
 
 def _has_few_levels(raw: AnyArray) -> bool:
-    """Say whether NumPy sorts the values by their digits, in a tenth of the time of fractions."""
+    """Return whether NumPy radix-sorts the values, in a tenth of the time it takes for floats."""
     return raw.dtype.kind in "biu" and raw.itemsize <= FEW_BYTES
 
 
 def _ordered(raw: AnyArray, stretched: Stretched) -> FloatArray:
-    """Return some values of a stretched plane in order."""
+    """Return some values of a stretched plane in ascending order."""
     if not _has_few_levels(raw):
         return np.sort(_some_of(stretched.image, ORDERED_PX), axis=None)
     is_known = _step(raw, ORDERED_PX) == _step(raw, STRETCH_PX)

@@ -1,4 +1,4 @@
-"""What is measured of a plane, and the rules on it."""
+"""Measure planes: values, object size, polarity of the stain, and kind."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from bmz.image.pixels import Pixels
 Side = Literal["bright", "dark"]
 
 CLEAR_SKEW = 0.4
-"""From this skewness on one side outweighs the other; noise of any grain stays below 0.3."""
+"""From this skewness, one side outweighs the other; noise of any grain stays below 0.3."""
 
 MOST_CHANNELS = 6
-"""Of more channels than these only the first are looked at for what they show."""
+"""Maximum number of channels, in order, whose content is determined."""
 
 CONTRARY = 0.5
-"""Where one scale says bright and another dark, the weaker must stay below this share."""
+"""If one scale indicates bright and another dark, the weaker must stay below this fraction."""
 
 
 @dataclass(frozen=True)
 class Polarity:
-    """Which side of the ground the stain is on.
+    """Whether the stain is brighter or darker than the background.
 
     Parameters
     ----------
-    side : ``bright`` as in fluorescence, walls of cells included, or ``dark``
+    side : ``bright`` as in fluorescence, including cell walls, or ``dark``
     reliability : 0 to 1
     """
 
@@ -63,10 +63,10 @@ class Polarity:
 
 
 def polarity(plane: AnyArray) -> Polarity | None:
-    """Return whether structures are bright on a dark ground or the reverse.
+    """Return whether structures are bright on a dark background or the reverse.
 
-    The Laplacian of a plane with sparse bright structures has few large and many small values: it
-    is skewed. That of noise is not, nor that of a texture with as many hills as valleys.
+    The Laplacian of a plane with sparse bright structures has few large and many small values, so
+    it is skewed. That of noise, or of a texture with as many hills as valleys, is not.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def polarity(plane: AnyArray) -> Polarity | None:
     Returns
     -------
     Polarity or None
-        None for flat planes, noise, and where the scales do not agree, as in phase contrast.
+        None for flat planes, noise, and if the scales disagree, as in phase contrast.
     """
     scales = survey(plane)
     return None if scales is None else polarity_of(scales)
@@ -101,14 +101,14 @@ class PlaneMeasures:
     shape : (height, width) in px
     dtype : NumPy's name
     nonfinite : number of NaN and infinite pixels
-    minimum, maximum, mean, deviation : of the finite pixels
-    unit_range : fractions between 0 and 1
+    minimum, maximum, mean, deviation : statistics of the finite pixels
+    unit_range : whether the values are fractions between 0 and 1
     outliers, saturation, contrast, bits : see their classes
     size : characteristic object diameter
     polarity : side of the stain
     kind : what the plane shows
-    features : the numbers that describe it, see `bmz.check.kind_features`; None for one that does
-        not apply, and none at all for a plane that is flat or too small
+    features : features that describe it, see `bmz.check.kind_features`; None for a feature that
+        does not apply; empty for a plane that is flat or too small
     """
 
     shape: tuple[int, int]
@@ -131,7 +131,7 @@ class PlaneMeasures:
 
 @dataclass(frozen=True)
 class Look:
-    """What a plane or a colour image looks like.
+    """The appearance of a plane or a colour image.
 
     Parameters
     ----------
@@ -143,11 +143,11 @@ class Look:
 
 
 UNSEEN = Look()
-"""Of a plane that was not looked at."""
+"""Appearance of a plane that was not examined."""
 
 
 def look_at(plane: AnyArray) -> Look:
-    """Determine the kind of a plane or of a colour image, and the numbers that describe it.
+    """Determine the kind and the features of a plane or a colour image.
 
     Parameters
     ----------
@@ -163,17 +163,17 @@ def look_at(plane: AnyArray) -> Look:
 
 
 def features_of(kept: Sequence[float | None]) -> FloatArray:
-    """Return features as `bmz.check.kind_features` takes them."""
+    """Convert stored features to the form that `bmz.check.kind_features` takes."""
     return np.array([nan if value is None else value for value in kept], np.float32)
 
 
 def measure_plane(plane: AnyArray, look: Look | None = None) -> PlaneMeasures | None:
-    """Measure a plane; None when it holds no finite value.
+    """Measure a plane; return None if it contains no finite value.
 
     Parameters
     ----------
     plane : (y, x), any real dtype and unit
-    look : what it looks like, where that is known already, as of the channels of a photograph
+    look : appearance of the plane if already known, as for the channels of an RGB image
 
     Raises
     ------
@@ -210,26 +210,26 @@ def measure_plane(plane: AnyArray, look: Look | None = None) -> PlaneMeasures | 
 def image_measures(
     pixels: Pixels, channels: Sequence[int], look: Look | None = None
 ) -> dict[int, PlaneMeasures]:
-    """Measure one plane of each used channel: the one with the most contrast.
+    """Measure one plane of each used channel, the one with the highest contrast.
 
-    Of an RGB image every channel has the kind of the whole, unless it shows fluorescence.
-    From the channel `MOST_CHANNELS` of the model on none is told.
+    In an RGB image, every channel has the kind of the whole, unless it shows fluorescence. From
+    the channel `MOST_CHANNELS` of the model on, no kind is determined.
 
     Parameters
     ----------
     pixels : axes of ``tczyx``, or a sample with ``tile`` in place of t and z
-    channels : image channel of each channel of the model; one that comes again is measured once
-    look : what all channels look like, where they shall not be looked at
+    channels : image channel of each channel of the model; repeated channels are measured once
+    look : appearance of all channels, if it should not be determined
 
     Returns
     -------
     dict
-        channel of the model -> measures; channels that are empty or not finite are left out
+        channel of the model -> measurements, without channels that are empty or not finite
     """
     stacks = channel_stacks(pixels)
     if look is None and is_photograph(pixels):
         whole = look_at(photograph(pixels))
-        # stains that were saved as colours: each is in one of them
+        # stains that were saved as colours: each is in its own channel
         look = None if whole.kind and whole.kind.family == "fluorescence" else whole
     measures: dict[int, PlaneMeasures | None] = {EMPTY_CHANNEL: None}
     for position, channel in enumerate(channels):

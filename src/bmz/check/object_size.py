@@ -1,4 +1,4 @@
-"""How large the objects of an image are, by blobs and by the parts that its Laplacian cuts."""
+"""Estimate the object size in an image, from blobs and from the parts that its Laplacian cuts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bmz.check.connected import parts_of
 from bmz.check.kind_texture import product
 
 DIAMETER_TO_SIGMA = 6.0
-"""Objects are measured at the blur that is this many times smaller than they are: wide enough to
-quiet noise, too small to join neighbours."""
+"""Objects are measured at a blur this many times smaller than they are: wide enough to suppress
+noise, too narrow to join neighbours."""
 
 FAINT = 1e-3
-"""Levels with a weaker response than this share of the range of the plane are rounding."""
+"""Levels with a response below this fraction of the range of the plane are rounding errors."""
 
 CUT_LEVELS = (1, 3)
-"""Levels of an octave that are cut."""
+"""Levels of an octave that are cut into parts."""
 
 BIN = 0.05
 """Width of a bin of the size spectrum, in octaves."""
@@ -49,14 +49,14 @@ SMOOTHING = 0.35
 
 @dataclass(frozen=True)
 class BlobPeak:
-    """The commonest size of blob.
+    """The most common size of blobs.
 
     Parameters
     ----------
-    diameter_px : its diameter
+    diameter_px : diameter of the blobs
     sign : 1 for bright blobs, -1 for dark ones
     dominance : how far this sign outweighs the other at that size, 0 to 1
-    share : energy within about an octave of that size, of all energy of either sign, 0 to 1
+    share : share of the total energy of both signs within about an octave of that size, 0 to 1
     """
 
     diameter_px: float
@@ -68,11 +68,11 @@ class BlobPeak:
 def blob_peak(blobs: FloatArray) -> BlobPeak | None:
     """Find the size at which blobs of one sign outweigh those of the other most.
 
-    Noise makes as many bright blobs as dark ones, so it drops out of the difference.
+    Noise causes as many bright as dark blobs, so it cancels in the difference.
 
     Parameters
     ----------
-    blobs : (n, 2) as `blobs_of` gives them
+    blobs : (n, 2) result of `blobs_of`
     """
     bright, dark = _spectra(blobs[blobs[:, 0] >= LEAST_PX])
     difference, both = bright - dark, bright + dark
@@ -105,8 +105,8 @@ class Cut:
     Parameters
     ----------
     sigma_px : the blur
-    diameter_px : diameter of a disc as large as the median part, by energy
-    parts : how many parts are at least a third as large as the median one
+    diameter_px : diameter of a disc with the area of the median part, weighted by energy
+    parts : number of parts at least a third as large as the median one
     """
 
     sigma_px: float
@@ -120,11 +120,11 @@ class PartSize:
 
     Parameters
     ----------
-    diameter_px : it
+    diameter_px : diameter of the parts
     sign : 1 for bright parts, -1 for dark ones
     slope : growth of the diameter with the blur there, d log / d log: 0 for objects, about 1 for
-        what has no size of its own
-    parts : how many parts are at least a third as large as the median one
+        structures without a characteristic size
+    parts : number of parts at least a third as large as the median one
     """
 
     diameter_px: float
@@ -134,7 +134,7 @@ class PartSize:
 
 
 def cut_of(level: Level, sign: int) -> Cut:
-    """Measure the parts that are brighter (1) or darker (-1) than around."""
+    """Measure the parts that are brighter (1) or darker (-1) than their surroundings."""
     height = np.maximum(level.response if sign > 0 else -level.response, 0)
     parts = parts_of(height > 0)
     if parts.count == 0:
@@ -152,10 +152,10 @@ def cut_of(level: Level, sign: int) -> Cut:
 
 
 def part_size(fine: Cut, coarse: Cut, sign: int) -> PartSize | None:
-    """Find the blur between two others beyond which the parts are too small for the blur.
+    """Find the blur between two others at which the parts have the diameter that suits it.
 
-    Diameters are interpolated between blurs along log and log: that at the blur which is found is
-    `DIAMETER_TO_SIGMA` times it.
+    Diameters are interpolated between the blurs on log-log axes; at the blur found, the diameter
+    is `DIAMETER_TO_SIGMA` times the blur.
     """
     over = log(fine.diameter_px / (DIAMETER_TO_SIGMA * fine.sigma_px))
     under = log(coarse.diameter_px / (DIAMETER_TO_SIGMA * coarse.sigma_px))
@@ -169,9 +169,9 @@ def part_size(fine: Cut, coarse: Cut, sign: int) -> PartSize | None:
 
 
 def response_skew(level: Level, least_samples: int = 100) -> float | None:
-    """Give the skewness of the response; None for a faint one, or too few independent samples.
+    """Return the skewness of the response; None if it is faint or has too few independent samples.
 
-    Noise of any grain has skewness 0; bright things on a dark ground have a positive one.
+    Noise of any grain has skewness 0; bright objects on a dark background have positive skewness.
     """
     response = level.response
     samples = response.size * (level.pixel / (2 * level.sigma)) ** 2
@@ -185,10 +185,10 @@ def response_skew(level: Level, least_samples: int = 100) -> float | None:
 
 
 SMALL_PX = 14.0
-"""Below this diameter the parts are measured on the plane at twice its size, too."""
+"""Below this diameter, parts are also measured on the plane enlarged to twice its size."""
 
 SMALL_WINDOW = 400
-"""Side of the middle of the plane that is looked at twice its size, in px."""
+"""Side of the middle part of the plane that is enlarged to twice its size, in px."""
 
 
 Pair = tuple[Level, Level]
@@ -197,10 +197,10 @@ Pair = tuple[Level, Level]
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the scales of a plane show.
+    """The measurements of a plane over scales.
 
-    To cut a level takes as long as to make it, and most planes are told from a few cuts around the
-    size of their blobs: so each is made when it is asked for.
+    Cutting a level takes as long as computing it, and most planes need only a few cuts around the
+    size of their blobs, so each cut is made on demand.
 
     Parameters
     ----------
@@ -218,13 +218,13 @@ class Survey:
 
     @property
     def least_side(self) -> int:
-        """Give the smaller side, in px."""
+        """Return the smaller side, in px."""
         least: int = min(self.image.shape)
         return least
 
     @cached_property
     def all_levels(self) -> tuple[Level, ...]:
-        """Give finer levels, too, where objects are small: those of the plane at twice its size."""
+        """Return the levels; for small objects, with finer ones of the plane at twice its size."""
         if self.peak.diameter_px >= SMALL_PX:
             return self.levels
         finer = levels_of_enlarged(doubled(_middle(self.image)), CUT_LEVELS, 0.5)
@@ -245,7 +245,7 @@ class Survey:
         """
         coarse = _pairs(self.levels, self.peak.sign)
         nearest = self._nearest(coarse, most_px)
-        # all finer levels tell of smaller parts
+        # all finer levels would yield smaller parts
         is_found = nearest is not None and self._gap(nearest) <= log(
             self.peak.diameter_px / _least_px(coarse[0])
         )
@@ -254,7 +254,7 @@ class Survey:
         )
 
     def _nearest(self, pairs: Sequence[Pair], most_px: float) -> PartSize | None:
-        """Go from the levels around the size of the blobs outwards, only as far as is needed."""
+        """Search from the levels around the size of the blobs outwards, only as far as needed."""
         size = log(self.peak.diameter_px / DIAMETER_TO_SIGMA)
         gaps = [
             max(0.0, log(fine.sigma) - size, size - log(coarse.sigma)) for fine, coarse in pairs
@@ -285,23 +285,23 @@ class Survey:
 
 
 def _pairs(levels: Iterable[Level], sign: int) -> list[Pair]:
-    """Pair each level with the next coarser one; without those that have no part of this sign."""
+    """Pair each level with the next coarser one, skipping levels without parts of this sign."""
     most = np.max if sign > 0 else np.min
     return list(pairwise(level for level in levels if sign * most(level.response) > 0))
 
 
 def _least_px(pair: Pair) -> float:
-    """Give the least diameter that `part_size` finds between two levels."""
+    """Return the smallest diameter that `part_size` finds between two levels."""
     return DIAMETER_TO_SIGMA * pair[0].sigma
 
 
 def survey(plane: AnyArray, order: AnyArray | None = None) -> Survey | None:
-    """Walk through the scales of a plane; None for one that is flat or below 10 px a side.
+    """Measure a plane over scales; return None if it is flat or has a side below 10 px.
 
     Parameters
     ----------
     plane : (y, x), any real dtype and unit
-    order : its finite values in order, where they are known already
+    order : its finite values in ascending order, if already known
     """
     if plane.ndim != 2:  # noqa: PLR2004 - a plane has y and x
         raise ValueError(f"a plane has the axes y and x, this array has {plane.ndim}")
@@ -326,38 +326,38 @@ def _middle(image: FloatArray) -> FloatArray:
 
 
 CLEAR_SHARE = 0.3
-"""From this share of the energy at one size the blobs of a plane have a common one."""
+"""From this share of the energy at one size, the blobs of a plane have a common size."""
 
 CLEAR_DOMINANCE = 0.5
-"""From this dominance of bright over dark blobs (or the reverse) they are not noise."""
+"""From this dominance of bright over dark blobs, or the reverse, they are not noise."""
 
 SHARP_SHARE = 0.55
-"""From this share on parts of another size than the blobs contradict them; below, blobs may be
-the bright middles of cells, which are the parts."""
+"""From this share, parts of another size contradict the blobs; below it, the blobs may be the
+bright centres of cells, which are the parts."""
 
 SOME_SHARE = 0.17
-"""Below this share the blobs say nothing, not even as a witness."""
+"""Below this share, the blobs are ignored, even as supporting evidence."""
 
 AGREE = 1.6
-"""Both measurements are believed up to this ratio."""
+"""Up to this ratio, the two measurements are considered to agree."""
 
 FAR_APART = 3.0
-"""Beyond this ratio parts are no objects around the blobs: they are heaps of them."""
+"""Beyond this ratio, parts are not objects around the blobs but clusters of them."""
 
 STEEP = 0.5
-"""From this slope on a part has no size of its own."""
+"""From this slope, a part has no characteristic size."""
 
 FLAT = 0.3
-"""Up to this slope parts are believed without the blobs: cells between walls."""
+"""Up to this slope, parts are accepted without the blobs, as cells between walls."""
 
 SKEWED = 0.3
-"""Noise stays below this skewness."""
+"""The skewness of noise stays below this."""
 
 LARGEST = 0.4
-"""An object is smaller than this share of the shorter side, or too few fit for a statistic."""
+"""Objects must be smaller than this fraction of the shorter side, or too few fit for statistics."""
 
 FEW_CELLS = 8
-"""Cells between walls must be at least this many."""
+"""Minimum number of cells between walls."""
 
 How = Literal["blobs and parts", "blobs", "parts", "cells between walls"]
 
@@ -370,8 +370,8 @@ class ObjectSize:
     ----------
     diameter_px : diameter of a disc of the same area as the typical object
     spread : relative uncertainty, such as 0.1 for a tenth
-    reliability : 0 to 1; below 0.5 one measurement stands alone or the peak is broad
-    how : which measurements told it
+    reliability : 0 to 1; below 0.5 there is only one measurement, or the peak is broad
+    how : which measurements it is based on
     """
 
     diameter_px: float
@@ -383,9 +383,9 @@ class ObjectSize:
 def object_diameter_px(plane: AnyArray) -> ObjectSize | None:
     """Estimate the characteristic object diameter without any ground truth.
 
-    Two things are measured over all scales: the size at which blobs are commonest (extrema of the
+    Two sizes are measured over all scales: the most common size of blobs (extrema of the
     scale-normalised Laplacian, Lindeberg 1998), and the size of the parts between the edges of the
-    plane (its zero crossings, Marr and Hildreth 1980) at the blur that fits them.
+    plane (its zero crossings, Marr and Hildreth 1980) at the blur that suits them.
 
     Parameters
     ----------
@@ -394,7 +394,7 @@ def object_diameter_px(plane: AnyArray) -> ObjectSize | None:
     Returns
     -------
     ObjectSize or None
-        None for flat planes, noise, textures, and where the two measurements disagree.
+        None for flat planes, noise, textures, and if the two measurements disagree.
 
     Raises
     ------
@@ -406,7 +406,7 @@ def object_diameter_px(plane: AnyArray) -> ObjectSize | None:
 
 
 def object_size(scales: Survey) -> ObjectSize | None:
-    """Tell the object diameter from what the scales of a plane show."""
+    """Determine the object diameter from the measurements of a plane over scales."""
     peak, most = scales.peak, LARGEST * scales.least_side
     clear = (
         peak.share >= CLEAR_SHARE and peak.dominance >= CLEAR_DOMINANCE and peak.diameter_px <= most
@@ -426,10 +426,10 @@ def _sharpness(peak: BlobPeak) -> float:
 
 
 def _with_blobs(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
-    """Weigh clear blobs against the parts nearest to them.
+    """Weigh clear blobs against the parts nearest to them in size.
 
     Parts smaller than the blobs are noise or texture; larger ones contradict sharp blobs, but may
-    be cells whose bright middles are the blobs. Either side's say fades out towards `AGREE`.
+    be cells whose bright centres are the blobs. The weights decrease towards a ratio of `AGREE`.
     """
     gap = 2 * log(AGREE) if part is None else log(part.diameter_px / peak.diameter_px)
     near = 1 - abs(gap) / log(AGREE)
@@ -459,7 +459,7 @@ def _parts_alone(peak: BlobPeak, part: PartSize | None) -> ObjectSize | None:
 
 
 def _cells_between_walls(scales: Survey, most: float) -> ObjectSize | None:
-    """Look for many parts of the sign opposite to the stain: dark cells, or the reverse."""
+    """Find many parts of the sign opposite to the stain, such as dark cells with bright walls."""
     stain = max(scales.skews, key=lambda pair: abs(pair[1]))[1]
     cells = [
         part

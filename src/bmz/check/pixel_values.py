@@ -1,4 +1,4 @@
-"""The values of a plane: counted, summed up and compared with a model's own."""
+"""Statistics of the pixel values of a plane: outliers, saturation, contrast, bits and ranges."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bmz.base.values import dataclass
 from bmz.image.pixels import Pixels
 
 FEW_BYTES = 2
-"""Whole numbers of up to so many bytes NumPy sorts by their digits, when asked for "stable"."""
+"""NumPy radix-sorts integers of up to this many bytes if asked for a stable sort."""
 
 
 def sorted_finite(plane: AnyArray) -> AnyArray:
     """Sort the finite values of a plane.
 
-    Sorting costs less than one percentile does: NumPy sorts several values at a time, but seeks
-    percentiles of many equal values one by one.
+    Sorting is faster than computing one percentile: NumPy's sort is vectorised, but its percentile
+    search is not if many values are equal.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def percentiles(
     ----------
     order : (n,) any real dtype and unit, ascending, one value or more
     shares : percentages, 0 to 100
-    dtype : float type that the values are brought to first
+    dtype : float type that the values are converted to first
 
     Returns
     -------
@@ -59,7 +59,7 @@ def percentiles(
 def mean_and_deviation(order: AnyArray) -> tuple[float, float]:
     """Return mean and standard deviation of values, as NumPy does in float64.
 
-    Of whole numbers of few bits each level is reckoned once, in a tenth of the time.
+    For integers with few bits, each level is computed once, in a tenth of the time.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def mean_and_deviation(order: AnyArray) -> tuple[float, float]:
 
 
 def median_filled(order: AnyArray, size: int) -> AnyArray:
-    """Put the median in for the values that are missing up to `size`.
+    """Insert the median for the values that are missing up to `size`.
 
     Parameters
     ----------
@@ -94,19 +94,19 @@ def median_filled(order: AnyArray, size: int) -> AnyArray:
 
 
 FEW = 1e-4
-"""Outliers are at most this share of the pixels."""
+"""Outliers are at most this fraction of the pixels."""
 
 ISOLATED = 0.25
-"""A spot seen through optics leaves at least this share of its height in its neighbours."""
+"""A spot imaged through optics leaves at least this fraction of its height in its neighbours."""
 
 DOMINATES = 2.0
-"""From this stretch of the range on, outliers decide where a minimum-to-maximum scaling ends."""
+"""From this stretch of the range, outliers dominate a minimum-to-maximum scaling."""
 
 PLATEAU = 0.3
-"""From this share of the bright half of the range at one top value on, objects are cut off."""
+"""If this share of the bright pixels has the top value, objects are clipped."""
 
 PLATEAU_PIXELS = 50
-"""Fewer pixels at the top value are a coincidence."""
+"""Fewer pixels at the top value are considered a coincidence."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class Outliers:
 
     Parameters
     ----------
-    pixels : how many
-    highest : the largest value with them
-    highest_without : the largest value without them
-    stretch : range with them over range without them, 1 when there are none
+    pixels : number of hot pixels
+    highest : largest value including them
+    highest_without : largest value without them
+    stretch : range including them over range without them; 1 if there are none
     """
 
     pixels: int
@@ -128,12 +128,12 @@ class Outliers:
 
     @property
     def dominate(self) -> bool:
-        """Return whether they widen the range so far that the rest loses its contrast."""
+        """Return whether they widen the range so much that the rest loses its contrast."""
         return self.pixels > 0 and self.stretch >= DOMINATES
 
 
 def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
-    """Find isolated pixels far above the rest; only the brightest `FEW` of all are asked.
+    """Find isolated pixels far above the rest, among the brightest fraction `FEW` of all pixels.
 
     A pixel is isolated when the median of its eight neighbours stays below `ISOLATED` of its
     height over the median of the plane: light through a lens is never that sharp.
@@ -159,7 +159,7 @@ def outliers(plane: AnyArray, order: AnyArray | None = None) -> Outliers:
 
 
 def _brightest(values: AnyArray, least: float, few: int) -> tuple[AnyArray, AnyArray]:
-    """Find a few pixels of which none is below `least`; of equal ones the first."""
+    """Find a few pixels, none below `least`; of equal ones, the first."""
     flat = values.reshape(-1)
     places = np.flatnonzero(flat >= least)
     above = flat[places] > least
@@ -169,7 +169,7 @@ def _brightest(values: AnyArray, least: float, few: int) -> tuple[AnyArray, AnyA
 
 
 def _finite(plane: AnyArray) -> AnyArray:
-    """Put the median in for what is not finite; whole numbers stay as they are."""
+    """Replace non-finite values by the median; return integers unchanged."""
     if plane.dtype.kind in "biu":
         return plane
     values = np.asarray(plane, dtype=np.float64)
@@ -183,13 +183,13 @@ def _order_of(plane: AnyArray, order: AnyArray | None) -> AnyArray:
 
 
 BEFORE_TO_BEHIND = np.array([[-1], [0], [1]])
-"""Added to places along an axis it gives those before them, themselves, and those behind."""
+"""Offsets that, added to positions along an axis, give the previous, the same and the next ones."""
 
 _BUT_THE_MIDDLE = np.array([0, 1, 2, 3, 5, 6, 7, 8])
 
 
 def _neighbours(values: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    """Return (8, n) the pixels around each place, those at the border again beyond it."""
+    """Return the (8, n) neighbours of each position, with border pixels repeated beyond it."""
     rows, columns = (
         np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), side - 1)
         for at, side in zip((y, x), values.shape, strict=True)
@@ -205,11 +205,11 @@ class Saturation:
 
     Parameters
     ----------
-    level : the largest value
-    pixels : how many pixels have it
-    share : of all pixels
-    share_of_bright : of the pixels in the upper half between the median and the top
-    bits : the number of bits whose last value `level` is (12 for 4095), None for another value
+    level : largest value
+    pixels : number of pixels that have it
+    share : their share of all pixels
+    share_of_bright : their share of the pixels in the upper half between the median and the top
+    bits : number of bits whose largest value is `level` (12 for 4095), None for other values
     """
 
     level: float
@@ -220,12 +220,12 @@ class Saturation:
 
     @property
     def cuts(self) -> bool:
-        """Return whether bright objects have lost their tops."""
+        """Return whether bright objects are clipped."""
         return self.pixels >= PLATEAU_PIXELS and self.share_of_bright >= PLATEAU
 
 
 def saturation(plane: AnyArray, order: AnyArray | None = None) -> Saturation:
-    """Count the pixels at the top value, whatever the dtype, so that 12 bit in 16 is seen too.
+    """Count the pixels at the top value, whatever the dtype, so that 12 bits in 16 are found, too.
 
     Parameters
     ----------
@@ -275,8 +275,8 @@ def contrast(plane: AnyArray, order: AnyArray | None = None) -> Contrast:
 def noise_level(plane: AnyArray) -> float:
     """Estimate the standard deviation of white noise, from the median of a high-pass.
 
-    Diagonal differences of 2 x 2 pixels hold little but noise, and the median leaves out edges
-    (Donoho and Johnstone 1994). Noise that was smoothed or compressed comes out too low.
+    Diagonal differences of 2 x 2 pixels contain little but noise, and the median ignores edges
+    (Donoho and Johnstone 1994). Noise that was smoothed or compressed is underestimated.
 
     Parameters
     ----------
@@ -302,13 +302,13 @@ def noise_level(plane: AnyArray) -> float:
 
 @dataclass(frozen=True)
 class Bits:
-    """How many grey levels an image of whole numbers makes use of.
+    """The number of bits that an integer image uses.
 
     Parameters
     ----------
     stored : bits of the dtype
-    used : bits that the largest value needs, less the factor that all values share
-    step : that factor: 16 for 12 bits moved up into 16
+    used : bits that the largest value needs after division by `step`
+    step : greatest common divisor of all values: 16 for 12 bits shifted into 16
     """
 
     stored: int
@@ -317,7 +317,7 @@ class Bits:
 
 
 def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
-    """Determine the bit depth in use; None for fractions and negative numbers.
+    """Determine the bit depth in use; None for non-integer dtypes and negative values.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def bits(plane: AnyArray, order: AnyArray | None = None) -> Bits | None:
 
 
 def within_unit(plane: AnyArray) -> bool:
-    """Return whether fractions lie between 0 and 1, as after a scaling; never for whole numbers."""
+    """Return whether float values lie between 0 and 1, as after scaling; False for integers."""
     values = np.asarray(plane)
     if not np.issubdtype(values.dtype, np.floating) or values.size == 0:
         return False
@@ -362,7 +362,7 @@ class ChannelRange:
 
 @dataclass(frozen=True, eq=False)
 class ValueSummary:
-    """What the rules ask of the values of an image; each answer is found when first asked for.
+    """Summary of the values of an image for the rules; each property is computed on first use.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ class ValueSummary:
     _parts: dict[tuple[int, ...], ValueSummary] = field(default_factory=dict, init=False)
 
     def of(self, channels: tuple[int, ...]) -> ValueSummary:
-        """Return the values of these channels only; itself where there are no others."""
+        """Return the summary of these channels; itself if there are no others."""
         array, axes = self.pixels.array, self.pixels.axes
         if "c" not in axes or channels == tuple(range(array.shape[axes.index("c")])):
             return self
@@ -400,9 +400,9 @@ class ValueSummary:
 
     @cached_property
     def limits(self) -> tuple[float, float]:
-        """Return the least and the largest value; NaN is left out."""
+        """Return the smallest and the largest value, ignoring NaN."""
         values = self.pixels.array
-        # unlike nanmin they do not warn of an image of nothing but NaN
+        # unlike nanmin, these do not warn if all values are NaN
         least, most = (f.reduce(values, axis=None) for f in (np.fmin, np.fmax))
         return float(least), float(most)
 

@@ -1,4 +1,4 @@
-"""Does a pixel of the image cover the length that a pixel of the model's training data did?"""
+"""Check whether the pixel size of the image matches that of the model's training data."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from bmz.check.fit_case import FitCase
 from bmz.spec.facts import PixelSize, known_diameter_px, known_pixel_size
 
 FAR = 2.0
-"""From this ratio on a network meets objects of a size it was not trained on."""
+"""From this ratio, objects have a size that the network was not trained on."""
 
 OFF = 1.25
-"""From this ratio on a look is worth it."""
+"""From this ratio, the difference is worth checking."""
 
 ABSURD = 100.0
-"""From this ratio on one of the two numbers is in another unit than it says: nobody gives a network
-objects a hundred times too large, but nm are taken for um."""
+"""From this ratio, one of the two numbers has another unit than stated: nobody gives a network
+objects that are 100 times too large, but nm are confused with um."""
 
 THOUSAND = 1000.0
 """Nanometres in a micrometre."""
 
 ROUNDING = 1e-3
-"""Files hold a pixel size as a fraction or with few digits: a ratio this much below a limit is at
-the limit."""
+"""Tolerance for ratios just below a limit, since files store a pixel size as a fraction or with few
+digits."""
 
 PLAUSIBLE_UM: Mapping[str, tuple[float, float]] = {
     "y": (1e-5, 50.0),
     "x": (1e-5, 50.0),
     "z": (1e-5, 1000.0),
 }
-"""The least and the most that a pixel of a microscope is long: an atom is larger than the least,
-and a cell smaller than the most."""
+"""Smallest and largest plausible pixel size of a microscope: an atom is larger than the smallest,
+and a cell smaller than the largest."""
 
 LARGEST_USUAL_UM = 20.0
-"""Pixels that are longer are looked at: slide scanners and overviews of plates have 0.25 to 10 um,
-mesoscopes up to this."""
+"""Larger pixels are checked further: slide scanners and overviews of plates have 0.25 to 10 um,
+mesoscopes up to this size."""
 
 WIDEST_FIELD_UM = 15_000.0
-"""No microscope of such pixels shows more in one image: the field of a mesoscope is 5 to 6 mm wide,
-and a mouse brain in an atlas of 25 or 50 um 13 mm long. A camera of 1000 x 1000 px would."""
+"""Widest plausible field of an image with such pixels: the field of a mesoscope is 5 to 6 mm wide,
+and a mouse brain in an atlas of 25 or 50 um is 13 mm long. A 1000 x 1000 px camera exceeds it."""
 
 LARGEST_PHOTOSITE_UM = 100.0
-"""The pixels of cameras themselves are 2 to 24 um long, four times that when they are binned; an
-image of them is as much smaller as the objective enlarges."""
+"""Largest plausible pixel of a camera: they are 2 to 24 um long, and four times that if binned. The
+pixel size of the image is this divided by the magnification of the objective."""
 
 SHAPES = (
     ("z", 2.0, "a voxel of the image is {:.3g} x as deep as wide, one of the model {:.3g} x"),
     ("y", OFF, "a pixel of the image is {:.3g} x as high as wide, one of the model {:.3g} x"),
 )
-"""Axis, and from which ratio of the ratios to x on objects have another shape than those trained
-on: in a plane it is seen earlier, as along z a microscope blurs."""
+"""Axis, the limit from which its ratio to x makes objects differ in shape from the training data,
+and the message. The limit is lower within a plane, since a microscope blurs along z."""
 
 
 def scale_to(model: Mapping[str, float], image: Mapping[str, float]) -> float | None:
-    """Give the factor that brings the image to the model's pixel size in y and x, if both know."""
+    """Return the factor that resizes the image to the model's pixel size in y and x, if known."""
     ratios = [image[a] / model[a] for a in "yx" if a in model and a in image]
     return sum(ratios) / len(ratios) if ratios else None
 
 
 def scale_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield pixel sizes that differ, that nobody knows, or that cannot be meant."""
+    """Yield pixel sizes that differ, are unknown, or are implausible."""
     compared = tuple(_compared(case))
     yield from compared
     if not any(finding.code == "scale.implausible" for finding in compared):
@@ -93,7 +93,7 @@ def _compared(case: FitCase) -> Iterator[Finding]:
 
 
 def _carried_on(case: FitCase) -> Iterator[Finding]:
-    """Yield a length that no pixel has, although the network does not need it."""
+    """Yield an impossible pixel size even if the network does not need it."""
     factor = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     if factor is not None and not _reaches(factor, ABSURD):
         return  # the model is made for such pixels
@@ -119,7 +119,7 @@ def _carried_on(case: FitCase) -> Iterator[Finding]:
 
 
 def _doubtful(case: FitCase, stated: Mapping[str, float]) -> Iterator[Finding]:
-    """Yield a pixel that is long for a microscope, and does not go with the rest that is known."""
+    """Yield a pixel size that is large for a microscope and contradicts other known values."""
     for axis in (a for a in "xy" if stated.get(a, 0.0) > LARGEST_USUAL_UM):
         um, times = stated[axis], case.image.magnification or 0.0
         field_um = um * case.image.sizes[axis]
@@ -178,7 +178,7 @@ def _absurd(factor: float, size: PixelSize, found: Mapping[str, float], where: s
 
 def _unknown(case: FitCase, size: PixelSize, where: str) -> Finding:
     wanted, found = size.um, case.image.pixel_um
-    # a depth alone is not compared, so who states nothing else states no pixel size
+    # a depth alone is not compared, so stating only that counts as no pixel size
     by_model, by_image = ({"y", "x"} & sizes.keys() for sizes in (wanted, found))
     lacking = (
         "the pixel size of the image is not known"

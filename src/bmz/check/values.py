@@ -1,4 +1,4 @@
-"""Do dtype and values of the pixels fit the model, and what else do the pixels tell?"""
+"""Check whether dtype and values of the pixels, and what is measured on them, fit the model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FLAT_LEVELS = 8
 stretch over so few levels shows steps and noise, not objects."""
 
 UNIT_MOST = 1.0
-"""No pixel above this in a float image: it was scaled to 0-1."""
+"""A float image without pixels above this value was scaled to 0-1."""
 
 
 def cast_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield casts that lose nothing whatever the values are, which the header tells."""
+    """Yield casts that are lossless for any values, which the header alone shows."""
     for tensor in case.inputs:
         found, wanted = case.image.dtype, np.dtype(tensor.dtype)
         if found != wanted and np.can_cast(found, wanted, "safe"):
@@ -42,11 +42,11 @@ def _cast(where: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> Finding:
 
 
 def dtype_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
-    """Yield a cast that loses nothing of these values as a note and any other as a warning.
+    """Yield a cast that is lossless for these values as a note, and any other as a warning.
 
     Parameters
     ----------
-    pixels : of the image or a sample; their range decides whether narrowing loses anything
+    pixels : values of the image or a sample; their range decides whether narrowing is lossless
     """
     pixels = pixels.of(_used(case))
     if pixels.size == 0:
@@ -54,7 +54,7 @@ def dtype_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
     for tensor in case.inputs:
         found, wanted = pixels.dtype, np.dtype(tensor.dtype)
         if found == wanted or np.can_cast(found, wanted, "safe"):
-            continue  # as it should be, or told from the header
+            continue  # nothing to cast, or reported from the header
         if _values_survive(pixels, wanted):
             yield _cast(tensor.id, found, wanted)
         else:
@@ -88,7 +88,7 @@ def _range(pixels: ValueSummary) -> str:
 
 
 def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
-    """Yield values that are not numbers, no contrast, empty channels, and another range."""
+    """Yield non-finite values, low contrast, empty channels, and a range other than declared."""
     first, used = case.inputs[0], pixels.of(_used(case))
     bad = used.nonfinite
     if bad:
@@ -106,7 +106,7 @@ def range_findings(case: FitCase, pixels: ValueSummary) -> Iterator[Finding]:
 
 
 def _used(case: FitCase) -> tuple[int, ...]:
-    """Return the channels of the image that the model sees, each once."""
+    """Return the channels of the image that the model uses, each once."""
     return tuple(sorted(set(case.channels_taken) - {EMPTY_CHANNEL}))
 
 
@@ -162,44 +162,44 @@ def _declared(least: float | None, most: float | None) -> str:
 
 
 OFF = 2.0
-"""From this ratio of object diameters on a network meets objects it was not trained on."""
+"""From this ratio of object diameters, objects differ from those a network was trained on."""
 
 FAR = 3.0
-"""From this ratio to the objects of a single sample on the factor helps more often than it harms.
+"""From this ratio to the objects of a single sample, resizing helps more often than it harms.
 
-A sample shows one of the sizes on which a network was trained, and many were trained on several.
+A sample shows one of the sizes that a network was trained on; many were trained on several.
 """
 
 FAR_LARGER = 4.0
-"""The same for objects that are larger than those of the sample: a network finds these sooner than
-smaller ones, and what is small beside them is lost when the image is shrunk."""
+"""The same for objects larger than those of the sample: a network finds these more reliably than
+smaller ones, and small objects next to them are lost when the image is shrunk."""
 
 CLEAR = 0.5
-"""Below this reliability a size is one measurement alone, and too little for a warning."""
+"""Below this reliability, a size rests on one measurement only, too little for a warning."""
 
 SPREADS = 2.0
-"""A declared range is left when the size, so many of its uncertainties nearer, is still outside."""
+"""A size is outside a declared range if it misses it by more than this many uncertainties."""
 
 LEAST_OBJECT_PX = 4.0
-"""Below this diameter the estimate is unreliable and the shape of an object is lost."""
+"""Below this diameter, the estimate is unreliable and the shape of an object is lost."""
 
 SURE = 0.6
-"""A polarity below this reliability, as of electron microscopy, says nothing."""
+"""Polarities below this reliability, as in electron microscopy, are ignored."""
 
 CLIP_PERCENTILE = 99.99
-"""Cutting here takes hot pixels away and leaves objects alone."""
+"""Clipping at this percentile removes hot pixels and preserves objects."""
 
 
 @dataclass(frozen=True)
 class Diameter:
-    """How large objects are for a model.
+    """The object diameter that a model expects.
 
     Parameters
     ----------
     px : typical diameter in pixels of its input
-    low, high : the range in which it is known to work; half and double where none is stated
-    evidence : who says so
-    stated : the description states the range; half and double are a rule of thumb with room in it
+    low, high : range in which the model is known to work; half and double if none is stated
+    evidence : source of the diameter
+    stated : whether the description states the range; half and double are a tolerant rule of thumb
     """
 
     px: float
@@ -209,21 +209,21 @@ class Diameter:
     stated: bool = False
 
     def holds(self, seen_px: float, spread: float) -> bool:
-        """Return whether objects of this size are within the range, as far as the measure can tell.
+        """Return whether objects of this size are within the range, given the uncertainty.
 
         Parameters
         ----------
-        spread : relative uncertainty of `seen_px`; what is outside by less than `SPREADS` of it
-            may well be inside a stated range
+        spread : relative uncertainty of `seen_px`; sizes outside a stated range by less than
+            `SPREADS` times this count as inside
         """
         slack = 1 + SPREADS * spread if self.stated else 1.0
         return self.low / slack <= seen_px <= self.high * slack
 
     def target_px(self, seen_px: float) -> float:
-        """Return the diameter to which objects are best resized.
+        """Return the diameter to which objects should be resized.
 
-        Objects outside a stated range are brought well into it, half the way to the typical
-        diameter in octaves: the less an image is resized, the less of it is lost.
+        Objects outside a stated range are resized to halfway, in octaves, between its nearer end
+        and the typical diameter: the less an image is resized, the less of it is lost.
         """
         if not self.stated or self.low <= seen_px <= self.high:
             return self.px
@@ -243,7 +243,7 @@ def model_diameter(case: FitCase) -> Diameter | None:
 
 
 def declared_diameter(model: ModelSpec) -> Diameter | None:
-    """Return ``config.bmz.object_diameter_px`` with its range, where the description has one."""
+    """Return ``config.bmz.object_diameter_px`` and its range, if the description states it."""
     px = model.ours.get("object_diameter_px")
     if not isinstance(px, int | float) or px <= 0:
         return None
@@ -253,7 +253,7 @@ def declared_diameter(model: ModelSpec) -> Diameter | None:
 
 
 def _limits(written: object) -> tuple[float, float] | None:
-    """Read a range; None for what is none, as anyone may write anything there."""
+    """Read a range; None if it is not one, since descriptions may contain anything there."""
     if not isinstance(written, list | tuple) or len(written) != 2:  # noqa: PLR2004 - low and high
         return None
     low, high = written
@@ -264,9 +264,9 @@ def _limits(written: object) -> tuple[float, float] | None:
 def image_diameter(case: FitCase) -> ObjectSize | None:
     """Return the object diameter of the image, in its pixels; None if it is not clear.
 
-    A channel of the model that has an object size in its sample is compared with the same channel
-    of the image; with a declared diameter the first channel that shows a size counts, since models
-    of several channels name the channel of the objects first.
+    Channels for which the sample shows an object size are compared with the same channels of the
+    image. With a declared diameter, the first channel that shows a size counts, since models with
+    several channels name the channel of the objects first.
     """
     declared = declared_diameter(case.model) is not None
     for position, measures in sorted(case.measured.items()):
@@ -277,10 +277,10 @@ def image_diameter(case: FitCase) -> ObjectSize | None:
 
 
 def object_factor(case: FitCase) -> float | None:
-    """Return the factor that brings the objects of the image to the size that the model expects.
+    """Return the factor that resizes the objects of the image to the size that the model expects.
 
-    None where either size is not clear, and for objects too small to be brought back: enlarging
-    does not restore what a few pixels have lost.
+    None if either size is not clear, and for objects of only a few pixels, since enlarging them
+    does not restore lost detail.
     """
     wanted, found = model_diameter(case), image_diameter(case)
     if wanted is None or found is None or found.diameter_px < LEAST_OBJECT_PX:
@@ -289,7 +289,7 @@ def object_factor(case: FitCase) -> float | None:
 
 
 def measured_findings(case: FitCase) -> Iterator[Finding]:
-    """Yield what the measures of the used channels tell."""
+    """Yield findings on the measurements of the used channels."""
     for position, channel in enumerate(case.channels_taken):
         measures = case.measured.get(position)
         if measures is None or channel == EMPTY_CHANNEL:
@@ -311,7 +311,7 @@ def measured_findings(case: FitCase) -> Iterator[Finding]:
 
 
 def clip_percentile(measures: PlaneMeasures) -> float:
-    """Return a percentile above which all hot pixels lie, of small images, too."""
+    """Return a percentile above which all hot pixels lie, even in small images."""
     share = (measures.outliers.pixels + 1) / (measures.shape[0] * measures.shape[1])
     return min(CLIP_PERCENTILE, floor((1 - share) * 10_000) / 100)
 
@@ -347,7 +347,7 @@ def _polarity(case: FitCase, position: int, where: str) -> Iterator[Finding]:
 
 
 def _wanted_side(case: FitCase, position: int) -> tuple[str | None, str, Evidence]:
-    """Say which side the model expects and who says so: its own sample, else the curated facts."""
+    """Return the side that the model expects and its source: its sample, else the curated facts."""
     sample = case.sample.get(position)
     if sample is not None:
         sure = sample.polarity is not None and sample.polarity.reliability >= SURE
@@ -378,7 +378,7 @@ def _object_size(case: FitCase) -> Iterator[Finding]:
 
 
 def _is_doubtful(wanted: Diameter, found: ObjectSize, diameter_px: float) -> bool:
-    """Say whether only a sample tells what the model expects, and objects are not clearly far."""
+    """Return whether the expected size is only from a sample, and objects do not clearly differ."""
     ratio = diameter_px / wanted.px
     far = not 1 / FAR < ratio < FAR_LARGER
     return wanted.evidence == "measured" and not (far and found.reliability >= CLEAR)
