@@ -328,6 +328,8 @@ def test_objects_that_were_dropped_leave_no_gap_in_first_pixels_and_columns() ->
     columns = found.columns_by(without_the_second)
     assert columns["score"].tolist() == [0.25, 0.5]
     assert columns["class"].tolist() == ["longer", "a"]
+    assert found.headings == ["score", "class"]
+    assert [*found.columns_by(without_the_second, {"class", "other"})] == ["class"]
     nobody = found.columns_by(np.zeros(4, np.int64))["score"]
     assert nobody.shape == found.first_by(np.zeros(4, np.int64)).shape == (0,)
 

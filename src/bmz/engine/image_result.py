@@ -382,7 +382,7 @@ class ImageResult:
         labels = self.planes or self._must_have_labels()
         for number, at in enumerate(labels.positions()):
             part = labels.parts[number]
-            corners = part.objects.columns_by(part.numbers).get(OUTLINE)
+            corners = part.objects.columns_by(part.numbers, {OUTLINE}).get(OUTLINE)
             if corners is None or "z" in labels.space:
                 raise PolygonsLacking
             whole = labels.in_whole(number, np.arange(1, len(corners) + 1))

@@ -13,7 +13,7 @@ from bmz.image.pixels import Pixels
 from bmz.image.region import ImageSource
 from bmz.process.measure import Table, measure_objects, placed
 from bmz.process.neighbours import Contacts, Neighbours, contacts_in, summed_contacts
-from bmz.process.object_columns import NO_COLUMNS, Columns
+from bmz.process.object_columns import NO_COLUMNS, OUTLINE, Columns
 from bmz.write.result import Region
 
 
@@ -135,7 +135,7 @@ def _blocks(
     labels: LabelStack, part: Labels, image: ImageSource, rows: slice, at: Mapping[str, int]
 ) -> Iterator[Table]:
     """Measure the objects that begin in some rows of a plane or stack, block by block."""
-    columns = part.objects.columns_by(part.numbers)
+    columns = part.objects.columns_by(part.numbers, {*part.objects.headings} - {OUTLINE})
     sizes = dict(zip(labels.space, part.size, strict=True))
     um = _lengths(image, labels.space)
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}

@@ -75,7 +75,7 @@ def class_numbers(labels: LabelStack) -> AnyArray | None:
     """Return the class of each label at its number, from 0 by their names; None without classes."""
     names: dict[int, str] = {}
     for number, part in enumerate(labels.parts):
-        known = part.objects.columns_by(part.numbers).get(CLASS)
+        known = part.objects.columns_by(part.numbers, {CLASS}).get(CLASS)
         if known is None:
             return None
         whole = labels.in_whole(number, np.arange(1, part.count + 1))

@@ -97,7 +97,7 @@ def plane_evidence(
     maps : (k, y, x) what the network gave, on a grid of its own
     """
     height, width = labels.size
-    scores = labels.objects.columns_by(labels.numbers).get(SCORE, np.zeros(0))
+    scores = labels.objects.columns_by(labels.numbers, {SCORE}).get(SCORE, np.zeros(0))
 
     def measured(core: tuple[slice, slice], own: BoolArray) -> ObjectEvidence:
         # a function, so that nothing of a window is kept while the next one is read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArr
 from bmz.base.axes import Box, boxes
 from bmz.base.progress import Listener, Note, Progress, nobody
 from bmz.base.values import dataclass
-from bmz.process.object_columns import Columns, below, numbered, rows_of
+from bmz.process.object_columns import Columns, numbered, rows_of, shared_by_all
 from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value
 from bmz.process.relabel import finish_labels
 
@@ -194,9 +194,27 @@ class Found:
         ordered[numbers[1:][numbers[1:] > 0] - 1] = first[numbers[1:] > 0]
         return ordered
 
-    def columns_by(self, numbers: NDArray[np.int64]) -> Columns:
-        """Return what is known of label k at k - 1, for these `numbers`."""
-        return numbered(below(self.columns), numbers)
+    @property
+    def headings(self) -> list[str]:
+        """The headings of the columns that are known of all objects."""
+        return shared_by_all(self.columns)
+
+    def columns_by(
+        self, numbers: NDArray[np.int64], headings: Collection[str] | None = None
+    ) -> Columns:
+        """Return what is known of label k at k - 1, for these `numbers`.
+
+        Parameters
+        ----------
+        headings : of the columns that are returned, because outlines of many objects take much
+            memory; None for all
+        """
+        ordered: dict[str, AnyArray] = {}
+        for heading in self.headings:
+            if headings is None or heading in headings:
+                column = np.concatenate([part[heading] for part in self.columns])
+                ordered |= numbered({heading: column}, numbers)
+        return ordered
 
 
 def label_blocks(
