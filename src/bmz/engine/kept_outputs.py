@@ -1,4 +1,4 @@
-"""What a network gave for an image, kept, and the labels that are made of it with any setting."""
+"""Keep the network outputs of an image, and compute labels from them with any setting."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ Setting = Mapping[str, str]
 """Key -> value of one setting of a sweep."""
 
 OF_NETWORK = ("scale", "clip")
-"""Keys of a sweep for which the network runs again; all others change the labels alone."""
+"""Keys of a sweep that require running the network again; all others only change the labels."""
 
 RECIPE = "recipe"
 
 
 class SweepRefused(WrongUsage):
-    """A value of a sweep is not one that ``bmz run`` would take."""
+    """A value of a sweep is not one that ``bmz run`` accepts."""
 
     def __init__(self, key: str, value: str) -> None:
         super().__init__(
@@ -74,12 +74,12 @@ _VALUES = {
 
 
 def with_network_settings(request: RunRequest, setting: Setting) -> RunRequest:
-    """Put those keys of a setting into the request for which the network is run again.
+    """Apply the keys of a setting that require running the network again to the request.
 
     Raises
     ------
     SweepRefused
-        A value is not what ``bmz run`` takes.
+        A value is not one that ``bmz run`` accepts.
     """
     if "scale" in setting:
         request = replace(request, scale=_scale(setting["scale"]))
@@ -108,7 +108,7 @@ def _number(key: str, text: str) -> float | None:
 
 
 class ModelOptionRefused(WrongUsage):
-    """An option that a word names beside a model cannot be read."""
+    """An option given after the name of a model cannot be read."""
 
     def __init__(self, word: str, why: str) -> None:
         super().__init__(
@@ -124,17 +124,18 @@ _TRUE = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def of_model(word: str, options: RunRequest) -> RunRequest:
-    """Read a model with options of its own, which stand over those of the call.
+    """Parse a model with its own options, which override those of the call.
 
     Parameters
     ----------
-    word : a model, and behind colons ``channels``, ``scale``, ``clip``, ``invert``, ``recipe`` or
-        parameters of its recipe, such as ``cellpose-cyto:channels=0,1:flow_threshold=0.2``
+    word : a model, followed after colons by ``channels``, ``scale``, ``clip``, ``invert``,
+        ``recipe`` or parameters of its recipe, such as
+        ``cellpose-cyto:channels=0,1:flow_threshold=0.2``
 
     Raises
     ------
     ModelOptionRefused, SweepRefused
-        A value is not one that ``bmz run`` would take.
+        A value is not one that ``bmz run`` accepts.
     """
     model, *pairs = _OPTION.split(word)
     given = dict(pair.split("=", 1) for pair in pairs)
@@ -156,7 +157,7 @@ def of_model(word: str, options: RunRequest) -> RunRequest:
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """What the network gave for all planes of an image."""
+    """Network outputs for all planes of an image."""
 
     setup: RunSetup
     planned: PlannedImage
@@ -173,7 +174,7 @@ class NetworkOutputs:
 
         Parameters
         ----------
-        pixels : others than those of the file, on the same grid
+        pixels : pixels to use instead of those of the file, on the same grid
 
         Raises
         ------
@@ -193,7 +194,7 @@ class NetworkOutputs:
         pixels: Pixels,
         listener: Listener = nobody,
     ) -> NetworkOutputs:
-        """Check the pixels of a planned image and run the network; see `of`."""
+        """Check the pixels of a planned image and run the network, as `of` does."""
         report = checked_pixels(setup, planned, pixels)
         decoding = Decoding.beside(backend)
         work = PlaneContext(
@@ -209,21 +210,21 @@ class NetworkOutputs:
         return cls(setup, planned, pixels, report, work, tuple(planes))
 
     def keeping(self) -> NetworkOutputs:
-        """Give the same, which keeps of each setting what the next one may leave as it is.
+        """Return a copy that caches the intermediate results that the next setting can reuse.
 
-        The labels are the same, and sooner there; one thread uses it at a time.
+        The labels are the same but computed faster; only one thread may use it at a time.
         """
         planes = tuple((KeptTensors.of_known(known), shape) for known, shape in self.planes)
         return replace(self, planes=planes)
 
     def forget(self) -> None:
-        """Let go of what is kept from one setting to the next."""
+        """Discard the results cached between settings."""
         for known, _ in self.planes:
             known.forget()
 
     @cached_property
     def checked(self) -> CheckedHeader:
-        """The check of the image, with what was measured on it."""
+        """The check of the image, with measurements of its pixels."""
         case = self.planned.case.measured_on(self.pixels)
         return CheckedHeader(case, self.report)
 
@@ -233,13 +234,13 @@ class NetworkOutputs:
         copies: Mapping[str, NetworkOutputs] | None = None,
         own: Mapping[str, float] | None = None,
     ) -> SettingResult:
-        """Make the labels for one setting; where that fails, the result has the error.
+        """Compute and judge the labels for one setting; on failure, the result has the error.
 
         Parameters
         ----------
-        copies : change -> what the network gave for a changed copy of the image, see
-            `of_changed_copies`; their labels are made with the setting, too
-        own : see `bmz.engine.trial.sample_values`
+        copies : change -> network outputs for a changed copy of the image, from
+            `of_changed_copies`; the copies are labelled with the same setting
+        own : values from `bmz.engine.trial.sample_values`
         """
         request = self.setup.request
         try:
@@ -257,7 +258,7 @@ class NetworkOutputs:
         copies: Mapping[str, NetworkOutputs],
         own: Mapping[str, float],
     ) -> ResultQuality:
-        """Judge the plane with most objects by itself, and the whole by its changed copies."""
+        """Judge the plane with most objects, and compare all planes with the changed copies."""
         planes = made.planes
         number = max(range(len(planes)), key=lambda i: int(not_none(planes[i].labels).max()))
         labelled = {name: self._copy(result.settings, copy, name) for name, copy in copies.items()}
@@ -283,7 +284,7 @@ class NetworkOutputs:
         )
 
     def _copy(self, setting: Setting, copy: NetworkOutputs, name: str) -> list[AnyArray] | None:
-        """Label a changed copy; None if that fails, as where steps do not take its size."""
+        """Label a changed copy; None if that fails, for example if a step rejects its size."""
         try:
             made = copy.relabelled(setting)
         except BmzError:
@@ -291,12 +292,12 @@ class NetworkOutputs:
         return [CHANGES[name].back(not_none(plane.labels)) for plane in made.planes]
 
     def relabelled(self, setting: Setting) -> MadeLabels:
-        """Make the labels for one setting; they are neither measured nor judged.
+        """Compute the labels for one setting, without measuring or judging them.
 
         Raises
         ------
         BmzError
-            There are none.
+            No labels can be computed.
         """
         request, stopwatch = self.setup.request, Stopwatch()
         labelling = decide_labelling(
@@ -338,9 +339,9 @@ class MadeLabels:
 
     Parameters
     ----------
-    result : without the table of objects
-    planes : of which they consist
-    image : the same, to be measured
+    result : result without the table of objects
+    planes : results of the planes
+    image : the same labels, ready to be measured
     """
 
     result: SettingResult
@@ -348,17 +349,17 @@ class MadeLabels:
     image: ImageResult
 
     def with_table(self) -> SettingResult:
-        """Measure the objects."""
+        """Return the result with a table of the measured objects."""
         return replace(self.result, table=self.image.table())
 
 
 def _of_labels(setting: Setting) -> Setting:
-    """Give the keys of a setting that change the labels alone."""
+    """Return the keys of a setting that only change the labels."""
     return {key: value for key, value in setting.items() if key not in (*OF_NETWORK, RECIPE)}
 
 
 class NoLabels(CouldNotTell):
-    """A model, as it was asked for, makes no labels."""
+    """A model makes no labels with the requested options."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -369,9 +370,9 @@ class NoLabels(CouldNotTell):
 
 
 def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
-    """Give the call of ``bmz run`` that makes the labels of one setting.
+    """Return the ``bmz run`` command that computes the labels of one setting.
 
-    That code of a model may run is left out: it is never taken from a page.
+    Permission to run a model's code is left out: it must never be copied from a page.
     """
     run = with_network_settings(request, setting)
     options = {
@@ -396,6 +397,6 @@ def command_of(request: RunRequest, image: Path, setting: Setting) -> str:
 
 
 def _folder(model: str, setting: Setting) -> str:
-    # a folder for each setting: the masks of an image have the same name in all of them
+    # one folder per setting, as the masks of an image have the same name in all of them
     name = "_".join([model, *(f"{key}={value}" for key, value in setting.items())])
     return "results/" + re.sub(r"[^\w.=,-]+", "-", name).strip(".-")

@@ -1,6 +1,6 @@
-"""Label masks: which belong together by their names, what they hold, and how they are kept.
+"""Pair label masks by name, read and check them, and write them.
 
-An image that is not a label mask is refused, and never scored as one.
+An image that is not a label mask is refused and never scored as one.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ _DATASET = re.compile(r"\[[^\[\]]+\]$")
 _LOSSY, _EXACT = suffixes(lossy=True), suffixes(lossy=False)
 
 SCATTERED = 4
-"""From so many pieces for each number on, numbers are classes or intensities, and no objects."""
+"""With at least this many pieces per number, numbers are classes or intensities, not objects."""
 
 SOFT = 1.5
-"""The same where most pieces are specks, as at the edges of a mask that was resampled or lossy, and
-numbers are left out: a program that numbers objects leaves none out, though some are in pieces."""
+"""Like `SCATTERED`, for masks where most pieces are specks (as at the edges of a resampled or lossy
+mask) and some numbers are missing; programs that number objects skip none."""
 
 LEAST_SHARE = 0.1
-"""Of the area of its largest piece, from which on a piece of a number is an object of its own."""
+"""Smallest area of a piece that counts as an object, as a share of its number's largest piece."""
 
 _LARGEST_8_BIT = 255
-"""What programs write for the foreground; few masks of labels have this one alone."""
+"""The value that programs write for the foreground; it is rarely the only label of a mask."""
 
 MOST_CLASSES = 16
-"""Of no more numbers than these, pieces can be taken for objects."""
+"""Largest number of values of a mask whose pieces may be treated as objects."""
 
 
 class NothingToScore(WrongUsage):
@@ -87,20 +87,20 @@ class NoTruthFor(CouldNotTell):
 
 
 def mask_pairs(predicted: Path, truth: Path, *, dataset: str | None = None) -> tuple[MaskPair, ...]:
-    """Put masks together by name: all before an ending such as ``.labels.tif`` or ``_mask.png``.
+    """Pair masks by the name before an ending such as ``.labels.tif`` or ``_mask.png``.
 
-    A mask without a partner is a pair of which one side is None; beside a single file all other
-    masks are left out.
+    A mask without a partner gives a pair with None on the other side. If one of the paths is a
+    single file, masks with other names are left out.
 
     Parameters
     ----------
     predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
-    dataset : the dataset of HDF5 files that holds the labels; None for the only one that can
+    dataset : the dataset of HDF5 files that contains the labels; None for the only possible one
 
     Raises
     ------
     NothingToScore
-        A path names no mask, two masks have one name, or no names agree.
+        A path names no mask, two masks have the same name, or no names match.
     """
     two_files = _is_one(predicted) and _is_one(truth)
     pairs = _of_two_files(predicted, truth) if two_files else _by_name(predicted, truth)
@@ -126,13 +126,13 @@ def _is_one(path: Path) -> bool:
 
 
 def _of_two_files(predicted: Path, truth: Path) -> tuple[MaskPair, ...]:
-    """Pair the masks of two files: those of files that hold several, by their names in them."""
+    """Pair the masks of two files; several masks in a file are paired by their names in it."""
     first, second = _images_in(predicted), _images_in(truth)
     if len(first) == len(second) == 1:
         return (MaskPair(name_of(predicted), first[0], second[0]),)
     by_key = [{split_series(path)[1]: path for path in paths} for paths in (first, second)]
     if len(first) == len(second) and any(all(map(str.isdecimal, keys)) for keys in by_key):
-        # one of the files calls its masks by their places alone
+        # one of the files names its masks only by position
         by_key[1] = dict(zip(by_key[0], second, strict=True))
     if not set(by_key[0]) & set(by_key[1]):
         several = predicted if len(first) > 1 else truth
@@ -152,7 +152,7 @@ def _in_dataset(pairs: Sequence[MaskPair], dataset: str | None) -> tuple[MaskPai
 
 
 def _without_datasets(files: Mapping[str, Path], others: Mapping[str, Path]) -> Mapping[str, Path]:
-    """Give results of one dataset of a file (``a[raw]``) the name of the file, where it is free."""
+    """Rename the result of one dataset of a file (``a[raw]``) to the file's name if it is free."""
     plain = {name: _DATASET.sub("", name) for name in files}
     counts = Counter(plain.values())
     return {
@@ -162,14 +162,14 @@ def _without_datasets(files: Mapping[str, Path], others: Mapping[str, Path]) -> 
 
 
 def is_many(path: Path) -> bool:
-    """Return whether a path names a folder of masks, and no OME-Zarr."""
+    """Return whether a path names a folder of masks rather than an OME-Zarr."""
     return is_there(path) and path.is_dir() and path.suffix != ".zarr" and not is_node(path)
 
 
 def mask_name(path: Path) -> str:
-    """Return what the names of partners share: all before an ending such as ``_mask.png``.
+    """Return the name shared by partners: the part before an ending such as ``_mask.png``.
 
-    Labels in an OME-Zarr image have the name of the image.
+    Labels in an OME-Zarr image take the name of the image.
 
     Examples
     --------
@@ -181,19 +181,19 @@ def mask_name(path: Path) -> str:
     file, key = split_series(path)
     inside = file.parent.name == "labels" and file.parents[1].suffix == ".zarr"
     name = _ENDING.sub("", file.parents[1].name if inside else file.name)
-    # the mask of an image in an HDF5 file is called like the file, as others have no datasets
+    # a mask of an image in an HDF5 file is named after the file, as other formats have no datasets
     return f"{name}[{key}]" if key and not key.startswith("/") else name
 
 
 def masks_by_name(place: Path) -> Mapping[str, Path]:
-    """Return the masks of a folder or a pattern by their names.
+    """Return the masks of a folder or a pattern by name.
 
-    Each mask of a file that holds several has a name of its own, such as ``a[left]``.
+    In a file that contains several masks, each has its own name, such as ``a[left]``.
 
     Raises
     ------
     NothingToScore
-        There is none, or two have one name.
+        There is no mask, or two have the same name.
     """
     files: dict[str, Path] = {}
     for path in (path for file in _files(place) for path in _masks_in(file)):
@@ -213,16 +213,15 @@ def true_masks(
 
     Parameters
     ----------
-    truth : a mask of the only image, or a folder of masks with the names of the images; None for
-        no masks
-    components : of masks that do not number their objects, see `read_mask`
+    truth : a mask of the only image, or a folder of masks named like the images; None for no masks
+    components : how to treat masks that do not number their objects, as in `read_mask`
 
     Raises
     ------
     NoTruthFor
         An image has no mask.
     NothingToScore, NoMask, CouldNotTell
-        There are no masks, or one cannot be read as such.
+        There are no masks, or one cannot be read as a label mask.
     """
     if truth is None:
         return {}
@@ -253,18 +252,18 @@ def _images_in(file: Path) -> tuple[Path, ...]:
 
 def _masks_in(file: Path) -> tuple[Path, ...]:
     paths = _images_in(file)
-    # which dataset of an HDF5 file holds the labels is said otherwise
+    # the dataset of an HDF5 file that contains the labels is chosen elsewhere
     return (file,) if any(split_series(path)[1].startswith("/") for path in paths) else paths
 
 
 def _files(place: Path) -> Iterator[Path]:
     if is_many(place):
-        # of bmz run, beside its label masks
+        # other outputs of bmz run, next to its label masks
         others = tuple(kind.ending for kind in OUTPUT_KINDS.values() if kind.is_image)
         inside = [path for path in sorted(place.iterdir()) if not path.name.endswith(others)]
         masks = [path for path in inside if path.name.lower().endswith(_EXACT)]
         shapes = [path for path in inside if path.name.lower().endswith(SHAPE_ENDINGS)]
-        # of a folder of lossy pictures alone the message says so, and not that it is empty
+        # for a folder of only lossy images, the error reports that rather than an empty folder
         lossy = [path for path in inside if path.name.lower().endswith(_LOSSY)]
         yield from masks or shapes or lossy
     elif _is_one(place):
@@ -291,10 +290,10 @@ class NoMask(CouldNotTell):
 def read_mask_pair(
     first: Path, second: Path, *, components: bool | None = None
 ) -> tuple[AnyArray, AnyArray]:
-    """Read two label masks of one image; see `read_mask`.
+    """Read two label masks of the same image with `read_mask`.
 
-    A file of outlines, which does not say how large the image is, is drawn at the size of the other
-    mask; two of them at a size that holds both.
+    A file of outlines does not record the image size, so it is drawn at the size of the other mask;
+    two such files are drawn at a size that fits both.
     """
     outlines = [is_shape_file(path) for path in (first, second)]
     if all(outlines):
@@ -315,7 +314,7 @@ def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
     Raises
     ------
     NoMask
-        It has no objects with an area, or they lie outside of a mask of this shape.
+        It has no objects with an area, or they lie outside a mask of this shape.
     """
     found = read_shapes(path)
     if not any(shape.has_area for shape in found.shapes):
@@ -324,7 +323,7 @@ def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
     if shape is None:
         return np.squeeze(painted(found.shapes, sizes))
     missing = len(sizes) - len(shape)
-    if missing > 0:  # of t and z those that the shapes do not need
+    if missing > 0:  # drop those of t and z that the shapes do not need
         dropped = sorted("tz", key=lambda axis: (sizes[axis] > 1, axis))[:missing]
         sizes = {axis: size for axis, size in sizes.items() if axis not in dropped}
     if len(sizes) != len(shape) or any(n > m for n, m in zip(sizes.values(), shape, strict=True)):
@@ -337,28 +336,28 @@ def _drawn(path: Path, shape: tuple[int, ...] | None) -> AnyArray:
 def read_mask(
     path: Path, *, components: bool | None = None, shape: tuple[int, ...] | None = None
 ) -> AnyArray:
-    """Read a label mask; which axis is which does not matter to its score.
+    """Read a label mask; the order of its axes does not affect the score.
 
-    Of an image with a palette, the numbers of the colours are the labels. Outlines are drawn.
+    In an image with a palette, the palette indices are the labels. Outlines are drawn.
 
     Parameters
     ----------
-    path : a file, a folder of OME-Zarr, labels in one (``x.zarr/labels/nuclei``), or outlines
-    shape : of the mask that outlines are drawn into; None for one that just holds them
-    components : True gives numbers to the connected pieces of a mask that does not number its
-        objects (a foreground, a few classes, colours); False takes its values for numbers of
-        objects; None refuses it
+    path : a file, an OME-Zarr folder, labels inside one (``x.zarr/labels/nuclei``), or outlines
+    components : for a mask that does not number its objects (a foreground, a few classes,
+        colours), True numbers its connected pieces, False takes its values as object numbers, and
+        None refuses it
+    shape : shape of the mask that outlines are drawn into; None for the smallest that fits them
 
     Returns
     -------
     array
-        integers, in the order of the file's axes without those of size 1
+        integers, with axes in the order of the file, without those of size 1
 
     Raises
     ------
     NoMask
-        It is an image, lossy, in colours, or does not number its objects; some of its numbers are
-        not whole or below 0.
+        It is an ordinary image, is lossy or in colour, does not number its objects, or contains
+        fractions or negative numbers.
     CouldNotTell
         It cannot be read.
     """
@@ -401,7 +400,7 @@ def _named(info: ImageInfo) -> ImageInfo:
 
 
 def _without_colours(path: Path, pixels: AnyArray, *, refuse: bool) -> AnyArray:
-    """Give one number for each colour, black 0; a picture of greys is what it seems to be."""
+    """Return one number per colour, with black as 0; a grey image keeps its values."""
     first = pixels[..., :1]
     if (pixels == first).all():
         return pixels[..., 0]
@@ -428,18 +427,18 @@ def _whole_numbers(path: Path, mask: AnyArray) -> AnyArray:
 
 
 def _is_unnumbered(path: Path, mask: AnyArray, *, refuse: bool) -> bool:
-    """Return whether objects have no numbers of their own.
+    """Return whether the mask does not number its objects.
 
     Raises
     ------
     NoMask
-        They have none, and `refuse`; or there are too many values to be classes.
+        It does not number them, and `refuse` is set or it has too many values to be classes.
     """
     if mask.ndim < len("yx"):
         return False
     value, numbers = only_value(mask), pieces_of_planes(mask)
     if value is not None:
-        # a single object may be cut into pieces by the planes of a stack, or have lost a few pixels
+        # a single object may be split by the planes of a stack, or have lost a few pixels
         sure = value == _LARGEST_8_BIT
         pieces = piece_count(mask, 0.0 if sure else LEAST_SHARE)
         count = pieces if numbers.pieces > numbers.values else 1
@@ -483,6 +482,7 @@ def write_masks(comparison: Comparison, folder: Path) -> None:
     Raises
     ------
     FolderNotWritable
+        The folder cannot be written to.
     """
     writable_folder(folder)
     for image in comparison.images:

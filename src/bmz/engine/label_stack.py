@@ -1,4 +1,4 @@
-"""Labels of an image, in memory or on the disk: put together, joined, brought to another grid."""
+"""Labels of an image, in memory or on disk: combine, join and resample them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from bmz.process.object_columns import (
 from bmz.process.relabel import closed_up, numbers_present
 
 Core = slice
-"""A side of a block, px."""
+"""Extent of a block along one axis, px."""
 
 UNSEEN = np.iinfo(np.int64).max
-"""In the place of the first pixel of an object that is nowhere."""
+"""Position of the first pixel of an object that does not occur."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of one plane or stack, and what is known of them.
+    """Labels of one plane or stack, with what is known about their objects.
 
     Parameters
     ----------
-    stored : ((z,) y, x) numbers of the objects as they were found
-    numbers : the label of each of them, in raster order; 0 for one that is left out
-    objects : those that were found
-    size : of the image: (planes,) height and width, px
-    block, overlap : of the blocks in which labels were made, px along y and x; an object lies
-        within the block in which it begins and the widest overlap
-    confidences : (n,) how likely label k is a true object, at k - 1; None if nobody can tell
+    stored : ((z,) y, x) object numbers as found
+    numbers : label of each found number, in raster order; 0 for objects that are left out
+    objects : the objects found
+    size : size of the image: (planes,) height and width, px
+    block, overlap : size and overlap of the blocks in which labels were made, px along y and x; an
+        object lies within the block in which it begins, extended by the overlap
+    confidences : (n,) confidence of label k at k - 1; None if unknown
     """
 
     stored: LazyArray
@@ -61,33 +61,33 @@ class Labels:
 
     @classmethod
     def held(cls, labels: AnyArray, columns: Columns = NO_COLUMNS) -> Labels:
-        """Give labels in memory, which were made in one block.
+        """Return labels held in memory, as made in one block.
 
         Parameters
         ----------
-        labels : ((z,) y, x) numbers of the objects, or of classes
-        columns : (n,) each, what is known of label k at k - 1
+        labels : ((z,) y, x) numbers of objects or classes
+        columns : (n,) each, values of label k at k - 1
         """
         there = numbers_present(labels)
         there[0] = False
         numbers = np.where(there, np.arange(len(there)), 0)
-        # all begin in the one block that there is, wherever that may be
+        # all begin in the only block, so their exact positions do not matter
         objects = Found([np.zeros(len(numbers) - 1, np.int64)], [columns])
         high, wide = labels.shape[-2:]
         return cls(labels, numbers, objects, labels.shape, (high, wide), (0, 0))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes, as of an array."""
+        """Size along each axis, as for an array."""
         return self.size
 
     @property
     def count(self) -> int:
-        """How many objects are left."""
+        """Number of objects that are kept."""
         return int(self.numbers.max(initial=0))
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Give the labels of a part: one slice per axis."""
+        """Return the labels of a region, given one slice per axis."""
         sides = tuple(slice(*side.indices(n)) for side, n in zip(box, self.size, strict=True))
         stored = np.asarray(self.stored[sides])
         part: AnyArray = stored if self._as_stored else self.numbers[stored]
@@ -95,21 +95,21 @@ class Labels:
 
     @cached_property
     def _as_stored(self) -> bool:
-        """Whether the stored numbers are the labels, in a type that takes those of many planes."""
+        """Whether the stored numbers are the labels, in a dtype large enough for many planes."""
         held = isinstance(self.stored, np.ndarray) and self.stored.dtype in (np.int32, np.int64)
         return held and np.array_equal(self.numbers, np.arange(len(self.numbers)))
 
     def cores(self, rows: slice) -> Iterator[tuple[Core, Core, BoolArray]]:
-        """Give the blocks of some rows, each with the objects that begin in it.
+        """Iterate over the blocks of some rows, with the objects that begin in each.
 
         Yields
         ------
         slice, slice, (n + 1,) bool
-            where the block lies along y and x, and which labels begin there
+            extent of the block along y and x, and which labels begin in it
         """
         first = self.objects.first_by(self.numbers)
         places = np.unravel_index(first, self.stored.shape)[-2:]
-        # a coarse map ends beyond the image, and an object may begin there
+        # a coarse map extends beyond the image, and an object may begin there
         begins = [np.minimum(place, n - 1) for place, n in zip(places, self.size[-2:], strict=True)]
         high, wide = self.block
         for top in range(rows.start, rows.stop, high):
@@ -122,7 +122,7 @@ class Labels:
                 yield y, x, np.append(False, own)
 
     def window(self, core: tuple[Core, Core], margin: int = 0) -> tuple[Core, Core]:
-        """Give where the objects that begin in a block lie, along y and x, and a margin."""
+        """Return the y and x extent of the objects that begin in a block, plus a margin."""
         y, x = (
             slice(max(side.start - more - margin, 0), min(side.stop + more + margin, n))
             for side, more, n in zip(core, self.overlap, self.size[-2:], strict=True)
@@ -132,15 +132,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelStack:
-    """The labels of all planes or stacks of an image, numbered on from one to the next.
+    """The labels of all planes or stacks of an image, numbered consecutively.
 
     Parameters
     ----------
-    parts : one for each position along the axes of `loop`, the last one the fastest
-    loop : number of positions along t and z, where the model is run once for each
+    parts : one for each position along the axes of `loop`, the last axis varying fastest
+    loop : number of positions along t and z, if the model runs once per position
     space : axes of each part, ``yx`` or ``zyx``
-    renumbered : for each part the number that its label k has in the whole, at k, where labels of
-        several parts are joined; None if they are numbered on
+    renumbered : per part, the number of its label k in the whole image, at k, if labels of several
+        parts are joined; None if they are numbered consecutively
     """
 
     parts: Sequence[Labels]
@@ -150,33 +150,33 @@ class LabelStack:
 
     @property
     def axes(self) -> str:
-        """One letter per axis of the whole."""
+        """One letter per axis of the whole image."""
         return "".join(self.loop) + self.space
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the whole."""
+        """Size of the whole image along each axis."""
         return (*self.loop.values(), *self.parts[0].size)
 
     @property
     def count(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         if self.renumbered is not None:
             return max(int(numbers.max(initial=0)) for numbers in self.renumbered)
         return self.starts[-1]
 
     @cached_property
     def starts(self) -> list[int]:
-        """How many objects lie in the parts before each, and in all of them."""
+        """Number of objects before each part, followed by the total."""
         return [0, *accumulate(part.count for part in self.parts)]
 
     def positions(self) -> list[dict[str, int]]:
-        """Give the position along the axes of the loop of each part."""
+        """Return the position of each part along the axes of the loop."""
         places = np.ndindex(*self.loop.values())
         return [dict(zip(self.loop, place, strict=True)) for place in places]
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Give the labels of a part: one slice per axis."""
+        """Return the labels of a region, given one slice per axis."""
         ranges = [range(*s.indices(n)) for s, n in zip(box, self.loop.values(), strict=False)]
         inner = box[len(ranges) :]
         part_numbers = np.zeros([len(some) for some in ranges], np.int64)
@@ -190,7 +190,7 @@ class LabelStack:
         return self.in_whole(number, self.parts[number][box])
 
     def in_whole(self, number: int, labels: AnyArray) -> AnyArray:
-        """Turn labels of the part with this number into those of the whole."""
+        """Convert labels of the part with this number to those of the whole image."""
         if self.renumbered is not None:
             whole: AnyArray = self.renumbered[number][labels]
             return whole
@@ -198,21 +198,21 @@ class LabelStack:
         return labels if start == 0 else np.where(labels > 0, labels + start, 0)
 
     def fullest_plane(self) -> dict[str, int]:
-        """Give the position along t and z of the plane with most objects, the first of equals."""
+        """Return the position along t and z of the plane with most objects, the first in a tie."""
         counts = [self._counts(part) for part in self.parts]
         number, z = np.unravel_index(int(np.argmax(counts)), (len(counts), len(counts[0])))
         own = {"z": int(z)} if "z" in self.space else {}
         return self.positions()[int(number)] | own
 
     def planes(self) -> Iterator[dict[str, int]]:
-        """Give the position along t and z of each plane, the last axis the fastest."""
+        """Iterate over the positions of the planes along t and z, the last axis varying fastest."""
         loop = dict(zip(self.axes, self.shape[:-2], strict=False))
         for place in np.ndindex(*loop.values()):
             yield dict(zip(loop, map(int, place), strict=True))
 
     def _counts(self, part: Labels) -> list[int]:
         if "z" not in self.space:
-            return [int(np.count_nonzero(part.numbers))]  # of classes some may be missing
+            return [int(np.count_nonzero(part.numbers))]  # some classes may be missing
         planes = []
         for z in range(part.size[0]):
             there = np.zeros(part.count + 1, np.bool_)
@@ -223,7 +223,7 @@ class LabelStack:
 
 
 def without_border(stored: LazyArray, numbers: AnyArray, size: Sequence[int]) -> AnyArray:
-    """Take the objects that touch the edge of the image along y or x out of the numbering."""
+    """Remove objects that touch the edge of the image along y or x from the numbering."""
     *planes, height, width = size
     before = tuple(slice(0, n) for n in planes)
     edges = (
@@ -239,21 +239,21 @@ def without_border(stored: LazyArray, numbers: AnyArray, size: Sequence[int]) ->
 
 
 def in_image(stored: LazyArray, count: int, size: Sequence[int], side: int) -> AnyArray:
-    """Give the objects labels in raster order of what of them is in the image.
+    """Label objects in raster order of their pixels inside the image.
 
-    A coarse map ends beyond the image: an object may lie there as a whole, or begin there.
+    A coarse map extends beyond the image, where an object may begin or lie entirely.
 
     Parameters
     ----------
-    stored : ((z,) y, x) numbers of the objects as they were found
-    count : of these objects
-    size : of the image, px
-    side : of the blocks in which they are read, px
+    stored : ((z,) y, x) object numbers as found
+    count : number of these objects
+    size : size of the image, px
+    side : side length of the blocks in which they are read, px
 
     Returns
     -------
     (count + 1,) int64
-        the label of each; 0 for one that is not in the image
+        label of each object; 0 for objects outside the image
     """
     first = np.full(count + 1, UNSEEN)
     for box in boxes(size, (*(1 for _ in size[:-2]), side, side)):
@@ -275,12 +275,12 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class JoinedLabels:
-    """What joined labels are written and measured as.
+    """Joined labels, in the form in which they are written and measured.
 
     Parameters
     ----------
-    labels : with the numbers of the whole; the planes of a stack that were joined are one part
-    planes : the same, each plane by itself; None where planes were not joined
+    labels : labels numbered over the whole image; joined planes of a stack form one part
+    planes : the same labels, plane by plane; None if planes were not joined
     """
 
     labels: LabelStack
@@ -294,10 +294,10 @@ def joined(
 
     Parameters
     ----------
-    labels : of an image, each plane or stack numbered by itself
-    link : over which axes of its loop, and how
-    blocks : in which they are looked at, and measured later
-    numbers : in the whole of label k of each part, at k, where that is known
+    labels : labels of an image, each plane or stack numbered separately
+    link : the axes of its loop to join along, and how
+    blocks : blocks in which the labels are scanned, and measured later
+    numbers : per part, the number of label k in the whole image, at k; None to compute them
     """
     if numbers is None:
         numbers = link_labels(labels.parts, labels.loop, link)
@@ -330,11 +330,11 @@ def _frame(
     columns: Columns,
     blocks: Blocks,
 ) -> tuple[Labels, Integers]:
-    """Give the planes of one frame as a stack, and the number that each of its labels has.
+    """Return the planes of one frame as a stack, and the number of each of its labels.
 
     Parameters
     ----------
-    columns : what is known of the joined objects, by their numbers
+    columns : values of the joined objects, by number
     """
     planes = [labels.parts[member] for member in group]
     names = np.unique(np.concatenate([np.zeros(1, np.int64), *(numbers[m] for m in group)]))
@@ -355,7 +355,7 @@ def _frame(
 
 @dataclass(frozen=True)
 class _Planes:
-    """Planes as a stack, with the numbers that their labels have in it."""
+    """Planes as a stack, with the numbers of their labels in it."""
 
     planes: Sequence[Labels]
     numbers: Sequence[Integers]
@@ -377,17 +377,17 @@ def on_image(
     folder: Path,
     blocks: Blocks,
 ) -> Labels:
-    """Bring labels back as `bmz.process.adapt.resize_labels` does, and number them there.
+    """Resample labels to the image as `bmz.process.adapt.resize_labels` does, and renumber them.
 
-    An object so small that no pixel of the image has its middle in it is left out.
+    Objects too small to contain the centre of any pixel of the image are left out.
 
     Parameters
     ----------
-    stored : ((z,) y, x) numbers of the objects as they were found, on the grid of the network
+    stored : ((z,) y, x) object numbers as found, on the grid of the network
     objects : these objects
     network, size : sizes of the resized image and of the image, px
-    folder : for the labels on the grid of the image
-    blocks : in which they are brought back
+    folder : scratch folder for the labels on the grid of the image
+    blocks : blocks in which they are resampled
     """
     side = blocks.side_for(prod(size[:-2]))
     from bmz.write.ome_zarr import scratch_array  # here: a check writes nothing
@@ -404,12 +404,12 @@ def on_image(
 
 
 class Extents:
-    """Where each object begins and ends.
+    """First pixel and bounding box of each object.
 
     Parameters
     ----------
-    count : of the objects
-    size : of the image, px
+    count : number of objects
+    size : size of the image, px
     """
 
     def __init__(self, count: int, size: Sequence[int]) -> None:
@@ -420,7 +420,7 @@ class Extents:
         self._high = np.zeros((count + 1, len(size)), np.int64)
 
     def look(self, part: AnyArray, box: Box) -> None:
-        """Take the objects of a part into account."""
+        """Update the extents with the objects of one region."""
         starts = np.array([side.start for side in box])
         numbers, begins, inverse = np.unique(part, return_index=True, return_inverse=True)
         place = np.stack(np.unravel_index(begins, part.shape)) + starts[:, None]
@@ -435,18 +435,18 @@ class Extents:
             self._high[number] = np.maximum(self._high[number], high + starts)
 
     def there(self) -> Integers:
-        """Give the numbers of the objects that are there, in order."""
+        """Return the numbers of the objects that occur, in ascending order."""
         return np.flatnonzero(self.first < UNSEEN)
 
     def box(self, number: int) -> Box | None:
-        """Give the box around an object; None if it does not exist."""
+        """Return the bounding box of an object; None if it does not occur."""
         if self.first[number] == UNSEEN:
             return None
         ends = zip(self._low[number], self._high[number], strict=True)
         return tuple(slice(int(low), int(high)) for low, high in ends)
 
     def longest(self) -> tuple[int, int]:
-        """Give the height of the highest object and the width of the widest, px."""
+        """Return the height of the tallest object and the width of the widest, px."""
         there = self.first < UNSEEN
         if not there.any():
             return 0, 0

@@ -35,7 +35,7 @@ OUTPUT = "output"
 
 
 class RecipeUnknown(WrongUsage):
-    """``--recipe`` names none."""
+    """``--recipe`` does not name a recipe."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class RecipeUnknown(WrongUsage):
 
 
 class SettingRefused(WrongUsage):
-    """A value does not suit the argument of a declared step."""
+    """A value does not fit the argument of a declared step."""
 
     def __init__(self, step: str, key: str, default: object, text: str) -> None:
         super().__init__(
@@ -63,12 +63,12 @@ class Labelling:
 
     Parameters
     ----------
-    choice : the recipe by name, with the evidence
-    recipe : None for ``none``
-    parameters : of the recipe, complete
-    map_steps : declared steps that give the map
-    label_steps : declared steps that turn the map into labels; empty when a recipe does it
-    user_parameters : names of the parameters that the user gave
+    choice : name of the chosen recipe, with the evidence
+    recipe : the recipe; None for ``none``
+    parameters : all parameters of the recipe
+    map_steps : declared steps that compute the map
+    label_steps : declared steps that turn the map into labels; empty if a recipe does it
+    user_parameters : names of the parameters that the user set
     """
 
     choice: RecipeChoice
@@ -80,7 +80,7 @@ class Labelling:
 
     @property
     def decoder(self) -> Recipe | None:
-        """The recipe that makes labels of the map, also where a declared step has its name."""
+        """The recipe that turns the map into labels, even if a declared step stands in for it."""
         op = next((step.name for step in self.label_steps if step.name in LABEL_OPS), None)
         return self.recipe if op is None else RECIPES[LABEL_OPS[op]]
 
@@ -89,7 +89,7 @@ class Labelling:
 
         Parameters
         ----------
-        factor : px of the image for one of what the network was given
+        factor : pixels of the image per pixel of the network's input
         """
         if self.recipe is None or self.decoder is None or self.decoder.rescale != "maps":
             return self
@@ -99,38 +99,38 @@ class Labelling:
 
     @property
     def finish(self) -> Finish:
-        """What is done to the labels whatever the recipe."""
+        """Finishing steps that apply to the labels of every recipe."""
         return Finish.of(self.parameters, self.recipe.own if self.recipe else ())
 
     @property
     def numbers_objects(self) -> bool:
-        """Whether a label is the number of an object, and not of a class."""
+        """Whether labels number objects rather than classes."""
         return self.recipe is not None and not self.recipe.gives_classes(self.parameters)
 
     @property
     def three_planes(self) -> bool:
-        """Whether a stack is run along z, y and x."""
+        """Whether the planes of a stack are run along z, y and x."""
         return self.recipe is not None and self.recipe.three_planes(self.parameters)
 
     @property
     def prompted(self) -> bool:
-        """Whether the network is asked for one object after the other."""
+        """Whether the network is prompted for one object at a time."""
         return self.recipe is not None and self.recipe.prompted
 
     @property
     def shown_parameters(self) -> Mapping[str, Any]:
-        """The parameters to print: of the common finish only what somebody asked for."""
+        """The parameters to print; those of the common finish only if they are not the default."""
         if self.recipe is None:
             return {}
         usual = {p.name: p.default for p in self.recipe.every if p.name not in self.recipe.own}
         return {k: v for k, v in self.parameters.items() if k not in usual or v != usual[k]}
 
     def as_record(self, plan: Plan | None = None) -> RecipeRecord:
-        """Return it as plain values, for the run record.
+        """Return the labelling as plain values for the run record.
 
         Parameters
         ----------
-        plan : of the image, whose scale some parameters depend on; None for those without an image
+        plan : plan of the image, whose scale affects some parameters; None for no image
         """
         factor = 1.0 if plan is None else 1 / plan.scale
         return {
@@ -143,7 +143,7 @@ class Labelling:
 
 
 class DecoderElsewhere(WrongUsage):
-    """The maps of an automatic decoder are wanted where it cannot be run."""
+    """The maps of an automatic decoder are requested, but it cannot be run."""
 
     def __init__(self, model: ModelSpec, why: str, hint: str) -> None:
         super().__init__(
@@ -154,13 +154,13 @@ class DecoderElsewhere(WrongUsage):
 
 
 def with_decoder(model: ModelSpec, *, recipe: str | None, prompts: str | None) -> ModelSpec:
-    """Put the automatic decoder of a package behind its network, where a call wants its maps.
+    """Append the automatic decoder of a package to its network if a request needs its maps.
 
-    It does by the recipe for these, or where it asks for no objects, ``--prompts none``.
+    A request needs them if it names the decoder's recipe, or has ``--prompts none``.
 
     Parameters
     ----------
-    recipe, prompts : see `bmz.engine.request.RunRequest`
+    recipe, prompts : as in `bmz.engine.request.RunRequest`
     """
     if not model.has_decoder:
         return model
@@ -172,14 +172,14 @@ def with_decoder(model: ModelSpec, *, recipe: str | None, prompts: str | None) -
 def decide_labelling(
     model: ModelSpec, *, recipe: str | None, settings: Mapping[str, str]
 ) -> Labelling:
-    """Choose output and recipe, and apply every value of ``--set``.
+    """Choose the output and the recipe, and apply every value of ``--set``.
 
     Raises
     ------
     RecipeUnknown, ParameterRefused, SettingRefused
-        A word names nothing, or its value does not suit.
+        An option names nothing that exists, or its value does not fit.
     RecipeUnclear, OutputUnclear, OutputUnknown, MakesNoLabels
-        See ``bmz.plan.recipe_choice.choose_recipe``.
+        Raised by ``bmz.plan.recipe_choice.choose_recipe``.
     """
     if recipe is not None and recipe != "none" and recipe not in RECIPES:
         raise RecipeUnknown(recipe)
@@ -191,7 +191,7 @@ def decide_labelling(
     if chosen is None or not chosen.of_labels:
         labels = ()
     if chosen is not None and chosen.prompted:
-        maps = ()  # they are done with the answer to each prompt
+        maps = ()  # these steps are applied to the answer to each prompt
     maps, labels = (_with_words(steps, options, chosen) for steps in (maps, labels))
     parameters = chosen.parameters_from(choice.parameters, options) if chosen else {}
     return Labelling(choice, chosen, parameters, maps, labels, frozenset(settings))
@@ -199,45 +199,45 @@ def decide_labelling(
 
 @dataclass
 class Decoding:
-    """Where the labels of an image are made: on the GPU that runs its network, where that can be.
+    """Where the labels of an image are computed: on the GPU that runs its network, if possible.
 
     Planes may be labelled in several threads.
 
     Parameters
     ----------
-    there : where that GPU keeps tensors; None if there is none, or no PyTorch to use it
-    listener : hears why labels are made by the processor after all, each reason once
+    there : tensor memory of that GPU; None without a GPU or without PyTorch to use it
+    listener : is told once per reason why the CPU computes the labels instead
     """
 
     there: TensorPlace | None = None
     listener: Listener = nobody
     whys: list[str] = field(default_factory=list)
-    """Why the processor made labels, a clause each."""
+    """Reasons why the CPU computed labels, one clause each."""
 
     copied: list[str] = field(default_factory=list)
-    """Why maps were copied to the memory of the host, a clause each."""
+    """Reasons why maps were copied to host memory, one clause each."""
 
     planes: dict[str, int] = field(default_factory=dict)
-    """Device -> how many planes, stacks or blocks were labelled on it."""
+    """Device -> number of planes, stacks or blocks labelled on it."""
 
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @classmethod
     def beside(cls, backend: Backend, listener: Listener = nobody) -> Decoding:
-        """Return where labels are made beside a network."""
+        """Return where to compute labels for the network of a backend."""
         library = backend.tensor_library() if isinstance(backend, OnTensors) else None
         there = None if library is None else TensorPlace(library, str(backend.device))
         return cls(there, listener)
 
     def stays(self, labelling: Labelling, backend: Backend, *, kept: bool, resized: bool) -> str:
-        """Return why maps do not stay where the network computes, a clause; empty if they do.
+        """Return a clause on why maps leave the network's device; empty if they stay there.
 
-        It is empty, too, where no GPU is there to keep them.
+        The result is also empty without a GPU to keep them on.
 
         Parameters
         ----------
-        kept : the maps are asked for beside the labels
-        resized : the image has another size than what the network sees
+        kept : the maps are requested in addition to the labels
+        resized : the image differs in size from the input of the network
         """
         if self.there is None:
             return ""
@@ -253,7 +253,7 @@ class Decoding:
         return next((why for why, holds in reasons.items() if holds), "")
 
     def note_copied(self, why: str, size: int = 0) -> None:
-        """Note that maps of so many bytes were copied to the memory of the host."""
+        """Record that maps of `size` bytes were copied to host memory, and why."""
         with self._lock:
             if why not in self.copied:
                 self.copied.append(why)
@@ -261,14 +261,14 @@ class Decoding:
             self.there.transfers.add(size)
 
     def map_there(self, mapped: Any, letters: str) -> MapThere | None:  # noqa: ANN401
-        """Give a map that stayed on the GPU, of which parts may still be read; None for arrays."""
+        """Return a map that stayed on the GPU, whose parts can still be read; None for arrays."""
         if self.there is None or not isinstance(mapped, self.there.torch.Tensor):
             return None
         why = "objects are judged by their first channels"
         return MapThere(self.there, from_layout(mapped, letters)[0], partial(self.note_copied, why))
 
     def of(self, labelling: Labelling) -> Labelling:
-        """Let a recipe work on that GPU, where it can; it gives the same labels."""
+        """Return a labelling that runs its recipe on the GPU if possible, with the same labels."""
         recipe = labelling.recipe
         if recipe is None or self.there is None:
             return labelling
@@ -312,7 +312,7 @@ class Decoding:
             self.planes[device] = self.planes.get(device, 0) + 1
 
     def as_record(self) -> DecodingRecord | None:
-        """Return it as plain values, for the run record; None if no GPU was there to choose."""
+        """Return plain values for the run record; None if there was no GPU to choose."""
         if self.there is None:
             return None
         return {
@@ -343,9 +343,9 @@ def _labelled_there(
 
 
 def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
-    """Return what the reference of the network's family does at the border of the image.
+    """Return how the reference implementation of the network's family treats image borders.
 
-    It depends on what the network was trained to give, and not on what the user makes of it.
+    This depends on the output the network was trained for, not on how the user processes it.
     """
     name, stated = network_family(model, choice)
     family = RECIPES.get(name)
@@ -356,7 +356,7 @@ def network_way(model: ModelSpec, choice: RecipeChoice) -> TileWay:
 
 
 def parted_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """Part declared steps into those that give a map and those that turn it into labels."""
+    """Split declared steps into those that compute a map and those that turn it into labels."""
     first = next((i for i, step in enumerate(steps) if step.name in LABEL_OPS), len(steps))
     return steps[:first], steps[first:]
 
@@ -364,7 +364,7 @@ def parted_steps(steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], tuple[Step,
 def _with_words(
     steps: tuple[Step, ...], words: dict[str, str], recipe: Recipe | None
 ) -> tuple[Step, ...]:
-    """Replace arguments of declared steps; the words used are taken out of `words`."""
+    """Replace arguments of declared steps; the options used are removed from `words`."""
     of_recipe = {parameter.name for parameter in recipe.parameters} if recipe else set()
     result = []
     for step in steps:
@@ -375,7 +375,7 @@ def _with_words(
 
 
 def _grown_step(step: Step, factor: float) -> Step:
-    """Add the parameters that grow to a declared step, whose description does not name them."""
+    """Add to a declared step the scale-dependent parameters that its description omits."""
     if step.name not in LABEL_OPS:
         return step
     taken = {field.name for field in fields(LABEL_STEPS[step.name])} - set(step.kwargs)

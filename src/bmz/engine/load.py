@@ -1,4 +1,4 @@
-"""From the name of a model to its package, and what keeps it from being run, such as its code."""
+"""Find the package of a model by name, and decide whether it may run, such as its own code."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from bmz.results.models import ModelFetch
 
 Permit = Literal["no", "confined", "unconfined"]
-"""Whether code of a model may run: not at all, sandboxed, or with all that its user may do."""
+"""Whether a model's code may run: not at all, sandboxed, or with all rights of the user."""
 
 Look = Callable[[Path], tuple[str, ...]]
-"""Tells what in a file of weights reaches the computer, such as operations that write files."""
+"""Lists what in a weights file accesses the host, such as operations that write files."""
 
 
 class NeedsTrust(CouldNotTell):
-    """The model runs code of its own, which nobody has allowed."""
+    """The model runs its own code, which has not been allowed."""
 
     def __init__(self, model: ModelSpec, code: ModelCode, name: str = "") -> None:
-        from bmz.report.model_text import code_words  # here: to open a network takes few libraries
+        from bmz.report.model_text import code_words  # here: opening a network needs few libraries
 
         others = [w.format for w in model.weights if model_code(w) is None]
         instead = f"; weights without code: --weights {others[0]}" if others else ""
@@ -60,14 +60,14 @@ class NeedsTrust(CouldNotTell):
 
 
 def model_code(weights: Weights) -> ModelCode | None:
-    """Return what code an entry runs, looking into its file where that is here."""
+    """Return the code that an entry runs, inspecting its weights file if it exists locally."""
     return code_of(weights, _host_calls(weights))
 
 
 def code_unknown(weights: Weights) -> str:
-    """Return why it cannot be told whether an entry runs code; empty if it can.
+    """Return why it is unknown whether an entry runs code; empty if it is known.
 
-    Nothing of such an entry is run: its file is not here, or loading it is refused.
+    No code of such an entry runs: its file is not available locally, or loading it is refused.
     """
     if weights.architecture is not None or look_into(weights.format) is None:
         return ""
@@ -88,7 +88,7 @@ def _host_calls(weights: Weights) -> tuple[str, ...]:
     try:
         return _looked_into(weights)
     except (BmzError, OSError, zipfile.BadZipFile):
-        return ()  # nothing that could be loaded, which is what loading it will say
+        return ()  # the file cannot be loaded, and loading it will report that
 
 
 def _looked_into(weights: Weights) -> tuple[str, ...]:
@@ -97,8 +97,8 @@ def _looked_into(weights: Weights) -> tuple[str, ...]:
 
 
 def look_into(weights_format: str) -> Look | None:
-    """Give what looks into a file of a weights format; None if there is nothing to look for."""
-    # each here: `bmz show` of what is not fetched loads no NumPy
+    """Return the inspector of files of a weights format; None if there is nothing to look for."""
+    # imported here: `bmz show` of a model that is not fetched loads no NumPy
     if weights_format == "torchscript":
         from bmz.predict.torchscript import host_calls
 
@@ -117,17 +117,17 @@ def look_into(weights_format: str) -> Look | None:
 def load_model(
     source: str, settings: ZooSettings | None = None, *, listener: Listener = nobody
 ) -> ModelSpec:
-    """Find and read a model; of its files only the manifest is fetched.
+    """Find and read a model; only its manifest is fetched.
 
     Parameters
     ----------
-    source : whatever ``bmz.zoo.locate.locate`` takes for a model
-    settings : of the zoo; None for those of the environment
+    source : a model, in any form that ``bmz.zoo.locate.locate`` accepts
+    settings : settings of the zoo; None for those of the environment
 
     Raises
     ------
     CouldNotTell
-        It does not exist, is not a package, or its description is invalid.
+        The model does not exist, is not a package, or has an invalid description.
     """
     return find_model(source, settings or settings_from_environment(), listener=listener)[1]
 
@@ -135,7 +135,7 @@ def load_model(
 def find_model(
     source: str, settings: ZooSettings, *, listener: Listener = nobody
 ) -> tuple[Package, ModelSpec]:
-    """Find and read a model, as `load_model` does, and tell where its files come from."""
+    """Find and read a model as `load_model` does; also return the package it comes from."""
     package = locate(source, settings, listener=listener)
     return package, describe(
         package.manifest, settings, model_id=package.id, alias=alias_of(package)
@@ -143,7 +143,7 @@ def find_model(
 
 
 def alias_of(package: Package) -> str:
-    """Return the name by which the index of the zoo lists a package; empty when it lists none."""
+    """Return the name of a package in the index of the zoo; empty if it is not listed."""
     listed = package.remote is not None and package.remote.index_sha256 is not None
     return package.id if listed else ""
 
@@ -151,12 +151,12 @@ def alias_of(package: Package) -> str:
 def describe(
     manifest: Path, settings: ZooSettings, *, model_id: str | None = None, alias: str = ""
 ) -> ModelSpec:
-    """Read a manifest, and keep what was read for the next time.
+    """Read a manifest, and cache the result.
 
     Parameters
     ----------
-    model_id : the name by which the model was asked for
-    alias : its name in the zoo, where the zoo gave it
+    model_id : the name by which the model was requested
+    alias : its name in the zoo, if it is listed there
     """
     try:
         sha256 = sha256_of(manifest)
@@ -173,12 +173,12 @@ def fetch_weights(
     settings: ZooSettings,
     listener: Listener = nobody,
 ) -> None:
-    """See that the files of weights are there and are those described; fetch what is missing.
+    """Verify the files of weights against the description, and fetch those that are missing.
 
     Raises
     ------
     CouldNotTell
-        A file does not exist, cannot be obtained, or is another one.
+        A file does not exist, cannot be obtained, or differs from the description.
     """
     files = tuple(weights_files(model, weights))
     if package.remote is None:
@@ -196,12 +196,12 @@ def fetch_code(
     settings: ZooSettings,
     listener: Listener = nobody,
 ) -> None:
-    """See that the file with the code of an entry is here, without its weights.
+    """Verify or fetch the file with the code of an entry, without its weights.
 
     Raises
     ------
     CouldNotTell
-        It does not exist, cannot be obtained, or is another one.
+        The file does not exist, cannot be obtained, or differs from the description.
     """
     code = weights.architecture.code if weights.architecture else None
     if code is None:
@@ -216,7 +216,7 @@ def fetch_code(
 def fetch_tensors(
     package: Package, model: ModelSpec, settings: ZooSettings, listener: Listener = nobody
 ) -> None:
-    """Fetch the test tensors where they can be had; what is done with them is an aid alone."""
+    """Fetch the test tensors if they are available; running continues without them."""
     if package.remote is None:
         return
     try:
@@ -232,15 +232,16 @@ def fetch_model(
 
     Parameters
     ----------
-    source : see `load_model`
-    weights_format : ``all``, ``none``, or one of them; None to choose as ``bmz run`` does
+    source : the model, as in `load_model`
+    weights_format : ``all``, ``none``, or a weights format; None to choose as ``bmz run`` does
 
     Raises
     ------
     WeightsNotShipped
         The model has no weights of that format.
     CouldNotTell
-        It is not there, its description is invalid, or a file cannot be had or is another one.
+        The model does not exist, its description is invalid, or a file cannot be obtained or
+        differs from the description.
     """
     package, model = find_model(source, settings, listener=listener)
     entries = _weights_to_fetch(model, weights_format, listener)
@@ -250,10 +251,10 @@ def fetch_model(
         package, files, settings, listener=listener, allow_changed=settings.allow_changed
     )
     if any(file.action != "cached" for file in report.files):
-        from bmz.engine.test_tensors import sample_measures  # here, for it loads NumPy and SciPy
+        from bmz.engine.test_tensors import sample_measures  # here: it loads NumPy and SciPy
 
         sample_measures(package, model, settings)
-    from bmz.results.models import ModelFetch  # here: only ``bmz fetch`` tells what it fetched
+    from bmz.results.models import ModelFetch  # here: only ``bmz fetch`` reports what it fetched
 
     formats = tuple(entry.format for entry in entries)
     return ModelFetch(source, str(model.folder), formats, report.files)
@@ -262,7 +263,7 @@ def fetch_model(
 def _weights_to_fetch(
     model: ModelSpec, weights_format: str | None, listener: Listener
 ) -> tuple[Weights, ...]:
-    """Choose weights; where none can run here, the first format in the usual order."""
+    """Choose the weights to fetch; if none can run here, the first format in the usual order."""
     if weights_format in {"all", "none"}:
         return model.weights if weights_format == "all" else ()
     entries = {entry.format: entry for entry in model.weights}
@@ -291,23 +292,23 @@ def _files_to_fetch(model: ModelSpec, entries: Sequence[Weights]) -> Iterator[Wa
 def announce(
     package: Package, files: Sequence[WantedFile], settings: ZooSettings, listener: Listener
 ) -> None:
-    """Announce how much there is to download, if anything."""
+    """Announce the size of the download, if there is anything to download."""
     folder = package.manifest.parent
     names = [file.name for file in files if not (folder / file.name).is_file()]
     if package.remote is not None and names:
-        from bmz.report.computer_text import ahead_words  # here: most files are there
+        from bmz.report.computer_text import ahead_words  # here: usually nothing is missing
 
         listener(Note(ahead_words(package.id, sizes_of(package, names, settings))))
 
 
 def weights_files(model: ModelSpec, weights: Weights) -> Iterator[WantedFile]:
-    """Yield the files without which weights cannot be loaded."""
+    """Yield the files needed to load weights."""
     yield from _wanted(model, (weights.file,), f"{weights.format} weights")
     yield from _wanted(model, weights.beside, f"beside {weights.format} weights")
 
 
 def environment_files(model: ModelSpec, weights: Weights) -> Iterator[WantedFile]:
-    """Yield the list of what must be installed for weights, where there is one."""
+    """Yield the file that lists the packages that weights need, if there is one."""
     if weights.environment is not None:
         yield from _wanted(model, (weights.environment,), f"environment of {weights.format}")
 
@@ -330,7 +331,7 @@ _SHA256 = re.compile(r"[0-9a-f]{8,64}")
 
 
 class NothingToTrust(AnswerIsNo):
-    """None of the weights of a model is code."""
+    """None of the weights of a model contain code."""
 
     def __init__(self, model: ModelSpec) -> None:
         super().__init__(
@@ -341,7 +342,7 @@ class NothingToTrust(AnswerIsNo):
 
 
 class NotTrusted(AnswerIsNo):
-    """A word names nothing on the list."""
+    """The list of trusted code has no entry of this name."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -357,19 +358,19 @@ def permit_for(model: ModelSpec, weights: Weights, permit: Permit, settings: Zoo
     Parameters
     ----------
     permit : what the user allows for this run
-    settings : of the zoo; what was allowed for good is kept with its cache
+    settings : settings of the zoo; its cache stores the list of permanently trusted code
 
     Raises
     ------
     NeedsTrust
-        It runs code, and neither this run nor an earlier word allows it.
+        The entry runs code that is allowed neither for this run nor permanently.
     """
     code = model_code(weights)
     if code is None or permit != "no":
         return permit
     if any(entry.sha256 == code.sha256 for entry in read_trust(settings)):
         return "confined"
-    # the name in the zoo for a model of the zoo; any other is found by its folder alone
+    # a model of the zoo is named as in the zoo; any other can only be found by its folder
     address = model.id if settings.cache.absolute() in model.folder.absolute().parents else ""
     raise NeedsTrust(model, code, address)
 
@@ -383,15 +384,15 @@ def model_findings(
     trust: Permit = "no",
     usable: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
-    """Yield what of the model itself keeps any image from a label mask.
+    """Yield the properties of the model that prevent label masks for any image.
 
     Parameters
     ----------
-    settings : of the zoo, with the list of trusted code
-    fetched : its files come from the zoo: they are not looked at, but verified when they come
+    settings : settings of the zoo, with the list of trusted code
+    fetched : its files come from the zoo, and are verified when fetched rather than here
     weights_format : a weights format; None for the one that would be chosen
-    trust : the user's word on the model's own code
-    usable : of `usable_formats`, where several models are asked about
+    trust : what the user allows the model's own code
+    usable : result of `usable_formats`, if several models are checked; None to compute it
     """
     try:
         choose_recipe(model)
@@ -399,7 +400,7 @@ def model_findings(
         known: Evidence = "curated" if why.curated else "declared"
         yield Finding.of_error(why, "model", known)
     except BmzError:
-        pass  # which recipe is asked for by `bmz run`; it says nothing of the fit
+        pass  # `bmz run` asks for the recipe; this says nothing about the fit
     try:
         refuse_code((*model.inputs, *model.outputs))
         weights = choose_weights(
@@ -414,16 +415,16 @@ def model_findings(
 
 
 def refuse_code(tensors: Iterable[TensorSpec]) -> None:
-    """Refuse steps that are the model's own code, or not known here, before anything is loaded.
+    """Raise if a step is the model's own code, or unknown here, before anything is loaded.
 
     Raises
     ------
     RunsCode
         There is a ``custom`` step.
     UnknownOp
-        There is a step that a newer bioimageio.spec knows, and this bmz does not.
+        There is a step that only a newer bioimageio.spec defines.
     """
-    from bmz.process.ops import OPS  # here: it loads NumPy, which bmz search does without
+    from bmz.process.ops import OPS  # here: it loads NumPy, which bmz search does not need
     from bmz.process.ops_values import RunsCode, UnknownOp
 
     for step in (step for tensor in tensors for step in tensor.steps):
@@ -434,12 +435,12 @@ def refuse_code(tensors: Iterable[TensorSpec]) -> None:
 
 
 def add(source: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
-    """Trust the code of a model as it is now, for good.
+    """Trust the current code of a model permanently.
 
     Raises
     ------
     NothingToTrust
-        It has none.
+        The model has no code.
     CouldNotTell
         The model or its code cannot be obtained.
     """
@@ -455,7 +456,7 @@ def add(source: str, listener: Listener = nobody) -> tuple[TrustedCode, ...]:
 
 
 def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
-    from bmz.report.model_text import code_words  # here: few models are trusted
+    from bmz.report.model_text import code_words  # here: it is rarely needed
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for weights in model.weights:
@@ -465,11 +466,12 @@ def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
 
 
 def remove(name: str) -> tuple[TrustedCode, ...]:
-    """Forget what is trusted under a name or a sha256 (or its first 8 letters or more).
+    """Remove trusted code by name or by sha256 (or at least its first 8 digits).
 
     Raises
     ------
     NotTrusted
+        The list has no such entry.
     """
     settings = settings_from_environment()
     held = read_trust(settings)
@@ -482,5 +484,5 @@ def remove(name: str) -> tuple[TrustedCode, ...]:
 
 
 def listed() -> tuple[TrustedCode, ...]:
-    """Return what is trusted, the oldest first."""
+    """Return the trusted code, oldest first."""
     return read_trust(settings_from_environment())
