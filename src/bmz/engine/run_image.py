@@ -1,4 +1,4 @@
-"""One image through a model: check, predict, label, write; whole or in parts."""
+"""Run a model on one image, whole or in parts: check, predict, label and write."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholePlanes(PlaneRunner):
-    """Runs each plane or stack of an image in memory in one piece.
+    """Run each plane or stack of an image in one piece, in memory.
 
     Parameters
     ----------
-    pixels : axes of ``tczyx`` in that order, as read
-    work : what every plane is run with
-    judging : by what masks are judged; None if they cannot be
-    keeps_raw : the maps of the network are kept
-    behind : makes the labels
-    asked : gives what the network is asked for in a plane
+    pixels : pixels as read, with axes of ``tczyx`` in that order
+    work : context shared by all planes
+    judging : how masks are judged; None if they cannot be
+    keeps_raw : whether the maps of the network are kept
+    behind : computes the labels
+    asked : returns the prompts of a plane
     """
 
     pixels: Pixels
@@ -92,12 +92,12 @@ class WholePlanes(PlaneRunner):
 
     @cached_property
     def planes(self) -> Sequence[AnyArray]:
-        """Each plane or stack, (c, (z,) y, x)."""
+        """Planes or stacks of the image, (c, (z,) y, x) each."""
         return planes_of(self.pixels, self.work.plan, self.work.model.space)
 
     @override
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Run a plane or stack; see `bmz.engine.planes_in_blocks.PlaneRunner`."""
+        """Run a plane or stack, as `bmz.engine.planes_in_blocks.PlaneRunner` describes."""
         plane = self.planes[number]
         known, plan = network_outputs(plane, replace(self.work, plan=plan, prompts=self.asked(at)))
         labelled = partial(self._labelled, known, plane, plan)
@@ -114,7 +114,7 @@ class WholePlanes(PlaneRunner):
 
     @override
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Give what the record says of the way of running: where labels were made."""
+        """Return the entry of the run record on where labels were computed."""
         made = self.work.decoding.as_record()
         return {} if made is None else {"labels_made": made}
 
@@ -126,16 +126,16 @@ class OpenRun:
     Parameters
     ----------
     image : its pixels
-    report : what the check found in them
+    report : result of checking them
     planes : runs its planes or stacks
-    stopwatch : of all stages
+    stopwatch : times all stages
     counted : pixels after the network and each declared step, over all planes that were run
-    backend_name : gives the name of the backend, for the record, once it has run
-    precision : gives the precision and the framework in which it has run
-    use : gives the use of the device so far; None if the network runs on several workers
-    image_sha256 : of its content, where that is known
-    scratch : folder for what is needed in between; None if all is in memory
-    turned : plan and runner of the planes along y and x, where these are run, too
+    backend_name : returns the name of the backend for the record, once it has run
+    precision : returns the precision and the framework in which it has run
+    use : returns the use of the device so far; None if the network runs on several workers
+    image_sha256 : hash of its content, if known
+    scratch : folder for intermediate data; None if everything is in memory
+    turned : plan and runner of the planes along y and x, if these are run, too
     """
 
     image: ImageSource
@@ -159,7 +159,7 @@ def run_in_blocks(
 
     Parameters
     ----------
-    tiles : fills the map of a plane or stack, here or on several workers
+    tiles : computes the map of a plane or stack, in this process or on several workers
     """
     stopwatch, counted = Stopwatch(listener=listener), StageCounts()
     with stopwatch.stage("check"):
@@ -186,14 +186,14 @@ def run_in_blocks(
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """An image that the network has seen.
+    """An image on which the network has run.
 
     Parameters
     ----------
-    plan : with the tiles and the batch that memory held, and the precision in which it was run
-    backend : name of what ran it
-    planes : each plane or stack, with its labels or on the way to them
-    turned : the planes along y and x, where these are run, too
+    plan : plan with the tiles and the batch that fitted in memory, and the precision used
+    backend : name of the backend that ran it
+    planes : planes or stacks, labelled or being labelled
+    turned : the planes along y and x, if these are run, too
     """
 
     planned: PlannedImage
@@ -205,12 +205,12 @@ class PredictedImage:
 
 
 def predicted_image(planned: PlannedImage, run: OpenRun, listener: Listener) -> PredictedImage:
-    """Run the network on an image, and have each plane or stack labelled.
+    """Run the network on an image, and start labelling each plane or stack.
 
     Raises
     ------
     BmzError
-        The network fails, or no pixel of its output is a number, or no labels can be made of it.
+        The network fails, no pixel of its output is a number, or it cannot be labelled.
     """
     for note in finding_notes(run.report.findings, name_of(planned.image)):
         listener(note)
@@ -227,18 +227,18 @@ def _predicted_planes(
     waiting: deque[Future[PlaneOutput]] = deque()
     for number, place in enumerate(np.ndindex(*plan.loop.values())):
         coming = runner.run(number, dict(zip(plan.loop, place, strict=True)), plan)
-        plan = coming.plan  # what memory held is not tried again for each plane
+        plan = coming.plan  # the tiles that fitted in memory are not searched again per plane
         planes.append(coming.output)
         waiting.append(coming.output)
         while waiting and waiting[0].done():
-            waiting.popleft().result()  # where one fails, the others need not be run
+            waiting.popleft().result()  # if one fails, the others need not be run
     return planes, plan
 
 
 def image_result(
     setup: RunSetup, planned: PlannedImage, run: OpenRun, listener: Listener
 ) -> ImageResult:
-    """Predict and label an image; nothing is written but what is needed in between.
+    """Predict and label an image; only intermediate data are written.
 
     Raises
     ------
@@ -249,12 +249,12 @@ def image_result(
 
 
 def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -> ImageResult:
-    """Put the planes or stacks of an image together as they get their labels.
+    """Combine the planes or stacks of an image as their labels become available.
 
     Raises
     ------
     BmzError
-        No labels can be made of one.
+        A plane or stack cannot be labelled.
     """
     planned, run, plan = image.planned, image.run, image.plan
     name, output = name_of(planned.image), setup.labelling.choice.output
@@ -300,15 +300,15 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
 
 @dataclass(frozen=True)
 class ImageRunner:
-    """Runs images with one network, one after another.
+    """Run images with one network, one after another.
 
     Parameters
     ----------
-    setup : what they share
+    setup : setup shared by the images
     backend : the network, which is used in the thread that calls `begin`
-    clock : of its device
-    labels : makes the labels of a plane or stack
-    ends : puts an image together, measures and writes it; it may wait for `labels`
+    clock : measures the use of its device
+    labels : computes the labels of a plane or stack
+    ends : combines, measures and writes an image; it may wait for `labels`
     """
 
     setup: RunSetup
@@ -320,10 +320,10 @@ class ImageRunner:
     def begin(
         self, planned: PlannedImage, files: Mapping[str, Path], listener: Listener
     ) -> Future[ImageRun]:
-        """Check an image and run the network on it; give what waits until it is written.
+        """Check an image and run the network on it; the returned future waits until it is written.
 
-        It is run in one piece, or in parts where it would need too much memory; then it is written
-        when this returns.
+        An image that would need too much memory runs in parts, and is written when this returns;
+        any other runs in one piece.
 
         Parameters
         ----------
@@ -333,7 +333,7 @@ class ImageRunner:
         Raises
         ------
         BmzError
-            See `run_image`; of the outcome, too.
+            As in `run_image`; the result of the future may also raise it.
         """
         with ExitStack() as stack:
             done = stack.enter_context(claimed_output(self.setup, planned.image, files))
@@ -370,7 +370,7 @@ class ImageRunner:
 
         Parameters
         ----------
-        keeps_raw : the maps of the network are kept
+        keeps_raw : whether the maps of the network are kept
 
         Raises
         ------
@@ -391,7 +391,7 @@ class ImageRunner:
         asked = partial(planned.prompts_at, word=setup.request.prompts)
         views = []
         if plan.three_planes:
-            judging = None  # what is voted on is not what a plane shows
+            judging = None  # the result of the vote is not what a plane shows
             views = turned_views(planned.case, setup.decided, plan, looked.pixels)
         return OpenRun(
             image=HeldImage(info.images[0], first_alone(looked.pixels, info)),
@@ -415,12 +415,12 @@ class ImageRunner:
         )
 
     def predicted(self, planned: PlannedImage, listener: Listener) -> PredictedImage:
-        """Run the network on an image in one piece; its maps are kept.
+        """Run the network on an image in one piece, and keep its maps.
 
         Raises
         ------
         BmzError
-            The network fails, or its output is not a number.
+            The network fails, or no pixel of its output is a number.
         """
         planned = with_fitting_tiles(self.setup, planned, self.backend)
         return predicted_image(planned, self.whole(planned, listener, keeps_raw=True), listener)
@@ -436,14 +436,14 @@ def run_image(
     files: Mapping[str, Path],
     listener: Listener,
 ) -> ImageRun:
-    """Run one image from its beginning to its end.
+    """Run one image from check to output files.
 
     Raises
     ------
     OutputClaimed, OutputExists
         Another run is writing these files, or has written them since this one began.
     FolderNotWritable
-        The disk is full or limits files, or the folder is no more.
+        The disk is full or limits files, or the folder no longer exists.
     BmzError
         The pixels cannot be read or do not fit, or the network or a file fails.
     """
@@ -457,14 +457,14 @@ def run_given_image(
 
     Parameters
     ----------
-    network : loads the network, once the image is known to fit
+    network : loads the network, after the image has passed the check
 
     Raises
     ------
     DoesNotFit
         There is a finding of severity error, and the request does not force the run.
     BmzError
-        The pixels cannot be read, an option does not suit them, or the network fails.
+        The pixels cannot be read, an option does not fit them, or the network fails.
     """
     planned = looked_at(setup, image)
     predicted = ImageRunner(setup, network()).predicted(planned, listener)
@@ -477,7 +477,7 @@ def looked_at(setup: RunSetup, image: GivenImage) -> PlannedImage:
     Raises
     ------
     BmzError
-        See `run_given_image`.
+        As in `run_given_image`.
     """
     header = check_image_header(setup.model, image.info, setup.request, setup.sample, image.sample)
     header = with_channels_seen(header, image.sample)
