@@ -1,4 +1,4 @@
-"""All images of a call: their files are claimed, they are run, and what concerns all is written."""
+"""Run all images of a call: claim their files, run them, and write the outputs shared by all."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from bmz.write.result import IN_IMAGE
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
-    """Return the kinds of output that a job writes; see `files_of` for those of joined objects.
+    """Return the kinds of output that a job writes; `files_of` adds those of joined objects.
 
-    Where one needs polygons that the recipe does not give, `PolygonsLacking` is raised.
+    Raises `PolygonsLacking` if one needs polygons and the recipe computes none.
     """
     recipe = setup.labelling.recipe
     return setup.request.kinds(labels=recipe is not None, polygons=not recipe or recipe.polygons)
 
 
 class RunOfAll:
-    """All images of a request, run and written; `claim_files` says what is raised for all."""
+    """Run and write all images of a request; raises the errors of `claim_files`."""
 
     def __init__(self, setup: RunSetup, images: Mapping[Path, PlateField | None]) -> None:
         self._setup, self._images = setup, images
@@ -59,11 +59,11 @@ class RunOfAll:
         self._uses: list[DeviceUse] = []
 
     def outcomes(self, listener: Listener) -> Iterator[ImageRun | ImageFailure]:
-        """Run the images, see `run_images`."""
+        """Run the images with `run_images`."""
         return run_images(self._setup, self._states, self._files, listener, used=self._uses.append)
 
     def summary(self, outcomes: Iterable[ImageRun | ImageFailure]) -> RunSummary:
-        """Write what concerns all images, and say what has become of them."""
+        """Write the outputs shared by all images, and return a summary of the outcomes."""
         summary = RunSummary(tuple(outcomes), *self._uses)
         finish_folder(self._setup, self._images, summary.done)
         return summary
@@ -72,12 +72,12 @@ class RunOfAll:
 def claim_files(
     setup: RunSetup, images: Mapping[Path, PlateField | None]
 ) -> dict[Path, dict[str, Path]]:
-    """Return the path of every output of every image, in a folder that can be written to.
+    """Return the path of every output of every image, in a writable folder.
 
     Returns
     -------
     dict of dict
-        by image, then by kind
+        paths by image, then by kind
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _paths_of_outputs(
 
 
 def new_images(request: RunRequest) -> dict[Path, PlateField | None]:
-    """List the images of a call before the model is looked for, which may have to be downloaded.
+    """List the images of a call before looking for the model, which may have to be downloaded.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def image_states(
     images: Mapping[Path, PlateField | None],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> list[PlannedImage | ImageRun | ImageFailure]:
-    """Plan the run of every image, or give the results of an earlier call that resumes."""
+    """Plan the run of every image, or return its result from the earlier call that is resumed."""
     resume = setup.request.resume
     return [
         (finished(setup, image, files[image]) if resume and image in files else None)
@@ -139,7 +139,7 @@ def files_of_states(
     states: Iterable[PlannedImage | ImageRun | ImageFailure],
     files: Mapping[Path, Mapping[str, Path]],
 ) -> dict[Path, Mapping[str, Path]]:
-    """Return the outputs of each image that is run, without those that its plan does not make."""
+    """Return the outputs of each image that is run, without those that its plan does not create."""
     return {
         state.image: files_of(state.plan, files[state.image])
         for state in states
@@ -150,12 +150,12 @@ def files_of_states(
 def finish_folder(
     setup: RunSetup, images: Mapping[Path, PlateField | None], done: Iterable[ImageRun]
 ) -> None:
-    """Write what concerns all images, or a plate, and remove what only a resumed run would need.
+    """Write the outputs shared by all images or a plate, and remove data kept for resuming.
 
     Parameters
     ----------
-    images : see `bmz.image.series.with_fields`
-    done : the images that have a result
+    images : images with their plate fields, from `bmz.image.series.with_fields`
+    done : results of the images that have one
     """
     request, done = setup.request, tuple(done)
     write_joint_tables(request.folder, done)
@@ -174,9 +174,9 @@ def save_result(
 
     Parameters
     ----------
-    kinds : see `output_kinds`
-    folder : made when it does not exist
-    overwrite : files of these names may be replaced
+    kinds : kinds of output, from `output_kinds`
+    folder : output folder, created if it does not exist
+    overwrite : whether existing files may be replaced
 
     Raises
     ------
@@ -194,15 +194,15 @@ def save_result(
 
 
 ImageState = PlannedImage | ImageRun | ImageFailure
-"""An image that is to be run, or that is finished or failed already."""
+"""An image that is to be run, or that has already finished or failed."""
 
 Coming = TypeVar("Coming", bound=Future[Any])
 
 MOST_AHEAD = 4
-"""Images; on a GPU the check takes several times as long as the network."""
+"""Number of images read ahead; on a GPU, the check takes several times as long as the network."""
 
 MOST_BEHIND = 4
-"""Threads that label, and that write; more hold each other up, for much of it is Python's own."""
+"""Number of threads that label, and that write; more would block each other in Python code."""
 
 
 def run_images(
@@ -213,16 +213,16 @@ def run_images(
     network: Callable[[], AbstractContextManager[Backend]] | None = None,
     used: Callable[[DeviceUse], None] = lambda _: None,
 ) -> Iterator[ImageRun | ImageFailure]:
-    """Run all images of a call: here, on several processes, or on the workers of a scheduler.
+    """Run all images of a call: here, in several processes, or on the workers of a scheduler.
 
     Parameters
     ----------
-    states : every image of the call; those that are finished or failed are passed on
+    states : every image of the call; those that have finished or failed are passed on
     files : for each image, kind -> path of each output
     listener : is called for each image and tile
-    network : gives the network for the images that are run here; None to load it, and to let go
-        of it at the end
-    used : hears how busy its device was, when all are run here
+    network : opens the network for images that are run here; None to load it, and release it at
+        the end
+    used : is called with the use of the device if all images are run here
 
     Yields
     ------
@@ -288,12 +288,12 @@ def _run_here(
 
 
 class Turns(Generic[Coming]):
-    """Images under way, which end in the order in which they were begun.
+    """Queue of images in progress, which end in the order in which they were begun.
 
     Parameters
     ----------
-    room : in which they are held
-    most : so many of them may be under way behind the one that is begun
+    room : the memory in which they are held
+    most : maximum number of images in progress besides the one that is begun
     """
 
     def __init__(self, room: Room, most: int) -> None:
@@ -301,28 +301,28 @@ class Turns(Generic[Coming]):
         self._begun: deque[tuple[Path, Coming]] = deque()
 
     def before(self, state: ImageState) -> Iterator[tuple[Path, Coming]]:
-        """Return those that must end before an image is begun, and hold that image."""
+        """Yield the images that must end before this one can begin, then hold this one."""
         if isinstance(state, PlannedImage):
             while self._begun and not self._room.fits(state):
                 yield self._begun.popleft()
             self._room.take(state)
 
     def behind(self, image: Path, coming: Coming) -> Iterator[tuple[Path, Coming]]:
-        """Put an image behind the others; give those that are done, or too many."""
+        """Append an image to the queue; yield those that are done or exceed the maximum."""
         self._begun.append((image, coming))
         while self._begun and (len(self._begun) > self._most or self._begun[0][1].done()):
             yield self._begun.popleft()
 
     def rest(self) -> Iterator[tuple[Path, Coming]]:
-        """Return the remaining images."""
+        """Yield the remaining images."""
         while self._begun:
             yield self._begun.popleft()
 
 
 class Room:
-    """The memory of the images that are held at once: no more than a run may take for one.
+    """Memory of the images held at the same time, limited to what a run may use for one image.
 
-    An image that needs more than that alone is held without any other.
+    An image that needs more than the limit is held alone.
     """
 
     def __init__(self, setup: RunSetup) -> None:
@@ -331,7 +331,7 @@ class Room:
         self._first_outside: Path | None = None
 
     def fits(self, planned: PlannedImage) -> bool:
-        """Return whether an image may be held beside those that are."""
+        """Return whether an image may be held in addition to the present ones."""
         limit = planned.plan.blocks.memory_bytes
         if limit is None or not self._held or planned.image in self._held:
             return True
@@ -340,7 +340,7 @@ class Room:
     def holds(self, planned: PlannedImage) -> bool:
         """Return whether an image can be read before its turn; if so, hold it.
 
-        Where one cannot, none of those behind it takes the room that it waits for.
+        If it cannot, no later image takes the memory that it waits for.
         """
         if in_parts(planned, self._setup):
             return False
@@ -365,7 +365,7 @@ class Room:
 def stages(
     setup: RunSetup, states: Sequence[ImageState], backend: Backend
 ) -> Iterator[tuple[ImageRunner, int]]:
-    """Yield what runs the images, and how many may be labelled and written behind the network."""
+    """Yield the image runner, and how many images may be labelled and written during inference."""
     count = threads_behind(setup, states, backend.device)
     if not count:
         yield ImageRunner(setup, backend), 0
@@ -375,10 +375,10 @@ def stages(
 
 
 def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device) -> int:
-    """Return in how many threads images are labelled, and in as many written; 0 for none.
+    """Return the number of threads that label images, and that write them; 0 for none.
 
-    A single plane, or a single processor, leaves nothing to do meanwhile. The trial of memory would
-    be disturbed.
+    With a single plane or a single CPU there is nothing to run in parallel; a trial of memory
+    would be disturbed by other threads.
     """
     plans = [state.plan for state in states if isinstance(state, PlannedImage)]
     planes = sum(max(prod(plan.loop.values()), 1) for plan in plans)
@@ -388,25 +388,25 @@ def threads_behind(setup: RunSetup, states: Sequence[ImageState], device: Device
 
 
 def is_tried(setup: RunSetup) -> bool:
-    """Return whether the tiles depend on the memory that a trial takes."""
+    """Return whether the tile size depends on a trial of memory use."""
     return wide_side(setup.model, setup.decided.way) is not None and not setup.request.tile
 
 
 def run_in_memory(
     setup: RunSetup, images: Sequence[Path], network: Callable[[], Backend], listener: Listener
 ) -> Iterator[ImageResult]:
-    """Run images in one piece, as results are asked for; labels and maps stay in memory.
+    """Run images in one piece, lazily; labels and maps stay in memory.
 
-    While the network runs one, the next is read and checked, and the one before is labelled.
+    While the network runs one image, the next is read and checked, and the previous is labelled.
 
     Parameters
     ----------
-    network : gives the network, once an image is known to fit; it is used in this thread alone
+    network : returns the network after an image has passed the check; used only in this thread
 
     Raises
     ------
     BmzError
-        See `bmz.engine.run_image.run_given_image`; in the turn of its image.
+        As in `bmz.engine.run_image.run_given_image`, when it is the turn of the image.
     """
     if len(images) <= 1 or available_cpus() == 1 or is_tried(setup):
         for image in images:
@@ -468,14 +468,14 @@ def _looked_ahead(
 def read_ahead(
     setup: RunSetup, states: Sequence[ImageState], whole: Callable[[PlannedImage], bool]
 ) -> Iterator[Iterator[ImageState]]:
-    """Yield the images in their order, and read the first ones at once, in other threads.
+    """Yield the images in order, and read the first ones immediately, in other threads.
 
-    Where the tiles depend on the memory that a trial takes, which reading would disturb, each image
-    is read when its turn comes.
+    If the tile size depends on a trial of memory use, which reading would disturb, each image is
+    read when its turn comes.
 
     Parameters
     ----------
-    whole : says whether an image can be read as a whole before its turn
+    whole : returns whether an image can be read as a whole before its turn
     """
     tried = is_tried(setup)
 
@@ -488,7 +488,7 @@ def read_ahead(
         for state in states[ahead:]:
             begun.append(begin(state))
             yield begun.popleft()
-        while begun:  # taken out one by one, so that none is held when it is done
+        while begun:  # removed one by one, so that no image is held after it is done
             yield begun.popleft()
 
     ahead = max(1, min(MOST_AHEAD, available_cpus() - 1))
