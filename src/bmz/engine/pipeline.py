@@ -1,4 +1,4 @@
-"""The declared pipeline of one plane or stack, in the declared order."""
+"""Run the declared pipeline of one plane or stack, in the declared order."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def all_stepped(
 
     Parameters
     ----------
-    steps_of : which steps of an output; all by default
+    steps_of : returns the steps to apply to an output; all by default
 
     Raises
     ------
     BmzError
-        A step does not go with its tensor.
+        A step does not fit its tensor.
     """
     return [tensors.stepped(tensor.id, steps_of(tensor))[0] for tensor in model.outputs]
 
 
 def referred_inputs(model: ModelSpec) -> frozenset[str]:
-    """Give the ids of the inputs to which a step after the network refers.
+    """Return the ids of the inputs to which a step after the network refers.
 
-    They must be kept until the network has run; all others need not.
+    Only these must be kept until the network has run.
     """
     steps = (step for tensor in model.outputs for step in tensor.steps)
     named = {str(step.kwargs.get("reference_tensor")) for step in steps}
@@ -73,7 +73,7 @@ def referred_inputs(model: ModelSpec) -> frozenset[str]:
 
 
 class OutputIsNoMap(CouldNotTell):
-    """An output has an axis of objects, and a map of the image is wanted."""
+    """An output has an axis of objects, but a map of the image is needed."""
 
     def __init__(self, output: str, letters: str) -> None:
         super().__init__(
@@ -87,7 +87,7 @@ class OutputIsNoMap(CouldNotTell):
 
 @dataclass(frozen=True)
 class PlaneContext:
-    """What every plane of an image is run with."""
+    """Context in which every plane of an image is run."""
 
     model: ModelSpec
     plan: Plan
@@ -96,42 +96,42 @@ class PlaneContext:
     stopwatch: Stopwatch
     listener: Listener = nobody
     steps_done: bool = False
-    """Whoever runs the network applies the declared steps."""
+    """Whether the engine that runs the network also applies the declared steps."""
 
     counted: StageCounts = field(default_factory=StageCounts)
-    """Pixels after the network and each declared step, over all planes that are run with it."""
+    """Pixels after the network and each declared step, over all planes run in this context."""
 
     computed: Callable[[float], None] = uncounted
-    """Hears of the seconds in which the device of the network computed."""
+    """Is called with the seconds for which the device of the network computed."""
 
     decoding: Decoding = field(default_factory=Decoding)
-    """Where labels are made."""
+    """Where labels are computed."""
 
     keeps_raw: bool = True
-    """The maps of the network are asked for."""
+    """Whether the maps of the network are requested."""
 
     prompts: Sequence[Prompt] | str = GRID
-    """The objects that it is asked for in the plane, or a word for them."""
+    """The prompts of the plane, or a keyword for them."""
 
     @property
     def watch(self) -> Watch:
-        """What looks for pixels that are no numbers."""
+        """The watch that looks for pixels that are not numbers."""
         return Watch(self.plan, self.counted)
 
 
 @dataclass(frozen=True)
 class PlaneResult:
-    """What the model made of one plane or stack.
+    """Output of the model for one plane or stack.
 
     Parameters
     ----------
-    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid; None
-        where it was not asked for and stayed on the device of the network
+    raw : (c, (z,) y, x) float32, the map after the declared steps, on the network's grid; None if
+        it was not requested and stayed on the device of the network
+    plan : the plan of the plane, with the tiles and the batch that fitted in memory
     labels : ((z,) y, x) on the grid of the image; None without a recipe
-    classes : a label is the number of a class, the same in every plane
-    there : the map where it stayed on the device of the network
-    plan : the one it was given, with the tiles and the batch that memory held
-    columns : what the recipe tells of each label
+    columns : values that the recipe computes for each label
+    classes : whether labels number classes, the same in every plane, rather than objects
+    there : the map, if it stayed on the device of the network
     """
 
     raw: FloatArray | None
@@ -143,11 +143,11 @@ class PlaneResult:
 
 
 def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
-    """Give each plane or stack that the model is run on, (c, (z,) y, x).
+    """Return the planes or stacks that the model is run on, (c, (z,) y, x) each.
 
     Parameters
     ----------
-    pixels : axes of ``tczyx`` in that order, as read
+    pixels : pixels as read, with axes of ``tczyx`` in that order
     space : axes of the model, ``yx`` or ``zyx``
     """
     ordered = pixels.with_channel_axis().transposed((*plan.loop, "c", *space)).array
@@ -155,13 +155,13 @@ def planes_of(pixels: Pixels, plan: Plan, space: str) -> list[AnyArray]:
 
 
 def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, Plan]:
-    """Prepare one plane or stack and run the network; labels are not made.
+    """Prepare one plane or stack and run the network, without computing labels.
 
     Returns
     -------
     KnownTensors, Plan
         the outputs, with those inputs to which a step after the network refers, and the plan
-        with the tiles and the batch that memory held
+        with the tiles and the batch that fitted in memory
 
     Raises
     ------
@@ -175,7 +175,7 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
         referred = {name: taken[name] for name in referred_inputs(model) if name in taken}
         del taken
     if work.labelling.prompted:
-        # here: for few
+        # here: few models are prompted
         from bmz.engine.asking import prompted_outputs
         from bmz.engine.prompting import PromptedNetwork
 
@@ -208,18 +208,18 @@ def network_outputs(plane: AnyArray, work: PlaneContext) -> tuple[KnownTensors, 
 
 
 def _watched(outputs: Sequence[AnyArray], work: PlaneContext) -> list[AnyArray]:
-    """Look at the output of the network that becomes labels; give the outputs of the model."""
+    """Watch the network output that becomes labels, and return the outputs of the model."""
     own = len(work.model.outputs)
     output = work.labelling.choice.output
     position = [tensor.id for tensor in work.model.outputs].index(output)
-    # where the steps after the network were done with it, it tells its numbers apart
+    # if the engine applied the steps after the network, its plain outputs follow those of the model
     output_array = outputs[own + position if len(outputs) > own else position]
     work.watch.network(output, output_array, work.model.outputs[position].letters)
     return list(outputs[:own])
 
 
 def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Reference]:
-    """Choose channels, clip, resize and cast for each input; no declared step is applied.
+    """Choose channels, clip, resize and cast for each input, without applying declared steps.
 
     Parameters
     ----------
@@ -252,9 +252,9 @@ def network_inputs(
 
     Parameters
     ----------
-    sources : see `taken_inputs`; an optional input need not be there
-    watch : looks at what each step gives
-    steps : the declared steps are done here, and not by whoever runs the network
+    sources : inputs from `taken_inputs`; optional inputs may be missing
+    watch : inspects the result of each step
+    steps : whether the declared steps are applied here rather than by the engine
 
     Returns
     -------
@@ -275,7 +275,7 @@ def network_inputs(
 def finished_plane(
     tensors: KnownTensors, shape: tuple[int, ...], work: PlaneContext
 ) -> PlaneResult:
-    """Do the declared steps after the network, and make the labels.
+    """Apply the declared steps after the network, and compute the labels.
 
     Parameters
     ----------
@@ -315,12 +315,12 @@ def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
 def map_of(
     tensors: KnownTensors, model: ModelSpec, labelling: Labelling, watch: Watch | None = None
 ) -> tuple[AnyArray, str]:
-    """Give the output that becomes labels after the declared steps that give the map.
+    """Apply the declared steps that compute the map to the output that becomes labels.
 
     Parameters
     ----------
     tensors : outputs of the network, and the inputs that steps refer to
-    watch : looks at what each step gives
+    watch : inspects the result of each step
 
     Returns
     -------
@@ -329,7 +329,8 @@ def map_of(
 
     Raises
     ------
-    OutputIsNoMap : it has an axis of objects, and the recipe is for maps
+    OutputIsNoMap
+        The output has an axis of objects, but the recipe needs a map.
     """
     output, recipe = labelling.choice.output, labelling.recipe
     tensor = model.output(output)
@@ -342,20 +343,20 @@ def map_of(
 def labels_of(
     tensors: KnownTensors, model: ModelSpec, labelling: Labelling, shape: Mapping[str, int]
 ) -> Labelled:
-    """Turn the outputs of one run into labels, on the grid that the network works on.
+    """Turn the outputs of one run into labels, on the grid of the network.
 
     Parameters
     ----------
     tensors : outputs of the network, and the inputs that steps refer to
-    labelling : with a recipe
+    labelling : labelling with a recipe
     shape : spatial sizes of the input of the network
 
     Raises
     ------
     OutputIsNoMap
-        The output has an axis of objects, and the recipe is for maps.
+        The output has an axis of objects, but the recipe needs a map.
     BmzError
-        A step or the recipe does not take the output.
+        A step or the recipe does not accept the output.
     """
     mapped, letters = map_of(tensors, model, labelling)
     return label_map(mapped, letters, shape, labelling, tensors)
@@ -368,13 +369,14 @@ def label_map(
     labelling: Labelling,
     tensors: KnownTensors,
 ) -> Labelled:
-    """Turn the map of one image into labels, on the grid that the network works on.
+    """Turn the map of one image into labels, on the grid of the network.
 
     Parameters
     ----------
-    mapped, letters : output of the network after the declared steps that give the map, its axes
+    mapped, letters : map computed by the declared steps from the output of the network, and its
+        axes
     shape : spatial sizes of the input of the network
-    labelling : with a recipe
+    labelling : labelling with a recipe
     tensors : all tensors, for steps that refer to one and for recipes of single objects
     """
     recipe = not_none(labelling.recipe)
@@ -403,19 +405,19 @@ def label_resized_map(
     labelling: Labelling,
     tensors: KnownTensors,
 ) -> Labelled:
-    """Bring the map of a resized image to the image, and turn it into labels there.
+    """Resample the map of a resized image to the image, and turn it into labels there.
 
     Parameters
     ----------
-    mapped : the map after the declared steps that give it, and its axes
+    mapped : map computed by the declared steps, and its axes
     network, image : spatial sizes of the resized image and of the image, px
-    labelling : with a recipe of maps, and its parameters for the grid of the image
+    labelling : labelling with a recipe for maps, and its parameters for the grid of the image
     tensors : all tensors, for steps that refer to one
 
     Returns
     -------
     Labelled
-        of the shape of the image
+        labels of the shape of the image
     """
     maps, letters = mapped
     laid: AnyArray = tensors.once("map", (maps,), lambda: from_layout(maps, letters)[0])
@@ -442,7 +444,7 @@ def label_resized_map(
 def resized_maps(
     maps: LazyArray, network: tuple[int, ...], image: tuple[int, ...], labelling: Labelling
 ) -> ResizedMaps:
-    """Give a map (c, (z,) y, x) of a resized image as it lies on the image.
+    """Return a view of the map (c, (z,) y, x) of a resized image on the grid of the image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all images of a call share, and one image to be run."""
+"""Prepare what all images of a call share, and plan the run of one image."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 class CoreTakesOnePiece(CouldNotTell):
-    """An image is larger than the model takes at once, and bioimageio.core shall run it whole."""
+    """An image is too large for one run of the model, but bioimageio.core must run it whole."""
 
     def __init__(self, image: Path, tile: Mapping[str, int]) -> None:
         size = " x ".join(f"{axis} {px}" for axis, px in tile.items())
@@ -87,11 +87,11 @@ class CoreTakesOnePiece(CouldNotTell):
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What all images of a call share.
+    """Model, options and decisions shared by all images of a call.
 
     Parameters
     ----------
-    network : model, weights, device and labels, for those who choose how it is run
+    network : model, weights, device and labelling, from which to choose how to run the network
     """
 
     request: RunRequest
@@ -106,12 +106,12 @@ class RunSetup:
 
     @property
     def engine(self) -> Engine:
-        """Who runs the network."""
+        """The engine that runs the network."""
         return ENGINES[self.request.engine]
 
     @property
     def own_code_record(self) -> OwnCode | None:
-        """Say for the record which code of the model is run, and how; None when there is none."""
+        """Record of the model's own code and how it is run; None if there is no such code."""
         code = self.own_code
         return (
             None if code is None else {"what": code.what, "sha256": code.sha256, "run": self.permit}
@@ -120,12 +120,12 @@ class RunSetup:
 
 @dataclass(frozen=True)
 class CheckedPixels:
-    """The pixels of an image, and what the check found in them.
+    """The pixels of an image, and the result of checking them.
 
     Parameters
     ----------
-    pixels : axes of ``tczyx`` in that order, as read
-    took_s : stage -> seconds
+    pixels : pixels as read, with axes of ``tczyx`` in that order
+    took_s : stage -> duration, s
     """
 
     pixels: Pixels
@@ -140,11 +140,11 @@ class PlannedImage:
     Parameters
     ----------
     further_sha256 : input -> hash of a further image that is not a file
-    masks : with which its labels are brought together, see `bmz.engine.relations`
-    prompts : the objects that a network is asked for; None if the call names no file
-    field : of a plate, if it is one
-    looked : gives its pixels, where they are read ahead
-    sha256 : of its content, where it is known; else that of its file
+    masks : masks to which its labels are related, see `bmz.engine.relations`
+    prompts : the objects that the network is prompted for; None if the call names no file
+    field : field of a plate; None for other images
+    looked : returns its pixels, if they are read ahead
+    sha256 : hash of its content, if known; None for the hash of its file
     """
 
     image: Path
@@ -159,22 +159,22 @@ class PlannedImage:
 
     @property
     def case(self) -> FitCase:
-        """The model, the image and what the user said."""
+        """The model, the image and the options of the user."""
         return self.header.case
 
     def asked(self, prompts: PlannedPrompts) -> PlannedImage:
-        """Ask for some objects, and tell what is left out of them."""
+        """Return the image with prompts, and findings on those that are left out."""
         findings = prompts.findings(self.case.inputs[0].id)
         header = replace(self.header, report=self.header.report.with_more(findings))
         return replace(self, header=header, prompts=prompts)
 
     def prompts_at(self, at: Mapping[str, int], word: str | None) -> Sequence[Prompt] | str:
-        """Return the objects that the network is asked for in a plane, or a word for them.
+        """Return the prompts of a plane, or a keyword for them.
 
         Parameters
         ----------
-        at : its position along t and z
-        word : of the call, see `bmz.engine.request.RunRequest.prompts`
+        at : position of the plane along t and z
+        word : keyword of the call, as in `bmz.engine.request.RunRequest.prompts`
         """
         sizes = self.case.image.sizes
         if self.prompts is None:
@@ -188,9 +188,9 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
     Raises
     ------
     DoesNotFit
-        There is a finding of severity error, and ``--force`` is not given or of no use.
+        There is a finding of severity error, and ``--force`` is not given or does not help.
     BmzError
-        There is no image, the file cannot be read, or no tiles can be laid.
+        There is no image, the file cannot be read, or it cannot be divided into tiles.
     """
     header = check_file_header(setup.model, image, setup.request, setup.sample)
     planned = planned_image(setup, image, with_channels_seen(header, read_spread), field)
@@ -206,7 +206,7 @@ def plan_image(setup: RunSetup, image: Path, field: PlateField | None = None) ->
 def planned_image(
     setup: RunSetup, image: Path, header: CheckedHeader, field: PlateField | None = None
 ) -> PlannedImage:
-    """Plan the run of an image whose header is checked; see `plan_image`."""
+    """Plan the run of an image whose header has been checked; raises as `plan_image` does."""
     refuse_errors(image, header.report, force=setup.request.force)
     plan = make_plan(header.case, setup.decided)
     blocks = replace(plan.blocks, memory_bytes=memory_limit(setup.request))
@@ -226,7 +226,7 @@ def planned_image(
 def planned_or_failed(
     setup: RunSetup, image: Path, field: PlateField | None = None
 ) -> PlannedImage | ImageFailure:
-    """Check the header of an image and plan its run, or give the error."""
+    """Check the header of an image and plan its run, or return the error."""
     if field is not None and not field.path.is_dir():
         return ImageFailure(image, FieldMissing(field))
     try:
@@ -236,7 +236,7 @@ def planned_or_failed(
 
 
 def memory_limit(request: RunRequest) -> int:
-    """Return the bytes from which on an image is run in parts."""
+    """Return the memory use above which an image is run in parts, bytes."""
     if request.memory_gb is not None:
         return int(request.memory_gb * 1e9)
     return free_memory() // 2
@@ -248,7 +248,7 @@ def look(setup: RunSetup, planned: PlannedImage) -> CheckedPixels:
     Raises
     ------
     DoesNotFit
-        There is a finding of severity error, and ``--force`` is not given or of no use.
+        There is a finding of severity error, and ``--force`` is not given or does not help.
     BmzError
         The pixels cannot be read.
     """
@@ -256,7 +256,7 @@ def look(setup: RunSetup, planned: PlannedImage) -> CheckedPixels:
 
 
 def with_joining(report: CheckReport, setup: RunSetup, planned: PlannedImage) -> CheckReport:
-    """Add to what the check found along which axes the objects are not joined."""
+    """Add to a report the axes along which the objects are not joined."""
     if not setup.labelling.numbers_objects:
         return report
     tensor, link = planned.case.inputs[0].id, setup.decided.link.ious
@@ -267,7 +267,7 @@ def with_joining(report: CheckReport, setup: RunSetup, planned: PlannedImage) ->
 def look_at(
     setup: RunSetup, planned: PlannedImage, read: Callable[[ImageInfo], Pixels]
 ) -> CheckedPixels:
-    """Check the pixels of an image that `read` gives; see `look`."""
+    """Check the pixels of an image, read with `read`; raises as `look` does."""
     stopwatch = Stopwatch()
     with stopwatch.stage("read"):
         pixels = read(planned.case.image)
@@ -277,16 +277,16 @@ def look_at(
 
 
 def checked_pixels(setup: RunSetup, planned: PlannedImage, pixels: Pixels) -> CheckReport:
-    """Check the pixels of an image, and say along which axes its objects are not joined.
+    """Check the pixels of an image, and report the axes along which its objects are not joined.
 
     Parameters
     ----------
-    pixels : the image, axes of ``tczyx``, or a sample of it with all channels
+    pixels : the image, with axes of ``tczyx``, or a sample of it with all channels
 
     Raises
     ------
     DoesNotFit
-        There is a finding of severity error, and ``--force`` is not given or of no use.
+        There is a finding of severity error, and ``--force`` is not given or does not help.
     """
     report = check_pixels(planned.header, pixels)
     refuse_errors(planned.image, report, force=setup.request.force)
@@ -294,7 +294,7 @@ def checked_pixels(setup: RunSetup, planned: PlannedImage, pixels: Pixels) -> Ch
 
 
 class NothingToSave(WrongUsage):
-    """``--recipe none`` makes no labels, and nothing else was asked for."""
+    """``--recipe none`` makes no labels, and no other output is requested."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -305,7 +305,7 @@ class NothingToSave(WrongUsage):
 
 
 class NothingToRelate(WrongUsage):
-    """Labels shall be brought together with a mask, and there are none."""
+    """Labels are to be related to a mask, but there are no labels."""
 
     def __init__(self, relation: str) -> None:
         super().__init__(
@@ -316,7 +316,7 @@ class NothingToRelate(WrongUsage):
 
 
 class NothingToJoin(WrongUsage):
-    """Labels shall be joined, and there are none that stand for objects."""
+    """Labels are to be joined, but none represent objects."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -327,18 +327,18 @@ class NothingToJoin(WrongUsage):
 
 
 def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool = True) -> RunSetup:
-    """Decide all that does not depend on an image: model, recipe, weights, device.
+    """Decide everything that does not depend on an image: model, recipe, weights, device.
 
     Parameters
     ----------
     request : the options of the call
-    listener : hears when the model must be downloaded first
-    measure : the network may be run for the choice of its precision
+    listener : is told when the model must be downloaded first
+    measure : whether the network may be run to choose its precision
 
     Raises
     ------
     BmzError
-        Whatever is wrong with the model or the options of the call.
+        The model or an option of the call cannot be used.
     """
     settings = settings_from_environment()
     follow_names(request, settings)
@@ -355,7 +355,7 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
     fetch_code(package, model, weights, settings, listener)
     permit_for(model, weights, request.trust, settings)  # before much is downloaded
     fetch_weights(package, model, weights, settings, listener)
-    permit = permit_for(model, weights, request.trust, settings)  # now that they can be looked at
+    permit = permit_for(model, weights, request.trust, settings)  # the files can be inspected now
     notes = notes_folders(package.manifest, model.sha256, settings)
     network = NetworkChoice(model, weights, device, labelling, notes, permit, backend)
     if is_measured(network):
@@ -374,13 +374,13 @@ def prepare(request: RunRequest, listener: Listener = nobody, *, measure: bool =
 
 
 def refuse_contradictions(request: RunRequest, model: ModelSpec, labelling: Labelling) -> None:
-    """Refuse options that want of the labels what this model and recipe do not give.
+    """Raise if the options need what this model and recipe do not provide.
 
     Raises
     ------
     BmzError
-        Nothing would be written, or an option asks for labels, prompts, joined labels or a kind of
-        output that there cannot be.
+        Nothing would be written, or an option needs labels, prompts, joined labels or a kind of
+        output that is not available.
     """
     if labelling.recipe is None and "raw" not in request.save:
         raise NothingToSave
@@ -395,28 +395,28 @@ def refuse_contradictions(request: RunRequest, model: ModelSpec, labelling: Labe
 
 
 def follow_names(request: RunRequest, settings: ZooSettings) -> None:
-    """Let this process read images that stand for those of a server, and call them as the user."""
+    """Let this process read stand-ins of images of a server, under the names the user gave."""
     remember_names(request.names)
     cached = (settings.cache / "images").absolute()
     if request.names or any(cached in image.absolute().parents for image in request.images):
-        from bmz.engine.remote_images import follow_addresses  # here, for few images lie there
+        from bmz.engine.remote_images import follow_addresses  # here: few images are remote
 
         follow_addresses(settings)
 
 
 def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
-    """Return what images share when a call gives other options for its image than for its model.
+    """Return the setup for a call with other options for its images than when its model was loaded.
 
     Parameters
     ----------
-    request : its model, weights and device are those of the setup
+    request : options with the model, weights and device of the setup
 
     Raises
     ------
     NothingToJoin
-        Labels shall be joined that stand for no objects.
+        Labels that do not represent objects are to be joined.
     BmzError
-        A setting is none of the recipe or of a declared step.
+        A setting belongs neither to the recipe nor to a declared step.
     """
     labelling = setup.labelling
     refuse_unknown_inputs(setup.model, request.inputs)
@@ -442,7 +442,7 @@ def with_options(setup: RunSetup, request: RunRequest) -> RunSetup:
 
 
 def refuse_nothing_to_join(request: RunRequest, labelling: Labelling) -> None:
-    """Raise an error where labels shall be joined that stand for no objects.
+    """Raise if labels that do not represent objects are to be joined.
 
     Raises
     ------
@@ -477,7 +477,7 @@ def _link(request: RunRequest, labelling: Labelling) -> Link:
 
 
 def opened(setup: RunSetup) -> Backend:
-    """Load the network of a job; it is to be closed."""
+    """Load the network of a job; the caller closes it."""
     return setup.engine.opened(
         LoadCase(
             network=setup.network,
