@@ -1,4 +1,4 @@
-"""What memory an image needs, which images are run in parts, and the trial of two tiles."""
+"""Estimate the memory of images, decide which run in parts, and try out two tiles."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from bmz.results.images import ImageFailure, ImagePlan
 from bmz.spec.model import TensorSpec
 
 BYTES_A_PIXEL = 24
-"""Held for each pixel of a plane beside its maps, while its labels are made in one piece."""
+"""Memory per pixel of a plane, in addition to its maps, while it is labelled in one piece."""
 
 RESIZING_BYTES = 18
-"""Held for each value of a map that is brought to the image, with the map that is made: 4.5 float32
+"""Memory per value of a map that is resampled to the image, including the result: 4.5 float32
 (measured, 500 to 1000 px)."""
 
 
 def bytes_in_one_piece(planned: PlannedImage, setup: RunSetup) -> int:
-    """Estimate the memory that an image needs when it is run in one piece."""
+    """Estimate the memory that an image needs if it is run in one piece, bytes."""
     maps = sum((tensor.channels or 1) for tensor in setup.model.outputs)
     if setup.labelling.prompted:
-        maps = 1  # one is drawn of its masks, which are cut to their boxes
+        maps = 1  # a single map is drawn from its masks, which are cropped to their boxes
     planes = max(prod(planned.plan.loop.values()), 1) * (3 if planned.plan.three_planes else 1)
     network, image = prod(planned.plan.shape.values()), prod(image_sizes(planned).values())
     taken = sum(map(len, planned.plan.channels))
@@ -55,7 +55,7 @@ def bytes_in_one_piece(planned: PlannedImage, setup: RunSetup) -> int:
 
 
 def bytes_in_parts(planned: PlannedImage, setup: RunSetup) -> int:
-    """Estimate the memory that an image needs when it is run in parts: that of a block."""
+    """Estimate the memory that an image needs if it is run in parts: that of a block, bytes."""
     sizes = image_sizes(planned) if maps_on_image(planned, setup) else planned.plan.shape
     blocks = planned.plan.blocks
     widest = blocks.side_px + 2 * blocks.overlap_px
@@ -72,30 +72,30 @@ def image_sizes(planned: PlannedImage) -> dict[str, int]:
 
 
 def maps_on_image(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Return whether the map of a resized image is brought to the image before labels are made."""
+    """Return whether the map of a resized image is resampled to the image before labelling."""
     recipe = setup.labelling.decoder
     resized = dict(planned.plan.shape) != image_sizes(planned)
     return resized and recipe is not None and recipe.rescale == "maps"
 
 
 def in_parts(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Return whether an image needs more memory than it may have, and can be run in parts."""
+    """Return whether an image exceeds the memory limit and can be run in parts."""
     return over_limit(planned, setup) and not why_in_one_piece(planned, setup)
 
 
 def over_limit(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Return whether an image would need more memory in one piece than it may have."""
+    """Return whether an image would exceed the memory limit in one piece."""
     limit = planned.plan.blocks.memory_bytes
     return limit is not None and bytes_in_one_piece(planned, setup) > limit
 
 
 def why_in_one_piece(planned: PlannedImage, setup: RunSetup) -> str:
-    """Return why an image cannot be run in parts; nothing if it can.
+    """Return why an image cannot be run in parts; empty if it can.
 
     Returns
     -------
     str
-        a clause without a capital and without its end
+        a clause without an initial capital and without a full stop
     """
     return next(_reasons(planned.plan, setup), "")
 
@@ -125,14 +125,14 @@ def _reasons_of_labels(plan: Plan, labelling: Labelling, recipe: Recipe) -> Iter
         yield f"recipe '{recipe.name}' labels only whole images"
     elif why := recipe.in_blocks.refused(labelling.parameters):
         yield why
-    # sizes in px of the image are looked at where the labels are on it
+    # sizes in px of the image can only be compared with labels on its grid
     at_end = replace(labelling.finish, remove_border=False)
     if plan.scale != 1 and recipe.rescale != "maps" and at_end != Finish():
         yield "object sizes are given in px of the image, but labels are made on a resized image"
 
 
 def _steps_of_whole_images(plan: Plan, setup: RunSetup) -> Iterator[str]:
-    """Try the declared steps on tensors of a few pixels, which tells what can be streamed."""
+    """Try the declared steps on tensors of a few pixels, and yield why one cannot be streamed."""
     tensors, output = setup.model.required_inputs, output_of(setup)
     inputs: dict[str, PartedReference] = {
         tensor.id: (partial(_few_pixels, tensor, len(taken)), tensor.letters)
@@ -155,7 +155,7 @@ def _few_pixels(tensor: TensorSpec, channels: int) -> list[AnyArray]:
 
 
 def output_of(setup: RunSetup) -> TensorSpec:
-    """Return the output that becomes labels, or is kept as it is."""
+    """Return the output that becomes labels, or is kept unchanged."""
     return setup.model.output(setup.labelling.choice.output)
 
 
@@ -165,7 +165,7 @@ def output_number(setup: RunSetup) -> int:
 
 
 def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
-    """Return how much of the disk an image needs that is run in parts."""
+    """Return a sentence on the disk space that an image run in parts needs."""
     plan, output = planned.plan, output_of(setup)
     rule = plan.outputs[output_number(setup)]
     map_px = prod(_kept_px(along, rule) for along in plan.tiling.axes)
@@ -173,9 +173,9 @@ def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
     label_px = prod(plan.shape.values())
     if plan.scale != 1:
         label_px += prod(planned.case.image.sizes[axis] for axis in plan.shape)
-    # labels of all planes, and the map of one at a time, unless maps are asked for
+    # labels of all planes, and the map of one plane at a time, unless maps are requested
     maps = 1 + (planes if "raw" in setup.request.save else 0)
-    # of a network with prompts: numbers, scores, and the masks of all tiles, a bit a pixel each
+    # a network with prompts: numbers, scores, and the masks of all tiles with one bit per pixel
     channels = 3 if setup.labelling.prompted else output.channels or 1
     gigabytes = 4 * (map_px * channels * maps + label_px * planes) / 1e9
     name = name_of(planned.image)
@@ -183,30 +183,30 @@ def scratch_note(planned: PlannedImage, setup: RunSetup, scratch: Path) -> str:
 
 
 def _kept_px(along: AxisTiling, rule: OutputRule) -> int:
-    # tiles that are averaged are kept whole, with what they share
+    # tiles that are averaged are kept whole, including their overlap
     return sum(part.target.stop - part.target.start for part in along.kept(rule))
 
 
 def dealt_by_tiles(planned: PlannedImage, setup: RunSetup) -> bool:
-    """Return whether several workers run the tiles of an image, and not one worker all of it."""
+    """Return whether the tiles of an image are distributed over several workers."""
     return in_parts(planned, setup) and not setup.labelling.prompted
 
 
 SMALL_PX = 2**17
-"""A first tile of no more pixels than this fits into any memory, where the network takes it."""
+"""A first tile of at most this many pixels fits into any memory, if the network accepts it."""
 
 NETWORK_SHARE = 0.5
-"""Of the free memory; the rest is left for the image and for other programs."""
+"""Share of the free memory for the network; the rest is for the image and other programs."""
 
 
 ROUNDED_UP = 2
-"""ONNX Runtime takes memory in powers of two: a larger tile may take up to twice as much."""
+"""ONNX Runtime allocates memory in powers of two: a larger tile may need up to twice as much."""
 
 
 def plan_images(setup: RunSetup) -> Iterator[ImagePlan | ImageFailure]:
-    """Plan the run of each image of the request, with what a trial of two tiles shows.
+    """Plan the run of each image of the request, based on a trial of two tiles.
 
-    Images of one size share a trial.
+    Images of the same size share a trial.
     """
     images = with_fields(setup.request.images, setup.request.series)
     with closing(opened(setup)) as backend:
@@ -244,12 +244,12 @@ def _image_plan(
 
 @dataclass(frozen=True)
 class ProbedPlan:
-    """What came of the trial.
+    """Result of the trial.
 
     Parameters
     ----------
-    plan : with the tiles and the batch that fit into memory
-    estimate : of the time and the memory of the image
+    plan : plan with the tiles and the batch that fit into memory
+    estimate : estimated time and memory of the image
     """
 
     plan: Plan
@@ -259,16 +259,16 @@ class ProbedPlan:
 def try_two_tiles(
     setup: RunSetup, planned: PlannedImage, backend: Backend, *, parted: bool
 ) -> ProbedPlan:
-    """Run a small tile for its memory, choose the tiles by it, and run one of these for its time.
+    """Choose the tiles by the memory use of a small tile, then measure the time of a chosen tile.
 
     Parameters
     ----------
-    parted : the image is read, labelled and written in parts
+    parted : whether the image is read, labelled and written in parts
 
     Raises
     ------
     OutOfMemory, NetworkFailed
-        The network does not run on the small tile, or not at all.
+        The network does not run on a small tile, or not at all.
     """
     free, plan = free_memory(), planned.plan
     room = free * NETWORK_SHARE
@@ -295,15 +295,15 @@ def try_two_tiles(
 
 
 def _more_batches(setup: RunSetup, planned: PlannedImage, tiles: int) -> int:
-    """Return how often tiles are asked for more objects than at once."""
+    """Return the number of further batches of prompts, after the first batch of each tile."""
     asked = prompt_count(setup, planned) or 0
     return tiles * max(ceil(asked / tiles / AT_ONCE) - 1, 0)
 
 
 def prompt_count(setup: RunSetup, planned: PlannedImage) -> int | None:
-    """Count what a network is asked for in an image; None if it takes no prompts, or too early.
+    """Count the prompts of an image; None if the network takes none, or if it is too early.
 
-    It is too early where the prompts are objects of a mask that is still to be made.
+    It is too early if the prompts are objects of a mask that does not exist yet.
     """
     if not setup.labelling.prompted or setup.request.prompts in {LATER, NONE}:
         return None
@@ -321,10 +321,10 @@ def prompt_count(setup: RunSetup, planned: PlannedImage) -> int | None:
 
 
 def with_fitting_tiles(setup: RunSetup, planned: PlannedImage, backend: Backend) -> PlannedImage:
-    """Choose the largest tiles that fit for an image whose network sees the whole image.
+    """Choose the largest tiles that fit into memory if the network sees the whole image.
 
-    Every output of such a network hangs a little on all that it is given, so that fewer tiles
-    are nearer to the result of one piece.
+    Every output pixel of such a network depends slightly on the whole input, so that fewer tiles
+    give a result closer to that of one piece.
     """
     plan = planned.plan
     way = plan.tiling.way
@@ -348,19 +348,19 @@ def _bytes_a_pixel(setup: RunSetup, plan: Plan, backend: Backend) -> float | Non
     try:
         took = try_tile(setup, small, backend)
     except OutOfMemory:
-        return None  # the run itself goes on to smaller tiles, and says so
+        return None  # the run itself switches to smaller tiles, and reports it
     if took.peak_bytes is None:
         return None
     return ROUNDED_UP * took.peak_bytes / (prod(small.tiling.tile.values()) * small.batch)
 
 
 def tile_inputs(setup: RunSetup, plan: Plan) -> Sequence[AnyArray]:
-    """Make tensors of noise of the shapes that the network is given for the tiles of a plan.
+    """Create noise tensors with the input shapes of the network for the tiles of a plan.
 
     Returns
     -------
     list of arrays
-        with the axes and dtypes of the inputs that are not optional
+        tensors with the axes and dtypes of the inputs that are not optional
     """
     rng = np.random.default_rng(0)
     inputs = []
@@ -380,14 +380,14 @@ def _workers(setup: RunSetup, estimate: Estimate) -> int:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """One run of a network.
+    """Time and memory of one run of a network.
 
     Parameters
     ----------
-    took_s : seconds
+    took_s : duration, s
     peak_bytes : peak of the additional memory; None if the system does not report it, or the
         network runs elsewhere
-    more_s : seconds for further prompts on what it has made of the image; 0 for one without
+    more_s : duration of further prompts on the same embedding of the image, s; 0 without prompts
     """
 
     took_s: float
@@ -396,12 +396,12 @@ class TrialRun:
 
 
 def try_tile(setup: RunSetup, plan: Plan, backend: Backend) -> TrialRun:
-    """Run the network once on a tile of noise; one with prompts is asked for as many as at once.
+    """Run the network once on a tile of noise, with full batches of prompts if it takes prompts.
 
     Raises
     ------
     OutOfMemory, NetworkFailed
-        It does not run on it.
+        The network does not run on the tile.
     """
     tiles = tile_inputs(setup, plan)
     if not setup.labelling.prompted:
@@ -434,7 +434,7 @@ def try_run(backend: Backend, tiles: Sequence[AnyArray]) -> TrialRun:
 
     Parameters
     ----------
-    tiles : its inputs
+    tiles : inputs of the network
 
     Raises
     ------

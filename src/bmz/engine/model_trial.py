@@ -1,4 +1,4 @@
-"""The test of one model: its single checks, every weights format, its speed and its objects."""
+"""Test one model: its single checks, every weights format, its speed and its objects."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
 SEAM_SHARE = 0.01
-"""At a seam the output may differ by this share of its range; what is larger shows in a mask."""
+"""Tolerated difference at a seam, as a share of the output range; more is visible in a mask."""
 
 SEAM_PPM = 1000
-"""So many values of a million may differ by more."""
+"""Number of values per million that may differ by more."""
 
 
 def manifest_check(model: ModelSpec) -> ModelCheck:
-    """Say that the description is valid, with what its parser remarked."""
+    """Report that the description is valid, with the remarks of its parser."""
     remarks = "".join(f"; {remark}" for remark in model.remarks)
     return ModelCheck("manifest.valid", "passed", f"format {model.format_version}{remarks}")
 
@@ -63,7 +63,7 @@ def file_checks(
     Parameters
     ----------
     entries : weights that can run here
-    local : all files of the package should be here, those of other weights too
+    local : whether all files of the package should be here, including those of other weights
     """
     files = dict(_files(model, model.weights if local else entries))
     wrong = []
@@ -95,7 +95,7 @@ def reproduces(
     Returns
     -------
     ModelCheck, list of arrays or None
-        and the outputs after the declared postprocessing, where there are any
+        the check, and the outputs after the declared postprocessing; None if the run fails
     """
     name = f"{entry.format}.reproduces"
     try:
@@ -122,7 +122,7 @@ def reproduces(
 
 
 def agreements_words(model: ModelSpec, agreements: Sequence[Agreement]) -> str:
-    """Return how far each output is from what it should be."""
+    """Return how far each output deviates from the expected one."""
     if len(agreements) == 1:
         return str(agreements[0])
     return "; ".join(
@@ -131,9 +131,9 @@ def agreements_words(model: ModelSpec, agreements: Sequence[Agreement]) -> str:
 
 
 def network_checks(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> Iterator[ModelCheck]:
-    """Measure how far the network sees, what tiles change, and whether labels come out.
+    """Measure the receptive field of the network, the effect of tiles, and whether it gives labels.
 
-    None of these fails: they tell of the quality of a model that does what it says.
+    None of these checks fails: they assess the quality of a model that works as described.
 
     Parameters
     ----------
@@ -148,9 +148,9 @@ def network_checks(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> I
 def halo_check(
     model: ModelSpec, tensors: OwnTensors, backend: Backend
 ) -> tuple[Reach | None, ModelCheck]:
-    """Compare the declared halo with the receptive field that is measured on the test input.
+    """Compare the declared halo with the receptive field measured on the test input.
 
-    One that is too narrow is a matter of quality: the model does what it says all the same.
+    A halo that is too narrow is a warning, not a failure: the model still works as described.
     """
     if not model.space or not _all_spatial(model):
         return None, ModelCheck("halo", "skipped", "an output is not on a grid of the input")
@@ -187,10 +187,10 @@ def _declared_halo(model: ModelSpec) -> Mapping[str, int]:
 def seam_check(
     model: ModelSpec, tensors: OwnTensors, backend: Backend, reach: Reach | None
 ) -> ModelCheck:
-    """Run the test input in tiles and in one piece, and compare what lies away from its border.
+    """Run the test input in tiles and in one piece, and compare the results away from its border.
 
-    A network that sees the whole image gives another answer for each tile; this is told and is
-    no failure, for no tiles could change it.
+    A network that sees the whole image gives a different result for each tile. This is reported
+    but is not a failure, since no choice of tiles could change it.
     """
     if reach is None:
         return ModelCheck("seams", "skipped", "an output is not on a grid of the input")
@@ -212,7 +212,7 @@ def seam_check(
 
 
 def _apart(tiled: AnyArray, whole: AnyArray) -> tuple[float, float]:
-    """Return the largest difference as a share of the range, and how many values differ by more."""
+    """Return the largest difference as a share of the range, and the ppm above `SEAM_SHARE`."""
     first, other = tiled.astype(np.float64), whole.astype(np.float64)
     spread = float(np.ptp(other)) or 1.0
     apart = np.abs(first - other) / spread
@@ -224,18 +224,18 @@ def _tile_text(tile: Mapping[str, int]) -> str:
 
 
 def label_check(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> ModelCheck:
-    """Make labels of the output for the test input, as ``bmz run`` would."""
+    """Compute labels from the output for the test input, as ``bmz run`` would."""
     try:
         recipe, labels = own_labels(model, tensors, backend)
     except (MakesNoLabels, OutputUnclear, RecipeMissing, RecipeUnclear) as why:
         return ModelCheck("labels", "skipped", str(why))
     except BmzError as why:
-        # what a recipe of ours does not take is no fault of the model
+        # an output that our recipe does not accept is not a fault of the model
         ours = why.code.startswith("recipe.")
         return ModelCheck("labels", "skipped" if ours else "warning", str(why))
     count = int(labels.max(initial=0))
     summary = f"recipe {recipe}: {count} objects on the test input"
-    # test inputs of noise hold none, and are no fault
+    # test inputs of noise contain no objects, which is not a fault
     return ModelCheck("labels", "passed" if count else "skipped", summary)
 
 
@@ -247,10 +247,10 @@ DEPARTURES = {
     "fixed_zero_mean_unit_variance": "core adds 1e-6 to the deviation",
     "clip": "core takes only values that occur as percentiles",
 }
-"""Steps in which core departs from the specification; see ``docs/design/steps.md``."""
+"""Steps in which core deviates from the specification; see ``docs/design/steps.md``."""
 
 FACTOR = 10
-"""Two runtimes may each be off by the tolerance, and sum in another order."""
+"""Factor on the tolerance: both runtimes may deviate by it, and sum in different order."""
 
 
 def reference_check(
@@ -261,7 +261,7 @@ def reference_check(
     Parameters
     ----------
     weights : the entry that both run
-    ours : outputs after the declared postprocessing
+    ours : our outputs after the declared postprocessing
     """
     name = f"{weights.format}.reference"
     raw = [array for array, _ in tensors.taken.values()]
@@ -306,16 +306,16 @@ def _steps(model: ModelSpec) -> list[Step]:
 
 @dataclass
 class ModelTrial:
-    """The test of one model, of which each weights format is loaded once.
+    """The test of one model, which loads each weights format once.
 
     Parameters
     ----------
-    package, model : that is tested
-    settings : of the zoo
+    package, model : the model under test
+    settings : settings of the zoo
     weights : a weights format; None for all that the model ships
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     trust : whether code of the model may run
-    reference : run bioimageio.core beside it
+    reference : whether to compare with bioimageio.core
     """
 
     package: Package
@@ -329,7 +329,7 @@ class ModelTrial:
     tensors: OwnTensors | None = field(default=None, init=False)
 
     def checks(self) -> Iterator[ModelCheck]:
-        """Make every check, and yield each as it is made."""
+        """Run every check, and yield each result as it becomes available."""
         yield manifest_check(self.model)
         entries = self._entries()
         planned = [(entry, self._reason(entry)) for entry in entries]
@@ -350,7 +350,7 @@ class ModelTrial:
 
     def _entries(self) -> Sequence[Weights]:
         places = {name: place for place, name in enumerate(ORDER)}
-        # a newer bioimageio.spec may know formats of which nothing is known here
+        # a newer bioimageio.spec may define formats that are unknown here
         entries = sorted(self.model.weights, key=lambda w: places.get(w.format, len(ORDER)))
         chosen = [entry for entry in entries if self.weights in (None, entry.format)]
         if not chosen:
@@ -358,7 +358,7 @@ class ModelTrial:
         return chosen
 
     def _reason(self, entry: Weights) -> str:
-        """Return why an entry cannot be run here; empty when it can, and its files are here."""
+        """Return why an entry cannot be run here; empty if it can and its files are available."""
         usable = usable_formats()
         if entry.format not in usable:
             return f"bmz does not run {entry.format}"
@@ -394,7 +394,7 @@ class ModelTrial:
         Raises
         ------
         BmzError
-            See `bmz.engine.network_choice.open_network` and `bmz.predict.formats.resolve_device`.
+            As in `bmz.engine.network_choice.open_network` or `bmz.predict.formats.resolve_device`.
         """
         device = resolve_device(self.device, entry.format, backend or NATIVE)
         permit = permit_for(self.model, entry, self.trust, self.settings)
@@ -402,12 +402,12 @@ class ModelTrial:
         return open_network(self.model, entry, device, permit=permit, inputs=ids, backend=backend)
 
     def _of_format(self, entry: Weights) -> Iterator[tuple[ModelCheck, Backend | None]]:
-        """Yield the checks of a format; with the one that reproduced, its network."""
+        """Yield the checks of a format; a passed reproduction comes with its network."""
         loads = partial(ModelCheck, f"{entry.format}.loads")
         try:
             backend = self.open(entry)
         except WrongUsage:
-            raise  # an option of the call is wrong, and not the model
+            raise  # an option of the call is wrong, not the model
         except (NoBackend, DeviceAbsent, OutOfMemory) as why:
             yield loads("skipped", str(why)), None
             return
@@ -427,7 +427,7 @@ class ModelTrial:
                 yield self._by_other(entry, name, self.tensors), None
 
     def _by_other(self, entry: Weights, name: str, tensors: OwnTensors) -> ModelCheck:
-        """Reproduce in a further framework; where it does not, the model is not at fault."""
+        """Reproduce in another framework; a failure there is not a fault of the model."""
         check = partial(ModelCheck, f"{entry.format}.{name}")
         try:
             with closing(self.open(entry, name)) as backend:
@@ -442,7 +442,7 @@ class ModelTrial:
 
         Parameters
         ----------
-        formats : that reproduce the test outputs
+        formats : formats that reproduce the test outputs
 
         Returns
         -------
@@ -461,7 +461,7 @@ class ModelTrial:
 
 
 RUNS = 6
-"""Of these the fastest counts: TorchScript compiles during the first ones."""
+"""Number of timed runs; the fastest counts, as TorchScript compiles during the first ones."""
 
 
 def _speed(entry: Weights, tensors: OwnTensors, backend: Backend) -> Speed:
@@ -484,7 +484,7 @@ def _sizes(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> ObjectSiz
     try:
         recipe, labels = own_labels(model, tensors, backend)
     except BmzError:
-        return None  # the check called 'labels' says why, and stands on the card
+        return None  # the check 'labels' gives the reason, and is on the card
     diameters = _diameters(labels, model.space)
     if not len(diameters):
         return None
@@ -493,7 +493,7 @@ def _sizes(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> ObjectSiz
 
 
 def _diameters(labels: AnyArray, space: str) -> AnyArray:
-    """Give the diameter of a ball of the volume of each object, or of a circle of its area, px."""
+    """Return the diameter of the ball or circle with the volume or area of each object, px."""
     sizes = np.bincount(labels.ravel())[1:].astype(np.float64)
     sizes = sizes[sizes > 0]
     diameters: AnyArray = np.cbrt(6 * sizes / np.pi) if "z" in space else np.sqrt(4 * sizes / np.pi)

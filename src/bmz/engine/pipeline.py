@@ -212,7 +212,7 @@ def _watched(outputs: Sequence[AnyArray], work: PlaneContext) -> list[AnyArray]:
     own = len(work.model.outputs)
     output = work.labelling.choice.output
     position = [tensor.id for tensor in work.model.outputs].index(output)
-    # if the engine applied the steps after the network, its plain outputs follow those of the model
+    # an engine that applied the steps adds arrays that mark non-finite pixels of the network
     output_array = outputs[own + position if len(outputs) > own else position]
     work.watch.network(output, output_array, work.model.outputs[position].letters)
     return list(outputs[:own])

@@ -1,4 +1,4 @@
-"""Planes or stacks of an image too large for the memory, run tile by tile, labelled in blocks."""
+"""Run planes or stacks that are too large for memory tile by tile, and label them in blocks."""
 
 from __future__ import annotations
 
@@ -71,24 +71,24 @@ if TYPE_CHECKING:
 
 
 class PlaneRunner(Protocol):
-    """Runs the planes or stacks of an image, whole or in blocks."""
+    """Run the planes or stacks of an image, whole or in blocks."""
 
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Predict a plane or stack, and have it labelled.
+        """Predict a plane or stack, and start labelling it.
 
         Parameters
         ----------
         number : its position in the loop of the plan
         at : its position along each axis of the loop
-        plan : with the tiles and the batch that memory held so far
+        plan : plan with the tiles and the batch that have fitted in memory so far
         """
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Return what the record says of the way of running."""
+        """Return the entries of the run record on how the planes were run."""
 
 
 class TileRunner(Protocol):
-    """Fills the map of a plane or stack, tile by tile."""
+    """Compute the map of a plane or stack, tile by tile."""
 
     @property
     def name(self) -> str:
@@ -96,10 +96,10 @@ class TileRunner(Protocol):
 
     @property
     def precision(self) -> PrecisionChoice | None:
-        """In which precision it has run; None for that of the plan."""
+        """The precision in which it has run; None for that of the plan."""
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Return where labels of blocks are made."""
+        """Return where labels of blocks are computed."""
 
     def fill(
         self,
@@ -114,18 +114,18 @@ class TileRunner(Protocol):
         Returns
         -------
         TileStore, Plan
-            the store with all tiles, and the plan with those that memory held
+            the store with all tiles, and the plan with the tiles that fitted in memory
         """
 
 
 @dataclass(frozen=True)
 class ThisProcess:
-    """Runs all tiles here.
+    """Run all tiles in this process.
 
     Parameters
     ----------
     backend : the loaded model
-    computed : hears of the seconds in which its device computed
+    computed : is called with the seconds for which its device computed
     """
 
     backend: Backend
@@ -138,11 +138,11 @@ class ThisProcess:
 
     @property
     def precision(self) -> PrecisionChoice | None:
-        """In which precision it has run; None for that of the plan."""
+        """The precision in which it has run; None for that of the plan."""
         return gated_precision(self.backend)
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Return where labels of blocks are made: beside the network."""
+        """Return where labels of blocks are computed: on the device of the network, if possible."""
         return Decoding.beside(self.backend, listener)
 
     def fill(
@@ -153,7 +153,7 @@ class ThisProcess:
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
-        """Run the tiles that are not in the folder, with smaller ones where memory runs out."""
+        """Run the tiles that are not in the folder, with smaller tiles if memory runs out."""
         attempts = Attempts(plan, setup.model, listener)
         for attempt in attempts:
             with attempt as tried:
@@ -167,21 +167,21 @@ class ThisProcess:
 def tiles_of(
     backend: Backend, plan: Plan, prepared: Sequence[PreparedImage], listener: Listener
 ) -> Tiles:
-    """Return the tiles of a plane or stack, which is prepared for each input."""
+    """Return the tiles of a plane or stack that has been prepared for each input."""
     inputs = [each.parted() for each in prepared]
     return Tiles(backend, inputs, plan.tiling, plan.outputs, plan.batch, listener)
 
 
 @dataclass(frozen=True)
 class BlocksContext:
-    """What is run in parts.
+    """Context of an image that is run in parts.
 
     Parameters
     ----------
-    setup, planned : what is run, and how
-    image : open
-    tiles : fills the map of a plane
-    stopwatch, listener : receive how long it takes and how far it is
+    setup, planned : the model, the image and how it is run
+    image : the open image
+    tiles : computes the map of a plane
+    stopwatch, listener : receive durations and progress
     counted : pixels after the network and each declared step, of all planes
     """
 
@@ -195,12 +195,12 @@ class BlocksContext:
 
     @cached_property
     def decoding(self) -> Decoding:
-        """Where labels of blocks are made."""
+        """Where labels of blocks are computed."""
         return self.tiles.decoding(self.listener)
 
     @property
     def watch(self) -> Watch:
-        """What looks for pixels that are no numbers."""
+        """The watch that looks for pixels that are not numbers."""
         return Watch(self.planned.plan, self.counted)
 
 
@@ -210,28 +210,28 @@ def look_at_sample(setup: RunSetup, planned: PlannedImage) -> CheckReport:
     Raises
     ------
     DoesNotFit
-        There is a finding of severity error, and ``--force`` is not given or of no use.
+        There is a finding of severity error, and ``--force`` is not given or does not help.
     """
     return checked_pixels(setup, planned, read_sample(planned.case.image, SAMPLE_PX))
 
 
 @dataclass(frozen=True)
 class PlanesInBlocks:
-    """Runs each plane or stack of an image tile by tile and block by block.
+    """Run each plane or stack of an image tile by tile and block by block.
 
     Parameters
     ----------
-    work : what is run
-    scratch : folder for what is only needed in between
+    work : context of the image
+    scratch : folder for intermediate data
     """
 
     work: BlocksContext
     scratch: Path
 
     def run(self, number: int, at: Mapping[str, int], plan: Plan) -> ComingPlane:
-        """Run a plane or stack; see `PlaneRunner`.
+        """Run a plane or stack, as `PlaneRunner` describes.
 
-        One that an earlier call has finished is only read.
+        If an earlier call has finished it, its result is only read.
         """
         work, planes = self.work, prod(plan.loop.values())
         if number == 0:
@@ -255,7 +255,7 @@ class PlanesInBlocks:
         return ComingPlane(plan, at_once(lambda: output))
 
     def facts(self, outputs: Sequence[PlaneOutput]) -> WayRecord:
-        """Return what the record says of the way of running: blocks, and where labels were made."""
+        """Return the entries of the run record on blocks and on where labels were computed."""
         made = self.work.decoding.as_record()
         more: WayRecord = {} if made is None else {"labels_made": made}
         return {**more, **self._in_blocks(outputs)}
@@ -280,7 +280,7 @@ class PlanesInBlocks:
 def _one_plane(
     work: BlocksContext, plan: Plan, folder: PlaneFolder, at: Mapping[str, int]
 ) -> tuple[Labels | None, Plan]:
-    """Write the labels of a plane or stack, as far as they are not there, and give them."""
+    """Write the missing labels of a plane or stack, and return its labels."""
     setup = work.setup
     layout: dict[str, list[int]] = {}
     with work.stopwatch.stage("prepare"):
@@ -311,7 +311,7 @@ def _ended(
     image: PreparedImage,
     maps: LazyArray,
 ) -> Labels | None:
-    """Measure the objects of a plane that is labelled, and keep its map where it is wanted."""
+    """Measure the objects of a labelled plane, and keep its map if requested."""
     setup = work.setup
     labels = _numbered(work, folder, layout)
     judging = judging_of(setup, work.planned)
@@ -333,7 +333,7 @@ def _asked(
     folder: PlaneFolder,
     at: Mapping[str, int],
 ) -> tuple[AnyArray, dict[str, list[int]]]:
-    """Ask for the objects of a plane, and write their labels.
+    """Prompt the network for the objects of a plane, and write their labels.
 
     Returns
     -------
@@ -342,7 +342,7 @@ def _asked(
     dict
         the sizes of the blocks
     """
-    # here: for few
+    # here: few models are prompted
     from bmz.engine.asking import Asking, ask_in_parts, painted_in_parts
     from bmz.engine.prompting import PromptedNetwork
 
@@ -368,12 +368,12 @@ def _pixels_of(image: PreparedImage) -> Callable[[tuple[slice, slice]], AnyArray
 def _count(
     work: BlocksContext, layout: dict[str, list[int]], where: str, pixels: list[int]
 ) -> None:
-    """Count the pixels of a plane or stack, and keep the counts for a run that continues with it.
+    """Count the pixels of a plane or stack, and keep the counts for a resumed run.
 
     Parameters
     ----------
-    where : ``input``, ``network`` or ``output``: which stages
-    pixels : bad and all after each of the stages
+    where : the stages, ``input``, ``network`` or ``output``
+    pixels : numbers of non-finite and of all pixels after each of the stages
 
     Raises
     ------
@@ -388,7 +388,7 @@ def _count(
 
 
 def _stages(setup: RunSetup) -> dict[str, list[Stage]]:
-    """Return the places in the pipeline after which pixels are counted."""
+    """Return the stages of the pipeline after which pixels are counted."""
     output, steps = output_of(setup).id, setup.labelling.map_steps
     return {
         "input": [
@@ -406,9 +406,9 @@ def _numbered_names(steps: Sequence[Step]) -> Iterator[tuple[int, str]]:
 
 
 def _pixels_in(prepared: PreparedImage) -> list[int]:
-    """Return bad and all pixels after each declared step of the input.
+    """Return the numbers of non-finite and of all pixels after each declared step of the input.
 
-    Single bad ones are not looked for: that would read the image once more.
+    Single non-finite pixels are not searched for, as that would read the image once more.
     """
     letters, total = prepared.tensor.letters, prod(prepared.size.values())
     known = numbers_of_steps(prepared.ops, prepared.parts(), letters)
@@ -416,7 +416,7 @@ def _pixels_in(prepared: PreparedImage) -> list[int]:
 
 
 def _pixels_out(stored: StoredTiles, letters: str, ops: Sequence[Op]) -> list[int]:
-    """Return bad and all pixels of a map after each of the ops; without any, of the map itself."""
+    """Return the numbers of non-finite and all pixels of a map after each op (or of the map)."""
     counts = np.zeros((max(len(ops), 1), 2), np.int64)
     for tile in stored.tiles():
         results = accumulate(ops, lambda x, op: applied([op], x, letters), initial=tile)
@@ -446,7 +446,7 @@ def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict
     if maps_on_image(work.planned, work.setup):
         read = resized_maps(maps, network, image, labelling)
         labelling = labelling.at_factor(1 / plan.scale)
-    # the border of a block is none of the image, so objects at it are dropped at the end
+    # the border of a block is not that of the image, so border objects are removed at the end
     finish = replace(labelling.finish, remove_border=False)
     side_px = plan.blocks.side_for(prod(read.shape[1:-2]))
     side, overlap = (max(px // max(grid), 1) for px in (side_px, plan.blocks.overlap_px))
@@ -462,7 +462,7 @@ def _labelled(work: BlocksContext, maps: StoredMap, folder: PlaneFolder) -> dict
 def _numbered(
     work: BlocksContext, folder: PlaneFolder, layout: Mapping[str, list[int]]
 ) -> Labels | None:
-    """Give numbers to the objects of a plane or stack that are in the image; None without any."""
+    """Return the labels of the objects in the image, in order; None without a recipe."""
     if work.setup.labelling.recipe is None:
         return None
     plan, stored, objects = work.planned.plan, opened_array(folder.labels), folder.objects()

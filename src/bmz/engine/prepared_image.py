@@ -1,4 +1,4 @@
-"""Images and maps that are read in parts: prepared for the network, and for the labels."""
+"""Read images and maps in parts, prepared for the network and for the label recipe."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from bmz.spec.model import TensorSpec
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """One plane or stack of an image as the tensor of a network, read and prepared part by part.
+    """One plane or stack of an image as an input tensor, read and prepared part by part.
 
     Parameters
     ----------
-    image : open
-    at : position along t and z that is run
-    channels : of the image, for each of the tensor; -1 is zeros
-    tensor : that is fed
-    size : of the tensor along z, y, x as there are; another than that of the image resizes it
+    image : the open image
+    at : position of the plane or stack along t and z
+    channels : channel of the image for each channel of the tensor; -1 for zeros
+    tensor : the input tensor
+    size : size of the tensor along those of z, y, x that it has; the image is resized to it
     ops : declared steps, with the statistics of the whole plane
-    tops : (c, 1, ...) above which values are cut; None for no cut
-    turned : the values of each channel are turned round between these two, (c, 1, ...) each; None
-        for values as they are
-    blocks : in which statistics are taken
+    tops : (c, 1, ...) values at which to clip each channel; None for no clipping
+    turned : lower and upper bounds, (c, 1, ...) each, between which each channel is inverted; None
+        for no inversion
+    blocks : blocks in which statistics are computed
     """
 
     image: FileSource
@@ -54,7 +54,7 @@ class PreparedImage:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the tensor for the whole plane."""
+        """The shape of the tensor for the whole plane."""
         sizes = {"b": 1, "c": len(self.channels), **self.size}
         return tuple(sizes.get(letter, 1) for letter in self.tensor.letters)
 
@@ -67,19 +67,19 @@ class PreparedImage:
         return prepared[rest]
 
     def parts(self) -> Iterator[AnyArray]:
-        """Return the plane box by box, as the declared steps get it."""
+        """Iterate over the plane box by box, as passed to the declared steps."""
         shrinks = min(n / self._image_size()[axis] for axis, n in self.size.items())
         return self._parts(list(_boxes(self.size, self.blocks, min(shrinks, 1.0))), self._laid)
 
     def expect(self, box: tuple[slice, ...]) -> None:
-        """Begin to bring the part within `box`, one slice per axis of the tensor."""
+        """Start loading the part within `box`, one slice per axis of the tensor."""
         sides = dict(zip(self.tensor.letters, box, strict=True))
         self._expect({axis: sides[axis] for axis in self.size})
 
     def clipped(self, percentile: float | None) -> PreparedImage:
-        """Cut the values of each channel at a percentile of the whole plane, before anything else.
+        """Clip each channel at a percentile of the whole plane, before anything else.
 
-        As `bmz.process.adapt.clip_channels`; None cuts nothing.
+        This matches `bmz.process.adapt.clip_channels`; None clips nothing.
         """
         if percentile is None:
             return self
@@ -87,9 +87,9 @@ class PreparedImage:
         return replace(self, tops=tops)
 
     def inverted(self) -> PreparedImage:
-        """Turn the values of each channel of the whole plane round, after the cut.
+        """Invert each channel of the whole plane, after clipping.
 
-        As `bmz.process.adapt.invert_channels`.
+        This matches `bmz.process.adapt.invert_channels`.
         """
         low, high = self._percentiles(0.0, 100.0)
         return replace(self, turned=(low, high))
@@ -104,11 +104,11 @@ class PreparedImage:
         return percentiles_of(raw, f"c{space}", space, which, lower=True)
 
     def with_steps(self, references: Mapping[str, PartedReference]) -> PreparedImage:
-        """Take the statistics of the declared steps, and prepare parts from now on.
+        """Compute the statistics of the declared steps, and apply the steps to all parts.
 
         Parameters
         ----------
-        references : every input of the network before any declared step, by its id
+        references : every input of the network before any declared step, by id
 
         Raises
         ------
@@ -120,7 +120,7 @@ class PreparedImage:
         return replace(self, ops=tuple(ops))
 
     def elsewhere(self) -> Callable[[FileSource], PreparedImage]:
-        """Return how it is prepared, for another process that opens the image itself."""
+        """Return a function that prepares the image in another process, which opens it itself."""
         return partial(
             PreparedImage,
             at=self.at,
@@ -134,13 +134,13 @@ class PreparedImage:
         )
 
     def parted(self) -> LazyTensor:
-        """Return it as an input of `bmz.predict.tiles.run_tiles`."""
+        """Return the image as an input of `bmz.predict.tiles.run_tiles`."""
         return LazyTensor(self, self.tensor.letters)
 
     def _parts(
         self, boxes: Sequence[Mapping[str, slice]], read: Callable[[Mapping[str, slice]], AnyArray]
     ) -> Iterator[AnyArray]:
-        """Read box by box, and let the next one be brought meanwhile."""
+        """Read box by box, while the next box is being loaded."""
         for number, sides in enumerate(boxes):
             for later in boxes[number + 1 : number + 2]:
                 self._expect(later)
@@ -174,7 +174,7 @@ class PreparedImage:
         )
 
     def taken(self, sides: Mapping[str, slice]) -> AnyArray:
-        """Read a part along (z,) y and x of the channels that are fed: (c, (z,) y, x)."""
+        """Read a part along (z,) y and x of the channels of the tensor, as (c, (z,) y, x)."""
         box = {axis: slice(at, at + 1) for axis, at in self.at.items()} | dict(sides)
         region = self.image.region(box)
         pixels, axes = region.array, region.axes
@@ -195,7 +195,7 @@ def prepared_inputs(
     Parameters
     ----------
     at : position along t and z
-    tensors : the inputs that are filled, in the order of the plan's channels
+    tensors : the inputs to fill, in the order of the plan's channels
 
     Raises
     ------
@@ -216,19 +216,19 @@ def prepared_inputs(
 def _boxes(
     sizes: Mapping[str, int], blocks: Blocks, share: float = 1.0
 ) -> Iterator[dict[str, slice]]:
-    """Return the boxes of a plane or stack, with a share of the usual side; all planes in each."""
+    """Iterate over boxes that include all planes, with sides of a share of the usual length."""
     side = max(int(blocks.side_for(sizes.get("z", 1)) * share), 1)
     for box in boxes(tuple(sizes.values()), (*sizes.values(), side, side)[-len(sizes) :]):
         yield dict(zip(sizes, box, strict=True))
 
 
 def map_parts(array: LazyArray, letters: str, blocks: Blocks) -> Iterator[AnyArray]:
-    """Return an output of a network on the disk box by box.
+    """Iterate box by box over an output of a network that is stored on disk.
 
     Parameters
     ----------
-    array : with the axes of the output
-    letters : of these axes
+    array : array with the axes of the output
+    letters : letters of these axes
     blocks : sizes of the boxes
     """
     sizes = dict(zip(letters, array.shape, strict=True))
@@ -239,18 +239,18 @@ def map_parts(array: LazyArray, letters: str, blocks: Blocks) -> Iterator[AnyArr
 
 
 STRIP_PX = 128
-"""Rows of a map that are read at a time if more channels are read than are wanted."""
+"""Number of rows of a map read at a time if more channels are read than requested."""
 
 
 @dataclass(frozen=True)
 class StoredMap:
-    """An output of a network on the disk as the map that a label recipe reads, part by part.
+    """An output of a network on disk, as the map that a label recipe reads part by part.
 
     Parameters
     ----------
-    array : with the axes of the output
-    letters : of these axes
-    ops : declared steps that give the map, each of one value or one vector at a time
+    array : array with the axes of the output
+    letters : letters of these axes
+    ops : declared steps that compute the map, each from one value or one vector at a time
     """
 
     array: LazyArray
@@ -259,14 +259,14 @@ class StoredMap:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the map: c, (z,) y, x."""
+        """The shape of the map: c, (z,) y, x."""
         sizes = {"c": 1, **dict(zip(self.letters, self.array.shape, strict=True))}
         return tuple(sizes[axis] for axis in IMAGE_AXES if axis in sizes)
 
     def __getitem__(self, box: Box) -> AnyArray:
-        """Read a part of (c, (z,) y, x): one slice per axis.
+        """Read a part of the map (c, (z,) y, x), given one slice per axis.
 
-        If only a few channels are wanted and the declared steps need all of them, a few rows are
+        If only a few channels are requested but the declared steps need all of them, a few rows are
         read at a time.
         """
         channels, *beyond, y, x = box
@@ -293,7 +293,7 @@ class StoredMap:
 
 
 def keep_raw(maps: LazyArray, file: Path, blocks: Blocks) -> None:
-    """Write the map of a plane or stack as ``.npy``, float32; it appears when it is whole."""
+    """Write the map of a plane or stack as ``.npy``, float32; the file appears when complete."""
     side = blocks.side_for(prod(maps.shape[1:-2]))
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(np.float32), maps.shape)
@@ -309,10 +309,10 @@ class RawStack:
 
     Parameters
     ----------
-    maps : (c, (z,) y, x) float32, or the file of it that `keep_raw` wrote; one for each position
-        along the axes of `loop`, the last one the fastest
-    loop : number of positions along t and z, where the model is run once for each
-    space : axes of each map behind its channels, ``yx`` or ``zyx``
+    maps : (c, (z,) y, x) float32, or the file that `keep_raw` wrote; one for each position along
+        the axes of `loop`, the last axis varying fastest
+    loop : number of positions along t and z, if the model runs once per position
+    space : axes of each map after its channels, ``yx`` or ``zyx``
     """
 
     maps: Sequence[AnyArray | Path]
@@ -321,17 +321,17 @@ class RawStack:
 
     @property
     def axes(self) -> str:
-        """One letter per axis of the whole, in the order of images."""
+        """One letter per axis of the whole image, in the order of images."""
         return in_image_order((*self.loop, "c", *self.space))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the whole."""
+        """The shape of the whole image."""
         sizes = dict(zip("c" + self.space, self._map(0).shape, strict=True)) | dict(self.loop)
         return tuple(sizes[axis] for axis in self.axes)
 
     def __getitem__(self, box: tuple[slice, ...]) -> AnyArray:
-        """Return a part: one slice per axis."""
+        """Return a part of the whole, given one slice per axis."""
         sides = dict(zip(self.axes, box, strict=True))
         ranges = [range(*sides[axis].indices(n)) for axis, n in self.loop.items()]
         inner = tuple(sides[axis] for axis in "c" + self.space)
