@@ -1,4 +1,4 @@
-"""How a network is opened: which output is which, in which framework and in which precision."""
+"""Open a network: identify its outputs, and choose its framework and precision."""
 
 from __future__ import annotations
 
@@ -71,26 +71,26 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
     inputs: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> Backend:
-    """Load the network of a weights entry, whose files are there and verified.
+    """Load the network of a weights entry, whose files must be present and verified.
 
     Parameters
     ----------
     model, weights : the model, and the entry to load
     device : from ``bmz.predict.formats.resolve_device``
-    precision : of the arithmetic
+    precision : precision of the arithmetic
     backend : the framework; empty for the one to which the format belongs
-    permit : whether code of the model may run; numbers alone always may
-    inputs : ids of those that will be given; None for all that are not optional
-    threads : on a CPU, how many at most; None for as many as the process may use
+    permit : whether code of the model may run; weights without code always may
+    inputs : ids of the inputs that will be passed; None for all that are not optional
+    threads : maximum number of threads on a CPU; None for as many as the process may use
 
     Raises
     ------
     NeedsTrust
         The entry runs code and is not permitted to.
     NoBackend, WeightsUnreadable, TensorCountDiffers, OutputsUnclear
-        See ``bmz.predict.formats.open_backend``.
+        As in ``bmz.predict.formats.open_backend``.
     NotConfinable, ChildRefused, ChildDied
-        See ``bmz.predict.confined.open_confined``.
+        As in ``bmz.predict.confined.open_confined``.
     """
     code = model_code(weights)
     if code is not None and permit == "no":
@@ -110,7 +110,7 @@ def open_network(  # noqa: PLR0913  (five of them are keywords with defaults)
         threads=threads,
         architecture=weights.architecture,
         strict=weights.strict,
-        # permitted by now; a network of a known library is built by code that needs no permit
+        # permitted at this point; code that builds a network of a known library needs no permit
         trusted=code is not None or weights.architecture is not None,
         input_axes=tuple(letters[name] for name in given),
         output_axes=tuple(tensor.letters for tensor in network.outputs),
@@ -134,7 +134,7 @@ def _opened(model: ModelSpec, weights: Weights, request: LoadRequest, *, confine
 
 
 def _kept(model: ModelSpec, weights: Weights) -> Path:
-    """Give the beginning of the names of files made of weights for this processor, in our notes."""
+    """Return the path prefix, in our notes, of files compiled from weights for this CPU."""
     sha256 = weights.file.sha256 or sha256_of(weights.file.path)
     digest = hashlib.sha256(f"{sha256} {processor_name()}".encode()).hexdigest()[:16]
     return _notes(model)[-1] / f"compiled.{digest}"
@@ -149,7 +149,7 @@ def _notes(model: ModelSpec) -> tuple[Path, ...]:
 
 
 CHOICES = Notes.of("precision", 3, PrecisionChoice, one_per_key=True)
-"""The key is all that a choice was measured with: weights, device, frameworks and labels."""
+"""The key is everything that a choice depends on: weights, device, frameworks and labels."""
 
 PRECISIONS: Mapping[str, Precision] = {
     "float32": "float32",
@@ -158,10 +158,10 @@ PRECISIONS: Mapping[str, Precision] = {
 }
 _ROUNDS = 3
 _MOST_S = 2.0
-"""After so many seconds no further round is begun."""
+"""No further round begins after this time, s."""
 
 _CLOSE = 1e-3
-"""Share of the range by which numbers of float32 may differ: sums are taken in another order."""
+"""Share of the range by which float32 values may differ, since sums are taken in another order."""
 
 Open = Callable[[Way], Backend]
 Label = Callable[[Sequence[AnyArray]], AnyArray]
@@ -173,9 +173,9 @@ class NetworkChoice:
 
     Parameters
     ----------
-    notes : folders for our notes on the package; each is read, the last is written to
+    notes : folders of our notes on the package; all are read, and the last is written to
     permit : whether code of the model may run
-    backend : which frameworks may run it, see ``bmz.predict.formats.backends``
+    backend : the frameworks that may run it, as in ``bmz.predict.formats.backends``
     """
 
     model: ModelSpec
@@ -193,17 +193,17 @@ class NetworkChoice:
 
 
 def precision_of(choice: PrecisionChoice) -> Precision:
-    """Return the precision that was chosen; float32 while it is not measured."""
+    """Return the chosen precision; float32 before it has been measured."""
     return PRECISIONS.get(choice.name, "float32")
 
 
 def way_of(choice: PrecisionChoice) -> Way:
-    """Return the way of running that was chosen."""
+    """Return the chosen precision and framework."""
     return Way(precision_of(choice), choice.backend)
 
 
 def is_measured(network: NetworkChoice) -> bool:
-    """Return whether the test tensors of a model may be needed to choose how it is run."""
+    """Return whether choosing how to run a model may require its test tensors."""
     return network.device.kind != "cpu" or len(network.entries) > 1
 
 
@@ -214,24 +214,24 @@ def decide_precision(
     measure: bool = True,
     listener: Listener = nobody,
 ) -> PrecisionChoice:
-    """Decide the framework and the precision of a run; what was measured once is remembered.
+    """Decide the framework and the precision of a run; measurements are remembered.
 
     Parameters
     ----------
-    precision : what the user asked for
-    network : its weights are there
-    measure : the network may be run for it
-    listener : hears of what was measured
+    precision : the precision that the user requested
+    network : the network, whose weights are present
+    measure : whether the network may be run to decide
+    listener : is told the result of a measurement
 
     Raises
     ------
     PrecisionUnsupported
-        No framework computes in the wanted precision on the device.
+        No framework computes in the requested precision on the device.
     NoBackend, BackendUnknown
-        See ``bmz.predict.formats.backends``.
+        As in ``bmz.predict.formats.backends``.
     """
     by_word = _by_word(precision, network)
-    # what is not compared with the framework of the format, test tensors have to bear out
+    # a framework that is not compared with that of the format must reproduce the test tensors
     alone = set(network.entries) if "" not in network.entries else set[str]()
     if measure:
         for backend in alone | ({by_word.backend} if by_word else set()):
@@ -240,7 +240,7 @@ def decide_precision(
 
 
 def _by_word(precision: PrecisionOption, network: NetworkChoice) -> PrecisionChoice | None:
-    """Choose where nothing has to be measured; None where something has."""
+    """Choose without a measurement; None if one is needed."""
     if precision != "auto" and precision != "float32":  # noqa: PLR1714  (mypy narrows this)
         return _asked(precision, network)
     if len(network.entries) == 1:
@@ -251,11 +251,11 @@ def _by_word(precision: PrecisionOption, network: NetworkChoice) -> PrecisionCho
 
 
 TRANSLATIONS = Notes.of("translation", 1, bool, one_per_key=True)
-"""Whether a framework gives the test outputs; the key is that of a choice and its name."""
+"""Whether a framework reproduces the test outputs; the key is that of a choice and its name."""
 
 
 class Mistranslated(CouldNotTell):
-    """A framework that reads the weights of another one is not borne out by the test tensors."""
+    """A framework that translates another one's weights does not reproduce the test tensors."""
 
     def __init__(self, model: str, backend: str) -> None:
         super().__init__(
@@ -267,14 +267,14 @@ class Mistranslated(CouldNotTell):
 
 
 def refuse_mistranslated(network: NetworkChoice, backend: str) -> None:
-    """Refuse a framework that reads weights of another and does not give the model's test output.
+    """Raise if a framework that translates weights does not reproduce the model's test output.
 
-    What was found is kept with our notes on the package.
+    The result is stored in our notes on the package.
 
     Raises
     ------
     Mistranslated
-        The numbers differ, or there are no test tensors.
+        The values differ, or there are no test tensors.
     BmzError
         The framework does not load or run the network.
     """
@@ -313,12 +313,12 @@ def _remembered(
         return replace(NOT_MEASURED, backend=next(iter(network.entries)))
     ways = tuple(_ways(precision, network, listener))
     trials = _measured(network, ways) if len(ways) > 1 else ()
-    if not trials:  # the test input may yet come
+    if not trials:  # the test input may become available later
         return replace(choose_precision(()), backend=ways[0].backend)
     choice = choose_precision(trials)
     CHOICES.keep(network.notes[-1], key, choice)
     whole = [trial for trial in trials if trial.precision == FLOAT32.name]
-    if len(whole) > 1:  # asked for where the first tile of an image does not agree
+    if len(whole) > 1:  # used if the first tile of an image does not agree
         CHOICES.keep(network.notes[-1], choice_key(network, FLOAT32.name), choose_precision(whole))
     sentence = f"'{network.model.id}' runs in {way_of(choice)} from now on: measured {choice.why}"
     listener(Note(sentence))
@@ -338,7 +338,7 @@ def _ways(precision: PrecisionOption, network: NetworkChoice, listener: Listener
 
 
 def choice_key(network: NetworkChoice, precision: str) -> str:
-    """Return a name for all that decides how a network is run, so that only the same is found."""
+    """Return a key of everything that determines how a network is run."""
     weights = network.weights
     labels = network.labelling.as_record()
     return " | ".join(
@@ -360,7 +360,7 @@ def _measured(network: NetworkChoice, ways: Sequence[Way]) -> tuple[Trial, ...]:
     label = None
     if network.labelling.recipe is not None:
         label = partial(labels_of_first, network.model, network.labelling, taken)
-    # of a processor, seconds of work are counted: those of others do not disturb them
+    # on a CPU, process time is measured, which other processes do not affect
     clock = time.process_time if network.device.kind == "cpu" else time.perf_counter
     return measure_trials(partial(open_way, network), inputs, ways, label, clock)
 
@@ -371,9 +371,9 @@ def open_way(network: NetworkChoice, way: Way, threads: int | None = None) -> Ba
     Raises
     ------
     BmzError
-        See `bmz.engine.network_choice.open_network`.
+        As in `bmz.engine.network_choice.open_network`.
     """
-    # one that is asked for objects gets all of its inputs, of which some are empty
+    # a network with prompts gets all of its inputs, some of them empty
     asked = [tensor.id for tensor in network.model.inputs] if network.labelling.prompted else None
     return open_network(
         network.model,
@@ -398,29 +398,29 @@ def measure_trials(
 
     Parameters
     ----------
-    opened : loads it in one of the ways
-    inputs : of the network
-    ways : float32 first
-    label : makes labels of its outputs; None if none are wanted
-    clock : gives seconds
+    opened : loads the network in one of the ways
+    inputs : inputs of the network
+    ways : frameworks and precisions to try, float32 first
+    label : computes labels from the outputs; None to compare the outputs themselves
+    clock : returns the time, s
 
     Returns
     -------
     tuple of Trial
-        the first way first; without those in which the network fails. Where float32 gives no
-        object, those of float32 alone, compared by their numbers; empty if there are no two
-        of these, or the first way fails
+        one trial per way, the first way first, without those in which the network fails. If
+        float32 finds no object, only the float32 ways, compared by their values; empty if there
+        are fewer than two of these, or if the first way fails
     """
     with ExitStack() as stack:
         loaded: dict[Way, tuple[Backend, list[AnyArray]]] = {}
         for way in ways:
             try:
                 backend = stack.enter_context(closing(opened(way)))
-                # the first run also chooses algorithms and takes memory
+                # the first run also selects algorithms and allocates memory
                 loaded[way] = backend, backend.run(inputs)
             except BmzError:
                 if not loaded:
-                    return ()  # the run itself will tell why
+                    return ()  # the run itself will report the reason
         outputs = {way: output for way, (_, output) in loaded.items()}
         agreements = _agreements(outputs, ways[0], label)
         if agreements == {ways[0]: (1.0, True)}:
@@ -435,15 +435,15 @@ def measure_trials(
 def _agreements(
     outputs: Mapping[Way, Sequence[AnyArray]], first: Way, label: Label | None
 ) -> dict[Way, tuple[float, bool]]:
-    """Compare with the first way: by labels, and by numbers where these show no object.
+    """Compare all ways with the first: by labels, or by values if there are no objects.
 
-    A framework whose numbers differ in the precision of the first way computes another network,
-    whatever its labels: it is out in every precision.
+    A framework whose values differ in the precision of the first way computes a different network,
+    whatever its labels, so it is rejected in every precision.
 
     Returns
     -------
     dict
-        F1, and whether numbers decided: 1 if they agree, else 0
+        way -> F1, and whether values were compared; F1 is then 1 if they agree, else 0
     """
     alike = {way for way in outputs if way.precision == first.precision}
     same = {way.backend for way in alike if _close(outputs[way], outputs[first])}
@@ -471,7 +471,7 @@ def _close_array(array: AnyArray, expected: AnyArray) -> bool:
 def _timed(
     loaded: Mapping[Way, Backend], inputs: Sequence[AnyArray], clock: Callable[[], float]
 ) -> dict[Way, float]:
-    """Return the shortest of a few runs of each, taken in turn."""
+    """Return the shortest duration of a few runs of each way, run in turn, s."""
     took_s = dict.fromkeys(loaded, np.inf)
     begun = time.perf_counter()
     for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""The parts of a label mask in which its objects lie whole, and what is measured in each."""
+"""Iterate over regions of a label mask that contain whole objects, and measure these."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bmz.write.result import Region
 
 
 def bands(labels: LabelStack) -> Iterator[tuple[int, Mapping[str, int], slice]]:
-    """Return the rows of blocks of a mask in which objects are looked at together.
+    """Iterate over the rows of blocks of a mask whose objects are processed together.
 
-    They are all blocks of a plane that lie side by side, since labels are numbered from the top;
-    and all of a stack, or of a plane whose labels were joined to those of others, where they are
-    not.
+    In a plane, each band is one row of blocks, since labels are numbered from the top. In a stack,
+    or in a plane whose labels were joined to those of others, labels are not in this order, and
+    all blocks form one band.
 
     Yields
     ------
@@ -38,7 +38,7 @@ def bands(labels: LabelStack) -> Iterator[tuple[int, Mapping[str, int], slice]]:
 
 
 def object_regions(labels: LabelStack) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
-    """Return the regions of each of the `bands`, with the position along the axes of the loop."""
+    """Yield the position along the axes of the loop and the regions of each of the `bands`."""
     for number, at, rows in bands(labels):
         yield at, _regions(labels, number, rows)
 
@@ -63,13 +63,13 @@ def measured_in_blocks(
 
     Parameters
     ----------
-    near : what counts as a neighbour, of which columns then tell; None for no such columns
+    near : what counts as a neighbour, for columns of neighbours; None for no such columns
 
     Yields
     ------
     dict of (n,) arrays
-        as `bmz.process.measure.measure_objects` gives it for the whole, by label: of each of the
-        `bands`
+        table of each of the `bands`, sorted by label, with the columns that
+        `bmz.process.measure.measure_objects` computes for a whole image
     """
     known: tuple[int, Columns] = (-1, NO_COLUMNS)
     for number, at, rows in bands(labels):
@@ -80,12 +80,12 @@ def measured_in_blocks(
 
 
 def edges_in_blocks(labels: LabelStack, image: ImageSource, near: Neighbourhood) -> Iterator[Table]:
-    """Return the pairs of neighbours of each plane or stack.
+    """Iterate over tables of the pairs of neighbours of each plane or stack.
 
     Yields
     ------
     dict of (p,) arrays
-        as `bmz.process.neighbours.Neighbours.edges` gives them, with their position along the loop
+        table of `bmz.process.neighbours.Neighbours.edges`, with the position along the loop
     """
     um = _lengths(image, labels.axes)
     for number, at in enumerate(labels.positions()):
@@ -110,7 +110,7 @@ def neighbours_of(
 
 
 def _names(labels: LabelStack, number: int) -> AnyArray:
-    """Return what each label of a part is called in the whole, at its number."""
+    """Return the number in the whole image of each label of a part, at its own number."""
     return labels.in_whole(number, np.arange(labels.parts[number].count + 1))
 
 
@@ -141,7 +141,7 @@ def _blocks(
     plane = {axis: slice(i, i + 1) for axis, i in at.items()}
     for y, x, own in part.cores(rows):
         if y.start + x.start > rows.start and not own.any():
-            continue  # the first one gives the headings even so
+            continue  # the first block is measured anyway, for its headings
         window = part.window((y, x))
         numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
         owned = np.where(own[numbers], numbers, 0)
@@ -153,7 +153,7 @@ def _blocks(
 
 
 def _with_confidences(table: Table, confidences: FloatArray | None) -> Table:
-    """Say before the brightness of each object how likely it is a true one."""
+    """Insert a column with the confidence of each object before the intensity columns."""
     if confidences is None:
         return table
     column = confidences.astype(np.float64)[table["label"] - 1]
@@ -170,7 +170,7 @@ def _lengths(image: ImageSource, axes: str) -> dict[str, float]:
 def _moved(
     table: Table, box: Mapping[str, slice], sizes: Mapping[str, int], um: Mapping[str, float]
 ) -> Table:
-    """Bring places within a part to those within the image."""
+    """Convert positions within a region to positions within the image."""
     moved = dict(table)
     touches = np.zeros(len(table["label"]), np.bool_)
     for axis in sizes:

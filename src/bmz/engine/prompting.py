@@ -1,4 +1,4 @@
-"""A network that is asked for objects: one pass for the image of a tile, then prompts."""
+"""Run networks with prompts: encode the image of a tile once, then prompt for objects."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
     from bmz.results.image_documents import PromptsRecord
 
 AT_ONCE = 32
-"""Prompts that are answered in one run: so many masks of a tile are in memory."""
+"""Number of prompts per run of the network, and so of masks of a tile held in memory."""
 
 
 STRIP_PX = 1024
-"""Rows of a mask that are read together."""
+"""Number of rows of a mask that are read at a time."""
 
 
 class NoPrompts(CouldNotTell):
-    """Objects shall be asked for in a way that the network does not know."""
+    """The network does not accept the requested kind of prompts."""
 
     def __init__(self, model: ModelSpec, what: str = "points") -> None:
         known = ways_of(model.prompts)
@@ -70,7 +70,7 @@ class NoPrompts(CouldNotTell):
 
 
 class NoPromptInside(AnswerIsNo):
-    """All prompts lie beyond the image."""
+    """All prompts lie outside the image."""
 
     def __init__(self, place: Path, image: ImageInfo, count: int) -> None:
         sizes = ", ".join(f"{axis} {n}" for axis, n in image.sizes.items() if axis != "c")
@@ -84,7 +84,7 @@ class NoPromptInside(AnswerIsNo):
 
 
 def ways_of(tensors: PromptTensors | None) -> list[str]:
-    """Name the kinds of prompts that a network takes."""
+    """Return the kinds of prompts that a network accepts."""
     if tensors is None:
         return []
     ways = {"points": tensors.points, "boxes": tensors.boxes, "masks": tensors.shapes}
@@ -92,15 +92,15 @@ def ways_of(tensors: PromptTensors | None) -> list[str]:
 
 
 PLURALS = {"point": "points", "box": "boxes", "mask": "masks"}
-"""The ways to ask for one object, and for several."""
+"""Kind of prompt in the singular -> in the plural."""
 
 
 def refuse_prompts(model: ModelSpec, labelling: Labelling, word: str | None) -> None:
-    """See that a network can be asked as the call says.
+    """Raise if the network does not accept the prompts of the call.
 
     Parameters
     ----------
-    word : see `bmz.engine.request.RunRequest.prompts`
+    word : prompts of the call, as in `bmz.engine.request.RunRequest.prompts`
 
     Raises
     ------
@@ -117,15 +117,15 @@ def refuse_prompts(model: ModelSpec, labelling: Labelling, word: str | None) -> 
 
 @dataclass(frozen=True)
 class PlannedPrompts:
-    """The objects that a network is asked for in an image.
+    """The objects that a network is prompted for in an image.
 
     Parameters
     ----------
-    place : the file that names them
-    prompts : of a table or of ROIs, those that lie in the image
-    mask : whose objects they are; None where `prompts` are those
-    outside : how many lie beyond the image, and are left out
-    sha256 : of what is not a file
+    place : the file that contains the prompts
+    prompts : prompts of a table or of ROIs inside the image
+    mask : mask whose objects are the prompts; None if `prompts` are used
+    outside : number of prompts outside the image, which are left out
+    sha256 : hash of prompts that are not a file
     """
 
     place: Path
@@ -138,7 +138,7 @@ class PlannedPrompts:
     def of_prompts(
         cls, place: Path, prompts: Sequence[Prompt], image: ImageInfo, sha256: str | None = None
     ) -> PlannedPrompts:
-        """Take those that lie in an image.
+        """Select the prompts inside an image.
 
         Raises
         ------
@@ -151,14 +151,14 @@ class PlannedPrompts:
 
     @classmethod
     def of_file(cls, path: Path, image: ImageInfo) -> PlannedPrompts:
-        """Read a table, GeoJSON or ROIs, or look at a label mask.
+        """Read a table, GeoJSON or ROIs, or plan to read a label mask.
 
         Raises
         ------
         NoPromptInside
-            All of them lie beyond the image.
+            All prompts lie outside the image.
         BmzError
-            The file cannot be read; or a mask holds no labels, or lies on another grid.
+            The file cannot be read, or a mask has no labels or a different grid.
         """
         if path.suffix.lower() in PROMPT_FILES and not path.is_dir():
             return cls.of_prompts(path, read_prompts(path, image.pixel_um), image)
@@ -168,7 +168,7 @@ class PlannedPrompts:
 
     @classmethod
     def of_mask(cls, mask: PlannedMask, image: ImageInfo) -> PlannedPrompts:
-        """Take the objects of a label mask on the grid of an image.
+        """Use the objects of a label mask on the grid of an image as prompts.
 
         Raises
         ------
@@ -182,13 +182,13 @@ class PlannedPrompts:
 
         Parameters
         ----------
-        at : its position along t and z
+        at : position of the plane along t and z
         shape : height and width of the image, px
 
         Raises
         ------
         MaskWithoutLabels
-            It has numbers that no label can have.
+            The mask has values that cannot be labels.
         """
         if self.mask is None:
             return [prompt for prompt in self.prompts if prompt.lies_at(at)]
@@ -200,7 +200,7 @@ class PlannedPrompts:
             return list(prompts_of_labels(mask.part(at, "yx", strip) for strip in strips))
 
     def findings(self, tensor: str) -> list[Finding]:
-        """Tell of prompts that are left out.
+        """Return a finding if prompts are left out.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class PlannedPrompts:
         )]  # fmt: skip
 
     def record(self) -> dict[str, PromptsRecord]:
-        """Say for the record which file it is."""
+        """Return the entry of the run record that identifies the prompts."""
         if self.mask is not None:
             return {"file": {**self.mask.record(), "outside": 0}}
         sha256 = self.sha256 or content_sha256(self.place)
@@ -230,17 +230,17 @@ def given_prompts(
     image: ImageInfo,
     pixel_um: Mapping[str, float],
 ) -> PlannedPrompts | None:
-    """Look at the prompts that a caller from Python gives; None if they name no file.
+    """Return the prompts passed by a Python caller; None for keywords that name no prompts.
 
     Parameters
     ----------
-    prompts : a word, a path, a label mask, or the columns of a table
-    pixel_um : that the caller states, over that of the image
+    prompts : a keyword, a path, a label mask, or the columns of a table
+    pixel_um : pixel size stated by the caller, which overrides that of the image, um
 
     Raises
     ------
     BmzError
-        See `PlannedPrompts`.
+        As in `PlannedPrompts`.
     """
     if prompts is None or (isinstance(prompts, str) and prompts in {GRID, NONE}):
         return None
@@ -261,12 +261,12 @@ def given_prompts(
 
 @dataclass(frozen=True)
 class PromptedNetwork:
-    """A network with prompts, for one tile after the other.
+    """A network with prompts, run on one tile after another.
 
     Parameters
     ----------
-    model : takes prompts
-    backend : opened with all inputs of the model
+    model : a model that accepts prompts
+    backend : its network, opened with all inputs of the model
     """
 
     model: ModelSpec
@@ -274,7 +274,7 @@ class PromptedNetwork:
 
     @property
     def tensors(self) -> PromptTensors:
-        """The tensors by which it is asked.
+        """The tensors that receive prompts and return masks.
 
         Raises
         ------
@@ -287,18 +287,18 @@ class PromptedNetwork:
     def masks(
         self, tile: AnyArray, prompts: Sequence[Prompt] | None, place: Box
     ) -> Iterator[tuple[Sequence[Prompt] | None, AnyArray, AnyArray]]:
-        """Ask for objects of a tile, some at a time; the tile is encoded once.
+        """Prompt for objects of a tile, in batches; the tile is encoded once.
 
         Parameters
         ----------
-        tile : the image, with the axes of its input
-        prompts : px of the image; None to have the network find the objects
-        place : of the tile, px of the image
+        tile : image of the tile, with the axes of its input
+        prompts : prompts, in px of the image; None to let the network find the objects
+        place : position of the tile, in px of the image
 
         Yields
         ------
         prompts, (n, y, x) and (n,) arrays
-            what was asked; mask and score of each object, of several answers the best one
+            prompts of the batch; mask and score of each object, the best of several answers
         """
         tensors = self.tensors
         known = {self.model.required_inputs[0].id: tile}
@@ -348,12 +348,12 @@ class PromptedNetwork:
 
 
 def kind_of(prompt: Prompt) -> tuple[int, bool, bool]:
-    """Return how many points a prompt has, and whether it is a box and a mask."""
+    """Return the number of points of a prompt, and whether it has a box and a mask."""
     return len(prompt.points), prompt.box is not None, prompt.mask is not None
 
 
 def batches_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-    """Return prompts of the same kind, some at a time."""
+    """Iterate over batches of prompts of the same kind."""
     for _, alike in groupby(sorted(prompts, key=kind_of), key=kind_of):
         some = list(alike)
         for first in range(0, len(some), AT_ONCE):
@@ -361,6 +361,6 @@ def batches_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
 
 
 def _side(tensor: TensorSpec) -> int:
-    """Return the side of the square that a mask is drawn in, px."""
+    """Return the side of the square in which a mask is drawn, px."""
     sizes = [int(str(axis.size)) for axis in tensor.axes if axis.letter in "yx"]
     return max(sizes)

@@ -1,7 +1,7 @@
-"""Labels of an image and another mask of it: kept within it, paired with it, counted in it.
+"""Relate the labels of an image to another mask: restrict, pair or assign them to its objects.
 
-The mask is read block by block, and labels are rewritten block by block, so that an image in parts
-gives what it gives in one piece.
+The mask is read and labels are rewritten block by block, so that an image in parts gives the same
+result as in one piece.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from bmz.process.relations import (
 )
 
 Scratch = Callable[[tuple[int, ...]], WritableArray]
-"""Makes an array of uint32 for labels, in memory or on the disk, filled with 0."""
+"""Creates an array for labels, in memory or on disk, uint32 and filled with 0."""
 
 _MOST = 2**32
 
 
 @dataclass(frozen=True)
 class OtherMask:
-    """A label mask on the grid of an image, of which parts are read.
+    """A label mask on the grid of an image, read in parts.
 
     Parameters
     ----------
-    source : its pixels
+    source : pixels of the mask
     """
 
     source: ImageSource
@@ -56,7 +56,7 @@ class OtherMask:
 
         Parameters
         ----------
-        at : its position along t and z
+        at : position of the plane or stack along t and z
         space : axes of `box`
         """
         sides = {a: slice(i, i + 1) for a, i in at.items()} | dict(zip(space, box, strict=True))
@@ -72,12 +72,12 @@ class OtherMask:
 
 @dataclass(frozen=True)
 class RelatedLabels:
-    """Labels that were brought together with other masks.
+    """Labels that have been related to other masks.
 
     Parameters
     ----------
-    labels : their numbers may have gaps
-    columns : heading -> value for each label, at its number
+    labels : the labels, whose numbers may have gaps
+    columns : heading -> value of each label, at its number
     """
 
     labels: LabelStack
@@ -85,18 +85,18 @@ class RelatedLabels:
 
     @property
     def objects(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return len(_names(self.labels))
 
 
 @dataclass(frozen=True)
 class Relation:
-    """What a mask may be to labels.
+    """A relation between a mask and labels.
 
     Parameters
     ----------
-    brought : brings the labels together with the mask
-    rewrites : the labels are others afterwards, and not only more is notified of them
+    brought : relates the labels to the mask
+    rewrites : whether the labels themselves change, rather than only gain columns
     """
 
     brought: Callable[[RelatedLabels, OtherMask, Scratch, Blocks], RelatedLabels]
@@ -106,7 +106,7 @@ class Relation:
 def _kept_within(
     known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
 ) -> RelatedLabels:
-    """Leave out what lies in no object of a mask; what is left is numbered again, in its order."""
+    """Remove pixels outside the objects of a mask, and renumber the remaining labels in order."""
     stack, highest = known.labels, _highest(known.labels)
     parts = []
     for number, view in enumerate(_views(stack, mask)):
@@ -124,7 +124,7 @@ def _kept_within(
 def _paired(
     known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
 ) -> RelatedLabels:
-    """Have one object for each of a mask, with its number, which holds it as a whole."""
+    """Make one object for each object of a mask, which has its number and contains it entirely."""
     stack = known.labels
     pairing = pair_up(_shared(stack, mask, blocks), _highest(stack))
     origin = pairing.origin()
@@ -139,7 +139,7 @@ def _paired(
             own, other = view.own(box), view.other(box)
             inside = own == one
             seeds = np.where(inside & (pairing.holder(other) == one), other, 0)
-            # of an object that is joined over frames, this one may hold no seed
+            # an object that is joined over frames may have no seed in this one
             parts_of = part_among(inside, seeds) if seeds.any() else pairing.lowest_seed(one)
             mine = inside & (other == 0)
             paired[box] = np.where(mine, parts_of, np.asarray(paired[box]))
@@ -156,7 +156,7 @@ def _paired(
 def _with_parent(
     known: RelatedLabels, mask: OtherMask, scratch: Scratch, blocks: Blocks
 ) -> RelatedLabels:
-    """Tell of each label in which object of a mask most of it lies."""
+    """Add a column with the object of the mask that contains most of each label."""
     del scratch
     objects, parents = most_shared(_shared(known.labels, mask, blocks), background=False)
     column = np.full(_highest(known.labels) + 1, np.nan)
@@ -169,25 +169,25 @@ RELATIONS: Mapping[str, Relation] = {
     "pair": Relation(_paired),
     "parent": Relation(_with_parent, rewrites=False),
 }
-"""What a mask may be to labels, in the order in which it is done."""
+"""Relations between masks and labels, in the order in which they are applied."""
 
 
 def related(
     stack: LabelStack, masks: Mapping[str, PlannedMask], scratch: Scratch, blocks: Blocks
 ) -> RelatedLabels:
-    """Bring labels together with other masks.
+    """Relate labels to other masks.
 
     Parameters
     ----------
-    stack : of an image
+    stack : labels of an image
     masks : relation of `RELATIONS` -> label mask on the same grid
-    scratch : makes room for labels
-    blocks : in which they are read and written
+    scratch : creates arrays for labels
+    blocks : blocks in which they are read and written
 
     Raises
     ------
     MaskWithoutLabels
-        It has numbers that no label can have.
+        A mask has values that cannot be labels.
     """
     known = RelatedLabels(stack, {})
     for name, relation in RELATIONS.items():
@@ -198,7 +198,7 @@ def related(
 
 
 class MaskOfJoined(WrongUsage):
-    """Labels that are joined over planes shall be rewritten by a mask."""
+    """Labels that are joined over planes would be rewritten by a mask."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -209,7 +209,7 @@ class MaskOfJoined(WrongUsage):
 
 
 def refuse_joined(relations: Iterable[str], link: Collection[str]) -> None:
-    """See that no labels are rewritten that are joined over planes.
+    """Raise if a relation would rewrite labels that are joined over planes.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def refuse_joined(relations: Iterable[str], link: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class _View:
-    """One plane or stack of labels, and the same of the other mask."""
+    """One plane or stack of labels, and the same plane or stack of the other mask."""
 
     stack: LabelStack
     number: int
@@ -264,7 +264,7 @@ def _shared(stack: LabelStack, mask: OtherMask, blocks: Blocks) -> Shared:
 
 
 def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tuple[Box, int]]:
-    """Return the objects of a plane or stack that hold several seeds, and where they lie."""
+    """Yield the bounding boxes and numbers of objects that contain several seeds."""
     several = pairing.several
     if not len(several):
         return
@@ -282,12 +282,12 @@ def _to_be_parted(view: _View, pairing: Pairing, blocks: Blocks) -> Iterator[tup
 def _part(
     stack: LabelStack, number: int, stored: WritableArray, origin: AnyArray, blocks: Blocks
 ) -> tuple[Labels, AnyArray]:
-    """Return rewritten labels of a plane or stack, and the number in the whole of each of them.
+    """Return rewritten labels of a plane or stack, and the number of each in the whole image.
 
     Parameters
     ----------
-    stored : numbers of the whole
-    origin : for each of these, the number that the object had before
+    stored : numbers in the whole image
+    origin : for each of these numbers, the previous number of the object
     """
     size = stack.parts[number].size
     extents = Extents(len(origin) - 1, size)
@@ -307,7 +307,7 @@ def _columns(stack: LabelStack, number: int, origin: AnyArray) -> Columns:
     known = part.objects.columns_by(part.numbers)
     by_number = np.zeros(_highest(stack) + 1, np.int64)
     by_number[whole] = np.arange(len(whole))
-    # an object of another plane has no row here, and no pixel either
+    # an object of another plane has neither a row nor a pixel here
     own = by_number[origin[1:]]
     return rows_of({n: np.append(np.zeros(1, c.dtype), c) for n, c in known.items()}, own)
 
@@ -326,12 +326,12 @@ def _highest(stack: LabelStack) -> int:
 
 
 def held(shape: tuple[int, ...]) -> WritableArray:
-    """Give room for labels in memory."""
+    """Create an array for labels in memory."""
     return np.zeros(shape, np.uint32)
 
 
 def on_disk_in(folder: Path) -> Scratch:
-    """Return what makes room for labels in a folder."""
+    """Return a function that creates arrays for labels in a folder."""
     from bmz.write.ome_zarr import scratch_array
 
     made: list[Path] = []

@@ -1,6 +1,6 @@
-"""Images that lie on servers: files are brought into the cache, OME-Zarr by what is read of it.
+"""Read images from servers: fetch files into the cache, and of an OME-Zarr only what is read.
 
-Addresses ``s3://bucket/key`` are signed for those who may read there.
+Requests to addresses ``s3://bucket/key`` are signed if there are credentials.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 class KeysMissing(CouldNotTell):
-    """Credentials for a bucket are asked for, and are not whole."""
+    """Credentials for a bucket are configured but incomplete."""
 
     def __init__(self, why: str, profile: str) -> None:
         command = f"eval $(aws configure export-credentials --profile {profile} --format env)"
@@ -59,13 +59,13 @@ class KeysMissing(CouldNotTell):
 
 @dataclass(frozen=True)
 class S3Settings:
-    """How buckets are read.
+    """Settings for reading buckets.
 
     Parameters
     ----------
-    endpoint : the start of the address of a store; empty for Amazon's
-    region : of the signature
-    key_id, secret, token : credentials; empty where buckets are read without
+    endpoint : base address of the store; empty for Amazon's
+    region : region of the signature
+    key_id, secret, token : credentials; empty to read buckets without
     """
 
     endpoint: str = ""
@@ -76,7 +76,7 @@ class S3Settings:
 
 
 def is_s3(address: str) -> bool:
-    """Return whether an address is that of a bucket.
+    """Return whether an address has the scheme ``s3``.
 
     Examples
     --------
@@ -87,10 +87,10 @@ def is_s3(address: str) -> bool:
 
 
 def s3_settings(variables: Mapping[str, str]) -> S3Settings:
-    """Read the variables and files of Amazon's own tools.
+    """Read the environment variables and files of Amazon's own tools.
 
     Keys are ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY`` and ``AWS_SESSION_TOKEN``, or those of
-    the profile in ``AWS_PROFILE``; with neither, buckets are read without. The region is
+    the profile in ``AWS_PROFILE``; with neither, buckets are read without keys. The region is
     ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or that of the profile, the endpoint
     ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL`` or that of the profile.
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
@@ -98,7 +98,7 @@ def s3_settings(variables: Mapping[str, str]) -> S3Settings:
     Raises
     ------
     KeysMissing
-        One of two keys is there, or the profile is not, or it has no keys in the files.
+        Only one of the two keys is set, or the profile does not exist or has no keys.
     """
     name = variables.get("AWS_PROFILE", "")
     profile = _profile(name, variables) if name else {}
@@ -126,7 +126,7 @@ def _files(variables: Mapping[str, str]) -> str:
 
 
 def _profile_files(name: str, variables: Mapping[str, str]) -> list[tuple[Path, str]]:
-    """Return the two files of profiles, and what the profile is called in each."""
+    """Return the two files of profiles, and the section name of the profile in each."""
     folder = "~/.aws"
     credentials = variables.get("AWS_SHARED_CREDENTIALS_FILE") or f"{folder}/credentials"
     config = variables.get("AWS_CONFIG_FILE") or f"{folder}/config"
@@ -153,7 +153,7 @@ def _profile(name: str, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def url_of(address: str, settings: S3Settings) -> str:
-    """Return the address by which a server is asked; that of no bucket is given back.
+    """Return the HTTP address of an S3 address; any other address is returned unchanged.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def url_of(address: str, settings: S3Settings) -> str:
     place = quote(f"/{key}", safe="/-_.~")
     if settings.endpoint:
         return f"{settings.endpoint}/{bucket}{place}"
-    if "." in bucket:  # no certificate is for such a name before Amazon's
+    if "." in bucket:  # Amazon's certificate does not cover such a name as a subdomain
         region = f".{settings.region}" if settings.region else ""
         return f"https://s3{region}.amazonaws.com/{bucket}{place}"
     return f"https://{bucket}.s3.amazonaws.com{place}"
@@ -178,15 +178,15 @@ def signature(
     now: datetime | None = None,
     more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the headers that sign a request for what lies at an address; none without keys.
+    """Return the headers that sign a GET request for an address; none without keys.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 
     Parameters
     ----------
-    url : as it is sent
+    url : address as it is sent
     now : time of the request, UTC
-    more : other headers that are signed, by their names in small letters
+    more : other headers to sign, by lowercase name
     """
     if not settings.key_id:
         return {}
@@ -214,7 +214,7 @@ HOSTS_VARIABLE = "BMZ_IMAGE_HOSTS"
 _NOT_THERE = frozenset({404, 410})
 _DENIED = 403
 _NOT_DENIED = re.compile(r"<Code>(?!AccessDenied|AllAccessDisabled)\w+</Code>")
-"""What a store says that takes the credentials for wrong, rather than having no such file."""
+"""Response of a store that rejects the credentials, as opposed to having no such file."""
 
 _REFUSED_HINT = "check the address, and for a bucket the credentials; then continue with --resume"
 
@@ -222,7 +222,7 @@ _ZARR = re.compile(r"(?P<root>\w+://(?:[^/]+/)?.*?\.zarr)(?=/|$)(?P<within>.*)")
 
 
 class HostRefused(CouldNotTell):
-    """Images of this server are not allowed here."""
+    """Images from this server are not allowed."""
 
     def __init__(self, address: str, hosts: str) -> None:
         super().__init__(
@@ -233,7 +233,7 @@ class HostRefused(CouldNotTell):
 
 
 class AddressLeadsNowhere(CouldNotTell):
-    """The server has no image there."""
+    """There is no image at an address."""
 
     def __init__(self, address: str) -> None:
         super().__init__(
@@ -247,28 +247,28 @@ class AddressLeadsNowhere(CouldNotTell):
 def local_image(
     source: str, settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> Path:
-    """Return a path under which an image on a server can be read.
+    """Return a local path from which an image on a server can be read.
 
-    A file is brought whole, and is kept. Of an OME-Zarr only metadata are brought; chunks follow
-    when they are read, and are kept, too; of one that is zipped on this computer likewise.
+    A file is downloaded as a whole and cached. Of an OME-Zarr, including one zipped on this
+    computer, only the metadata are fetched; chunks are fetched and cached when they are read.
     ``s3://bucket/key`` is read with the credentials and at the endpoint that
     `bmz.engine.remote_images.s3_settings` finds, else without credentials at that of Amazon.
 
     Parameters
     ----------
-    source : an address; anything else is given back as a path
-    settings : of the cache and the network; None for those of the environment
+    source : an address; anything else is returned as a path
+    settings : settings of the cache and the network; None for those of the environment
 
     Raises
     ------
     HostRefused
-        ``BMZ_IMAGE_HOSTS`` does not name the server, or one that it leads to.
+        ``BMZ_IMAGE_HOSTS`` does not name the server, or a server that it redirects to.
     KeysMissing
-        The credentials for a bucket are not whole.
+        The credentials for a bucket are incomplete.
     AddressLeadsNowhere
         There is no image.
     Offline, Unreachable, Refused, CertificateRefused, CacheFull, CacheUnwritable
-        It cannot be obtained, or not be kept.
+        The image cannot be obtained or cached.
     """
     chosen = settings or settings_from_environment()
     if is_zipped(source):
@@ -286,13 +286,13 @@ def local_image(
 
 @dataclass(frozen=True)
 class LocalImages:
-    """The words of a call, in which paths stand in for addresses.
+    """The arguments of a call, with addresses replaced by paths.
 
     Parameters
     ----------
-    words : in the order of the call
-    names : path -> the address that it stands for, or the zipped OME-Zarr
-    absent : an address that leads to no image, and why
+    words : arguments in the order of the call
+    names : path -> the address that it replaces, or the zipped OME-Zarr
+    absent : address that leads to no image -> the error
     """
 
     words: tuple[str, ...]
@@ -303,9 +303,9 @@ class LocalImages:
 def local_images(
     words: Iterable[str], settings: ZooSettings | None = None, listener: Listener = nobody
 ) -> LocalImages:
-    """Return each word as it is, and addresses as paths; see `local_image`.
+    """Replace addresses by paths, using `local_image`; other words are unchanged.
 
-    Images are called by their addresses from now on; see `bmz.image.given_names`.
+    From then on, messages name images by their addresses; see `bmz.image.given_names`.
     """
     local: list[str] = []
     names: dict[Path, str] = {}
@@ -314,7 +314,7 @@ def local_images(
         local.append(word)
         if not (is_address(word) or is_zipped(word)):
             continue
-        names[Path(word)] = word  # a path has one slash where an address has two
+        names[Path(word)] = word  # Path reduces the two slashes of an address to one
         try:
             path = local_image(word, settings, listener)
         except BmzError as why:
@@ -388,7 +388,7 @@ def _zarr(root: str, within: str, settings: ZooSettings) -> Path:
     _mark(folder, root)
     image = folder / within
     if not is_node(image):
-        forget_absent(image)  # it may be there another time
+        forget_absent(image)  # it may exist later
         raise AddressLeadsNowhere(f"{root}/{within}".rstrip("/"))
     return image
 
@@ -398,7 +398,7 @@ def _brought(
 ) -> bool:
     notes, key = target.parent / ".bmz", key_of(address)
     parcel = Parcel(_url(address), notes / key, target.name, partial(_signature, address))
-    # other processes may read the same image; few locks for what may be very many chunks
+    # other processes may read the same image; few locks, as there may be very many chunks
     with keeping(settings), alone(notes / f"{key[:2]}.lock", nobody, target.name):
         if target.is_file():
             return True
@@ -411,13 +411,13 @@ def _brought(
                 return False
             raise Refused(parcel.url, why.status, why.why, _REFUSED_HINT) from why
         move(whole, target)
-        with suppress(OSError):  # it is only in the way
+        with suppress(OSError):  # an empty folder left behind does no harm
             parcel.folder.rmdir()
         return True
 
 
 def _says_absent(refusal: Refused) -> bool:
-    """Return whether a server has no such file; a store that does not list its files says 403."""
+    """Return whether a refusal means that there is no file; stores without listing answer 403."""
     if refusal.status == _DENIED:
         return _NOT_DENIED.search(refusal.message) is None
     return refusal.status in _NOT_THERE
@@ -430,6 +430,6 @@ def _client(settings: ZooSettings) -> Client:
 
 
 def follow_addresses(settings: ZooSettings) -> None:
-    """Let this process read images in folders of the cache that stand for a server's."""
+    """Let this process read images in folders of the cache that mirror those of a server."""
     follow_marks_below(settings.cache / "images")
     use_fetcher(partial(_brought, settings))

@@ -1,4 +1,4 @@
-"""What ``bmz run`` is asked to do."""
+"""The options of ``bmz run`` and of ``bmz check --try``."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from bmz.write.outputs import CRATE, CSV, Made, default_kinds, kinds_to_write, s
 from bmz.write.result import IN_IMAGE
 
 SCALES = (1e-3, 1e3)
-"""Least and largest factor of a resize: beyond, nothing would be left or fit."""
+"""Minimum and maximum resize factor; beyond, nothing would be left or fit into memory."""
 
 CLIPS = (50, 100)
-"""Least and largest percentile above which intensities are cut."""
+"""Minimum and maximum percentile at which intensities are clipped."""
 
 PrecisionOption = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def kinds_by_default(recipe: str | None) -> frozenset[str]:
-    """Return the kinds of output where none are named: all that there are without labels.
+    """Return the default kinds of output; without labels, all that remain possible.
 
     Parameters
     ----------
-    recipe : of the labels; ``none`` for no labels
+    recipe : the label recipe; ``none`` for no labels
     """
     return frozenset({*saved_kinds()} - {CRATE} if recipe == "none" else default_kinds())
 
 
 GRID, NONE = "grid", "none"
-"""Words of ``--prompts`` that name no file: points of a grid, or the image alone."""
+"""Values of ``--prompts`` that name no file: points of a grid, or only the image."""
 
 LATER = "later"
-"""In place of prompts in a plan: the objects of a mask that a step of a chain has yet to make."""
+"""Placeholder for prompts in a plan: the objects of a mask that a chain step has yet to make."""
 
 WHOLE_IMAGES = {"bmz": False, "core": True}
-"""Whether an engine takes images in one piece alone, by the name that ``--engine`` takes."""
+"""Value of ``--engine`` -> whether the engine only accepts images in one piece."""
 
 WHOLE_PX = 2**30
-"""A tile (px) that holds every image."""
+"""Side of a tile that contains any image, px."""
 
 
 @dataclass(frozen=True)
@@ -53,56 +53,56 @@ class RunRequest:
 
     Parameters
     ----------
-    model : see ``bmz.engine.load.load_model``
-    images : files
-    folder : for the outputs; made when it does not exist
-    roots : folders that images were found in; outputs keep their structure
-    absent : of `images` those that stand for words which lead to none, and why
-    names : what the user called an image that is read under another path, such as its address
+    model : the model, in any form that ``bmz.engine.load.load_model`` accepts
+    images : files to run
+    folder : output folder, created if it does not exist
+    roots : folders in which images were found; outputs keep their structure
+    absent : entries of `images` that lead to no image, and the reason
+    names : user's name for an image that is read from another path, such as its address
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     weights : a weights format; None to choose
-    series : which images of a file that holds several, see `bmz.image.series.series_paths`
-    axes : axes of the files, where the user states them
-    channels : image channel for each model channel, its number or the name that the file gives it;
-        -1 for zeros
+    series : which images of a file with several to run, as in `bmz.image.series.series_paths`
+    axes : axes of the files; None if the user does not state them
+    channels : image channel for each model channel, by number or by its name in the file; -1 for
+        zeros
     inputs : input of the model -> the file that fills it, see `bmz.engine.further_images`
-    relations : what a label mask is to the labels, see `bmz.engine.relations` -> its file, or the
-        step of a chain that made it, ``from:NAME``
-    prompts : which objects a network is asked for: ``grid``, ``none`` for the image alone, or a
-        file as in `relations`; None for a grid where it takes points, else the image alone
-    before : step of a chain that was run before -> image -> its label mask
-    pixel_um : the pixel size where the user states it, um
+    relations : relation of a label mask to the labels, see `bmz.engine.relations` -> its file, or
+        the chain step that made it, ``from:NAME``
+    prompts : objects to prompt the network for: ``grid``, ``none`` for only the image, or a file
+        as in `relations`; None for a grid if it accepts points, else for only the image
+    before : earlier step of a chain -> image -> its label mask
+    pixel_um : the pixel size, if the user states it, um
     scale : resize factor, ``auto`` or None for no resizing
-    kind : what the images are where the user states it, over what their pixels tell
-    clip : percentile above which intensities are cut; None for no cut
-    invert : intensities are turned round, so that what is bright becomes dark
+    kind : kind of the images, if the user states it; overrides what their pixels suggest
+    clip : percentile at which intensities are clipped; None for no clipping
+    invert : whether to invert intensities, so that bright becomes dark
     recipe : name of a label recipe, ``none`` for no labels; None to choose by evidence
     settings : values of ``--set``
-    link : axis (``z``, ``t``) -> least IoU of labels of neighbouring planes or frames that are
-        joined; empty for none
+    link : axis (``z``, ``t``) -> minimum IoU to join labels of neighbouring planes or frames;
+        empty for no joining
+    link_gap : number of planes or frames in which a joined object may be missing, 0 or 1
     neighbours : what counts as a neighbour of an object, see `bmz.base.axes.Neighbourhood`; None
         for no columns of neighbours
-    link_gap : planes or frames that a joined object may be missing in, 0 or 1
-    tile, batch : wanted tile side (px) and tiles at once; None for those that suit the device
+    tile, batch : tile side (px) and tiles per batch; None for those that suit the device
     precision : ``auto``, ``float32``, ``bfloat16`` or ``float16``
-    backend : which framework runs the weights, see ``bmz.predict.formats.backends``
+    backend : framework that runs the weights, as in ``bmz.predict.formats.backends``
     save : kinds of output, see `bmz.write.outputs`; the run record is always written
     tables : formats of the tables, see `bmz.write.outputs`
     overlay : ``plain``, or ``numbers`` for pictures with the label on each object
     labels_format : ``tiff`` for OME-TIFF or ``zarr`` for OME-Zarr
-    into_image : name of labels that each image, an OME-Zarr, gets within itself; None for none
-    overwrite : existing outputs may be replaced
-    resume : images whose outputs are there, made with the same options, are left out
-    memory_gb : an image that would need more is run in parts; None for half of what is free
+    into_image : name under which labels are written into each image, an OME-Zarr; None for none
+    overwrite : whether existing outputs may be replaced
+    resume : whether to skip images whose outputs exist and were made with the same options
+    memory_gb : memory above which an image is run in parts, GB; None for half of the free memory
     blocks : sizes of the blocks of such an image
-    workers : processes on this machine among which the images are distributed; 1 for this one
+    workers : number of processes on this machine that share the images; 1 for only this process
     scheduler : address of a Dask scheduler whose workers run the images, or the JSON file that
         it writes; None for none
-    threads : of a network on a CPU; None for as many as there are processors
-    flag_below : images whose mask is predicted to have a lower F1 are told; None to tell
-        those that are likely wrong
-    force : run despite findings of severity error
-    engine : ``core`` lets bioimageio.core predict, the declared steps included
+    threads : threads of a network on a CPU; None for as many as there are CPUs
+    flag_below : predicted F1 of a mask below which its image is flagged; None to flag masks that
+        are likely wrong
+    force : whether to run despite findings of severity error
+    engine : ``core`` lets bioimageio.core predict, including the declared steps
     trust : whether the model's own code may run in this call, sandboxed or with all rights
     """
 
@@ -153,30 +153,30 @@ class RunRequest:
     trust: Literal["no", "confined", "unconfined"] = "no"
 
     def kinds(self, *, labels: bool = True, polygons: bool = True) -> tuple[str, ...]:
-        """Return the kinds of output of the call; see `bmz.write.outputs.kinds_to_write`."""
+        """Return the kinds of output of the call, from `bmz.write.outputs.kinds_to_write`."""
         asked = self.save if self.into_image is None else {*self.save, IN_IMAGE}
         made = Made(labels=labels, polygons=polygons)
         return kinds_to_write(asked, made, joined=self.link, tables=self.tables)
 
     @property
     def keeps_raw(self) -> bool:
-        """Whether the maps of the network are needed after the labels are made."""
+        """Whether the maps of the network are needed after labelling."""
         return "raw" in self.save
 
     @property
     def tile_px(self) -> int | None:
-        """Side of tiles, px, as the engine takes them; None for those that suit the device."""
+        """Side of the tiles that the engine uses, px; None for tiles that suit the device."""
         return WHOLE_PX if WHOLE_IMAGES[self.engine] else self.tile
 
 
 @dataclass(frozen=True)
 class TrialOptions:
-    """How ``bmz check --try`` tries a model.
+    """Options of ``bmz check --try``.
 
     Parameters
     ----------
     pictures : folder for a picture of the worst crop of each image; None for none
-    cure_s : for each image, no further cure is tried after this time, seconds
+    cure_s : time after which no further cure is tried, per image, s
     """
 
     pictures: Path | None = None

@@ -1,4 +1,4 @@
-"""How good the mask of a run is likely to be, and each of its objects, from what it made anyway."""
+"""Predict the quality of the mask of a run, and of each of its objects, without further runs."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from bmz.results.image_documents import DoubtedObject, WayRecord
 
 MOST_DOUBTED = 20
-"""Objects that the record names."""
+"""Maximum number of doubtful objects that the record names."""
 
 
 def side_of_sample(case: FitCase) -> float:
-    """Say whether the stain of the model's own sample is bright, 1, or dark, -1; NaN: unknown."""
+    """Return 1 if the stain of the model's own sample is bright, -1 if dark, NaN if unknown."""
     polarities = [measures.polarity for _, measures in sorted(case.sample.items())]
     sides = {"bright": 1.0, "dark": -1.0}
     return next((sides[polarity.side] for polarity in polarities if polarity is not None), nan)
@@ -55,12 +55,12 @@ def side_of_sample(case: FitCase) -> float:
 
 @dataclass(frozen=True)
 class Judging:
-    """By what the masks of an image are judged.
+    """Criteria by which the masks of an image are judged.
 
     Parameters
     ----------
-    expected : what the model tells of its objects
-    channels : of the image, as far as the network was given them
+    expected : expected properties of the model's objects
+    channels : channels of the image that the network was given
     """
 
     expected: Expectation
@@ -68,15 +68,15 @@ class Judging:
 
 
 def judging_of(setup: RunSetup, planned: PlannedImage) -> Judging | None:
-    """Return by what the masks of an image are judged; None if they cannot be.
+    """Return the criteria by which the masks of an image are judged; None if they cannot be.
 
-    Those of stacks cannot, for none is among the images of which it was learnt, and labels that
-    are numbers of classes are no objects.
+    Masks of stacks cannot be judged, as the predictor was not trained on any, and neither can
+    labels that number classes rather than objects.
     """
     if not setup.labelling.numbers_objects or "z" in setup.model.space:
         return None
     case, taken = planned.case, [c for channels in planned.plan.channels for c in channels]
-    if planned.header.images:  # a mask is judged on the image, not on what is joined to it
+    if planned.header.images:  # a mask is judged on the image, not on images joined to it
         case = planned.header.images[0].case
         count = case.image.sizes.get("c", 1)
         taken = [channel for channel in taken if channel < count] or list(range(count))
@@ -93,8 +93,8 @@ def plane_evidence(
 
     Parameters
     ----------
-    pixels : gives the channels that the network was given of a part along y and x, (c, h, w)
-    maps : (k, y, x) what the network gave, on a grid of its own
+    pixels : returns the channels seen by the network for a part along y and x, (c, h, w)
+    maps : (k, y, x) output of the network, on its own grid
     """
     height, width = labels.size
     scores = labels.objects.columns_by(labels.numbers, {SCORE}).get(SCORE, np.zeros(0))
@@ -113,13 +113,13 @@ def plane_evidence(
 
 
 def keep_evidence(file: Path, evidence: ObjectEvidence) -> None:
-    """Keep what was measured on the objects of a plane, which needs its map."""
+    """Save the measurements of the objects of a plane, since repeating them would need its map."""
     with whole_file(file) as temporary:
         np.savez(temporary, **vars(evidence))
 
 
 def kept_evidence(file: Path) -> ObjectEvidence | None:
-    """Return what was kept of the objects of a plane; None if nothing was."""
+    """Return the saved measurements of the objects of a plane; None if there are none."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return ObjectEvidence(**arrays)
@@ -130,19 +130,19 @@ def kept_evidence(file: Path) -> ObjectEvidence | None:
 def map_below(
     maps: LazyArray, box: tuple[slice, slice], size: tuple[int, int]
 ) -> tuple[AnyArray, AnyArray | None]:
-    """Return the first channels of a map below a part of the image.
+    """Return the first channels of a map within a region of the image.
 
     Parameters
     ----------
     maps : (k, y, x)
-    box : of the image, along y and x
-    size : of the image, px
+    box : region of the image, along y and x
+    size : size of the image, px
 
     Returns
     -------
     (k, my, mx), (h w,) int64
-        of the map; and the flat position in it of the value nearest to each pixel, None if they
-        are on the same grid
+        the part of the map, and the flat position in it of the value nearest to each pixel; None
+        if map and image have the same grid
     """
     y, x = (
         np.minimum(((np.arange(side.start, side.stop) + 0.5) * m / n).astype(np.int64), m - 1)
@@ -156,7 +156,7 @@ def map_below(
 
 
 def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> PlaneOutput:
-    """Return how likely each object of a plane is a true one, and what tells of its mask."""
+    """Add the confidence of each object of a plane, and the features of its mask."""
     confidences, features = plane_confidences(evidence, judging.expected)
     labels = replace(not_none(output.labels), confidences=confidences)
     return replace(output, labels=labels, features=features)
@@ -165,12 +165,12 @@ def judged(output: PlaneOutput, evidence: ObjectEvidence, judging: Judging) -> P
 def judged_whole(
     output: PlaneOutput, plane: AnyArray, raw: LazyArray, judging: Judging
 ) -> PlaneOutput:
-    """Judge a plane in memory; see `judged`.
+    """Judge a plane in memory, as `judged` does.
 
     Parameters
     ----------
     plane : (c, y, x), as read
-    raw : (k, y, x) what the network gave
+    raw : (k, y, x) output of the network
     """
 
     def pixels(box: tuple[slice, slice]) -> AnyArray:
@@ -183,13 +183,13 @@ FLAGS = (
     "content.modality", "content.structure", "content.not-microscopy", "object.size",
     "range.flat", "range.inverted", "range.saturated",
 )  # fmt: skip
-"""Findings that are evidence: 0 absent, 1 a note, 2 a warning, 3 an error."""
+"""Findings used as evidence: 0 absent, 1 a note, 2 a warning, 3 an error."""
 
 _GRAVITY = {"note": 1, "warning": 2, "error": 3}
 
 
 def flags_of(findings: Iterable[Finding]) -> dict[str, float]:
-    """Return how grave the findings are that are evidence."""
+    """Return the severity of each finding that is used as evidence, as a number."""
     graves = {f"found_{flag}": 0.0 for flag in FLAGS}
     for finding in findings:
         if (name := f"found_{finding.code}") in graves:
@@ -198,7 +198,7 @@ def flags_of(findings: Iterable[Finding]) -> dict[str, float]:
 
 
 def after_check(outputs: Iterable[PlaneOutput], findings: Sequence[Finding]) -> list[PlaneOutput]:
-    """Let what the check found change how likely the objects of planes are true ones."""
+    """Adjust the confidences of the objects of planes to the findings of the check."""
     gravities = flags_of(findings)
     return [_after_check(output, gravities) for output in outputs]
 
@@ -212,17 +212,17 @@ def _after_check(output: PlaneOutput, gravities: Mapping[str, float]) -> PlaneOu
 
 
 def result_quality(outputs: Sequence[PlaneOutput], findings: Iterable[Finding]) -> Quality | None:
-    """Predict the quality of a mask from what a run has made anyway; no copy is labelled.
+    """Predict the quality of a mask from the outputs of its run, without labelling changed copies.
 
     Parameters
     ----------
-    outputs : of every plane
-    findings : of the check
+    outputs : outputs of all planes
+    findings : findings of the check
 
     Returns
     -------
     Quality or None
-        of the plane for which least is predicted; None where masks cannot be judged
+        quality of the plane with the lowest prediction; None if the masks cannot be judged
     """
     flags = flags_of(findings)
     known = [output.features for output in outputs if output.features is not None]
@@ -233,7 +233,7 @@ def result_quality(outputs: Sequence[PlaneOutput], findings: Iterable[Finding]) 
 
 
 def doubted_objects(labels: LabelStack) -> list[DoubtedObject]:
-    """Name the objects that are the least likely to be true, the worst first."""
+    """Return the objects with the lowest confidence, worst first."""
     confidences = []
     for number, part in enumerate(labels.parts):
         if part.confidences is None:
@@ -252,12 +252,12 @@ def doubted_objects(labels: LabelStack) -> list[DoubtedObject]:
 def quality_findings(
     quality: Quality, setup: RunSetup, hint: str, *, below: float | None = None
 ) -> Iterator[Finding]:
-    """Yield a finding where a mask is not likely to be good.
+    """Yield a finding if a mask is not likely to be good.
 
     Parameters
     ----------
-    hint : what to do
-    below : a mask is told where its predicted F1 is lower than this; None to go by the word
+    hint : advice for the user
+    below : predicted F1 below which a mask is reported; None to go by the verdict of `quality`
     """
     good = quality.word == "likely good" if below is None else quality.f1 >= below
     if good:
@@ -278,14 +278,14 @@ def quality_findings(
 def judged_result(
     setup: RunSetup, labels: LabelStack | None, outputs: Sequence[PlaneOutput], report: CheckReport
 ) -> tuple[WayRecord, tuple[Finding, ...]]:
-    """Say for the record of a run how good its mask is likely to be, and warn of a bad one.
+    """Return the predicted quality of a mask for the run record, and findings on a bad one.
 
     Parameters
     ----------
-    setup : its request says below which F1 to warn; without it masks that are likely wrong are told
-    labels : of the whole
-    outputs : of every plane
-    report : of the check
+    setup : its request has the F1 below which to warn; None warns of masks that are likely wrong
+    labels : labels of the whole image
+    outputs : outputs of all planes
+    report : report of the check
     """
     quality = result_quality(outputs, report.findings)
     if quality is None or labels is None:
