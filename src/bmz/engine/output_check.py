@@ -1,4 +1,4 @@
-"""Signs of a bad output: values that are no number, objects cut where tiles meet, no objects."""
+"""Detect bad outputs: non-finite values, objects cut at tile borders, and no objects at all."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from bmz.process.ops import Seen
 
 @dataclass
 class PixelCount:
-    """Pixels of maps that were counted so far.
+    """Counts of pixels over the maps seen so far.
 
     Parameters
     ----------
-    nonfinite : pixels of which a channel is NaN or infinite
-    total : all pixels
-    maps : how many maps these are
+    nonfinite : number of pixels with a NaN or infinite value in any channel
+    total : number of all pixels
+    maps : number of maps
     """
 
     nonfinite: int = 0
@@ -42,11 +42,11 @@ class PixelCount:
         return self.nonfinite / self.total if self.total else 0.0
 
     def add(self, nonfinite: int, total: int) -> None:
-        """Count one more map.
+        """Add the counts of one more map.
 
         Parameters
         ----------
-        nonfinite, total : its pixels, as `nonfinite_pixels` gives them
+        nonfinite, total : pixel counts of the map, from `nonfinite_pixels`
         """
         self.nonfinite += nonfinite
         self.total += total
@@ -55,12 +55,12 @@ class PixelCount:
 
 @dataclass(frozen=True)
 class Stage:
-    """A place in the pipeline after which pixels are counted.
+    """A stage of the pipeline after which pixels are counted.
 
     Parameters
     ----------
     tensor : id of an input or output
-    words : what is counted there, such as ``output 'map' of the network``
+    words : name of the counted tensor, such as ``output 'map' of the network``
     """
 
     tensor: str
@@ -68,19 +68,19 @@ class Stage:
 
     @classmethod
     def network(cls, output: str) -> Stage:
-        """Return the place after the network."""
+        """Return the stage after the network."""
         return cls(output, f"output '{output}' of the network")
 
     @classmethod
     def step(cls, which: str, tensor: str, number: int, name: str) -> Stage:
-        """Return the place after a declared step.
+        """Return the stage after a declared step.
 
         Parameters
         ----------
         which : ``input`` or ``output``
-        tensor : its id
-        number : of the step among those of the tensor, from 1
-        name : of the step
+        tensor : id of the input or output
+        number : number of the step among those of the tensor, from 1
+        name : name of the step
         """
         return cls(tensor, f"{which} '{tensor}' after its declared step {number} ({name})")
 
@@ -91,35 +91,35 @@ class StageCounts:
 
     Parameters
     ----------
-    stages : in the order of the pipeline
+    stages : counts per stage, in the order of the pipeline
     """
 
     stages: dict[Stage, PixelCount] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, stage: Stage, nonfinite: int, total: int) -> PixelCount:
-        """Count one more map after a stage; give the count so far. Several threads may count."""
+        """Add the counts of a map after a stage, and return the totals so far; thread-safe."""
         with self._lock:
             count = self.stages.setdefault(stage, PixelCount())
             count.add(nonfinite, total)
             return replace(count)
 
     def worst(self) -> tuple[Stage, PixelCount] | None:
-        """Return the first of the stages with the largest share; None if nothing was counted."""
+        """Return the first stage with the largest non-finite share; None if nothing was counted."""
         return max(self.stages.items(), key=lambda item: item[1].share, default=None)
 
     def copy(self) -> StageCounts:
-        """Return the same counts, to be counted on apart from these."""
+        """Return an independent copy of the counts."""
         return StageCounts(deepcopy(self.stages))
 
 
 def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
-    """Count the pixels of which a channel is NaN or infinite, and all pixels.
+    """Count the pixels with a NaN or infinite value in any channel, and all pixels.
 
     Parameters
     ----------
-    x : any dtype; whole numbers are always finite. A tensor of PyTorch is looked at where it lies
-    axes : its axes, with ``c`` or without
+    x : any dtype; integers are always finite. A PyTorch tensor is examined on its own device
+    axes : axes of `x`, with or without ``c``
 
     Examples
     --------
@@ -133,10 +133,10 @@ def nonfinite_pixels(x: AnyArray, axes: str) -> tuple[int, int]:
     if x.dtype.kind != "f" or not x.size:
         return 0, total
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.add.reduce(x, axis=None)):  # it is not where one of them is not
+        if np.isfinite(np.add.reduce(x, axis=None)):  # then all values are finite
             return 0, total
     bad = np.zeros(channels.shape[1:], bool)
-    for channel in channels:  # one after the other: a map may fill half of the memory
+    for channel in channels:  # one at a time: a map may fill half of the memory
         bad |= ~np.isfinite(channel)
     return int(np.count_nonzero(bad)), total
 
@@ -153,30 +153,30 @@ def _nonfinite_there(x: Any, axes: str) -> tuple[int, int]:  # noqa: ANN401  (a 
 
 
 LEAST_EDGES = 100
-"""With fewer edges on the lines beside them a ratio says nothing."""
+"""Minimum number of edges on the lines away from tile borders for a meaningful ratio."""
 
 
 def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float | None:
-    """Return the density of object edges on tile lines over that on lines half a tile away.
+    """Return the density of object edges on tile borders relative to lines half a tile away.
 
-    1 where tiles leave no trace; above it where they cut objects.
+    The score is 1 if tiles leave no trace, and larger if they cut objects.
 
     Parameters
     ----------
     labels : ((z,) y, x)
-    cuts : for y and x the positions from 0 to the size at which tiles begin and end, px
+    cuts : for y and x, the positions from 0 to the size at which tiles begin and end, px
 
     Returns
     -------
     float or None
-        None if there is one tile, or hardly an edge to compare with
+        None if there is only one tile, or too few edges to compare with
     """
     on, beside = [0, 0], [0, 0]
     for axis in "yx":
         ends = [round(at) for at in cuts.get(axis, ())]
         size = labels.shape["yx".index(axis) - 2]
         lines = [at for at in ends[1:-1] if 0 < at < size]
-        # half a tile before and behind each line
+        # half a tile before and after each line
         halves = {(a + b) // 2 for a, b in pairwise(ends) if lines}
         for counts, where in ((on, lines), (beside, sorted(halves))):
             for line in where:
@@ -189,7 +189,7 @@ def seam_score(labels: LazyArray, cuts: Mapping[str, Sequence[float]]) -> float 
 
 
 def _edges(labels: LazyArray, axis: str, line: int) -> BoolArray:
-    """Say for each pixel along a line whether another label lies on its other side."""
+    """Return for each pixel along a line whether the labels on both sides differ."""
     at = len(labels.shape) + "yx".index(axis) - 2
     box = [slice(0, size) for size in labels.shape]
     box[at] = slice(line - 1, line + 1)
@@ -209,7 +209,7 @@ _NOTHING_FOUND = (
 
 
 class OutputNotFinite(AnswerIsNo):
-    """No pixel of a tensor is a number, so that nothing can be made of it."""
+    """No pixel of a tensor is finite, so that it cannot be used."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(
@@ -221,24 +221,24 @@ class OutputNotFinite(AnswerIsNo):
 
 @dataclass(frozen=True)
 class Watch:
-    """Looks at what the network and the declared steps give for every plane or stack of an image.
+    """Check the results of the network and the declared steps for all planes of an image.
 
     Parameters
     ----------
-    plan : says how many there are; nothing is refused before the last
-    counts : pixels so far
+    plan : plan with the number of planes or stacks; nothing is refused before the last one
+    counts : pixel counts so far
     """
 
     plan: Plan
     counts: StageCounts
 
     def count(self, stage: Stage, nonfinite: int, total: int) -> None:
-        """Count the pixels of one more plane or stack.
+        """Add the pixel counts of one more plane or stack.
 
         Raises
         ------
         OutputNotFinite
-            It was the last, and no pixel of any is a number.
+            This was the last plane or stack, and no pixel of any of them is finite.
         """
         count = self.counts.add(stage, nonfinite, total)
         last = count.maps >= prod(self.plan.loop.values())
@@ -246,17 +246,17 @@ class Watch:
             raise OutputNotFinite(stage)
 
     def network(self, output: str, x: AnyArray, letters: str) -> None:
-        """Look at an output of the network; see `count`."""
+        """Count the pixels of an output of the network; raises as `count` does."""
         self.count(Stage.network(output), *nonfinite_pixels(x, letters))
 
     def steps(self, which: Literal["input", "output"], tensor: str, letters: str) -> Seen:
-        """Return what looks at the results of declared steps; see `count`.
+        """Return a function that counts the pixels after declared steps; it raises as `count` does.
 
-        Those from the first on that makes labels need no look: labels are whole numbers.
+        Steps from the first one that makes labels need no check, as labels are integers.
 
         Parameters
         ----------
-        tensor, letters : id and axes of what the steps are applied to
+        tensor, letters : id and axes of the tensor that the steps are applied to
         """
 
         def look(number: int, step: Step, x: AnyArray) -> None:
@@ -266,11 +266,11 @@ class Watch:
         return look
 
     def findings(self, objects: int | None, output: str) -> tuple[Finding, ...]:
-        """Return what is to be known of a result beside what the check of the image said.
+        """Return findings on a result, in addition to those of the check of the image.
 
         Parameters
         ----------
-        objects : how many there are; None without labels
+        objects : number of objects; None without labels
         output : id of the output that became labels
         """
         return tuple(self._findings(objects, output))

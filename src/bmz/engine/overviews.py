@@ -1,4 +1,4 @@
-"""Planes of an image with their labels, read in parts and shrunk to the size of a picture."""
+"""Read planes of an image and their labels in parts, and shrink them to the size of a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bmz.process.object_columns import CLASS
 from bmz.write.result import Overview
 
 OVERVIEW_PX = 2048
-"""Longer side of the picture, at most."""
+"""Maximum length of the longer side of the picture, px."""
 
 
 def overview(
@@ -26,13 +26,13 @@ def overview(
     longest: int = OVERVIEW_PX,
     at: Mapping[str, int] | None = None,
 ) -> Overview:
-    """Return a plane, shrunk by a whole factor so that it fits a picture.
+    """Return a plane, shrunk by an integer factor to fit a picture.
 
-    Of pixels that fall together the mean is given, of labels the first.
+    Pixels that are merged are averaged; of labels, the first one is kept.
 
     Parameters
     ----------
-    longest : side of the picture at most, px
+    longest : maximum side of the picture, px
     at : position along t and z; None for the plane with most objects
     """
     at = labels.fullest_plane() if at is None else at
@@ -60,11 +60,11 @@ def overview(
 
 
 def _means(pixels: AnyArray, step: int) -> AnyArray:
-    """Average every `step` x `step` pixels along y and x, the last ones as many as there are."""
+    """Average blocks of `step` x `step` pixels along y and x; the last ones may be smaller."""
     if step == 1:
         return pixels
     sums, counts = pixels.astype(np.float64), np.ones(pixels.shape[-2:])
-    with np.errstate(over="ignore", invalid="ignore"):  # as when it is stretched
+    with np.errstate(over="ignore", invalid="ignore"):  # as when the contrast is stretched
         for axis in (-2, -1):
             starts = np.arange(0, pixels.shape[axis], step)
             sums, counts = (np.add.reduceat(some, starts, axis) for some in (sums, counts))
@@ -72,7 +72,7 @@ def _means(pixels: AnyArray, step: int) -> AnyArray:
 
 
 def class_numbers(labels: LabelStack) -> AnyArray | None:
-    """Return the class of each label at its number, from 0 by their names; None without classes."""
+    """Return the class index of each label, by class name from 0; None without classes."""
     names: dict[int, str] = {}
     for number, part in enumerate(labels.parts):
         known = part.objects.columns_by(part.numbers, {CLASS}).get(CLASS)

@@ -1,4 +1,4 @@
-"""A model tried on a crop of an image: labels of the crop as it is, and of changed copies of it."""
+"""Try a model on a crop of an image: label the original crop and changed copies of it."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ from bmz.spec.made_for import made_for
 from bmz.spec.model import ModelSpec
 
 SHIFT_PX = 5
-"""By so much the mirrored copy is moved."""
+"""Shift of the mirrored copy along y and x, px."""
 
 GAMMA = 0.8
-"""Power of the intensities, from the lowest to the highest: brings dim objects up."""
+"""Exponent of the intensities, scaled to their range; brightens dim objects."""
 
 NOISE = 0.5
-"""Standard deviation of the noise that is added, in those of the noise that is there."""
+"""Standard deviation of the added noise, relative to that of the noise in the image."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Change:
 
     Parameters
     ----------
-    image : makes the copy, (..., y, x)
-    back : brings its labels back to the grid of the image
-    scale : factor of its resize before the network
+    image : creates the changed copy, (..., y, x)
+    back : maps the labels of the copy back to the grid of the image
+    scale : factor by which the copy is also resized before the network
     """
 
     image: Callable[[AnyArray], AnyArray] = lambda array: array
@@ -120,26 +120,26 @@ CHANGES: Mapping[str, Change] = {
     "brighter": Change(_brightened),
     "noisier": Change(_noisy),
 }
-"""The copies of a crop that are labelled, too."""
+"""The changed copies of a crop that are also labelled."""
 
 
 FEW_CHANGES = ("mirrored", "smaller")
-"""The copies of a crop that are labelled where a network is slow."""
+"""The changed copies of a crop that are labelled if a network is slow."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a model made of a crop.
+    """Result of a model on a crop.
 
     Parameters
     ----------
     crop : the crop
-    checked : model and crop, with what was measured on it and the findings of the check
-    mask : the labels, with the channels and maps that they were made from
-    result : labels and map of the crop as it is
-    copies : change -> labels of the changed copy, on the grid of the crop; those that failed are
-        left out
-    own : see `sample_values`; empty if no copies were made
+    checked : model and crop, with measurements of the crop and the findings of the check
+    mask : the labels, with the channels and maps from which they were made
+    result : labels and map of the original crop
+    copies : change -> labels of the changed copy, on the grid of the crop; without those that
+        failed
+    own : values from `sample_values`; empty if no copies were made
     """
 
     crop: GivenImage
@@ -151,33 +151,33 @@ class Tried:
 
     @cached_property
     def case_values(self) -> dict[str, float]:
-        """What the check tells of the crop; see `case_values`."""
+        """Values from the check of the crop, as the function `case_values` returns them."""
         return case_values(self.checked, self.result.plan.scale)
 
     @cached_property
     def evidence(self) -> dict[str, float]:
-        """What speaks for and against the labels; see `bmz.process.mask_evidence`."""
+        """Evidence for and against the labels; see `bmz.process.mask_evidence`."""
         return evidence_of(self.mask, self.copies, {**self.case_values, **self.own})
 
 
 def is_like_examples(model: ModelSpec) -> bool:
-    """Return whether masks of such a network are among those that predictions were learnt from."""
+    """Return whether masks of such networks were among the training data of the predictor."""
     return is_seen(model.space, model.required_inputs[0].channels or 1)
 
 
 def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:
-    """Return what the check says of an image, whatever the mask.
+    """Return values from the check of an image, which do not depend on a mask.
 
     Parameters
     ----------
-    checked : model and image, with what was measured on the image and the findings of its pixels
+    checked : model and image, with measurements of the image and findings on its pixels
     scale : factor by which the image is resized before the network
 
     Returns
     -------
     dict
-        name -> value, NaN for what cannot be told; `seen_px` and `made_px` are the diameters of
-        objects that are seen, and that the model is made for, px of the image
+        name -> value, NaN if unknown; `seen_px` and `made_px` are the diameters of the objects in
+        the image, and of those that the model is made for, in px of the image
     """
     case = checked.case
     seen, made = image_diameter(case), model_diameter(case)
@@ -199,23 +199,24 @@ def case_values(checked: CheckedHeader, scale: float) -> dict[str, float]:
 
 
 OWN_PX = 512
-"""Side of the part of its own sample that a network is run on."""
+"""Side of the part of its own sample on which a network is run, px."""
 
 SAMPLES = Notes.of("sample-trial", 1, dict[str, float])
-"""What `sample_values` tells; the key is the sha256 of the manifest and the recipe."""
+"""Results of `sample_values`; the key is the sha256 of the manifest and the recipe."""
 
 
 def sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
-    """Return how sure a network is of the first image of its own sample, kept with our notes on it.
+    """Return how confident a network is on the first image of its own sample, from notes if known.
 
     Parameters
     ----------
-    setup : of the model; its options for images do not matter
+    setup : setup of the model; its options for images do not matter
 
     Returns
     -------
     dict
-        `OF_SAMPLE` by name with `SAMPLE` before it; empty if there is no sample, or noise
+        values of `OF_SAMPLE`, by name prefixed with `SAMPLE`; empty if there is no sample, or if
+        it is noise
     """
     key = f"{setup.model.sha256} {setup.labelling.choice.name}"
     notes = setup.network.notes
@@ -241,7 +242,7 @@ def _sample_values(setup: RunSetup, backend: Backend) -> dict[str, float]:
     try:
         mask = tried(plain, given_image(pixels, axes), backend, {}).mask
     except BmzError:
-        return {}  # ``bmz test`` tells of what is wrong with a sample
+        return {}  # ``bmz test`` reports what is wrong with a sample
     told = mask_evidence(mask)
     return {SAMPLE + name: told[name] for name in OF_SAMPLE if isfinite(told[name])}
 
@@ -258,15 +259,15 @@ def tried(
 
     Parameters
     ----------
-    setup : its request has a number as scale, or none
-    crop : one plane or stack, of the model's axes and c
-    changes : the copies that are made
-    slow_s : where the crop as it is took more seconds, only `FEW_CHANGES` are made
+    setup : setup whose request has a number as scale, or none
+    crop : one plane or stack, with the model's axes and c
+    changes : the changes to apply
+    slow_s : if the original crop takes longer, only `FEW_CHANGES` are applied, s
 
     Raises
     ------
     BmzError
-        The crop does not fit, or the network fails on it as it is.
+        The crop does not fit, or the network fails on the original crop.
     """
     begun = time.monotonic()
     planned, result = _labelled(setup, crop, backend)
@@ -283,7 +284,7 @@ def tried(
         try:
             _, other = _labelled(resized, changed, backend)
         except BmzError:
-            continue  # such as a model of one fixed size, which the larger copy exceeds
+            continue  # for example, the larger copy exceeds the fixed input size of a model
         if other.labels is not None:
             copies[name] = change.back(other.labels)
     (plane, *_) = planes_of(pixels, plan, setup.model.space)
@@ -293,20 +294,20 @@ def tried(
 
 
 def mask_on(plane: AnyArray, labels: AnyArray, maps: AnyArray, plan: Plan) -> MaskOnImage:
-    """Put a label mask beside what it was made from.
+    """Combine a label mask with the channels and maps from which it was made.
 
     Parameters
     ----------
     plane : (c, (z,) y, x), as read
-    labels : ((z,) y, x), 0 background
-    maps : (k, (z,) y, x) what the network gave
+    labels : ((z,) y, x), 0 for background
+    maps : (k, (z,) y, x) output of the network
     """
     seen = [seen_channels(plane, used, plan.clip, invert=plan.invert) for used in plan.channels]
     return MaskOnImage(closed_up(labels)[0], np.concatenate(seen), telling_maps(maps))
 
 
 def check_measured(header: CheckedHeader, pixels: Pixels) -> CheckedHeader:
-    """Check pixels; the case then holds what was measured on them."""
+    """Check pixels, and add their measurements to the case."""
     case = header.case.measured_on(pixels)
     return CheckedHeader(case, check_values(replace(header, case=case), ValueSummary(pixels)))
 

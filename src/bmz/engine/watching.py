@@ -1,4 +1,4 @@
-"""Run what appears in a folder, round by round, with one network that is loaded once."""
+"""Run the images that appear in a folder, round by round, with a network that is loaded once."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from bmz.write.outputs import RECORD, RECORD_ENDING
 
 Outcome = ImageRun | ImageFailure
 Fields = Mapping[Path, PlateField | None]
-"""Image -> the field of a plate that it is; None if it is not part of one."""
+"""Image -> its field of a plate; None if it does not belong to a plate."""
 
 
 class ResultOutdated(WrongUsage):
-    """Results of another image, or of other options, lie where those of an image would."""
+    """The results of an image would replace those of another image or of other options."""
 
     def __init__(self, image: Path, record: Path) -> None:
         super().__init__(
@@ -46,18 +46,19 @@ class ResultOutdated(WrongUsage):
 
 
 PAUSE_BETWEEN_JOINS = 4
-"""Times as long as the joint tables took: of many images they would take longer than the images."""
+"""Minimum pause between writing joint tables, in multiples of the time that writing them took.
+With many images, writing them every round would take longer than running the images."""
 
 
 class Watch:
-    """Images of a folder that are run as they come.
+    """Run the images of a folder as they appear.
 
     Parameters
     ----------
-    setup : of a request without images, and with the folder that is watched as its only root
-    listed : gives the images that there are now
-    clock : gives the time, s, and only goes forward
-    settle_s : so long nothing of an image may change before it is run, s
+    setup : setup of a request without images, whose only root is the watched folder
+    listed : returns the images that exist now
+    clock : returns a monotonic time, s
+    settle_s : time for which an image must be unchanged before it is run, s
     listener : is called for each image and tile
     """
 
@@ -69,7 +70,7 @@ class Watch:
         settle_s: float,
         listener: Listener = nobody,
     ) -> None:
-        # what an earlier call has finished stands, and what it has left in between is gone on with
+        # finished results of an earlier call are kept, and unfinished ones are resumed
         self._setup = replace(setup, request=replace(setup.request, resume=True))
         self._listed, self._clock, self._listener = listed, clock, listener
         self._settling = Settling(settle_s)
@@ -95,12 +96,12 @@ class Watch:
 
     @property
     def waiting(self) -> tuple[Path, ...]:
-        """Return the images that had changed too lately to be taken, or whose turn had not come."""
+        """Return the images that changed too recently to be run, or whose turn has not come."""
         taken = (image for parts in self._parts.values() for image in parts)
         return (*self._moving, *(image for image in taken if image not in self._outcomes))
 
     def begin(self) -> None:
-        """See that results can be written, and that no tables of anyone else would be replaced.
+        """Raise if results cannot be written, or if tables of other runs would be replaced.
 
         Raises
         ------
@@ -118,13 +119,13 @@ class Watch:
         remove_leftovers(request.folder, "writing")
 
     def round(self) -> Generator[Outcome]:
-        """Run the images that have come or changed since the last round, and stand still now.
+        """Run the images that are new or changed since the last round, and no longer changing.
 
         Yields
         ------
         ImageRun or ImageFailure
-            for each image that was run or failed; those that an earlier call has finished are told
-            to the listener by their number
+            outcome of each image that was run or failed; the listener is told the number of
+            images that an earlier call has finished
 
         Raises
         ------
@@ -148,7 +149,7 @@ class Watch:
             self.join()
 
     def join(self) -> None:
-        """Write the tables of all images, and what concerns plates, where there are new results."""
+        """Write the tables of all images and the files of plates, if there are new results."""
         if not self._unjoined:
             return
         began = self._clock()
@@ -191,7 +192,7 @@ class Watch:
             self.close()  # the next image loads it again
 
     def _take_again(self, image: Path) -> None:
-        """Let the next round run an image that another one has deprived of the network."""
+        """Mark an image to be run in the next round, as the network ended during another image."""
         for source, parts in self._parts.items():
             if image in parts:
                 self._taken.pop(source, None)
@@ -203,7 +204,7 @@ class Watch:
         self._unjoined += done
 
     def _forget_failures_without(self, stamps: Mapping[Path, Stamp]) -> None:
-        """Let failures go of images that are no more, such as of a file that has been renamed."""
+        """Drop failures of images that no longer exist, such as of a renamed file."""
         for gone in [source for source in self._taken if source not in stamps]:
             parts = dict.fromkeys([gone, *self._parts.get(gone, ())])
             failed = [i for i in parts if isinstance(self._outcomes.get(i), ImageFailure)]
@@ -216,7 +217,7 @@ class Watch:
         fields: dict[Path, PlateField | None] = {}
         states: list[ImageState] = []
         for source in sources:
-            # other images may lie in it now, and an earlier failure stands for none of them
+            # it may contain other images now, to which an earlier failure does not apply
             for image in [source, *self._parts.pop(source, ())]:
                 self._outcomes.pop(image, None)
             parts = self._images_of(source)
@@ -229,7 +230,7 @@ class Watch:
         return fields, states
 
     def _images_of(self, source: Path) -> Fields | ImageFailure:
-        """Return the images of a file or plate; of a plate that is not whole, why."""
+        """Return the images of a file or plate, or the failure of an incomplete plate."""
         try:
             parts = with_fields([source], self._setup.request.series)
         except BmzError as why:
@@ -266,20 +267,20 @@ def _is_end_of_network(outcome: Outcome) -> bool:
 def watched(
     request: RunRequest, folder: WatchedFolder, settle_s: float, listener: Listener = nobody
 ) -> Iterator[Watch]:
-    """Prepare a model for the images that appear in a folder; each round runs those that are new.
+    """Prepare a model for the images that appear in a folder; each round runs the new ones.
 
     Parameters
     ----------
-    request : the options of the call; its images are not looked at
-    folder : in which images appear
-    settle_s : so long nothing of an image may change before it is run, s
+    request : the options of the call; its images are ignored
+    folder : folder in which images appear
+    settle_s : time for which an image must be unchanged before it is run, s
     listener : is called as files and tiles are finished
 
     Raises
     ------
     BmzError
-        What concerns all images: the model, the options, the folder of the results. What concerns
-        one image is an outcome of a round.
+        An error concerns all images: the model, the options or the output folder. An error of one
+        image is an outcome of a round.
     """
     setup = prepare(replace(request, images=(), roots=(folder.root,)), listener)
     watch = Watch(setup, folder.images, time.monotonic, settle_s, listener)
