@@ -1,4 +1,4 @@
-"""Judgements of a user: those of each image of a comparison, and how far its results agree."""
+"""Read a user's judgements of the images of a comparison, and score its results by them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from bmz.write.judgements import Judgement, JudgementsUnreadable, read_judgement
 
 
 def judgements_of(file: Path | None, images: Sequence[Path]) -> dict[Path, list[Judgement]]:
-    """Read the judgements of the images, which are known by the names of their files.
+    """Read the judgements of the images, which are identified by file name.
 
     Parameters
     ----------
     file : ``judgements.csv`` of ``bmz open``; None for none
-    images : that are compared
+    images : the images that are compared
 
     Returns
     -------
     dict
-        images of which there are some -> in the order of the table
+        image -> its judgements, in the order of the table; without images that have none
 
     Raises
     ------
     JudgementsUnreadable
-        It is no such table, none is of one of the images, or two images have the same name.
+        The file is not such a table, has no judgement of any of the images, or has judgements of
+        a name that several images share.
     """
     if file is None:
         return {}
@@ -52,7 +53,7 @@ def judgements_of(file: Path | None, images: Sequence[Path]) -> dict[Path, list[
 
 
 class JudgedElsewhere(WrongUsage):
-    """What was judged lies beyond an image."""
+    """A judged place lies outside an image."""
 
     def __init__(self, image: str) -> None:
         super().__init__(
@@ -63,14 +64,14 @@ class JudgedElsewhere(WrongUsage):
 
 
 def with_judgements(result: SettingResult, judgements: Iterable[Judgement]) -> SettingResult:
-    """Add how far a result agrees with the judgements of its image; without any, it stays.
+    """Add the agreement of a result with the judgements of its image; unchanged without any.
 
-    A judgement holds for the plane along t and z in which it was made.
+    A judgement applies to the plane along t and z in which it was made.
 
     Raises
     ------
     JudgedElsewhere
-        What was judged lies beyond the mask.
+        A judged place lies outside the mask.
     """
     ordered = sorted(judgements, key=_place_of)
     if result.labels is None or not ordered:
@@ -85,7 +86,7 @@ def _place_of(judgement: Judgement) -> tuple[int, int]:
 
 
 def _agreement(labels: Pixels, judgements: Sequence[Judgement]) -> Judged:
-    """Measure how far a mask agrees with the judgements of one plane."""
+    """Compute the agreement of a mask with the judgements of one plane."""
     first = judgements[0]
     at = {axis: first.at.get(axis, 0) for axis in labels.axes if axis in "tz"}
     if any(at.get(axis, 0) != n for axis, n in first.at.items()):

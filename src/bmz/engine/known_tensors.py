@@ -1,4 +1,4 @@
-"""The inputs and outputs of a network, and what is kept of them from one setting to the next."""
+"""The inputs and outputs of a network, and results cached from one setting to the next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KnownTensors:
     Parameters
     ----------
     inputs : id -> input before any preprocessing
-    outputs : id -> output as the network gives it
+    outputs : id -> output as returned by the network
     """
 
     inputs: Mapping[str, Reference]
@@ -36,18 +36,18 @@ class KnownTensors:
     def of(
         cls, model: ModelSpec, inputs: Mapping[str, Reference], outputs: Sequence[AnyArray]
     ) -> KnownTensors:
-        """Name the outputs of a network, which are in the order of the description."""
+        """Create from the outputs of a network, in the order of the description."""
         named = zip(model.outputs, outputs, strict=True)
         return cls(inputs, {tensor.id: (array, tensor.letters) for tensor, array in named})
 
     @property
     def references(self) -> dict[str, Reference]:
-        """All tensors by their id, as ``bmz.process.ops.apply_steps`` takes them."""
+        """All tensors by id, as ``bmz.process.ops.apply_steps`` expects them."""
         return {**self.inputs, **self.outputs}
 
     @property
     def output_arrays(self) -> dict[str, AnyArray]:
-        """The outputs alone, without their letters."""
+        """The outputs by id, without their letters."""
         return {name: array for name, (array, _) in self.outputs.items()}
 
     def stepped(
@@ -57,7 +57,7 @@ class KnownTensors:
 
         Parameters
         ----------
-        look : is shown what each step gives
+        look : is called with the result of each step
 
         Returns
         -------
@@ -67,55 +67,54 @@ class KnownTensors:
         Raises
         ------
         BmzError
-            A step does not go with its tensor.
+            A step does not fit its tensor.
         """
         return apply_steps(steps, *self.outputs[output], references=self.references, look=look)
 
     def once(self, _stage: str, _of: tuple[object, ...], make: Callable[[], Made], /) -> Made:
-        """Make what a stage gives, which depends on `_of` alone; `KeptTensors` keeps it."""
+        """Compute the result of a stage, which depends only on `_of`; `KeptTensors` caches it."""
         return make()
 
     def keeping(self, labelling: Labelling) -> Labelling:
-        """Let a recipe keep what other settings leave as it is; see `KeptTensors`."""
+        """Return the labelling; `KeptTensors` lets its recipe cache results between settings."""
         return labelling
 
     def forget(self) -> None:
-        """Let go of what is kept; see `KeptTensors`."""
+        """Discard cached results; only `KeptTensors` has any."""
 
 
 @dataclass(frozen=True)
 class KeptTensors(KnownTensors):
-    """The same, with what the newest setting made of them: of each stage its last result.
+    """Known tensors that also cache the last result of each stage.
 
-    The maps after the declared steps, the maps resized to the image, and what the recipe keeps by
-    itself are made again only where something changes on which they depend. One thread uses it at
-    a time.
+    The maps after the declared steps, the maps resized to the image, and the recipe's own cache
+    are recomputed only if something they depend on changes. Only one thread may use it at a time.
     """
 
     made: dict[str, tuple[tuple[object, ...], Any]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of_known(cls, known: KnownTensors) -> KeptTensors:
-        """Keep what is made of some tensors from now on."""
+        """Return the same tensors with an empty cache."""
         return cls(known.inputs, known.outputs)
 
     def once(self, stage: str, of: tuple[object, ...], make: Callable[[], Made], /) -> Made:
-        """Give what a stage gave at last, where all that it depends on is the same."""
+        """Return the last result of a stage if everything it depends on is unchanged."""
         kept = self.made.get(stage)
         if kept is None or not all(map(_same, kept[0], of)):
-            self.made.pop(stage, None)  # the old one need not be there beside the new one
+            self.made.pop(stage, None)  # so that the old and the new result are not both in memory
             kept = self.made[stage] = (of, make())
         made: Made = kept[1]
         return made
 
     def forget(self) -> None:
-        """Let go of what is kept: up to some ten times as much memory as a channel of a map."""
+        """Discard cached results, which take up to about ten times the memory of a map channel."""
         self.made.clear()
 
     def stepped(
         self, output: str, steps: Sequence[Step], look: Seen = not_seen
     ) -> tuple[AnyArray, str]:
-        """Apply steps to an output, or give what they gave; see `KnownTensors.stepped`."""
+        """Apply steps to an output, or return the cached result; see `KnownTensors.stepped`."""
         odd: list[tuple[int, Step, AnyArray]] = []
         letters = self.outputs[output][1]
         looked = False
@@ -133,11 +132,11 @@ class KeptTensors(KnownTensors):
             lambda: (KnownTensors.stepped(self, output, steps, seen), odd),
         )
         for number, step, x in () if looked else shown:
-            look(number, step, x)  # of others there is nothing to tell
+            look(number, step, x)  # the results of other steps are finite
         return stepped
 
     def keeping(self, labelling: Labelling) -> Labelling:
-        """Let a recipe keep what other settings leave as it is."""
+        """Return the labelling with a recipe that caches results between settings."""
         recipe = labelling.recipe
         if recipe is None or recipe.kept is None:
             return labelling
@@ -146,5 +145,5 @@ class KeptTensors(KnownTensors):
 
 
 def _same(one: object, other: object) -> bool:
-    # arrays are the same only where they are one array
+    # arrays are only the same if they are one object
     return one is other or (not hasattr(one, "shape") and bool(one == other))

@@ -1,4 +1,4 @@
-"""Test tensors that a description lacks: an image of a legal size, and what the network gives."""
+"""Make the test tensors that a description lacks: an image of a legal size, and the output."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from bmz.spec.facts import known_diameter_px
 from bmz.spec.model import AxisSpec, Fixed, LikeAxis, ModelSpec, Stepped, TensorSpec
 
 PLANE_PX, STACK_PX = 256, 64
-"""Largest side of a test input that is made, px, where the network takes that."""
+"""Side of a generated test input in a 2-D and in a 3-D model, px, if the network accepts it."""
 
 DISC_PX = 16.0
-"""Diameter of the discs of a drawn test input, px, where nobody states one of the objects."""
+"""Diameter of the discs of a drawn test input, px, if no diameter of the objects is known."""
 
 
 class NothingRan(CouldNotTell):
-    """No weights of a model could be run, so that nothing gives its test output."""
+    """No weights of a model could be run to compute its test output."""
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
@@ -46,8 +46,8 @@ class MadeTests:
 
     Parameters
     ----------
-    arrays : by tensor id, of inputs and outputs that lack one
-    why : of each, how it was made
+    arrays : tensor id -> test tensor, for inputs and outputs that lack one
+    why : tensor id -> how it was made
     """
 
     arrays: Mapping[str, AnyArray]
@@ -55,17 +55,17 @@ class MadeTests:
 
 
 def lacks_tests(model: ModelSpec) -> bool:
-    """Return whether an input that must be given, or an output, has no test tensor."""
+    """Return whether a required input or an output has no test tensor."""
     return any(tensor.test is None for tensor in (*model.required_inputs, *model.outputs))
 
 
 def made_tests(trial: ModelTrial) -> MadeTests:
-    """Make the test tensors that are lacking; those that are there stay.
+    """Make the missing test tensors; existing ones are kept.
 
     Raises
     ------
     NothingRan
-        No weights run here, such as those that run code that is not trusted.
+        No weights can run here, for example because they run code that is not trusted.
     """
     model = trial.model
     taken: dict[str, tuple[AnyArray, str]] = {}
@@ -85,7 +85,7 @@ def made_tests(trial: ModelTrial) -> MadeTests:
 
 
 def _outputs(trial: ModelTrial, taken: Taken) -> tuple[list[AnyArray], str]:
-    from bmz.engine.pipeline import network_inputs  # here: samples do without
+    from bmz.engine.pipeline import network_inputs  # here: not needed for samples
 
     refused = "it ships no known format"
     entries = [e for e in trial.model.weights if e.format in ORDER]
@@ -113,7 +113,7 @@ def _input_for(tensor: TensorSpec, model: ModelSpec) -> tuple[AnyArray, str]:
 
 
 def _size(axis: AxisSpec, model: ModelSpec) -> int:
-    """Return a legal size: that which is fixed, or one of about the largest side."""
+    """Return a legal size: the fixed one, or one close to the largest side."""
     size = axis.size
     if isinstance(size, LikeAxis):
         tensors = (*model.inputs, *model.outputs)
@@ -134,7 +134,7 @@ def _size(axis: AxisSpec, model: ModelSpec) -> int:
 
 
 def _from_sample(tensor: TensorSpec, path: Path, sizes: Mapping[str, int]) -> AnyArray | None:
-    """Take the middle of a sample; None if it is another kind of image, or too small."""
+    """Return the middle of a sample; None if its axes differ, or if it is too small."""
     try:
         pixels = read_image(inspect_image(path))
     except (BmzError, OSError):
@@ -154,7 +154,7 @@ def _from_sample(tensor: TensorSpec, path: Path, sizes: Mapping[str, int]) -> An
 
 
 def _drawn(tensor: TensorSpec, sizes: Mapping[str, int], wide: float) -> AnyArray:
-    """Draw discs, or balls, on a noisy ground, within the declared range of values."""
+    """Draw discs, or balls, on a noisy background, within the declared range of values."""
     shape = tuple(sizes[letter] for letter in tensor.letters)
     rng = np.random.default_rng(0)
     image = rng.normal(0.1, 0.02, shape)

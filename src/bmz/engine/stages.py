@@ -1,4 +1,4 @@
-"""Work beside the network, in other threads and told in order; how long each stage takes."""
+"""Run work in other threads alongside the network, report it in order, and time each stage."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ Made = TypeVar("Made")
 
 
 class Behind(Protocol):
-    """Takes work for which the network need not wait."""
+    """Accept work for which the network need not wait."""
 
     def __call__(self, work: Callable[[], Made], /) -> Future[Made]:
-        """Do it, here or in another thread."""
+        """Do the work, in this thread or in another one."""
 
 
 def at_once(work: Callable[[], Made], /) -> Future[Made]:
-    """Do work here and now; see `Behind`. What it raises is raised at once."""
+    """Do work immediately in this thread, as a `Behind`; its errors are raised here."""
     return settled(work())
 
 
 def settled(value: Made) -> Future[Made]:
-    """Return the future of work that is done already."""
+    """Return the future of work that is already done."""
     future: Future[Made] = Future()
     future.set_result(value)
     return future
 
 
 def failed(why: Exception) -> Future[Made]:
-    """Return the future of work that cannot be begun."""
+    """Return the future of work that could not begin."""
     future: Future[Made] = Future()
     future.set_exception(why)
     return future
 
 
 class Threads:
-    """Does work in other threads, in the order in which it comes; see `Behind`.
+    """Do work in other threads, in the order of submission, as a `Behind`.
 
-    Whoever brings more than is soon begun waits. A context manager: when the block fails, what has
-    not begun is left out, and what is under way is waited for.
+    Submitting more than twice `count` unfinished pieces of work blocks. Used as a context manager:
+    if the block fails, work that has not begun is cancelled, and running work is waited for.
 
     Parameters
     ----------
-    count : of threads
-    whole : what was brought is done even when the block fails
+    count : number of threads
+    whole : whether all submitted work is done even if the block fails
     """
 
     def __init__(self, count: int, *, whole: bool = False) -> None:
@@ -66,7 +66,7 @@ class Threads:
         self._room = BoundedSemaphore(2 * count)
 
     def __call__(self, work: Callable[[], Made], /) -> Future[Made]:
-        """Begin it, or let it wait for a thread; what it raises is in the future."""
+        """Begin the work, or queue it for a thread; its errors are in the future."""
         self._room.acquire()
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: self._room.release())
@@ -86,11 +86,11 @@ class Threads:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each stage of a run, in whatever thread.
+    """Time spent in each stage of a run, in any thread.
 
     Parameters
     ----------
-    took_s : stage -> seconds
+    took_s : stage -> duration, s
     listener : is notified of each stage that begins
     """
 
@@ -115,13 +115,13 @@ class Stopwatch:
 
 
 class DeviceClock:
-    """Counts the seconds in which the device of a network computed, from the first call on."""
+    """Count the seconds for which the device of a network computed, since the clock was created."""
 
     def __init__(self) -> None:
         self._computed_s, self._began = 0.0, time.perf_counter()
 
     def add(self, seconds: float) -> None:
-        """Count some more; called by the thread of the network alone."""
+        """Add seconds; only called by the thread of the network."""
         self._computed_s += seconds
 
     def use(self, device: Device) -> DeviceUse:
@@ -130,20 +130,20 @@ class DeviceClock:
 
 
 MANY = 4
-"""From so many images on it pays to load the layers through which the check looks at them."""
+"""Minimum number of images for which loading the layers used by the check pays off."""
 
 
 @contextmanager
 def looking_through(weights_format: str, images: int) -> Iterator[None]:
-    """Let the check look at many images through what runs the network, where that is quicker.
+    """Let the check of many images use the framework of the network, if that is faster.
 
-    All images of a call are looked at in the same way, so that their features do not depend on
-    which of them comes first.
+    All images of a call are checked in the same way, so that their features do not depend on which
+    of them comes first.
 
     Parameters
     ----------
-    weights_format : of the network, whose framework is loaded anyway
-    images : how many there are
+    weights_format : weights format of the network, whose framework is loaded anyway
+    images : number of images
     """
     make = FORMATS[weights_format].layers if images >= MANY else None
     if make is None:
@@ -154,11 +154,11 @@ def looking_through(weights_format: str, images: int) -> Iterator[None]:
 
 
 class NotesInTurn:
-    """Holds back what is noted of an image until the images before it are done.
+    """Hold back the notes on an image until the images before it are done.
 
     Parameters
     ----------
-    listener : hears of one image after the other; progress is passed on at once
+    listener : receives the notes on one image after another; progress is passed on immediately
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -167,7 +167,7 @@ class NotesInTurn:
         self._lock = Lock()
 
     def begin(self) -> Listener:
-        """Return what listens to the next image, in whatever thread."""
+        """Return the listener for the next image, which may be called in any thread."""
         held: list[Note] = []
         with self._lock:
             self._held.append(held)
@@ -182,7 +182,7 @@ class NotesInTurn:
         return tell
 
     def end(self) -> None:
-        """Note that the oldest image is done, and tell what is known of the next."""
+        """Mark the oldest image as done, and pass on the notes held back for the next."""
         with self._lock:
             self._held.popleft()
             if self._held:

@@ -1,4 +1,4 @@
-"""The test tensors of a model: read, prepared, labelled, and its sample measured once for all."""
+"""Read, prepare and label the test tensors of a model, and measure its sample once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bmz.predict.backend import Backend, LoadRequest
 
 Taken = Mapping[str, tuple[AnyArray, str]]
-"""Id of a tensor -> array and letters."""
+"""Tensor id -> array and letters of its axes."""
 
 
 class NoTestTensor(CouldNotTell):
@@ -46,7 +46,7 @@ class NoTestTensor(CouldNotTell):
 
 
 class TensorWrong(AnswerIsNo):
-    """A test tensor is not an array of numbers, or not of the axes that are described."""
+    """A test tensor is not an array of numbers, or does not have the described axes."""
 
     def __init__(self, tensor: str, why: str) -> None:
         super().__init__(
@@ -58,13 +58,13 @@ class TensorWrong(AnswerIsNo):
 
 @dataclass(frozen=True)
 class OwnTensors:
-    """What a model should make of what.
+    """The test inputs of a model, and its expected outputs.
 
     Parameters
     ----------
-    taken : inputs as they are stored, cast to their declared dtype
-    inputs : the same after the declared preprocessing, in the order of the description
-    expected : what the outputs should be after the declared postprocessing, in its order
+    taken : inputs as stored, cast to their declared dtype
+    inputs : inputs after the declared preprocessing, in the order of the description
+    expected : expected outputs after the declared postprocessing, in the order of the description
     """
 
     taken: Taken
@@ -77,16 +77,16 @@ def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = No
 
     Parameters
     ----------
-    inputs : that are given; None for all of `given_inputs`
+    inputs : the inputs to read; None for all of `given_inputs`
 
     Raises
     ------
     NoTestTensor, TensorWrong
-        They are not described, or not as described.
+        A test tensor is not described, or differs from its description.
     CouldNotTell
-        A file does not exist or is not the one described, or a step does not go with its tensor.
+        A file does not exist or is not the one described, or a step does not fit its tensor.
     """
-    from bmz.engine.pipeline import network_inputs  # here: samples do without
+    from bmz.engine.pipeline import network_inputs  # here: not needed for samples
 
     tensors = given_inputs(model) if inputs is None else inputs
     taken = {
@@ -99,7 +99,7 @@ def read_test_tensors(model: ModelSpec, inputs: Sequence[TensorSpec] | None = No
 
 
 def given_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
-    """Give the inputs that a test gives: those that must be, and optional ones with a tensor."""
+    """Return the inputs used in a test: required ones, and optional ones with a test tensor."""
     return tuple(tensor for tensor in model.inputs if not tensor.optional or tensor.test)
 
 
@@ -108,24 +108,24 @@ def finished(model: ModelSpec, outputs: Sequence[AnyArray], inputs: Taken) -> li
 
     Parameters
     ----------
-    outputs : of the network, in the order of the description
+    outputs : outputs of the network, in the order of the description
     inputs : the inputs, to which a step may refer
 
     Raises
     ------
     BmzError
-        A step does not go with its tensor.
+        A step does not fit its tensor.
     """
-    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    from bmz.engine.known_tensors import KnownTensors  # here: not needed for samples
     from bmz.engine.pipeline import all_stepped
 
     return all_stepped(model, KnownTensors.of(model, inputs, outputs))
 
 
 def sample_tensors(model: ModelSpec) -> OwnTensors | None:
-    """Read the test tensors where they are only an aid; None if they cannot be used.
+    """Read the test tensors for optional use; None if they cannot be used.
 
-    Of their faults ``bmz test`` tells.
+    ``bmz test`` reports their errors.
     """
     try:
         return read_test_tensors(model, model.required_inputs)
@@ -134,23 +134,23 @@ def sample_tensors(model: ModelSpec) -> OwnTensors | None:
 
 
 _NEAR = 1e-3
-"""By how much numbers may differ, of their size and beyond: enough to tell outputs apart."""
+"""Relative and absolute tolerance of values, which is enough to tell outputs apart."""
 
 _MISMATCHED = 1e-3
 """Share of the values that may differ by more."""
 
 
 def gives_expected(model: ModelSpec, tensors: OwnTensors, outputs: Sequence[AnyArray]) -> bool:
-    """Say whether the outputs of the network become those that the model should give.
+    """Return whether the postprocessed outputs of the network match the test outputs.
 
     Parameters
     ----------
-    outputs : of the network for the test inputs, in the order of the description
+    outputs : outputs of the network for the test inputs, in the order of the description
     """
     try:
         results = finished(model, outputs, tensors.taken)
     except BmzError:
-        return False  # the steps of one output need not suit another
+        return False  # the steps of one output need not fit another
     return all(map(_same, results, tensors.expected))
 
 
@@ -173,24 +173,24 @@ def open_by_test(
     opener: Callable[[str, LoadRequest], Backend],
     notes_of: Callable[[], Sequence[Path]],
 ) -> Backend:
-    """Open weights; where nothing says which output is which, let the test tensors say it.
+    """Open weights; if it is unclear which output is which, identify them with the test tensors.
 
-    What was found is kept with our notes on the package, so that it is found out once.
+    The result is stored in our notes on the package, so that this is done only once.
 
     Parameters
     ----------
-    model : its test tensors are files of the package
-    weights_format : as in model descriptions
-    request : what the backend is opened with
+    model : the model, whose test tensors are files of the package
+    weights_format : weights format, as in model descriptions
+    request : request with which to open the backend
     opener : loads weights, such as ``bmz.predict.formats.open_backend``
-    notes_of : gives the folders for our notes; each is read, the last is written to
+    notes_of : returns the folders of our notes; all are read, and the last is written to
 
     Raises
     ------
     OutputsUnclear
-        The test tensors are absent, or do not decide it either.
+        The test tensors are absent, or do not identify the outputs either.
     """
-    from bmz.predict.output_order import OutputsUnclear  # here: samples do without
+    from bmz.predict.output_order import OutputsUnclear  # here: not needed for samples
 
     try:
         return opener(weights_format, request)
@@ -214,7 +214,7 @@ def _by_test(
 ) -> tuple[str, ...] | None:
     tensors = sample_tensors(model)
     if tensors is None:
-        return None  # the caller tells that the outputs are unclear
+        return None  # the caller reports that the outputs are unclear
     inputs = [tensor.array for tensor in tensors.inputs]
     agree = []
     for names in candidates:
@@ -226,8 +226,8 @@ def _by_test(
 
 
 def as_maps(model: ModelSpec, inputs: Taken, outputs: Sequence[AnyArray]) -> list[AnyArray]:
-    """Apply the declared steps that give maps, such as sigmoid, and not those that give labels."""
-    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    """Apply the declared steps that compute maps, such as sigmoid, but not those that label."""
+    from bmz.engine.known_tensors import KnownTensors  # here: not needed for samples
     from bmz.engine.pipeline import all_stepped
 
     known = KnownTensors.of(model, inputs, outputs)
@@ -237,13 +237,13 @@ def as_maps(model: ModelSpec, inputs: Taken, outputs: Sequence[AnyArray]) -> lis
 def labels_of_first(
     model: ModelSpec, labelling: Labelling, inputs: Taken, outputs: Sequence[AnyArray]
 ) -> AnyArray:
-    """Label what the network made of the first image of the test inputs.
+    """Label the output of the network for the first image of the test inputs.
 
     Parameters
     ----------
-    labelling : with a recipe
-    inputs : the inputs, see `first_of_batch`
-    outputs : of the network, in the order of the description
+    labelling : labelling with a recipe
+    inputs : the inputs, from `first_of_batch`
+    outputs : outputs of the network, in the order of the description
 
     Returns
     -------
@@ -252,9 +252,9 @@ def labels_of_first(
     Raises
     ------
     BmzError
-        A step or the recipe does not take the output.
+        A step or the recipe does not accept the output.
     """
-    from bmz.engine.known_tensors import KnownTensors  # here: samples do without
+    from bmz.engine.known_tensors import KnownTensors  # here: not needed for samples
     from bmz.engine.pipeline import labels_of
 
     array, letters = inputs[model.inputs[0].id]
@@ -264,12 +264,12 @@ def labels_of_first(
 
 
 def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple[str, AnyArray]:
-    """Give the recipe, and the labels ((z,) y, x) that it makes of the first test input.
+    """Return the recipe, and its labels ((z,) y, x) for the first test input.
 
     Raises
     ------
     BmzError
-        There is no recipe, or it does not take the output.
+        There is no recipe, or it does not accept the output.
     """
     labelling = decide_labelling(model, recipe=None, settings={})
     outputs = backend.run([first_of_batch(tensor.array, tensor.axes) for tensor in tensors.inputs])
@@ -278,12 +278,12 @@ def own_labels(model: ModelSpec, tensors: OwnTensors, backend: Backend) -> tuple
 
 
 def first_of_batch(array: AnyArray, letters: str) -> AnyArray:
-    """Give the first image of a tensor, with its axis of the batch."""
+    """Return the first image of a tensor, keeping the batch axis."""
     return array.take([0], letters.index("b")) if "b" in letters else array
 
 
 def first_inputs(model: ModelSpec) -> Taken:
-    """Read the first image of each test input that must be; empty if one does not exist."""
+    """Read the first image of each required test input; empty if one does not exist."""
     taken = {}
     for tensor in model.required_inputs:
         array = sample_tensor(tensor, model)
@@ -297,13 +297,13 @@ def first_inputs(model: ModelSpec) -> Taken:
 def sample_tensor(
     tensor: TensorSpec, model: ModelSpec, reader: Callable[[Path], AnyArray] = npy_array
 ) -> AnyArray | None:
-    """Read a test tensor where it is only an aid; None if there is none that can be used.
+    """Read a test tensor for optional use; None if there is no usable one.
 
-    Of its faults ``bmz test`` tells.
+    ``bmz test`` reports its errors.
 
     Parameters
     ----------
-    reader : of its file, such as `bmz.image.npy.npy_mapped` for a part of it
+    reader : reads its file, such as `bmz.image.npy.npy_mapped` for a part of it
     """
     try:
         return _read(tensor, model, reader)
@@ -330,25 +330,25 @@ def _read(
 MEASURES = Notes.of("measures", 6, dict[int, PlaneMeasures])
 """Measures by channel of the model; the key is the sha256 of its manifest.
 
-The number rises when `bmz.check.kind_features.features` changes."""
+The version number is increased when `bmz.check.kind_features.features` changes."""
 
 
 def sample_measures(
     package: Package, model: ModelSpec, settings: ZooSettings
 ) -> dict[int, PlaneMeasures]:
-    """Give the measures of a model's own sample, kept with our notes on its package."""
+    """Return the measures of a model's own sample, stored in our notes on its package."""
     return model_measures(model, notes_folders(package.manifest, model.sha256, settings))
 
 
 def model_measures(model: ModelSpec, notes: Sequence[Path]) -> dict[int, PlaneMeasures]:
-    """Give the measures of the sample (else the test tensor) of the first inputs of a model.
+    """Return the measures of the sample (else the test tensor) of the first inputs of a model.
 
-    They are taken once and kept in the last of `notes`. A model whose tensors are not here has
-    none, and so has one whose tensor is another file than the description says.
+    They are computed once and stored in the last of `notes`. There are none if the tensors of the
+    model are not available, or if a file is not the one described.
 
     Parameters
     ----------
-    notes : folders for our notes on the package; each is read, the last is written to
+    notes : folders of our notes on the package; all are read, and the last is written to
     """
     remembered = MEASURES.find(notes, model.sha256)
     if remembered is not None:
@@ -375,11 +375,11 @@ def _measured(model: ModelSpec) -> dict[int, PlaneMeasures]:
 
 
 LEAST_LIKENESS = 0.1
-"""From this correlation of neighbouring pixels on a plane is an image; of optics it is far more."""
+"""Minimum correlation of neighbouring pixels in an image; optics cause a far higher one."""
 
 
 def is_white_noise(plane: AnyArray) -> bool:
-    """Say whether neighbouring pixels have nothing in common, as in a tensor of random numbers.
+    """Return whether neighbouring pixels are uncorrelated, as in a tensor of random numbers.
 
     Parameters
     ----------
@@ -393,7 +393,7 @@ def is_white_noise(plane: AnyArray) -> bool:
 
 
 def _takes_colours(tensor: TensorSpec, model: ModelSpec) -> bool:
-    """Say whether the channels are red, green and blue: by their names, or as of stained tissue."""
+    """Return whether the channels are red, green and blue, by name or for stained tissue."""
     channels = tensor.axis("c")
     names = {name.lower() for name in channels.names} if channels else set()
     if tensor.channels != 3:  # noqa: PLR2004 - red, green and blue

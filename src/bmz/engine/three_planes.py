@@ -1,4 +1,4 @@
-"""A stack that a network of planes sees along z, y and x: three masks, and what they agree on."""
+"""Run a 2-D network on a stack along z, y and x, and combine the three masks by votes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bmz.process.plane_votes import voted
 from bmz.process.relabel import closed_up, in_raster_order
 
 TURNED = "yx"
-"""Axes of the image along which it is run, too, in the place of z."""
+"""Axes of the image along which it is also run, in place of z."""
 
 LEAST_IOU = 0.25
-"""From which objects of neighbouring planes are one: ``merge_iou_thr`` of empanada-napari 1.2.4."""
+"""Minimum IoU of objects joined over planes: ``merge_iou_thr`` of empanada-napari 1.2.4."""
 
 
 class NoStack(WrongUsage):
-    """Planes of a stack shall be run along three axes, and there is none."""
+    """The planes of a stack are to be run along three axes, but there is no stack."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class NoStack(WrongUsage):
 
 
 class FramesNotJoined(WrongUsage):
-    """Objects on which three planes agree shall be joined over time."""
+    """Objects from votes of three planes are to be joined over time."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -56,7 +56,7 @@ def link_of_planes(link: Link) -> Link:
     Raises
     ------
     FramesNotJoined
-        They are to be joined over time, too.
+        Objects are to be joined over time, too.
     """
     if "t" in link.ious:
         raise FramesNotJoined
@@ -64,7 +64,7 @@ def link_of_planes(link: Link) -> Link:
 
 
 def refuse_no_stack(plan: Plan) -> None:
-    """See that there are planes along z.
+    """Raise if there is only one plane along z.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def refuse_no_stack(plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class TurnedView:
-    """A stack whose axis z has changed places with y or x, and the plan of its planes.
+    """A stack whose z axis is swapped with y or x, and the plan of its planes.
 
     Parameters
     ----------
-    axis : which of them
-    plan : of its planes, which lie one behind the other along `axis` of the image
-    pixels : axes of ``tczyx`` in that order, named as if the stack had been taken so
+    axis : the axis swapped with z
+    plan : plan of its planes, which are stacked along `axis` of the image
+    pixels : axes of ``tczyx`` in that order, named as if the stack had been acquired this way
     """
 
     axis: str
@@ -93,18 +93,18 @@ class TurnedView:
 def turned_views(
     case: FitCase, decided: RunChoices, plan: Plan, pixels: Pixels
 ) -> list[TurnedView]:
-    """Turn a stack, so that its planes are those along y, and those along x.
+    """Turn a stack so that its planes are those along y, and those along x.
 
     Parameters
     ----------
-    case, decided : of the image, see `bmz.plan.plan.make_plan`
-    plan : of the image
-    pixels : axes of ``tczyx`` in that order, as read
+    case, decided : arguments of `bmz.plan.plan.make_plan` for the image
+    plan : plan of the image
+    pixels : pixels as read, with axes of ``tczyx`` in that order
 
     Raises
     ------
     HaloTooWide, OffGrid, SizesUnclear
-        No tiles can be laid on its planes.
+        Its planes cannot be divided into tiles.
     """
     views = []
     for axis in TURNED:
@@ -127,12 +127,12 @@ def _swapped(um: Mapping[str, float], axis: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Agreed:
-    """The planes of a stack with the objects that it has after the votes.
+    """The planes of a stack, with its objects after the votes.
 
     Parameters
     ----------
-    outputs : one for each plane
-    numbers : for each of them, the number in the whole of its label k, at k
+    outputs : one output per plane
+    numbers : per plane, the number of its label k in the whole image, at k
     """
 
     outputs: Sequence[PlaneOutput]
@@ -146,9 +146,9 @@ def agreed(
 
     Parameters
     ----------
-    outputs : of the planes along z
-    turned : of those along y and x, by the axis
-    plan : of the image
+    outputs : outputs of the planes along z
+    turned : axis, y and x -> outputs of the planes along it
+    plan : plan of the image
     """
     views = [_in_stacks("z", outputs, plan)]
     views += [_in_stacks(axis, own, plan) for axis, own in turned.items()]
@@ -173,7 +173,7 @@ def agreed(
 def _columns(
     columns: Sequence[Columns], numbers: Sequence[AnyArray], labels: AnyArray, ordered: AnyArray
 ) -> Columns:
-    """Give what is known of each object: of those of which it was made, by its number in order."""
+    """Return the values of each object, from the objects of which it consists, by its number."""
     (known,) = joined_columns(columns, numbers, [range(len(columns))])
     first = np.zeros(int(ordered.max(initial=0)) + 1, np.int64)
     first[ordered.reshape(-1)] = labels.reshape(-1)
@@ -183,7 +183,7 @@ def _columns(
 def _in_stacks(
     axis: str, outputs: Sequence[PlaneOutput], plan: Plan
 ) -> list[tuple[AnyArray, Columns]]:
-    """Join planes along an axis, and give the stack of each frame as it lies in the image."""
+    """Join planes along an axis, and return the stack of each frame with the axes of the image."""
     parts = [not_none(output.labels) for output in outputs]
     frames = plan.loop.get("t", 1)
     loop = {**plan.loop, "z": len(parts) // frames}

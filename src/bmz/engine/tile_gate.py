@@ -1,4 +1,4 @@
-"""The first tile of an image: its middle, in float32 as well, before less is believed."""
+"""Compare the first tile of an image with float32 before trusting a lower precision."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
 
 TILES = Notes.of("tile", 1, PrecisionChoice, one_per_key=True)
-"""The key is that of the choice, the folder of the image, and how it is given to the network."""
+"""The key is that of the choice, the folder of the image, and how the network is given it."""
 
 MOST_TILES = 4
-"""Tiles of an image that are run twice, until one of them shows an object."""
+"""Maximum number of tiles of an image that are run twice, until one of them shows an object."""
 
 MIDDLE_PX: Mapping[str, int] = MappingProxyType({"yx": 384, "zyx": 192})
-"""Side along y and x of the middle of a tile that is judged first, by the axes of the network."""
+"""Axes of the network -> side along y and x of the middle of a tile that is compared first."""
 
 
 @dataclass(frozen=True)
 class TileCase:
-    """What the tiles of an image are judged by, and where the answer is kept.
+    """How the tiles of an image are judged, and where the result is stored.
 
     Parameters
     ----------
-    network : with the labels of the image
-    name : of the image
-    key : of the answer, which is the same for all images of its kind
-    listener : hears where float32 is taken after all
+    network : network choice, with the labelling of the image
+    name : name of the image
+    key : key of the result, which is the same for all images of its kind
+    listener : is told if float32 is used instead
     """
 
     network: NetworkChoice
@@ -50,12 +50,12 @@ class TileCase:
 
 
 class GatedBackend:
-    """A network in a lower precision, which the first tile of an image must bear out.
+    """A network in a lower precision, which the first tile of an image must confirm.
 
     Parameters
     ----------
-    opened : loads the network in one of the ways
-    choice : what the test input of the model allows
+    opened : loads the network in a given precision and framework
+    choice : the precision and framework that the test input of the model allows
     """
 
     def __init__(self, opened: Callable[[Way], Backend], choice: PrecisionChoice) -> None:
@@ -69,16 +69,16 @@ class GatedBackend:
 
     @property
     def name(self) -> str:
-        """The framework that runs it now."""
+        """The framework that currently runs the network."""
         return self._current.name
 
     @property
     def device(self) -> Device:
-        """The device that it runs on."""
+        """The device that the network runs on."""
         return self._current.device
 
     def expect(self, case: TileCase) -> None:
-        """Prepare for the next image; where images of its kind were judged, so is it."""
+        """Prepare for the next image, reusing the judgement of images of its kind."""
         known = self._known.get(case.key) or TILES.find(case.network.notes, case.key)
         if known is not None:
             self._known[case.key] = known
@@ -86,12 +86,12 @@ class GatedBackend:
         self._case, self._left = (case, MOST_TILES) if known is None else (None, 0)
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
-        """Run the network once; see `Backend`."""
+        """Run the network once, as `Backend` describes."""
         outputs = self._current.run(inputs)
         return outputs if self._case is None else self._judged(self._case, inputs, outputs)
 
     def tensor_library(self) -> ModuleType | None:
-        """Return what the network that runs now gives; see `OnTensors`."""
+        """Return the tensor library of the network that currently runs, as in `OnTensors`."""
         current = self._current
         return current.tensor_library() if isinstance(current, OnTensors) else None
 
@@ -133,7 +133,7 @@ class GatedBackend:
         outputs: Sequence[AnyArray],
         whole: Backend,
     ) -> tuple[float | None, list[AnyArray] | None]:
-        """Return F1 of the middle of a tile, else of all of it, and its outputs in float32 then."""
+        """Return F1 of the middle of a tile, else of the whole tile with its float32 outputs."""
         middle = middle_of_tile(network.model, inputs)
         if middle is not None:
             f1 = _agreement(network, middle, self._current.run(middle), whole.run(middle))
@@ -153,14 +153,14 @@ class GatedBackend:
 
 
 def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArray] | None:
-    """Cut the middle out of the inputs of a large tile, of a size that the network takes.
+    """Cut the middle out of the inputs of a large tile, in a size that the network accepts.
 
-    To judge it costs a fraction of what the whole tile costs in float32.
+    Comparing it takes a fraction of the time of the whole tile in float32.
 
     Parameters
     ----------
-    model : says which sizes are legal
-    inputs : of the network, in the order of the description
+    model : the model, which defines the legal sizes
+    inputs : inputs of the network, in the order of the description
 
     Returns
     -------
@@ -202,7 +202,7 @@ def _agreement(
 def _labels(
     network: NetworkChoice, inputs: Sequence[AnyArray], outputs: Sequence[AnyArray]
 ) -> AnyArray:
-    """Label the first image of a tile; steps refer to what the network was given."""
+    """Label the first image of a tile; steps refer to the inputs of the network."""
     model = network.model
     taken = {
         tensor.id: (first_of_batch(array, tensor.letters), tensor.letters)
@@ -218,7 +218,7 @@ def _labels(
 def expect_image(
     backend: Backend, network: NetworkChoice, image: ImageInfo, plan: Plan, listener: Listener
 ) -> None:
-    """Tell a network which image comes next, where it is to be judged by it."""
+    """Tell a gated network which image comes next, so that its first tile is compared."""
     if not isinstance(backend, GatedBackend):
         return
     kind = (
@@ -234,5 +234,5 @@ def expect_image(
 
 
 def gated_precision(backend: Backend) -> PrecisionChoice | None:
-    """Return the precision in which an image was run, where its first tile had a say in it."""
+    """Return the precision in which an image was run; None for a network that is not gated."""
     return backend.choice if isinstance(backend, GatedBackend) else None
