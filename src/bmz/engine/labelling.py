@@ -80,7 +80,7 @@ class Labelling:
 
     @property
     def decoder(self) -> Recipe | None:
-        """The recipe that turns the map into labels, even if a declared step stands in for it."""
+        """The recipe that turns the map into labels, or that of the declared step that does."""
         op = next((step.name for step in self.label_steps if step.name in LABEL_OPS), None)
         return self.recipe if op is None else RECIPES[LABEL_OPS[op]]
 

@@ -230,7 +230,7 @@ def given_prompts(
     image: ImageInfo,
     pixel_um: Mapping[str, float],
 ) -> PlannedPrompts | None:
-    """Return the prompts passed by a Python caller; None for keywords that name no prompts.
+    """Return the prompts passed by a Python caller; None without a file, a mask or a table.
 
     Parameters
     ----------

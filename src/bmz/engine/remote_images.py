@@ -411,7 +411,7 @@ def _brought(
                 return False
             raise Refused(parcel.url, why.status, why.why, _REFUSED_HINT) from why
         move(whole, target)
-        with suppress(OSError):  # an empty folder left behind does no harm
+        with suppress(OSError):  # a folder that is left behind does no harm
             parcel.folder.rmdir()
         return True
 

@@ -395,7 +395,7 @@ def refuse_contradictions(request: RunRequest, model: ModelSpec, labelling: Labe
 
 
 def follow_names(request: RunRequest, settings: ZooSettings) -> None:
-    """Let this process read stand-ins of images of a server, under the names the user gave."""
+    """Let this process read cached images of servers, and name images as the user does."""
     remember_names(request.names)
     cached = (settings.cache / "images").absolute()
     if request.names or any(cached in image.absolute().parents for image in request.images):

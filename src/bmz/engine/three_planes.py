@@ -147,7 +147,7 @@ def agreed(
     Parameters
     ----------
     outputs : outputs of the planes along z
-    turned : axis, y and x -> outputs of the planes along it
+    turned : axis (``y``, ``x``) -> outputs of the planes along it
     plan : plan of the image
     """
     views = [_in_stacks("z", outputs, plan)]

@@ -22,7 +22,7 @@ from bmz.process.matching import match_labels
 from bmz.spec.model import ModelSpec
 
 TILES = Notes.of("tile", 1, PrecisionChoice, one_per_key=True)
-"""The key is that of the choice, the folder of the image, and how the network is given it."""
+"""The key is that of the choice, the folder of the image, and how it is passed to the network."""
 
 MOST_TILES = 4
 """Maximum number of tiles of an image that are run twice, until one of them shows an object."""
