@@ -36,7 +36,7 @@ class KnownTensors:
     def of(
         cls, model: ModelSpec, inputs: Mapping[str, Reference], outputs: Sequence[AnyArray]
     ) -> KnownTensors:
-        """Create from the outputs of a network, in the order of the description."""
+        """Create the tensors from the outputs of a network, in the order of the description."""
         named = zip(model.outputs, outputs, strict=True)
         return cls(inputs, {tensor.id: (array, tensor.letters) for tensor, array in named})
 
@@ -99,7 +99,7 @@ class KeptTensors(KnownTensors):
         return cls(known.inputs, known.outputs)
 
     def once(self, stage: str, of: tuple[object, ...], make: Callable[[], Made], /) -> Made:
-        """Return the last result of a stage if everything it depends on is unchanged."""
+        """Return the last result of a stage, recomputed if something it depends on has changed."""
         kept = self.made.get(stage)
         if kept is None or not all(map(_same, kept[0], of)):
             self.made.pop(stage, None)  # so that the old and the new result are not both in memory

@@ -1,4 +1,4 @@
-"""Labels of an image, in memory or on disk: combine, join and resample them."""
+"""Combine, join and resample the labels of an image, in memory or on disk."""
 
 from __future__ import annotations
 

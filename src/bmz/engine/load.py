@@ -1,4 +1,4 @@
-"""Find the package of a model by name, and decide whether it may run, such as its own code."""
+"""Find and fetch the package of a model, and decide whether the model and its code may run."""
 
 from __future__ import annotations
 
@@ -384,7 +384,7 @@ def model_findings(
     trust: Permit = "no",
     usable: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
-    """Yield the properties of the model that prevent label masks for any image.
+    """Yield findings on the model that prevent a label mask of any image.
 
     Parameters
     ----------
@@ -466,7 +466,7 @@ def _trusted(model: ModelSpec) -> Iterator[TrustedCode]:
 
 
 def remove(name: str) -> tuple[TrustedCode, ...]:
-    """Remove trusted code by name or by sha256 (or at least its first 8 digits).
+    """Remove code from the trusted list by name or by sha256 (at least its first 8 digits).
 
     Raises
     ------

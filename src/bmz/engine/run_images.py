@@ -40,7 +40,7 @@ from bmz.write.result import IN_IMAGE
 
 
 def output_kinds(setup: RunSetup) -> tuple[str, ...]:
-    """Return the kinds of output that a job writes; `files_of` adds those of joined objects.
+    """Return the kinds of output of a job; `files_of` removes unused tables of joined objects.
 
     Raises `PolygonsLacking` if one needs polygons and the recipe computes none.
     """
