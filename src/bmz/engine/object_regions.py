@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bmz.base.arrays import AnyArray, FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray
 from bmz.base.axes import Neighbourhood
 from bmz.engine.label_stack import Labels, LabelStack
 from bmz.image.pixels import Pixels
@@ -143,13 +143,18 @@ def _blocks(
         if y.start + x.start > rows.start and not own.any():
             continue  # the first block is measured anyway, for its headings
         window = part.window((y, x))
-        numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
-        owned = np.where(own[numbers], numbers, 0)
+        owned = _owned(part, window, own)
         box = {**plane, **dict(zip("yx", window, strict=True))}
         shown = image.region(box).part(dict.fromkeys(plane, 0))
         mine = Pixels(owned, tuple(labels.space), um)
         measured = _moved(measure_objects(mine, shown, columns), box, sizes, um)
         yield _with_confidences(measured, part.confidences)
+
+
+def _owned(part: Labels, window: tuple[slice, slice], own: BoolArray) -> AnyArray:
+    """Return the labels of a window, of which only those that begin in its block are left."""
+    numbers = part[(*(slice(0, n) for n in part.size[:-2]), *window)]
+    return np.where(own[numbers], numbers, 0)
 
 
 def _with_confidences(table: Table, confidences: FloatArray | None) -> Table:
