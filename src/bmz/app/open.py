@@ -1,4 +1,4 @@
-"""``bmz open``: models and settings tried on an image, with what the network gave kept."""
+"""``bmz open``: try models and settings on an image; outputs of networks are kept."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from bmz.results.images import CheckSummary, RunSummary
 from bmz.zoo.settings import settings_from_environment
 
 MOST_ATTEMPTS = 4
-"""Of so many attempts what the network gave is kept; of others it is computed again."""
+"""Number of attempts whose network outputs are kept; others are computed again."""
 
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """The words of one call of ``bmz open``.
+    """The options of one call of ``bmz open``.
 
     Parameters
     ----------
-    images : each is one of its own
+    images : files, each of which is an image
     models : offered first; each may have options of its own, see `bmz.engine.kept_outputs.of_model`
-    options : all else, as for ``bmz run``; its folder is where results are saved
+    options : the other options, as for ``bmz run``; results are saved in its folder
     """
 
     images: tuple[Path, ...]
@@ -58,13 +58,13 @@ class OpenRequest:
 
 
 class Workbench:
-    """Images that are looked at, networks that are loaded, and what they gave.
+    """Images on view, loaded networks, and the outputs of these.
 
-    Several threads may use it; one network runs at a time, and masks are made beside it.
+    Several threads may use it. One network runs at a time; masks can be made meanwhile.
 
     Parameters
     ----------
-    request : of the call
+    request : the options of the call
 
     Raises
     ------
@@ -94,17 +94,17 @@ class Workbench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close images and networks."""
+        """Close all images and networks."""
         self._networks.close()
         self._stack.close()
 
     def view(self, image: int) -> ImageView:
-        """Give an image; its file is opened when it is first asked for.
+        """Return an image; its file is opened on first use.
 
         Raises
         ------
         BmzError
-            It cannot be read.
+            The image cannot be read.
         """
         with self._opening:
             if image not in self._views:
@@ -113,7 +113,7 @@ class Workbench:
             return self._views[image]
 
     def check(self, choice: Choice, listener: Listener = nobody) -> CheckSummary:
-        """Say whether an image fits a model; see `bmz.app.check.check`."""
+        """Check whether an image fits a model; see `bmz.app.check.check`."""
         request = self._networks.request(choice)
         return check(replace(request, images=(self.request.images[choice.image],)), listener)
 
@@ -132,7 +132,7 @@ class Workbench:
         Raises
         ------
         BmzError
-            The image does not fit, or the network cannot be had or fails.
+            The image does not fit, or the network is not available or fails.
         """
         view = self.view(choice.image)
         outputs, box = self._networks.outputs(choice, view, listener)
@@ -149,23 +149,23 @@ class Workbench:
 
         Parameters
         ----------
-        edits : are a layer of their own: measured is the mask of the model
+        edits : corrections, a layer of their own: measurements are those of the model's mask
 
         Returns
         -------
         int
-            how many objects there are, corrected
+            number of objects after the corrections
 
         Raises
         ------
         NoAttempt
-            What its network gave is no longer kept.
+            The output of its network is no longer kept.
         EditRefused
-            A correction does nothing where it is made.
+            A correction has no effect at its position.
         BmzError
             The recipe does not take a value, or there are no labels.
         """
-        # in one thread: each in which a browser asks would keep memory of its own
+        # in one thread, because each thread of a request would keep memory of its own
         return self._labeller.submit(self._relabelled, number, setting, edits).result()
 
     def _relabelled(self, number: int, setting: Setting, edits: Sequence[Edit]) -> int:
@@ -182,23 +182,23 @@ class Workbench:
         return len(np.unique(shown.array)) - 1 if edits else made.result.objects or 0
 
     def objects(self, number: int) -> SettingResult:
-        """Measure the objects of the mask that was made last of an attempt.
+        """Measure the objects of the latest mask of an attempt.
 
         Raises
         ------
         NoAttempt
-            It is not there, or no longer.
+            It does not exist, or is no longer kept.
         """
         made, _ = self._mask_of(number)
         return made.with_table()
 
     def attempt_of(self, number: int) -> Attempt:
-        """Give an attempt by its number.
+        """Return an attempt by its number.
 
         Raises
         ------
         NoAttempt
-            It is not there, or no longer.
+            It does not exist, or is no longer kept.
         """
         if number not in self._attempts:
             raise NoAttempt(number)
@@ -210,7 +210,7 @@ class Workbench:
         return self._masks[number]
 
     def mask(self, number: int, at: Mapping[str, int], window: Window) -> tuple[AnyArray, Window]:
-        """Give a part of the mask that was made last of an attempt.
+        """Return a part of the latest mask of an attempt.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class Workbench:
         Returns
         -------
         ndarray, Window
-            (y, x) uint16 or uint32, every so many px one, and where it lies in the image
+            (y, x) uint16 or uint32, sampled at the step of the window; and its window in the image
         """
         attempt = self.attempt_of(number)
         _, labels = self._mask_of(number)
@@ -246,7 +246,7 @@ class Workbench:
         return part.astype(np.uint16 if few else np.uint32), there
 
     def command(self, number: int, setting: Setting) -> str:
-        """Give the call of ``bmz run`` that makes the masks of an attempt for all images."""
+        """Return the ``bmz run`` command that makes the masks of an attempt for all images."""
         attempt = self.attempt_of(number)
         first, *others = self.request.images
         command = command_of(self._networks.request(attempt.choice), first, setting)
@@ -259,10 +259,10 @@ class Workbench:
         edits: Sequence[Edit] = (),
         listener: Listener = nobody,
     ) -> RunSummary:
-        """Run the model with these settings on all images, whole, and write what ``run`` does.
+        """Run the model with these settings on all whole images, and write what ``run`` writes.
 
-        Corrections of the image that is shown are written beside it: the label mask in the folder
-        ``corrected``, under the same name, and what was done as JSON.
+        Corrections of the image on view are written as well: the label mask into the folder
+        ``corrected``, under the same name, and a list of the corrections as JSON.
         """
         with self._saving:  # two at a time would write the same files
             return self._saved(self.attempt_of(number).choice, setting, edits, listener)
@@ -286,11 +286,11 @@ class Workbench:
 
 
 def objects_of(result: SettingResult, corner: tuple[int, int]) -> dict[str, list[Any]]:
-    """Give the table of objects as lists: heading -> value of each.
+    """Return the table of objects as lists: heading -> value of each object.
 
     Parameters
     ----------
-    corner : where the part that was run begins, (y, x) px of the image
+    corner : start of the part that was run, (y, x) px of the image
     """
     shifts = {f"centroid_{axis}_px": shift for axis, shift in zip("yx", corner, strict=True)}
     return {
