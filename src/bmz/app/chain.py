@@ -38,16 +38,16 @@ from bmz.write.outputs import CSV, TABLE
 from bmz.write.tables import Numbered, join_numbers, join_objects, write_record
 
 SUFFIX = ".toml"
-"""A model of this ending is a chain."""
+"""Suffix of a file that describes a chain."""
 
 CHAIN_RECORD, CHAIN_TABLE = ".chain.json", ".chain.csv"
-"""Endings of what is written about all steps of an image."""
+"""Suffixes of the files that cover all steps of an image."""
 
 _NAME = re.compile(r"[\w.-]+")
 
 
 class ChainNotFound(CouldNotTell):
-    """There is no such file of a chain."""
+    """The file of a chain does not exist."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(
@@ -70,7 +70,7 @@ class ChainUnreadable(WrongUsage):
 
 
 class ChainWithoutMasks(WrongUsage):
-    """Label masks that a later step needs would not be written."""
+    """The call does not write label masks that a later step needs."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         super().__init__(
@@ -131,13 +131,13 @@ def _references(patterns: Mapping[str, str], before: Sequence[str]) -> dict[str,
 
 @dataclass(frozen=True)
 class StepKey:
-    """What a step of a chain may say.
+    """A key that a step of a chain may have.
 
     Parameters
     ----------
-    field : of a request that it stands for
-    read : reads its value; a ValueError tells what is wanted
-    put : puts the names of earlier steps into it; a ValueError tells which there are
+    field : field of a request that it sets
+    read : parses its value; a ValueError says what is expected
+    put : inserts the names of earlier steps; a ValueError says which exist
     """
 
     field: str
@@ -157,7 +157,7 @@ STEP_KEYS: Mapping[str, StepKey] = {
     "input": StepKey("inputs", _words, _references),
     "prompts": StepKey("prompts", _word, _reference),
 }
-"""What a step may say of how its model is run, beside its name and the relations of its labels."""
+"""Keys of a step that say how its model is run."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,10 @@ class ChainStep:
 
     Parameters
     ----------
-    name : of the folder of its results, and of its columns in the joint table
+    name : name of the folder of its results, and of its columns in the joint table
     options : fields of a request
-    relations : see `bmz.engine.relations` -> ``from:`` and the name of an earlier step, or the
-        pattern of a file
+    relations : relation (see `bmz.engine.relations`) -> ``from:`` and the name of an earlier step,
+        or the pattern of a file
     """
 
     name: str
@@ -178,18 +178,18 @@ class ChainStep:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The earlier steps whose label masks it takes."""
+        """The earlier steps whose label masks it needs."""
         patterns = [*self.relations.values(), *self.options.get("inputs", {}).values()]
         patterns += [self.options["prompts"]] if "prompts" in self.options else []
         return tuple(p.removeprefix(FROM) for p in patterns if p.startswith(FROM))
 
     @property
     def waits(self) -> bool:
-        """Whether it takes an image that is still to be made, so that nothing can be checked."""
+        """Whether it needs an image that does not exist yet, so that nothing can be checked."""
         return any(p.startswith(FROM) for p in self.options.get("inputs", {}).values())
 
     def request(self, request: RunRequest) -> RunRequest:
-        """Return what this step is asked to do, in a folder of its own."""
+        """Return the request of this step, with a folder of its own."""
         folder = request.folder / self.name
         relations = {**request.relations, **self.relations}
         return replace(request, folder=folder, relations=relations, **self.options)
@@ -306,7 +306,7 @@ def _step(entry: Mapping[str, Any], before: Sequence[str], where: str) -> ChainS
 def prepared_steps(
     chain: Chain, request: RunRequest, listener: Listener = nobody, *, measure: bool = True
 ) -> list[tuple[ChainStep, RunSetup]]:
-    """Decide for each step all that does not depend on an image, before any of them is run.
+    """Prepare all steps, as far as that does not depend on an image, before any is run.
 
     Raises
     ------
@@ -326,9 +326,9 @@ def prepared_steps(
 def plan_chain(
     chain: Chain, request: RunRequest, listener: Listener = nobody
 ) -> Iterator[ChainedPlan]:
-    """Say for each step how it would run each image; masks that are not there yet are left out.
+    """Yield how each step would run each image, without masks that do not exist yet.
 
-    Nothing is said of the images of a step whose input another has still to make.
+    Steps whose input is made by another step have no images.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def plan_chain(
 
 
 def _without_masks(setup: RunSetup) -> RunSetup:
-    """Leave out what earlier steps have still to make, of what can be done without."""
+    """Leave out relations and prompts that earlier steps have yet to make."""
     request = setup.request
     made = {name: p for name, p in request.relations.items() if not p.startswith(FROM)}
     prompts = LATER if (request.prompts or "").startswith(FROM) else request.prompts
@@ -349,16 +349,16 @@ def _without_masks(setup: RunSetup) -> RunSetup:
 
 
 def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) -> ChainSummary:
-    """Run all steps on all images: each image is checked for every step before the first is run.
+    """Run all steps on all images, after every image has been checked for every step.
 
     Parameters
     ----------
-    request : the options of the call; its model is not looked at
+    request : the options of the call; its model is ignored
 
     Raises
     ------
     BmzError
-        What concerns all images: a model, an option, the folder, outputs that exist.
+        Something is wrong for all images: a model, an option, the folder, existing outputs.
     """
     setups = prepared_steps(chain, request, listener)
     unfit = dict(_unfit(setups, request))
@@ -384,7 +384,7 @@ def run_chain(chain: Chain, request: RunRequest, listener: Listener = nobody) ->
 def _unfit(
     setups: Sequence[tuple[ChainStep, RunSetup]], request: RunRequest
 ) -> Iterator[tuple[Path, ImageFailure]]:
-    """Return the images that a step could not run, by their headers."""
+    """Yield the images that a step could not run, judged by their headers."""
     of_call = with_fields(request.images, request.series)
     for image, field in of_call.items():
         for step, setup in setups:
@@ -402,7 +402,7 @@ def _chained(
     request: RunRequest,
     unfit: Collection[Path],
 ) -> Iterator[ChainedImage | ImageFailure]:
-    """Give what came of each image: all steps, with their record and table; or the first fault."""
+    """Yield the outcome of each image: all steps with record and table, or the first failure."""
     of_steps = [{o.image: o for o in summary.outcomes} for summary in steps.values()]
     for image in of_steps[0]:
         if image in unfit:
@@ -434,9 +434,9 @@ def _written(chain: Chain, done: Mapping[str, ImageRun], request: RunRequest) ->
 
 
 def numbered_tables(chain: Chain, files: Mapping[str, Mapping[str, Path]]) -> list[Numbered]:
-    """Return which tables of the steps belong together by the numbers of their objects.
+    """Return the tables of the steps whose objects share their numbers.
 
-    They are those of the first step that another is paired with, or tells parents of.
+    These belong to the first step that another step is paired with, or has parents in.
 
     Parameters
     ----------
@@ -445,7 +445,7 @@ def numbered_tables(chain: Chain, files: Mapping[str, Mapping[str, Path]]) -> li
     Returns
     -------
     list of Numbered
-        none where no step is brought together with another, or no table is written
+        empty if no step is related to another, or no tables are written
     """
     leads: dict[str, str] = {}
     counted: dict[str, str] = {}
@@ -466,7 +466,7 @@ def numbered_tables(chain: Chain, files: Mapping[str, Mapping[str, Path]]) -> li
 
 
 def _write_joint(outcomes: Sequence[ChainedImage | ImageFailure], request: RunRequest) -> None:
-    """Write the joint tables of several images below each other."""
+    """Write the joint tables of several images as one table."""
     tables = {
         one.image: one.table
         for one in outcomes
