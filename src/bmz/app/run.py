@@ -1,4 +1,4 @@
-"""``bmz run``: images through a model to label masks, one bad image never stopping the others."""
+"""``bmz run``: turn images into label masks; a bad image does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from bmz.zoo.locate import starter_folder
 def plan_run(
     request: RunRequest, listener: Listener = nobody
 ) -> Iterator[ImagePlan | ImageFailure]:
-    """Say for each image how it would be run, after a trial of two tiles, and write nothing.
+    """Yield how each image would be run, after a trial of two tiles; write nothing.
 
     Raises
     ------
     BmzError
-        What concerns all images: the model or the options. What concerns one image is yielded.
+        Something is wrong for all images: the model or the options. Errors of single images are
+        yielded.
     """
     setup = prepare(request, listener, measure=False)
     yield from plan_images(setup)
 
 
 def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
-    """Run a model on images and write what was asked for.
+    """Run a model on images and write the requested outputs.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def run(request: RunRequest, listener: Listener = nobody) -> RunSummary:
     Raises
     ------
     BmzError
-        What concerns all images: the model, the options, the folder, outputs that exist. What
-        concerns one image is in the summary.
+        Something is wrong for all images: the model, the options, the folder, existing outputs.
+        Errors of single images are in the summary.
     """
     listed = new_images(request)  # to list them takes as long as to plan them
     images = RunOfAll(prepare(request, listener), listed)
@@ -60,7 +61,7 @@ def run_demo(folder: Path, listener: Listener = nobody) -> RunSummary:
 
     Parameters
     ----------
-    folder : for the outputs
+    folder : folder of the outputs
     """
     request = RunRequest(model=MODEL, images=(demo_image(),), folder=folder, overwrite=True)
     return run(request, listener)

@@ -1,4 +1,4 @@
-"""``bmz check --contract`` and ``--lock``: images and objects held to a file, or written to it."""
+"""``bmz check --contract`` and ``--lock``: hold images and objects to a contract, or write one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIAMETER = "equivalent_diameter_area_px"
 
 
 class NotLocked(AnswerIsNo):
-    """An image does not fit, so that no contract can be made of it."""
+    """An image does not fit, so no contract can be made from it."""
 
     def __init__(self, image: ImageCheck) -> None:
         why = image.error.message if image.error else image.report.errors[0].message
@@ -34,7 +34,7 @@ class NotLocked(AnswerIsNo):
 
 
 def with_words(request: RunRequest, contract: Contract) -> RunRequest:
-    """Say of the images what the contract says, where the call says nothing."""
+    """Fill in the options of the contract that the call does not give."""
     unsaid = {key: value for key, value in contract.options.items() if not getattr(request, key)}
     return replace(request, **unsaid)
 
@@ -42,14 +42,14 @@ def with_words(request: RunRequest, contract: Contract) -> RunRequest:
 def held(
     summary: CheckSummary, request: RunRequest, contract: Contract, listener: Listener = nobody
 ) -> CheckSummary:
-    """Add what each image breaks of a contract to what the check said.
+    """Add a finding to the check of an image for each rule of a contract that it breaks.
 
-    Images that fit are run, if the contract speaks of objects.
+    Images that fit are run if the contract has rules on objects.
 
     Parameters
     ----------
     summary : of the check of all images
-    request : model, images and the words on them
+    request : the model, the images and their options
     """
     fitting = [checked.image for checked in summary.images if _fits(checked)]
     objects = _objects(request, fitting, listener) if contract.runs else {}
@@ -65,7 +65,7 @@ def held(
 
 
 def locked(summary: CheckSummary, request: RunRequest, listener: Listener = nobody) -> Contract:
-    """Run the model on images that are right, and make a contract of what is found.
+    """Run the model on images known to be good, and make a contract from the results.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _fits(checked: ImageCheck) -> bool:
 def _objects(
     request: RunRequest, images: Sequence[Path], listener: Listener
 ) -> Mapping[Path, tuple[int, float | None]]:
-    """Run the model; give for each image the number of objects and their median diameter."""
+    """Run the model; return the number of objects and their median diameter for each image."""
     if not images:
         return {}
     with tempfile.TemporaryDirectory(prefix="bmz-") as folder:

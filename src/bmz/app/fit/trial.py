@@ -1,4 +1,4 @@
-"""``bmz fit --try N``: the best models are run on crops of images, and ranked by their masks."""
+"""``bmz fit --try N``: run the best models on crops of images, and rank them by their masks."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from bmz.process.quality import predictor
 from bmz.results.fit import ImageFit, ModelFit, Ranking
 
 MOST_IMAGES = 3
-"""Of more images than these the first are tried."""
+"""Number of images that are tried, the first ones."""
 
 FINALISTS = 2
-"""So many of the best are tried on further crops; all others on the one where most is to be seen,
-for models differ more than crops do."""
+"""Number of the best models that are tried on further crops; all others are tried on the busiest
+crop only, because models differ more than crops do."""
 
 
 Place = tuple[int, str]
-"""Number of an image, and where a crop of it lies."""
+"""Number of an image, and the position of a crop in it."""
 
 RatedMask = tuple[float, AnyArray]
-"""Predicted F1 of labels, and the labels."""
+"""Predicted F1 of a label mask, and the mask."""
 
 Masks = Mapping[Place, RatedMask]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a model made of crops of images.
+    """The trials of a model on crops of images.
 
     Parameters
     ----------
-    model : and how it fits the images
-    trials : of each image
-    took_s : seconds for all of them
+    model : the model, and how it fits the images
+    trials : one for each image
+    took_s : duration of all trials, seconds
     """
 
     model: ModelFit
@@ -61,7 +61,7 @@ class Attempt:
 
     @property
     def masks(self) -> dict[Place, RatedMask]:
-        """Its masks, by the image and the place in it."""
+        """Its masks, by image and crop."""
         return {
             place: mask
             for number, trial in enumerate(self.trials)
@@ -97,11 +97,11 @@ def with_trials(
 
 @dataclass(frozen=True)
 class Contest:
-    """Models that are tried one after the other on the same crops.
+    """Trials of several models, one after another, on the same crops.
 
     Parameters
     ----------
-    images : of which the first are tried
+    images : images, the first of which are used
     ends_s : no further model is tried after this time, as `time.monotonic` gives it
     """
 
@@ -113,14 +113,14 @@ class Contest:
     def attempts(
         self, models: Sequence[ModelFit], extent: TrialExtent
     ) -> tuple[dict[str, Attempt], dict[str, ModelFit]]:
-        """Try models, the first of them at least.
+        """Try models until the time is over, but at least the first.
 
-        One that takes more than its share of the time is tried with fewer changed copies.
+        A model that takes more than its share of the time is tried with fewer changed copies.
 
         Returns
         -------
         dict, dict
-            model -> what it made; model -> the model, with why it could not be tried
+            model -> its attempt; model -> the model, with the error that prevented its trial
         """
         extent = extent.within((self.ends_s - time.monotonic()) / max(len(models), 1))
         attempts, failed = dict[str, Attempt](), dict[str, ModelFit]()
@@ -138,12 +138,12 @@ class Contest:
         return attempts, failed
 
     def has_time_for(self, attempts: Sequence[Attempt]) -> bool:
-        """Return whether as many crops as usual are done before the end, by what one took."""
+        """Estimate from the first crop whether the usual number of crops ends in time."""
         needed_s = sum(MOST_CROPS * attempt.took_s for attempt in attempts)
         return time.monotonic() + needed_s < self.ends_s
 
     def _attempt(self, model: ModelFit, extent: TrialExtent) -> Attempt:
-        """Run a model on crops of each image, of the same places as any other model."""
+        """Run a model on crops of each image, at the same positions as all other models."""
         begun, trials = time.monotonic(), list[Trial]()
         for image, fit in zip(self.images[:MOST_IMAGES], model.images, strict=False):
             setup = prepare(_request(model, fit, image, self.request), self.listener)
@@ -156,7 +156,7 @@ class Contest:
 
 
 def _ordered(attempts: Mapping[str, Attempt]) -> list[ModelFit]:
-    """Sum up what each model made, the best first."""
+    """Summarise the attempts, the best model first."""
     others = beside_others({name: attempt.masks for name, attempt in attempts.items()})
     models = [_summed_up(attempt, others.get(name)) for name, attempt in attempts.items()]
     return sorted(models, key=lambda model: -model.guess)
@@ -171,23 +171,23 @@ def _summed_up(attempt: Attempt, beside: Standing | None) -> ModelFit:
 
 
 def _rated_masks(trial: Trial, number: int) -> dict[Place, RatedMask]:
-    """Return the masks of the crops of an image, with what is predicted of each."""
+    """Return the masks of the crops of an image, each with its predicted F1."""
     return {
         (number, str(crop.box)): (crop.quality.f1, crop.tried.mask.labels) for crop in trial.crops
     }
 
 
 def beside_others(masks: Mapping[str, Masks]) -> dict[str, Standing]:
-    """Predict the masks of each model beside those of the others for the same crops.
+    """Predict the F1 of the masks of each model by comparison with those of the other models.
 
     Parameters
     ----------
-    masks : model -> what it made
+    masks : model -> its masks
 
     Returns
     -------
     dict
-        by model: the mean over its crops; one that stands alone is left out
+        model -> mean over its crops; a model without others to compare with is left out
     """
     known: dict[str, list[Standing]] = {}
     for place in dict.fromkeys(place for made in masks.values() for place in made):
@@ -203,7 +203,7 @@ def beside_others(masks: Mapping[str, Masks]) -> dict[str, Standing]:
 
 
 def _usable(ranking: Ranking, request: FitRequest) -> Iterator[ModelFit]:
-    """Yield the models that fit, make labels, and need nothing that is not allowed or not here."""
+    """Yield the models that fit, make labels, and need nothing that is missing or not allowed."""
     for model in ranking.fitting:
         needs = [
             need
@@ -227,7 +227,7 @@ def _larger_than_crop(image: MeasuredImage) -> bool:
 def _request(
     model: ModelFit, fit: ImageFit, image: MeasuredImage, request: FitRequest
 ) -> RunRequest:
-    """Return the request of the command that is proposed for the model."""
+    """Return the request of the command proposed for the model."""
     return RunRequest(
         model.id,
         (image.info.place,),

@@ -1,4 +1,4 @@
-"""The words and filters of a search, and the models that fit them, the best first."""
+"""Words and filters of a search, and the models that match them, the best first."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ MEANINGS: Mapping[str, tuple[str, ...]] = {
     "leaves": ("leaf",),
     "gel-bands": ("gel band",),
 }
-"""Each term of `bmz.spec.made_for` and what people call it."""
+"""Terms of `bmz.spec.made_for`, and the common names of each."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A word of a search, or several that mean one thing.
+    """A word of a search, or several words with one meaning.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Phrase:
 
 
 def phrases_of(words: Iterable[str]) -> list[Phrase]:
-    """Find what words mean together, whatever their order; the longest phrases go first.
+    """Group words into phrases, in any order of the words; the longest phrases come first.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def phrases_of(words: Iterable[str]) -> list[Phrase]:
 
 
 def meaning(name: str, terms: Iterable[str]) -> str | None:
-    """Return the one of `terms` that a word names or means; None if none does.
+    """Return the term that a word names or means; None if there is none among `terms`.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def meaning(name: str, terms: Iterable[str]) -> str | None:
 
 @cache
 def _phrases() -> Mapping[tuple[str, ...], tuple[str, ...]]:
-    """Return the tokens of each phrase, in order of the alphabet, and the terms that they mean."""
+    """Return the terms that each phrase means, by its tokens in alphabetical order."""
     phrases: dict[tuple[str, ...], tuple[str, ...]] = {}
     for term, names in MEANINGS.items():
         for name in names:
@@ -122,22 +122,22 @@ _FIELDS: Mapping[str, float] = {
     "labels": 3.0,
     "description": 1.0,
 }
-"""How much a word counts by the place where it stands."""
+"""Weight of a word by the field in which it is found."""
 
 _PREFIX, _PREFIX_LEAST = 0.5, 3
-"""A word that only begins one of the model counts half, from three letters on."""
+"""Weight of a word that is only the beginning of a word of the model, and its least length."""
 
 _TERM = 8.0
-"""How much it counts that a model is made for what a word means."""
+"""Weight of a model that is made for the meaning of a word."""
 
 _COVERED, _ALIKE, _SECOND, _NOT_SEGMENTED = 0.7, 0.25, 0.6, 0.5
-"""Shares of that: for a modality that covers the one that is meant, as light microscopy covers
-phase contrast; for one of the same family; for a structure that is not the first; for one that is
-shown but not segmented."""
+"""Shares of this weight: for a modality that includes the one meant, as light microscopy includes
+phase contrast; for one of the same family; for a structure that is not the first one; for one that
+is shown but not segmented."""
 
 
 def rank(cards: Iterable[Card], words: Iterable[str]) -> list[tuple[float, Card]]:
-    """Return the models that every word fits, the most relevant first.
+    """Return the models that match every word, the most relevant first.
 
     Examples of the specification come behind all others.
 
@@ -169,7 +169,7 @@ def _place(hit: tuple[float, Card]) -> tuple[bool, float, bool, str]:
 
 
 def relevance(card: Card, words: Iterable[str]) -> float:
-    """Add up how well each word fits what the model is made for, and its texts.
+    """Sum up how well each word matches the purpose and the texts of a model.
 
     0 as soon as one fits nowhere.
 
@@ -193,7 +193,7 @@ def relevance(card: Card, words: Iterable[str]) -> float:
 
 
 def made_for_share(card: Card, terms: Iterable[str]) -> float:
-    """Say from 0 to 1 how far a model is made for one of the modalities or structures."""
+    """Return from 0 to 1 how well a model is made for one of the modalities or structures."""
     purpose = card.made_for
     segments = any(part in (card.task or "") for part in ("segmentation", "detection"))
     shares = [0.0]
@@ -231,7 +231,7 @@ def _fit(token: str, there: set[str]) -> float:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """The words of one call of ``bmz search``.
+    """The options of one call of ``bmz search``.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ class TermUnknown(WrongUsage):
 
 
 class FilterUnknown(WrongUsage):
-    """A filter names what no model has."""
+    """A filter names a value that no model has."""
 
     def __init__(self, option: str, value: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -284,7 +284,7 @@ class FilterUnknown(WrongUsage):
 
 
 def with_terms(request: SearchRequest) -> SearchRequest:
-    """Put the terms in the place of what people call them.
+    """Replace common names by the terms that they mean.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def _term(option: str, name: str | None, terms: Iterable[str]) -> str | None:
 
 
 def refuse_unknown(request: SearchRequest, cards: Iterable[Card]) -> None:
-    """See that each filter could fit a model.
+    """Check that each filter can match a model.
 
     Raises
     ------
@@ -345,7 +345,7 @@ def fitting(request: SearchRequest, cards: Iterable[Card], usable: set[str]) -> 
 
 
 def has_modality(card: Card, modality: str) -> bool:
-    """Return whether a model is made for a modality, a kind of it, or for one that covers it."""
+    """Return whether a model is made for a modality, a kind of it, or one that includes it."""
     return any(
         own == modality
         or own in MORE_EXACT.get(modality, ())
