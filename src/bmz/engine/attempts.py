@@ -116,7 +116,7 @@ class Networks:
             backend.close()
 
     def request(self, choice: Choice) -> RunRequest:
-        """Give the options of ``bmz run`` for what is chosen.
+        """Return the options of ``bmz run`` for a choice.
 
         Raises
         ------
@@ -216,7 +216,7 @@ def _outputs(
 
 
 def parameters_of(setup: RunSetup) -> Sequence[Mapping[str, Any]]:
-    """Give the parameters of the recipe with their values, for controls of a page.
+    """Return the parameters of the recipe with their values, for the controls of a page.
 
     Where a declared step makes the labels, the arguments that its description states come first.
     """

@@ -85,7 +85,7 @@ class Client(Protocol):
         """Call a function on a worker."""
 
     def cancel(self, futures: list[Future[Any]]) -> None:
-        """Give up what has not begun."""
+        """Cancel what has not begun."""
 
     def nthreads(self) -> Mapping[str, int]:
         """Return the workers, and the threads of each."""

@@ -150,7 +150,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
 def _refuse_others_beside(
     model: ModelSpec, image: Path, request: RunRequest, record: Mapping[str, Any]
 ) -> None:
-    """See that the further images and the masks are those of the record.
+    """Check that the further images and the masks are those of the record.
 
     Raises
     ------

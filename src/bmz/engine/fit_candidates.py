@@ -131,7 +131,7 @@ def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listen
 
 
 class _Reader:
-    """Say of one model after the other what is known of it."""
+    """Yield what is known of one model after the other."""
 
     def __init__(self, settings: ZooSettings) -> None:
         self._settings = settings
@@ -169,7 +169,7 @@ class _Reader:
 
 
 def _is_whole(package: Package, card: Card) -> bool:
-    """Say whether the package is the user's or comes with bmz, so that its files must be there."""
+    """Return whether the package is the user's or part of bmz, so that its files must exist."""
     return card.version == "" and package.remote is None
 
 

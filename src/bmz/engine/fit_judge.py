@@ -70,7 +70,7 @@ def _flattened(
     sample: Mapping[int, PlaneMeasures],
     user_channels: Sequence[Channels],
 ) -> Sequence[MeasuredImage]:
-    """Give what of stacks a model without z is given: the plane, or the projection, that suits it.
+    """Return what a model without z gets from stacks: the plane, or the projection, that suits it.
 
     One word must do for all images; where none does, they are taken whole, plane by plane.
     """

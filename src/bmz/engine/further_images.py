@@ -72,7 +72,7 @@ def image_inputs(model: ModelSpec) -> tuple[TensorSpec, ...]:
 
 
 def refuse_unknown_inputs(model: ModelSpec, inputs: Mapping[str, str]) -> None:
-    """See that a file can be given for each of some inputs, and that its pattern is one.
+    """Check that a file can be given for each of some inputs, and that its pattern is valid.
 
     Raises
     ------
@@ -338,7 +338,7 @@ class MaskWithoutLabels(AnswerIsNo):
 
 
 def refuse_no_labels(info: ImageInfo) -> None:
-    """See by its header that a mask may hold labels.
+    """Check by its header that a mask may contain labels.
 
     Raises
     ------
@@ -403,13 +403,13 @@ class PlannedMask:
         return cls(info, opened, sha256)
 
     def record(self) -> MaskRecord:
-        """Say for the record which mask it is."""
+        """Describe the mask for the record."""
         sha256 = self.sha256 or content_sha256(self.info.place)
         return {"image": given_name(self.info.place), "sha256": sha256}
 
 
 def refuse_elsewhere(masks: Mapping[str, PlannedMask], image: ImageInfo) -> None:
-    """See that masks lie on the grid of an image.
+    """Check that masks lie on the grid of an image.
 
     Raises
     ------

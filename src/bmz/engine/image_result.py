@@ -72,7 +72,7 @@ def image_columns(info: ImageInfo, field: PlateField | None) -> dict[str, str]:
 
 
 def from_image(table: Mapping[str, AnyArray], columns: Mapping[str, str]) -> Table:
-    """Say in the first columns of a table what is the same for all of its rows."""
+    """Insert columns with what all rows of a table have in common before its other columns."""
     rows = len(next(iter(table.values())))
     return {**{name: np.full(rows, value) for name, value in columns.items()}, **table}
 
@@ -160,7 +160,7 @@ def _quality_columns(done: ImageRun) -> dict[str, str | float]:
 
 
 def names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
-    """Give the path of each file within the folder that holds all; its address where it has one."""
+    """Return the path of each file within their common folder, or its address if it has one."""
     names = {file: given_name(file) for file in files}
     here = [file for file, name in names.items() if name == str(file)]
     if here:

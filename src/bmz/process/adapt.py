@@ -458,7 +458,7 @@ def from_layout(x: Any, layout: str) -> tuple[Any, str]:  # noqa: ANN401
 
 
 def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:
-    """Give the spacing of an output in pixels of the network's input, one number per axis.
+    """Return the spacing of an output in pixels of the network's input, one number per axis.
 
     Parameters
     ----------

@@ -312,7 +312,7 @@ def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: B
 def _owned(
     local: LabelArray, core: Box, region: Box, work: BlockWork
 ) -> tuple[BoolArray, NDArray[np.int64]]:
-    """Say for 0 and each label whether it begins in the core, and where in the whole it begins."""
+    """Return for 0 and each label whether it begins in the core, and its position in the whole."""
     count = int(local.max(initial=0))
     flat = local.reshape(-1)
     begins = np.flatnonzero(flat > 0)

@@ -36,7 +36,7 @@ Numbers = NDArray[np.intp]
 
 
 def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArray:
-    """Give a number to what is connected by faces, and judge what touches at a corner alone.
+    """Label what is connected by faces, and decide about what touches only at a corner.
 
     Two cells often touch at a corner, so parts that do are two, but for three cases: both are one
     where nothing speaks for a boundary between them; a speck beside something larger is not part;
@@ -84,7 +84,7 @@ class Contacts(NamedTuple):
 
 
 def numbers_of_parts(contacts: Contacts, pixels: Numbers, least: float) -> Numbers:
-    """Give each part of an inside the number that it keeps, as `number_insides` says.
+    """Return the number that each part of an inside keeps, as `number_insides` describes.
 
     Parameters
     ----------
@@ -442,7 +442,7 @@ def pieces_of_planes(mask: AnyArray) -> Pieces:
 
 
 def numbered_pieces(mask: AnyArray) -> AnyArray:
-    """Give each connected piece of one value a number of its own, from 1; 0 stays background.
+    """Label each connected piece of one value from 1; 0 stays background.
 
     Parameters
     ----------

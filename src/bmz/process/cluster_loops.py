@@ -23,7 +23,7 @@ def count_ends(ends: Indices, count: LabelArray) -> None:
 
 @compiled
 def number_ends(pixels: Indices, ends: Indices, sinks: LabelArray, labels: LabelArray) -> None:
-    """Give each pixel the number of the sink in which it ends.
+    """Label each pixel with the number of the sink in which it ends.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def grow_sinks(
 
 @compiled
 def measure_clusters(labels: LabelArray, facts: Indices) -> None:
-    """Tell of each number how many pixels it has, where they lie, and how often they begin.
+    """Return the size and box of each number, and how often its pixels begin.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def fill_field(flow: FloatArray, cell: BoolArray, field: FloatArray) -> None:
 def note_limits(
     probability: FloatArray, least: np.float32, rows: tuple[int, int], limits: FloatArray
 ) -> None:
-    """Say between which thresholds a step from each pixel reads the same flow.
+    """Return the thresholds between which a step from each pixel reads the same flow.
 
     A step reads a pixel and its neighbours to the right and below.
 

@@ -57,7 +57,7 @@ class Clusters:
         return replace(self, known=old)
 
     def cells(self, most_px: float, least_px: int, largest_error: float) -> LabelArray:
-        """Give those that may be cells, without holes, numbered in raster order.
+        """Return those that may be cells, without holes, numbered in raster order.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Clusters:
         return in_raster_order(without(labels, sizes(labels) < least_px)).labels
 
     def _errors_of(self, which: Indices) -> FloatArray:
-        """Give the errors of some; what was not asked for before is calculated."""
+        """Return the errors of some clusters; those not known yet are computed."""
         lacking = which[np.isnan(self.known[which])]
         if len(lacking):
             self.known[lacking] = self.errors(self.labels, lacking, self.facts[lacking, 2:6])

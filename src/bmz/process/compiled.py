@@ -37,7 +37,7 @@ class CompileNote:
 
     @contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
-        """Tell `listener` of what this thread compiles while the block runs."""
+        """Notify `listener` of what this thread compiles while the block runs."""
         before, self._here.listener = self._here.listener, listener
         try:
             yield

@@ -50,7 +50,7 @@ class ArgmaxSettings:
 
 
 def label_classes(output: AnyArray, grid: tuple[int, ...], settings: ArgmaxSettings) -> Labelled:
-    """Give each connected region of a class a number, or each pixel its class.
+    """Label each connected region of a class, or label each pixel with its class.
 
     Logits, probabilities and votes give the same; of equal values the first channel wins.
 
@@ -162,7 +162,7 @@ class ComponentSettings:
 def label_components(
     output: AnyArray, grid: tuple[int, ...], settings: ComponentSettings
 ) -> Labelled:
-    """Give each connected region above a threshold a number.
+    """Label each connected region above a threshold.
 
     Parameters
     ----------

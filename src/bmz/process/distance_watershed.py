@@ -376,7 +376,7 @@ def _depth_within(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
 def prominent_peaks(
     surface: AnyArray, least_rise: float, radius_px: int = 1, mask: BoolArray | None = None
 ) -> LabelArray:
-    """Give a number to every peak that rises enough above the saddle to a higher one.
+    """Label every peak that rises enough above the saddle to a higher one.
 
     The h-maxima transform (Soille, Morphological Image Analysis, 2003, section 6.3.4), as
     ``skimage.morphology.h_maxima`` gives it: of two peaks that meet the lower one counts if it

@@ -112,7 +112,7 @@ def label_distances(
 def flooded_maps(
     output: AnyArray, settings: DistanceSettings, gaussians: Gaussians
 ) -> tuple[LabelArray, FloatArray]:
-    """Give each object the number of its seed, and the smoothed foreground; see `label_distances`.
+    """Return the seed of each object, and the smoothed foreground; see `label_distances`.
 
     Seeds are numbered in raster order; objects that are too small leave gaps.
     """

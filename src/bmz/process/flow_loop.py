@@ -241,7 +241,7 @@ def errors_by_heat(
     flow: FloatArray,
     errors: FloatArray,
 ) -> None:
-    """Give the mean squared distance of a flow from that of each object towards its middle.
+    """Return the mean squared distance of a flow from each object's flow towards its centre.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ def follow_field(
     limits: FloatArray | None = None,
     valid: FloatArray | None = None,
 ) -> NDArray[np.intp]:
-    """Give y and x at the end of the way of some pixels, (2, pixels).
+    """Return y and x of some pixels at the end of their paths, (2, pixels).
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def label_flows(
 
 
 def cells_of_plane(clusters: Clusters, settings: FlowSettings) -> LabelArray:
-    """Give the clusters of a plane that are cells by the settings; as `finished_flows`."""
+    """Return the clusters of a plane that are cells by the settings, as `finished_flows` does."""
     most_px = settings.max_size_fraction * clusters.labels.size
     return clusters.cells(most_px, settings.min_size, settings.flow_threshold)
 
@@ -297,7 +297,7 @@ def cells_of_plane(clusters: Clusters, settings: FlowSettings) -> LabelArray:
 def sink_labels(
     flow: FloatArray, cell: BoolArray, steps: int, place: Place | None = None
 ) -> LabelArray:
-    """Give pixels that drift to one sink one number.
+    """Label pixels by the sink to which they drift.
 
     Parameters
     ----------
@@ -312,14 +312,14 @@ def sink_labels(
 
 
 def with_margin(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the sizes of a plane or stack with a margin that no sink can grow beyond."""
+    """Return the sizes of a plane or stack with a margin beyond which no sink can grow."""
     return tuple(size + 2 * SINK_RADIUS_PX for size in shape)
 
 
 def labels_of_ends(
     pixels: NDArray[np.intp], ends: NDArray[np.intp], shape: tuple[int, ...]
 ) -> LabelArray:
-    """Give pixels that end in one sink the number of it, and 0 to those that end in none.
+    """Label pixels with the number of the sink in which they end, or 0 if they end in none.
 
     A sink is a place where many pixels end, and what is joined to it. Where sinks overlap, the one
     with more ends at its seed has the place.
@@ -368,7 +368,7 @@ def finished_flows(
 
 
 def pixels_a_step(flow: AnyArray) -> FloatArray:
-    """Give what a network makes of flows in px a step, all finite."""
+    """Return the flows of a network in px per step, all finite."""
     # further than across the plane leads no further, and must not overflow
     far = float(max(flow.shape))
     finite = np.nan_to_num(np.asarray(flow, np.float32), nan=0, posinf=0, neginf=0)
@@ -386,7 +386,7 @@ def _seeds(count: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.intp]
 
 
 def cube(radius: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Give the flat steps to all places of a cube, its middle included, in raster order."""
+    """Return the flat offsets of all positions of a cube, including its centre, in raster order."""
     side = np.arange(-radius, radius + 1)
     strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     steps = np.meshgrid(*(side * stride for stride in strides), indexing="ij")

@@ -13,7 +13,7 @@ HEAT = np.float32(1e20)
 
 
 def flow_errors(labels: LabelArray, flow: FloatArray) -> FloatArray:
-    """Give for each object the mean squared distance of two unit flows over its pixels.
+    """Return the mean squared distance of two unit flows over the pixels of each object.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def flow_errors(labels: LabelArray, flow: FloatArray) -> FloatArray:
 def errors_of(
     flow: FloatArray, labels: LabelArray, numbers: NDArray[np.intp], boxes: NDArray[np.intp]
 ) -> FloatArray:
-    """Give the errors of some objects; see `flow_errors`.
+    """Return the errors of some objects; see `flow_errors`.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def errors_of(
 
 
 def room_for_heat(boxes: NDArray[np.intp]) -> FloatArray:
-    """Give room for the heat of the largest of some objects, a margin of one px around it.
+    """Allocate an array for the heat of the largest of some objects, with a margin of one px.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def room_for_heat(boxes: NDArray[np.intp]) -> FloatArray:
 
 
 def flows_of_labels(labels: LabelArray) -> FloatArray:
-    """Give the unit flow from each pixel of an object towards its centre, by diffusion.
+    """Return the unit flow from each pixel of an object towards its centre, by diffusion.
 
     Heat flows in at the pixel nearest to the mean of the object's pixels and spreads over the
     object by repeated means over 3 x 3 pixels, nothing outside; twice as many steps as the height

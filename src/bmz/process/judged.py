@@ -125,7 +125,7 @@ class Judged:
 
     @property
     def f1(self) -> float | None:
-        """Give 2 TP / (2 TP + FN + FP) over what was judged.
+        """Return 2 TP / (2 TP + FN + FP) over what was judged.
 
         TP is what is found of what is right, FN what is not, FP what is repeated of what is wrong;
         so a mask without objects has 0. None where nothing was judged right, for then a mask is
@@ -135,7 +135,7 @@ class Judged:
 
 
 def has_object(plane: AnyArray, place: Place, areas: AnyArray) -> bool:
-    """Say whether a mask has an object: one of it overlaps with it with an IoU of 0.5 or more.
+    """Return whether an object of a mask overlaps a given one with an IoU of 0.5 or more.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class KeptFlows:
         *,
         place: Place | None = None,
     ) -> Labelled:
-        """Give the labels; see `label_flows`, which is asked for stacks and Omnipose's maps."""
+        """Return the labels; `label_flows` makes those of stacks and of Omnipose's maps."""
         axes = output.ndim - 1
         if (
             axes == STACK
@@ -103,7 +103,7 @@ class _Drift:
         self._valid[:] = np.inf, -np.inf
 
     def clusters(self, least: np.float32) -> Clusters:
-        """Give the clusters of the pixels whose probability is above a threshold."""
+        """Return the clusters of the pixels whose probability is above a threshold."""
         from bmz.process.cluster_loops import list_stale
 
         probability = self._probability.reshape(-1)

@@ -43,7 +43,7 @@ class KeptStars:
         *,
         place: Place | None = None,
     ) -> Labelled:
-        """Give the labels; see `label_stars`, which is asked for stacks."""
+        """Return the labels; `label_stars` makes those of stacks."""
         # of maps that are resized as they are read the numbers are of this kind
         kind = getattr(output, "dtype", np.dtype(np.float32))
         if output.ndim != STACK or place is not None or kind != np.float32:
@@ -53,7 +53,7 @@ class KeptStars:
         return drawn_stars(above, output, grid, settings)
 
     def _best(self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings) -> Candidates:
-        """Give the objects above the threshold, and maybe others below it; best first."""
+        """Return the objects above the threshold, and possibly others below it, the best first."""
         least, known = settings.prob_threshold, self._settings.prob_threshold
         if output is not self._output or grid != self._grid:
             self._stars = self._crowd = None

@@ -83,7 +83,7 @@ class _Position:
 
 
 def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[Integers]:
-    """Give objects a number that they keep through a chain of masks, by their overlap.
+    """Label objects by their overlap, so that each keeps its number through a chain of masks.
 
     Neighbours are paired one to one, the largest overlaps first, which neither splits nor merges:
     two objects of a mask never get one number. With a gap of 1, an object without a partner in
@@ -148,7 +148,7 @@ def _added(one: Integers, other: AnyArray) -> Integers:
 
 
 def _pairs(one: AnyArray, other: AnyArray, box: Box, shape: Sequence[int]) -> tuple[Integers, ...]:
-    """Give keys of the pairs that share pixels, how many, and where the first lies in the whole."""
+    """Return the pairs that share pixels, their number, and where the first lies in the whole."""
     at = np.flatnonzero((one > 0) & (other > 0))
     keys = one.reshape(-1)[at].astype(np.int64) << _BITS | other.reshape(-1)[at].astype(np.int64)
     pairs, first, counts = np.unique(keys, return_index=True, return_counts=True)
@@ -265,7 +265,7 @@ def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[LazyArray], link:
 
 
 def _numbered(units: Sequence[_Unit]) -> list[Integers]:
-    """Give numbers to the objects of all units, by the mask in which they first appear."""
+    """Label the objects of all units by the mask in which they first appear."""
     results: list[Integers] = []
     finals: dict[int, Integers] = {}
     count = 0
@@ -323,7 +323,7 @@ def measured_together(loop: Mapping[str, int], apart: str) -> list[list[int]]:
 
 
 def with_track(table: Table) -> Table:
-    """Say of each object which track it belongs to: that is its number in the mask."""
+    """Return the track of each object, which is its number in the mask."""
     return {"label": table["label"], "track": table["label"], **table}
 
 

@@ -106,7 +106,7 @@ MOST_MAPS = 4
 
 
 def telling_maps(maps: AnyArray) -> AnyArray:
-    """Give the maps of a network that are looked at: of many, two from each end, (k, (z,) y, x)."""
+    """Return the maps that are used, (k, (z,) y, x): all, or two from each end of many."""
     if len(maps) <= MOST_MAPS:
         return maps
     return np.concatenate([maps[: MOST_MAPS // 2], maps[-MOST_MAPS // 2 :]])

@@ -181,7 +181,7 @@ def _of_position(columns: Columns | Sequence[Columns], number: int) -> Columns:
 
 
 def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Table:
-    """Say behind the label at which position along t and z the objects of a table lie.
+    """Insert the position along t and z of the objects of a table after their label.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def fit_measured(
 
 
 def refuse_unknown_task(task: str | None) -> None:
-    """See that a task is one that models of the zoo have.
+    """Check that a task is one that models of the zoo have.
 
     Raises
     ------
