@@ -1,4 +1,4 @@
-"""Blobs in a plane, found over scales."""
+"""Detect blobs in a plane over scales."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from bmz.check.kind_levels import block_means, halved, window_sums
 from bmz.check.pixel_values import BEFORE_TO_BEHIND, percentiles, sorted_finite
 
 LEVELS = 4
-"""Blurs an octave; one more on each side lets a maximum over scale be told at every one."""
+"""Blurs per octave; one more on each side allows a maximum over scale to be found at each."""
 
 LEAST_SIDE = 10
-"""No octave is made of an image with a side below this, in px."""
+"""Images with a side below this get no octave, in px."""
 
 LEAST_PX = 3.5
-"""Smaller blobs are left out: the grain of noise, and kinks of an interpolation."""
+"""Smaller blobs are ignored: noise grain, and artefacts of interpolation."""
 
 FINEST = 1
-"""The finest level of the first octave that is looked at: from the one before it only blobs below
-`LEAST_PX` could be told. Of the others it is 0."""
+"""The finest level used of the first octave: the level before it could only yield blobs below
+`LEAST_PX`. In the other octaves it is 0."""
 
 SMALL_SIDE = 96
-"""Levels of up to this side are blurred by products of matrices, which takes fewer calls."""
+"""Levels of up to this side are blurred by matrix products, which takes fewer calls."""
 
 MOST_SIDE = 640
-"""Of a larger image an octave looks at the window of this side with most in it."""
+"""Side of the window of highest contrast that an octave uses of a larger image, in px."""
 
 CAMERA_BLUR = 0.5
-"""Blur that any image has when it arrives, in px (Lowe 2004)."""
+"""Blur that any input image is assumed to have, in px (Lowe 2004)."""
 
 STENCIL_VARIANCE = 1 / 6
-"""The five-point Laplacian blurs by this much itself: its response is w^2 (1 - w^2 / 12)."""
+"""Variance of the blur by the five-point Laplacian itself: its response is w^2 (1 - w^2 / 12)."""
 
 STEPS: FloatArray = 2.0 ** (np.arange(-1, LEVELS + 1) / LEVELS)
 """Blur of each level of an octave, in pixels of the octave."""
@@ -78,7 +78,7 @@ class Octave:
     sigmas : (k,) blur of each level, in px of the plane
     blurred : (k, y, x) float32
     responses : (k, y, x) float32, as in `Level`
-    weight : share of the whole plane that this octave stands for, over the share it has seen
+    weight : share of the whole plane that this octave represents, over the share that it covers
     """
 
     pixel: float
@@ -89,21 +89,21 @@ class Octave:
     weight: float
 
     def level(self, number: int) -> Level:
-        """Give one of its levels by its place in `STEPS`."""
+        """Return one of its levels by its index in `STEPS`."""
         k = number - self.finest
         return Level(self.pixel, float(self.sigmas[k]), self.responses[k])
 
 
 def stretched(plane: AnyArray, order: AnyArray | None = None) -> FloatArray | None:
-    """Bring a plane to about 0 to 1 between its percentiles 0.2 and 99.8; None for a flat one.
+    """Scale a plane to about 0 to 1 between its percentiles 0.2 and 99.8; None if it is flat.
 
-    An inverted plane is stretched to the mirror image. Values far outside are cut, so that a hot
-    pixel counts like any bright one; NaN and infinite pixels are set to the median.
+    An inverted plane is stretched to the inverted result. Values far outside are clipped, so that
+    hot pixels count like other bright ones; NaN and infinite pixels are set to the median.
 
     Parameters
     ----------
     plane : (y, x) any dtype
-    order : its finite values in order, where they are known already
+    order : its finite values in ascending order, if already known
 
     Returns
     -------
@@ -111,7 +111,7 @@ def stretched(plane: AnyArray, order: AnyArray | None = None) -> FloatArray | No
     """
     values = np.asarray(plane)
     if values.dtype.kind == "f":
-        values = values.astype(np.float32)  # what it does not hold is not finite either
+        values = values.astype(np.float32)  # values beyond its range become infinite
         finite = np.isfinite(values)
         complete = bool(finite.all())
         order = order if complete else None
@@ -157,7 +157,7 @@ def octaves(plane: FloatArray) -> Iterator[Octave]:
 
 
 def levels_of_enlarged(plane: FloatArray, numbers: Sequence[int], pixel: float) -> Iterator[Level]:
-    """Yield levels of the first octave of a plane that was enlarged.
+    """Yield levels of the first octave of an enlarged plane.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def _blurs(image: FloatArray, blur: float, steps: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=16)  # images of a run are of few sizes
 def _blurring(side: int, blur: float, count: int) -> FloatArray:
-    """Give the (count, side, side) products by which the first steps blur along one axis."""
+    """Return the (count, side, side) matrices by which the first steps blur along one axis."""
     parts: list[FloatArray] = [np.eye(side)]
     for step in map(float, STEPS[:count]):
         parts.append(parts[-1])
@@ -207,7 +207,7 @@ def _sigmas(blur: float) -> FloatArray:
 
 
 TOGETHER = 2 * BLOCK
-"""Levels of so many pixels in all are reckoned together: of small ones, calls take most time."""
+"""Levels with up to this many pixels in total are computed together, to save calls."""
 
 
 def _responses(blurs: FloatArray, sigmas: FloatArray) -> FloatArray:
@@ -220,7 +220,7 @@ def _responses(blurs: FloatArray, sigmas: FloatArray) -> FloatArray:
 
 
 def _window(image: FloatArray) -> tuple[FloatArray, float]:
-    """Cut the window with most contrast out of a large image, and say what it stands for."""
+    """Return the window of highest contrast of a large image, and the weight that it represents."""
     if image.size <= MOST_SIDE**2 * 1.2:
         return image, 1.0
     block = 32
@@ -235,22 +235,22 @@ def _window(image: FloatArray) -> tuple[FloatArray, float]:
 
 
 DIAMETER_OF_SIGMA = 2 * np.sqrt(2)
-"""A disc answers most to the Laplacian whose zero crossing is its rim: radius sigma x sqrt 2."""
+"""A disc responds most to the Laplacian whose zero crossing is its rim: radius sigma x sqrt 2."""
 
 FAINT = 0.005
-"""Weaker blobs than this share of the range of the plane are rounding."""
+"""Blobs weaker than this fraction of the range of the plane are rounding errors."""
 
 FLAT_TOP = 1e-12
-"""A top bends at least this much."""
+"""Minimum curvature of a maximum."""
 
 
 def tops_of(octave: Octave) -> FloatArray:
-    """Give what lies at the maxima over y, x and scale of both signs.
+    """Return the values at the extrema of both signs over y, x and scale.
 
     Returns
     -------
-    (14, n) float64: the response one level below, at and one level above each; its sigma in px;
-    the weight of the octave; and the 3 x 3 pixels of the blurred plane around it
+    (14, n) float64: for each extremum, the response one level below, at it and one level above;
+    its sigma in px; the weight of the octave; and the 3 x 3 pixels of the blurred plane around it
     """
     k, y, x = _tops(octave.responses)
     tops = np.empty((14, len(k)))
@@ -261,14 +261,14 @@ def tops_of(octave: Octave) -> FloatArray:
 
 
 def blobs_of(tops: FloatArray) -> FloatArray:
-    """Give size and energy of blobs.
+    """Return the size and energy of blobs.
 
-    The energy of a blob is its response squared, times sigma (between one vote a blob and one
-    vote a pixel), times its roundness, which is 0 for a line (from the Hessian, as Lowe 2004).
+    The energy of a blob is its response squared, times sigma (between one vote per blob and one
+    per pixel), times its roundness, which is 0 for a line (from the Hessian, as in Lowe 2004).
 
     Parameters
     ----------
-    tops : (14, n) as `tops_of` gives them, of one octave or of several
+    tops : (14, n) results of `tops_of`, for one octave or several
 
     Returns
     -------
@@ -282,11 +282,11 @@ def blobs_of(tops: FloatArray) -> FloatArray:
 
 
 def _tops(responses: FloatArray) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Find level, y and x where a level is as far out as all around, and not faint.
+    """Find level, y and x of the extrema that are not faint.
 
     Parameters
     ----------
-    responses : (k, y, x); there are none in the first and the last level
+    responses : (k, y, x); the first and the last level have no extrema
     """
     count, height, width = responses.shape
     together = count if responses.size <= TOGETHER else 1
@@ -302,7 +302,7 @@ def _tops(responses: FloatArray) -> tuple[AnyArray, AnyArray, AnyArray]:
 
 
 def _marked(near: Sequence[FloatArray]) -> BoolArray:
-    """Say where the middle one of three levels is as far out as all around, and not faint."""
+    """Return where the middle of three levels has an extremum that is not faint."""
     middle = near[1][:, 1:-1]
     bright: BoolArray = middle == _outermost(near, np.maximum)
     bright &= middle > FAINT
@@ -312,7 +312,7 @@ def _marked(near: Sequence[FloatArray]) -> BoolArray:
 
 
 def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
-    """Give the outermost value of three levels and 3 x 3 pixels, for all rows but the ends."""
+    """Return the extreme value over three levels and 3 x 3 pixels, for all rows but the ends."""
     below, here, above = near
     most: FloatArray = outer(below, above)
     outer(most, here, out=most)
@@ -327,7 +327,7 @@ def _outermost(near: Sequence[FloatArray], outer: np.ufunc) -> FloatArray:
 
 
 def _around(images: FloatArray, k: AnyArray, y: AnyArray, x: AnyArray) -> FloatArray:
-    """Give the 3 x 3 pixels around each place in its image, the edge repeated, (3, 3, places)."""
+    """Return the (3, 3, places) pixels around each position in its image, edges repeated."""
     rows, columns = (
         np.minimum(np.maximum(at + BEFORE_TO_BEHIND, 0), size - 1)
         for at, size in zip((y, x), images.shape[1:], strict=True)
@@ -337,14 +337,14 @@ def _around(images: FloatArray, k: AnyArray, y: AnyArray, x: AnyArray) -> FloatA
 
 
 def _offset(below: FloatArray, here: FloatArray, above: FloatArray) -> FloatArray:
-    """Place the top of a parabola through three levels, in levels from the middle one."""
+    """Return the maximum of a parabola through three levels, in levels from the middle one."""
     bend = np.minimum(below - 2 * here + above, -FLAT_TOP)
     shift: FloatArray = np.clip(0.5 * (below - above) / bend, -0.5, 0.5)
     return shift
 
 
 def _roundness(around: FloatArray) -> FloatArray:
-    """Give 4 det / trace^2 of the Hessian: 1 for a round blob, 0 for a line or a saddle.
+    """Return 4 det / trace^2 of the Hessian: 1 for a round blob, 0 for a line or a saddle.
 
     Parameters
     ----------

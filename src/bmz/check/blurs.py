@@ -1,4 +1,4 @@
-"""Blurs of a plane and of a line of numbers, its Laplacian, and the plane at twice its size."""
+"""Blur planes and lines of numbers, compute the Laplacian of planes, and double their size."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from bmz.base.arrays import FloatArray
 
 REACH, LINE_REACH = 2.6, 4.0
-"""A Gaussian, of a plane or a line of numbers, is cut off at this many times its sigma."""
+"""Gaussians of planes and of lines of numbers are truncated at these multiples of sigma."""
 
 BLOCK = 65_536
-"""About so many pixels are reckoned at a time: more do not fit into the cache."""
+"""Approximate number of pixels computed at a time: more do not fit into the cache."""
 
 
 def blurred(image: FloatArray, sigma_px: float, out: FloatArray | None = None) -> FloatArray:
-    """Blur with a Gaussian, the edge repeated, as `scipy.ndimage.gaussian_filter` does.
+    """Blur with a Gaussian, repeating the edge, as `scipy.ndimage.gaussian_filter` does.
 
-    The sums are of float32 and are made for a row at a time instead of for a pixel.
+    Sums are computed in float32, and for a row at a time instead of a pixel.
 
     Parameters
     ----------
     image : (y, x) float32
-    sigma_px : its sigma
-    out : where the result is written, (y, x) float32 in one piece; a new array without it
+    sigma_px : sigma of the Gaussian
+    out : contiguous (y, x) float32 array for the result; None for a new array
 
     Returns
     -------
@@ -38,27 +38,27 @@ def blurred(image: FloatArray, sigma_px: float, out: FloatArray | None = None) -
         down = weighted(rows_between(image, top - reach, top + len(part) + reach), weights)
         wide = _widened(down, reach)
         flat = np.empty(wide.size, np.float32)
-        # one row behind the other: NumPy takes three times as long for parts of rows
+        # contiguous rows: NumPy takes three times as long for parts of rows
         flat[: flat.size - 2 * reach] = weighted(wide.ravel(), weights)
         part[...] = flat.reshape(wide.shape)[:, : part.shape[1]]
     return result
 
 
 def rows_between(image: FloatArray, start: int, stop: int) -> FloatArray:
-    """Give rows of (..., y, x) from `start` to `stop`; beyond it the first and the last one."""
+    """Return rows `start` to `stop` of (..., y, x); beyond the edge, repeat the first or last."""
     if start >= 0 and stop <= image.shape[-2]:
         return image[..., start:stop, :]
     return image.take(np.arange(start, stop), axis=-2, mode="clip")
 
 
 def rows_at_a_time(image: FloatArray) -> int:
-    """Give how many rows of (y, x) are about `BLOCK` pixels."""
+    """Return the number of rows of (y, x) that have about `BLOCK` pixels."""
     width: int = image.shape[1]
     return max(1, BLOCK // width)
 
 
 def blurred_line(values: FloatArray, sigma: float) -> FloatArray:
-    """Blur numbers with a Gaussian, 0 beyond them, as ``scipy.ndimage.gaussian_filter1d`` does.
+    """Blur numbers with a Gaussian, padded with 0, as ``scipy.ndimage.gaussian_filter1d`` does.
 
     Parameters
     ----------
@@ -72,13 +72,13 @@ def blurred_line(values: FloatArray, sigma: float) -> FloatArray:
     return weighted(line, weights)
 
 
-@lru_cache(maxsize=64)  # of a run few are asked for, again and again
+@lru_cache(maxsize=64)  # a run needs few of them, repeatedly
 def gaussian(sigma_px: float, cut_at: float = REACH) -> FloatArray:
-    """Give the weights of a Gaussian from its middle outwards; the sum of both halves is 1.
+    """Return the weights of a Gaussian from its centre outwards; the sum of both halves is 1.
 
     Parameters
     ----------
-    cut_at : so many times sigma from its middle
+    cut_at : distance from the centre at which it is truncated, in multiples of sigma
     """
     reach = int(cut_at * sigma_px + 0.5)
     steps = np.arange(-reach, reach + 1)
@@ -99,11 +99,11 @@ def _widened(rows: FloatArray, reach: int) -> FloatArray:
 
 
 def weighted(lines: FloatArray, weights: FloatArray) -> FloatArray:
-    """Blur along the first axis, which gets shorter by what the weights reach at either end.
+    """Blur along the first axis, which gets shorter by the reach of the weights at either end.
 
     Parameters
     ----------
-    weights : (n,) from the middle outwards, see `gaussian`
+    weights : (n,) from the centre outwards; see `gaussian`
     """
     reach = len(weights) - 1
     count = len(lines) - 2 * reach
@@ -121,21 +121,21 @@ def weighted(lines: FloatArray, weights: FloatArray) -> FloatArray:
 def laplacian(
     image: FloatArray, factor: FloatArray | float, out: FloatArray | None = None
 ) -> FloatArray:
-    """Give the five-point Laplacian times a factor, the edge repeated.
+    """Return the five-point Laplacian times a factor, repeating the edge.
 
     Parameters
     ----------
-    image : (y, x) float32, two pixels a side or more; or several, (k, y, x)
-    factor : such as minus the square of sigma; or (k,), one for each
-    out : where the result is written, in one piece; a new array without it
+    image : (y, x) float32 with sides of at least two pixels; or several images, (k, y, x)
+    factor : such as minus the square of sigma; or (k,), one per image
+    out : contiguous array for the result; None for a new array
 
     Returns
     -------
-    float32, of the shape of `image`
+    float32, with the shape of `image`
     """
     factors = np.asarray(factor, np.float32)[..., np.newaxis, np.newaxis]
     response, rows_px = np.empty_like(image) if out is None else out, image.shape[-2]
-    # of several images all rows at once: they are small
+    # several images are small: all rows at once
     count = rows_px if image.ndim > 2 else rows_at_a_time(image)  # noqa: PLR2004  (y and x)
     for top in range(0, rows_px, count):
         rows = rows_between(image, top - 1, min(top + count, rows_px) + 1)
@@ -146,7 +146,7 @@ def laplacian(
         flat, pixels = sides.reshape(-1), here.reshape(-1)
         flat[:-1] += pixels[1:]
         flat[1:] += pixels[:-1]
-        # where a row ends, the next one has been added
+        # at the end of a row, the next row has been added
         sides[..., 0], sides[..., -1] = first, last
         sides -= 4 * here
         sides *= factors
@@ -154,7 +154,7 @@ def laplacian(
 
 
 def doubled(image: FloatArray) -> FloatArray:
-    """Enlarge to twice the size by linear interpolation between the middles of pixels.
+    """Enlarge to twice the size by linear interpolation between the centres of pixels.
 
     Parameters
     ----------
@@ -178,6 +178,6 @@ def doubled(image: FloatArray) -> FloatArray:
 
 
 def _halves(lines: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give the first and the second half of each line between the first and the last."""
+    """Return the first and the second half of each line between the first and the last."""
     most, least = lines[1:-1] * np.float32(0.75), lines * np.float32(0.25)
     return most + least[:-2], most + least[2:]

@@ -1,4 +1,4 @@
-"""The connected parts of a mask, by its runs: SciPy's take longer to import than to find."""
+"""Find connected parts of a mask from its runs, since importing SciPy takes longer than this."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Indices = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The parts of a mask; pixels that share a side belong together.
+    """The connected parts of a mask; pixels that share a side are connected.
 
     Parameters
     ----------
-    count : how many there are; the parts are numbered from 0 in raster order of their first pixels
-    part : (runs,) the part to which each run of pixels within a row belongs, in raster order
-    row, first, stop : (runs,) where each run lies, in px; `stop` is behind its last pixel
+    count : number of parts, which are numbered from 0 in raster order of their first pixels
+    part : (runs,) part that each run of pixels within a row belongs to, in raster order
+    row, first, stop : (runs,) position of each run, in px; `stop` is one after its last pixel
     """
 
     count: int
@@ -31,23 +31,23 @@ class Parts:
 
     @property
     def lengths(self) -> Integers:
-        """Give the number of pixels of each run."""
+        """Return the number of pixels of each run."""
         return self.stop - self.first
 
     def areas(self) -> Integers:
-        """Give the number of pixels of each part."""
+        """Return the number of pixels of each part."""
         return _whole(np.bincount(self.part, self.lengths, minlength=self.count))
 
     def sums_of(self, image: AnyArray) -> AnyArray:
-        """Add up the pixels of an image in each part, run by run.
+        """Sum the pixels of an image in each part, run by run.
 
         Parameters
         ----------
-        image : (y, x) of the shape of the mask, 0 where that is not
+        image : (y, x) with the shape of the mask; 0 outside the mask
         """
         if self.count == 0:
             return np.zeros(0)
-        # what lies behind a run is added up, too
+        # the sum includes the pixels after a run
         runs = np.add.reduceat(image.ravel(), self.row * image.shape[1] + self.first)
         return np.bincount(self.part, runs, minlength=self.count)
 
@@ -55,9 +55,9 @@ class Parts:
 def parts_of(mask: BoolArray) -> Parts:
     """Find the connected parts of a mask.
 
-    They are those of ``scipy.ndimage.label``, in the same order. Runs of successive rows that
-    overlap are joined, and each run is led to the first one of its part by halving the way again
-    and again (Shiloach and Vishkin 1982, doi 10.1016/0196-6774(82)90008-6).
+    The parts and their order equal those of ``scipy.ndimage.label``. Overlapping runs of successive
+    rows are joined, and the first run of each part is found by repeated path halving (Shiloach and
+    Vishkin 1982, doi 10.1016/0196-6774(82)90008-6).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def parts_of(mask: BoolArray) -> Parts:
     """
     height, width = mask.shape
     row_px = width + 1
-    # one pixel of ground behind each row, and a row and one pixel before the first
+    # one background pixel after each row, and a row and one pixel before the first
     wide = np.zeros((height + 1) * row_px + 1, np.bool_)
     wide[row_px + 1 :].reshape(height, row_px)[:, :width] = mask
     changes = wide[1:] != wide[:-1]
@@ -80,19 +80,19 @@ def parts_of(mask: BoolArray) -> Parts:
 
 
 def _above(changes: BoolArray, starts: Integers, stops: Integers) -> tuple[Indices, Indices]:
-    """Give the first run of the row above that each run overlaps, and the one behind the last.
+    """Return the first run in the row above that each run overlaps, and the one after the last.
 
     Parameters
     ----------
     changes : whether a run begins or ends at each pixel, row by row
-    starts, stops : pixels above those where each run begins and ends
+    starts, stops : pixels above the start and the end of each run
     """
     passed = np.cumsum(changes, dtype=np.int32)
     return passed[starts] // 2, (passed[stops - 1] + 1) // 2
 
 
 def _roots(begin: Indices, end: Indices) -> Indices:
-    """Give the first member of the part of each run, where all of begin to end are in its part."""
+    """Return the first run of each run's part, given that runs `begin` to `end` belong to it."""
     own = np.arange(len(begin), dtype=np.int32)
     root = _led(np.where(begin < end, begin, own))
     # few runs overlap several others
@@ -109,7 +109,7 @@ def _roots(begin: Indices, end: Indices) -> Indices:
 
 
 def _led(root: Indices) -> Indices:
-    """Lead each to the last on its way."""
+    """Replace each entry by the root of its path."""
     further = root[root]
     while (further != root).any():
         root, further = further, further[further]

@@ -1,4 +1,4 @@
-"""A plane at one resolution: what is looked at to tell its kind."""
+"""Prepare a plane at one resolution, from which its kind is determined."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bmz.base.arrays import AnyArray, FloatArray
 from bmz.base.values import dataclass
 
 SIDE_PX = 320
-"""A level that is larger is looked at in the window of this side with most contrast."""
+"""Side of the window of highest contrast that is examined in larger levels, px."""
 
 BLOCK = 16
 """Side of the blocks in which the contrast of windows is compared, in px."""
@@ -22,7 +22,7 @@ class PlaneLevel:
 
     Parameters
     ----------
-    image : (y, x) float32, about 0 to 1, the window that is looked at
+    image : (y, x) float32, about 0 to 1, the window that is examined
     smooth : the same, blurred by a binomial of sigma 1 px
     band : `smooth` minus `smooth` blurred by a binomial of sigma 2 px: sizes of about 4 to 8 px
     """
@@ -33,12 +33,12 @@ class PlaneLevel:
 
     @cached_property
     def deviation(self) -> float:
-        """Give the standard deviation of the band."""
+        """Return the standard deviation of the band."""
         return float(self.band.std())
 
 
 def plane_level(image: FloatArray) -> PlaneLevel:
-    """Blur an image to what is looked at.
+    """Compute the blurred versions of an image.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def plane_level(image: FloatArray) -> PlaneLevel:
 
 
 def halved(image: FloatArray) -> FloatArray:
-    """Average 2 x 2 pixels; an odd last row or column is left out."""
+    """Average 2 x 2 pixels, ignoring an odd last row or column."""
     height, width = (side // 2 * 2 for side in image.shape)
     pairs = image[:height, :width:2] + image[:height, 1:width:2]
     half: FloatArray = pairs[::2] + pairs[1::2]
@@ -58,12 +58,12 @@ def halved(image: FloatArray) -> FloatArray:
 
 
 def fullest_window(image: AnyArray, side: int = SIDE_PX) -> AnyArray:
-    """Cut the window with most contrast out of a large image, the whole of a small one.
+    """Return the window of highest contrast of a large image, or a small image as a whole.
 
     Parameters
     ----------
     image : (y, x, ...) any real dtype
-    side : of the window, in px
+    side : side of the window, in px
     """
     if max(image.shape[:2]) <= side:
         return image
@@ -78,12 +78,12 @@ def fullest_window(image: AnyArray, side: int = SIDE_PX) -> AnyArray:
 
 
 def window_sums(values: FloatArray, tall: int, wide: int) -> FloatArray:
-    """Add up the values in each window of some rows and columns, by their first row and column.
+    """Return the sums of the values in all windows, indexed by their first row and column.
 
     Parameters
     ----------
     values : (y, x)
-    tall, wide : of a window, at most those of `values`
+    tall, wide : size of a window, at most that of `values`
     """
     total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     sums: FloatArray = (
@@ -93,17 +93,16 @@ def window_sums(values: FloatArray, tall: int, wide: int) -> FloatArray:
 
 
 def block_means(image: AnyArray, block: int) -> FloatArray:
-    """Average square blocks; what is left at the end of an axis is left out.
+    """Average square blocks, ignoring incomplete ones at the end of an axis.
 
     Parameters
     ----------
-    image : (y, x) any real dtype, at least `block` a side
-    block : side in px
+    image : (y, x) any real dtype, with sides of at least `block`
+    block : side of a block, px
     """
     rows, columns = (size // block for size in image.shape)
     whole = image[: rows * block, : columns * block].astype(np.float32, copy=False)
-    # NumPy adds up rows of a few pixels one by one; as a product of matrices it is several times
-    # as fast
+    # NumPy sums short rows one by one; a matrix product is several times as fast
     tall = np.add.reduce(whole.reshape(rows, block, columns * block), axis=1)
     means: FloatArray = tall.reshape(-1, block) @ np.full(block, 1 / block**2, np.float32)
     return means.reshape(rows, columns)
@@ -116,7 +115,7 @@ def _binomial(image: FloatArray, step: int) -> FloatArray:
     tall = np.empty((height + 2 * reach, width), np.float32)
     tall[:reach], tall[reach + height :] = image[0], image[-1]
     tall[reach : reach + height] = image
-    # rows one behind the other: NumPy takes three times as long for parts of rows
+    # contiguous rows: NumPy takes three times as long for parts of rows
     wide = np.empty((height, width + 2 * reach), np.float32)
     down = _weighted(tall, step, out=wide[:, reach : reach + width])
     wide[:, :reach], wide[:, reach + width :] = down[:, :1], down[:, -1:]

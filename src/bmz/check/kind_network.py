@@ -1,9 +1,9 @@
-"""What the first layers of a small network see in an image.
+"""Compute features of an image with the first layers of a small network.
 
 The network is the first eleven blocks of EfficientNet-Lite0 as trained on photographs (ImageNet),
 run by NumPy alone: matrix products for its pointwise convolutions, shifted sums for the others.
-Where a framework is loaded anyway, it may run the same layers; see `layers_run_by`.
-``model_cards/kinds/network.py`` writes its weights and says where they come from.
+If a framework is loaded anyway, it may run the same layers; see `layers_run_by`.
+``model_cards/kinds/network.py`` writes its weights and documents their origin.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ ARRAYS = Path(__file__).with_name("kind_network.npz")
 """Written by ``model_cards/kinds/network.py``."""
 
 SIDE_PX = 192
-"""The longer side of what the network sees."""
+"""Longer side of the network's input, px."""
 
 STEP_PX = 16
-"""Sides are multiples of it: so much coarser is the last block."""
+"""Sides are multiples of this, by which the last block is coarser than the input."""
 
 TOP = 6.0
-"""Activations are cut off here."""
+"""Activations are clipped at this value."""
 
 CACHED = 2**18
-"""About so many numbers are reckoned at a time: they fit into the cache of a core."""
+"""Approximate number of values computed at a time: they fit into the cache of a core."""
 
 LONG = 1024
-"""About so many numbers beside each other NumPy multiplies without pausing."""
+"""Approximate number of contiguous values that NumPy multiplies efficiently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ class Block:
     expand : (c, e) weights and (e,) offsets of the pointwise convolution before; None without
     depthwise : (k, k, e) weights and (e,) offsets
     project : (e, d) weights and (d,) offsets of the pointwise convolution after
-    stride : of the depthwise convolution
-    is_told : its output is described
+    stride : stride of the depthwise convolution
+    is_told : whether features are computed from its output
     """
 
     expand: tuple[FloatArray, FloatArray] | None
@@ -61,10 +61,10 @@ class Block:
     is_told: bool
 
     def output(self, image: FloatArray) -> FloatArray:
-        """Give the (y, x, d) output of a (y, x, c) input, some rows after the other.
+        """Return the (y, x, d) output of a (y, x, c) input, computed a few rows at a time.
 
-        What lies between the convolutions has several times the channels of input and output; of
-        some rows it fits into the cache.
+        The values between the convolutions have several times the channels of input and output;
+        those of a few rows fit into the cache.
         """
         kernel = len(self.depthwise[0])
         (top, rows), (_, columns) = (_around(n, kernel, self.stride) for n in image.shape[:2])
@@ -84,12 +84,12 @@ class Block:
 
     @property
     def adds_input(self) -> bool:
-        """Say whether the output is added to the input, which has the same shape."""
+        """Return whether the input, which has the same shape, is added to the output."""
         taken = self.depthwise[0].shape[-1] if self.expand is None else len(self.expand[0])
         return self.stride == 1 and len(self.project[1]) == taken
 
     def _inner(self, image: FloatArray, start: int, stop: int) -> FloatArray:
-        """Give rows of the input of the depthwise convolution; beyond the image they are 0."""
+        """Return rows of the input of the depthwise convolution, 0 beyond the image."""
         rows, columns = image.shape[:2]
         left, _ = _around(columns, len(self.depthwise[0]), self.stride)
         wide = columns + len(self.depthwise[0]) - 1
@@ -126,9 +126,9 @@ def _block(row: AnyArray, layers: Iterator[Layer]) -> Block:
 
 
 def _layers(arrays: Mapping[str, AnyArray]) -> Iterator[Layer]:
-    """Yield the layers: few arrays hold all weights, one after the other, as that is read sooner.
+    """Yield the layers; a few arrays hold all weights in sequence, since this is faster to read.
 
-    Weights are small numbers with a scale for each output.
+    Weights are stored in few bits, with a scale per output.
     """
     at, column = {"bytes": 0, "halves": 0}, 0
     for rows, columns, is_small in arrays["layers"].tolist():
@@ -141,24 +141,24 @@ def _layers(arrays: Mapping[str, AnyArray]) -> Iterator[Layer]:
 
 
 LayersRunner: TypeAlias = Callable[[FloatArray], Sequence[FloatArray]]
-"""Takes (y, x, 1 or 3) float32, and gives (c, y, x) of each block that is told."""
+"""Takes (y, x, 1 or 3) float32, and returns (c, y, x) of each block with `is_told`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """The network for images of some number of colours.
+    """The network for images with one or three colours.
 
     Parameters
     ----------
     stem : (9 colours, c) weights and (c,) offsets of a convolution of 3 x 3 px with stride 2
-    blocks : come behind it
+    blocks : blocks that follow
     """
 
     stem: Layer
     blocks: tuple[Block, ...]
 
     def run(self, values: FloatArray) -> Sequence[FloatArray]:
-        """Run it by NumPy; see `LayersRunner`."""
+        """Run the network with NumPy; see `LayersRunner`."""
         values = _windows(values, 3, 2) @ self.stem[0]
         values = _cut(values, self.stem[1], out=values)
         told: list[FloatArray] = []
@@ -171,7 +171,7 @@ class Layers:
 
 @cache
 def layers_of(colours: int) -> Layers:
-    """Give the network for one colour, which stands for three that are equal, or for three."""
+    """Return the network for three colours, or for one that represents three equal ones."""
     (weights, offsets), blocks = _stem_and_blocks()
     if colours == 1:
         weights = weights.reshape(-1, 3, weights.shape[-1]).sum(1)
@@ -183,9 +183,9 @@ _RUNNERS: list[LayersRunner] = []
 
 @contextmanager
 def layers_run_by(runner: LayersRunner) -> Iterator[None]:
-    """Let another runner see the images of this process, in all threads, while the block runs.
+    """Use another runner for the layers in the block, in all threads of this process.
 
-    What it sees may differ by 1e-4 from what NumPy gives, and probabilities of kinds by 1e-6.
+    Its features may differ by 1e-4 from those of NumPy, and probabilities of kinds by 1e-6.
     """
     _RUNNERS.append(runner)
     try:
@@ -241,7 +241,7 @@ def _resized(image: FloatArray) -> FloatArray:
 
 
 def _shorter(plane: FloatArray, target: int) -> FloatArray:
-    """Resize along y: each of the (target, x) rows is made of a few that lie near it."""
+    """Resize along y: each of the (target, x) rows is computed from a few nearby rows."""
     rows = np.empty((target, plane.shape[1]), np.float32)
     for first, (near, weights) in zip(
         range(0, target, STEP_PX), _near_weights(len(plane), target), strict=True
@@ -252,7 +252,7 @@ def _shorter(plane: FloatArray, target: int) -> FloatArray:
 
 @lru_cache(maxsize=16)  # images of a run are of few sizes
 def _near_weights(length: int, target: int) -> Sequence[tuple[slice, FloatArray]]:
-    """Give for every `STEP_PX` results the samples that they are made of, and weights of these."""
+    """Return, for every `STEP_PX` results, the samples that they depend on and their weights."""
     weights, parts = _weights(length, target), list[tuple[slice, FloatArray]]()
     for first in range(0, target, STEP_PX):
         some = weights[first : first + STEP_PX]
@@ -263,7 +263,7 @@ def _near_weights(length: int, target: int) -> Sequence[tuple[slice, FloatArray]
 
 
 def _weights(length: int, target: int) -> FloatArray:
-    """Give (target, length) weights of samples along one side; rows add up to 1."""
+    """Return the (target, length) weights of samples along one side; rows add up to 1."""
     reach = max(1.0, length / target)
     centres = (np.arange(target) + 0.5) * length / target - 0.5
     far = np.abs(centres[:, np.newaxis] - np.arange(length)) / reach
@@ -272,13 +272,13 @@ def _weights(length: int, target: int) -> FloatArray:
 
 
 def _around(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Give the zeros before a side, as TensorFlow's "SAME" has them, and the side of the output."""
+    """Return the zeros before a side, as in TensorFlow's "SAME", and the side of the output."""
     side = -(-length // stride)
     return max(0, (side - 1) * stride + kernel - length) // 2, side
 
 
 def _windows(image: FloatArray, kernel: int, stride: int) -> FloatArray:
-    """Give (y, x, k k c) the inputs of each output of a convolution."""
+    """Return the (y, x, k k c) inputs of each output of a convolution."""
     (top, rows), (left, columns) = (_around(n, kernel, stride) for n in image.shape[:2])
     padded = np.pad(image, [(top, kernel - 1), (left, kernel - 1), (0, 0)])
     parts = [
@@ -289,10 +289,10 @@ def _windows(image: FloatArray, kernel: int, stride: int) -> FloatArray:
 
 
 def _beside(weights: FloatArray, columns: int) -> FloatArray:
-    """Repeat (k, k, e) weights for as many of some columns as are reckoned at a time.
+    """Repeat (k, k, e) weights for as many columns as are computed at a time.
 
-    NumPy is quick with long rows of numbers, and with a depthwise convolution of stride 1 a pixel
-    and the next one are a row of twice the length.
+    NumPy is fast on long rows, and in a depthwise convolution with stride 1, adjacent pixels form
+    one longer row.
     """
     most = max(1, LONG // weights.shape[-1])
     times = max(n for n in range(1, min(most, columns) + 1) if columns % n == 0)
@@ -306,9 +306,9 @@ def _seen_by(
 
     Parameters
     ----------
-    inner : (.., .., e), with what lies around
-    weights : (k, k, n e) those of `_beside`
-    sides : of the output
+    inner : (.., .., e) input including its padding
+    weights : (k, k, n e) result of `_beside`
+    sides : size of the output
     """
     rows, columns = sides
     kernel, channels = len(weights), inner.shape[-1]
@@ -319,6 +319,6 @@ def _seen_by(
         (rows, columns // beside, kernel, kernel, beside * channels),
         (down * stride, right * beside * stride, down, right, near),
     )
-    # all products of a place are added up in one pass
+    # all products for a pixel are summed in one pass
     seen: FloatArray = np.einsum("yxklc,klc->yxc", windows, weights)
     return seen.reshape(rows, columns, channels)

@@ -11,13 +11,13 @@ TINY = 1e-9
 """Keeps quotients finite."""
 
 AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
-"""The eight neighbours in the order of the clock."""
+"""Offsets of the eight neighbours in clockwise order."""
 
 LAG_PX = 4
 """Distance at which a band is compared with itself, in px."""
 
 STRONG = 2.5
-"""A top of a band counts from this many deviations."""
+"""An extremum of a band counts from this many standard deviations."""
 
 
 def texture_features(level: PlaneLevel, coarse: PlaneLevel) -> FloatArray:
@@ -46,11 +46,11 @@ def texture_features(level: PlaneLevel, coarse: PlaneLevel) -> FloatArray:
 
 
 def product(one: FloatArray, other: FloatArray) -> float:
-    """Add up the products of two arrays of one shape, in one pass.
+    """Return the sum of the products of two arrays of the same shape, in one pass.
 
     Parameters
     ----------
-    one, other : float32, in one piece
+    one, other : contiguous float32 arrays
     """
     return float(np.dot(one.reshape(-1), other.reshape(-1)))
 
@@ -60,7 +60,7 @@ def moments(values: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    values : float32, in one piece
+    values : contiguous float32 array
     """
     deviations = values - values.mean()
     squares = deviations * deviations
@@ -74,7 +74,7 @@ def moments(values: FloatArray) -> FloatArray:
 
 
 def _curvature(smooth: FloatArray) -> FloatArray:
-    """Tell blobs, ridges and saddles apart, bright and dark, by the eigenvalues of the Hessian.
+    """Distinguish bright and dark blobs, ridges and saddles by the eigenvalues of the Hessian.
 
     The ratio of the smaller to the larger is 1 on a round blob, 0 on a ridge, -1 on a saddle
     (after Frangi et al. 1998).
@@ -122,7 +122,7 @@ def _bent(smooth: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _direction(smooth: FloatArray) -> FloatArray:
-    """Measure how far gradients agree, near by and over the whole, and lie along the axes."""
+    """Measure how far gradients agree, locally and globally, and are aligned with the axes."""
     height, width = (side - 2 for side in smooth.shape)
     gradients = np.empty((2, height, width + 2), np.float32)
     for gradient, (y, x) in zip(gradients.reshape(2, -1), ((1, 0), (0, 1)), strict=True):
@@ -145,9 +145,9 @@ def _direction(smooth: FloatArray) -> FloatArray:
 
 
 def _recurrence(band: FloatArray) -> FloatArray:
-    """Compare a band with itself a few pixels away in four directions: least, mean and most.
+    """Correlate a band with itself a few pixels away in four directions: minimum, mean, maximum.
 
-    Relief, as of differential interference contrast, has its shadow on one side.
+    Relief, as in differential interference contrast, has its shadow on one side.
     """
     lag = min(LAG_PX, min(band.shape) // 3)
     power = product(band, band) / band.size + TINY
@@ -158,12 +158,12 @@ def _recurrence(band: FloatArray) -> FloatArray:
 
 
 def product_with_itself(image: FloatArray, y: int, x: int) -> float:
-    """Return the mean product of pixels and those a step away, of all that have one.
+    """Return the mean product of pixels and those one step away, over all that have one.
 
     Parameters
     ----------
-    image : (height, width) float32, in one piece
-    y, x : the step; `y` is not negative, and positive where `x` is negative
+    image : contiguous (height, width) float32 array
+    y, x : the step; `y` is not negative, and is positive if `x` is negative
     """
     height, width = image.shape
     flat, step = image.reshape(-1), y * width + x
@@ -178,7 +178,7 @@ def product_with_itself(image: FloatArray, y: int, x: int) -> float:
 
 
 def _tops(level: PlaneLevel) -> FloatArray:
-    """Count strong bright and dark tops and their share of all, per pixel."""
+    """Count strong bright and dark extrema per pixel, and compare their numbers."""
     limit, band = STRONG * level.deviation, level.band
     width = band.shape[1]
     middle, pixels = _near(band, 0, 0), (band.shape[0] - 2) * (width - 2)
@@ -238,11 +238,11 @@ def _correlation(table: FloatArray, one: int, other: int) -> float:
 
 
 def correlation_with_itself(image: FloatArray, y: int, x: int) -> float:
-    """Correlate pixels with those a step away; 0 where either are all equal.
+    """Correlate pixels with those one step away; return 0 if either are all equal.
 
     Parameters
     ----------
-    image, y, x : as of `product_with_itself`; the mean is about 0
+    image, y, x : as in `product_with_itself`; the mean is about 0
     """
     parts = image[y:, x:], image[: image.shape[0] - y, : image.shape[1] - x]
     means = [float(part.mean()) for part in parts]
@@ -255,10 +255,10 @@ def correlation_with_itself(image: FloatArray, y: int, x: int) -> float:
 
 
 def _patterns(smooth: FloatArray) -> FloatArray:
-    """Count local binary patterns of eight neighbours (Ojala et al. 2002), ten kinds, in shares.
+    """Compute the shares of ten local binary patterns of eight neighbours (Ojala et al. 2002).
 
-    Pattern k has k neighbours in one run that are at least as bright as the middle; the tenth is
-    all patterns of several runs.
+    Pattern k has one run of k neighbours that are at least as bright as the centre; the tenth
+    comprises all patterns with several runs.
     """
     middle = _near(smooth, 0, 0)
     brighter = [(_near(smooth, y, x) >= middle).view(np.uint8) for y, x in AROUND]
