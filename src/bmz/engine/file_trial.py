@@ -1,4 +1,4 @@
-"""A model tried on crops of an image, and where its mask is not good, a cure looked for."""
+"""Try a model on crops of an image, and look for a cure if its mask is not good."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from bmz.process.quality import TIE, Quality, predictor
 from bmz.results.images import Cure, ImageTrial, TriedCrop
 
 MOST_CROPS, CROP_PX = 3, 512
-"""Of an image so many crops are tried, each of so many px a side at the most."""
+"""Largest number of crops of an image that are tried, and their largest side, px."""
 
 LEAST_CROP_PX, CROP_DIAMETERS = 192, 16
-"""Side of a crop that has to be small: so many diameters of an object, and not less."""
+"""Smallest side of a crop, px; and its side in diameters of the objects."""
 
 STACK_PX: Mapping[str, int] = {"z": 32, "y": 160, "x": 160}
 """Sides of a crop of a stack."""
 
 SCALES = (0.35, 0.5, 0.7, 1.4, 2.0, 2.8)
-"""Factors of the scale that are looked through for a cure, beside the scale that the sizes of
-objects ask for."""
+"""Factors of the scale that are tried as cures, in addition to the scale that the sizes of the
+objects suggest."""
 
 LARGEST_PX = 2 * CROP_PX
 """A crop is not enlarged beyond this side for a cure."""
 
 SURE = 0.9
-"""A mask of which so much is predicted needs no cure, which could hardly be told to be better."""
+"""No cure is sought from this predicted F1 on, as it could hardly be recognised as better."""
 
 FURTHER = 2
-"""So many times the scale is halved, or doubled, further on where the last one is the best."""
+"""How often the scale is halved or doubled again if the last one is the best."""
 
 MOST_NEAR = 2
-"""Of cures that are predicted to be about as good so many are tried on changed copies, too."""
+"""Number of cures with similar predictions that are also tried on changed copies."""
 
 MOST_LOOKED_AT = 6
-"""Of more channels than these the first are tried."""
+"""Number of channels that are tried, the first ones."""
 
 CLIP = 99.5
-"""Percentile at which intensities are cut, as a cure."""
+"""Percentile at which intensities are clipped, as a cure."""
 
 NEAR = 0.1
 """Thresholds that differ by less are not tried."""
@@ -64,13 +64,13 @@ NEAR = 0.1
 
 @dataclass(frozen=True)
 class CropTrial:
-    """How a model does on one crop.
+    """The trial of a model on one crop.
 
     Parameters
     ----------
-    box : axis -> where the crop lies in the image
-    tried : what was made of it
-    quality : that of its labels, as predicted
+    box : axis -> position of the crop in the image
+    tried : the result
+    quality : predicted quality of its labels
     """
 
     box: Mapping[str, slice]
@@ -79,23 +79,23 @@ class CropTrial:
 
     @property
     def objects(self) -> int:
-        """Count the objects."""
+        """The number of objects."""
         labels = not_none(self.tried.result.labels)
         return len(np.unique(labels[labels > 0]))
 
     def summary(self) -> TriedCrop:
-        """Return what the trial told of the crop, without pixels."""
+        """Return the trial of the crop without pixels."""
         box = {axis: (along.start, along.stop) for axis, along in self.box.items()}
         return TriedCrop(box, self.objects, self.quality)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a model does on crops of an image; there is at least one.
+    """The trials of a model on one or more crops of an image.
 
     Parameters
     ----------
-    quality : over all of them
+    quality : predicted quality over all crops
     """
 
     crops: tuple[CropTrial, ...]
@@ -103,7 +103,7 @@ class Trial:
 
     @classmethod
     def of(cls, crops: Sequence[CropTrial]) -> Trial:
-        """Predict the mean of crops."""
+        """Predict the mean quality of crops."""
         mean, seen = fmean(crop.quality.f1 for crop in crops), crops[0].quality.seen
         return cls(tuple(crops), predictor("tried").at_f1(mean, seen=seen))
 
@@ -113,11 +113,11 @@ class Trial:
         return min(self.crops, key=lambda crop: crop.quality.f1)
 
     def summary(self, picture: Path | None = None, cure: Cure | None = None) -> ImageTrial:
-        """Return what the trial told, without pixels.
+        """Return the trial without pixels.
 
         Parameters
         ----------
-        picture : of the worst crop, where there is one
+        picture : picture of the worst crop; None if there is none
         cure : see `find_cure`
         """
         crops = sorted(self.crops, key=lambda crop: crop.quality.f1)
@@ -130,10 +130,10 @@ class TrialExtent:
 
     Parameters
     ----------
-    most : so many crops, of those where most is to be seen
-    side_px : of a crop of a plane
+    most : number of crops, the busiest ones
+    side_px : side of a crop of a plane
     slow_s : see `tried`
-    cure_s : a cure is looked for as long as this where less than `SURE` is predicted, seconds; see
+    cure_s : time for which a cure is sought if the prediction is below `SURE`, seconds; see
         `bmz.engine.file_trial.find_cure`; 0 for none
     """
 
@@ -143,12 +143,12 @@ class TrialExtent:
     cure_s: float = 0.0
 
     def within(self, seconds: float) -> TrialExtent:
-        """Return the same for a model that has so many seconds for all crops and their copies."""
+        """Return the extent for a model that has this time for all crops and their copies."""
         return replace(self, slow_s=max(seconds, 0.0) / (1 + len(CHANGES)) / self.most)
 
 
 ALL_CROPS = TrialExtent()
-"""As many crops as usual, and no cure."""
+"""The usual number of crops, and no cure."""
 
 
 def side_for(diameters: Sequence[float]) -> int:
@@ -156,7 +156,7 @@ def side_for(diameters: Sequence[float]) -> int:
 
     Parameters
     ----------
-    diameters : of objects, px, as they were measured in each channel; may be none
+    diameters : diameters of objects, px, as measured in each channel; may be empty
     """
     if not diameters:
         return CROP_PX
@@ -175,9 +175,9 @@ def try_image(
 
     Parameters
     ----------
-    setup : its request forces the run, and has a number as scale or none
-    listener : is told of the crops
-    extent : which crops
+    setup : its request forces the run; its scale is a number or None
+    listener : is notified of each crop
+    extent : number and size of the crops
 
     Raises
     ------
@@ -200,7 +200,7 @@ def try_image(
 
 
 class NothingToTry(CouldNotTell):
-    """A model, as it was asked for, numbers no objects."""
+    """A model with the given options makes no numbered objects."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -211,7 +211,7 @@ class NothingToTry(CouldNotTell):
 
 
 def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
-    """Return pixels that were cut out of an image as an image of its own."""
+    """Return pixels cut out of an image as an image of their own."""
     part = replace(
         info, axes="".join(pixels.axes), shape=pixels.shape, alone=None, further={}, stack=None,
         taken={},
@@ -220,19 +220,19 @@ def crop_of(info: ImageInfo, pixels: Pixels) -> GivenImage:
 
 
 def crop_boxes(image: ImageSource, space: str, side_px: int = CROP_PX) -> list[dict[str, slice]]:
-    """Choose where an image is tried: where most is to be seen, and not twice in one place.
+    """Choose the busiest crops of an image, without overlap.
 
-    Of an image that is small it is the whole. The same image gives the same crops.
+    A small image is one crop. The same image always gives the same crops.
 
     Parameters
     ----------
     space : axes of the model, ``yx`` or ``zyx``
-    side_px : of a crop of a plane
+    side_px : side of a crop of a plane
 
     Returns
     -------
     list of dict
-        axis -> slice; at most `MOST_CROPS`, along t and z one plane where the model has no z
+        axis -> slice; at most `MOST_CROPS`, of one plane along t and z if the model has no z
     """
     sizes = image.info.sizes
     sides = STACK_PX if "z" in space else {"y": side_px, "x": side_px}
@@ -258,7 +258,7 @@ def _corners(lengths: tuple[int, int], side_y: int, side_x: int) -> Iterator[tup
 
 
 def _spread(channels: AnyArray) -> float:
-    """Return how much there is to be seen: the sum of the deviations of the channels."""
+    """Return how busy a crop is: the sum of the standard deviations of the channels."""
     finite = np.nan_to_num(channels.astype(np.float32), posinf=0.0, neginf=0.0)
     return float(finite.std((-2, -1)).sum())
 
@@ -286,15 +286,15 @@ def find_cure(
 ) -> Cure | None:
     """Look for options with which the mask of an image is likely to be better.
 
-    Other scales and channels, intensities turned round, a cut of the brightest values and other
-    thresholds of the recipe are tried on the worst crop, without changed copies; where the smallest
-    or largest scale is the best, further ones. The best two of a tie are tried with copies, and the
-    better one then as the image was.
+    Other scales and channels, inverted intensities, clipping of the brightest values and other
+    thresholds of the recipe are tried on the worst crop, without changed copies; if the smallest or
+    largest scale is the best, so are further ones. The best two of a tie are tried with copies, and
+    the better of these on all crops.
 
     Parameters
     ----------
-    setup : as for `try_image`
-    trial : of the image as it is
+    setup : see `try_image`
+    trial : trial of the image without a cure
     most_s : no further option is tried after this time, seconds
 
     Returns
@@ -343,7 +343,7 @@ class _CureSearch:
         self.predicted: dict[str, float] = {}
 
     def look_at(self, requests: Mapping[str, RunRequest]) -> None:
-        """Try requests, by what is typed for them, as long as there is time."""
+        """Try requests, named by the options that give them, as long as there is time."""
         for number, (words, request) in enumerate(requests.items()):
             if self.predicted and time.monotonic() > self.stop:
                 tried_now = f"tried {number} of {len(requests)} options in {self.most_s:g} s"
@@ -358,7 +358,7 @@ class _CureSearch:
             self.predicted[words] = predictor("plain").quality(done.evidence).f1
 
     def further_scales(self) -> dict[str, RunRequest]:
-        """Return half of the smallest scale, or twice the largest, where it is the best so far."""
+        """Return half of the smallest scale, or twice the largest, if that is the best so far."""
         scales = {
             words: float(words.removeprefix(OF_SCALE))
             for words in self.requests
@@ -378,7 +378,7 @@ class _CureSearch:
         return _scaled(self.setup, self.crop, [scales[best] * factor for factor in factors])
 
     def best(self) -> str:
-        """Return what is typed for the best request; empty for the one as it is."""
+        """Return the options that give the best request; empty for the one without a cure."""
         order = sorted(self.predicted, key=lambda words: -self.predicted[words])
         least = self.predicted[order[0]] - TIE
         near = [words for words in order if words and self.predicted[words] > least][:MOST_NEAR]
@@ -395,7 +395,7 @@ OF_SCALE = "--scale "
 
 
 def _scale_cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
-    """Return requests with other scales, first with what the sizes of objects ask for."""
+    """Return requests with other scales, the one that the sizes of the objects suggest first."""
     crop, scale = trial.worst.tried, trial.worst.tried.result.plan.scale
     asked = object_factor(crop.checked.case)
     return _scaled(
@@ -412,7 +412,7 @@ def _scaled(setup: RunSetup, crop: GivenImage, scales: Sequence[float]) -> dict[
 
 
 def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
-    """Return requests with other options, by what is typed for them."""
+    """Return requests with other options, by the options that give them."""
     request, plan = setup.request, trial.worst.tried.result.plan
     cures = dict[str, RunRequest]()
     (taken, *others) = plan.channels
@@ -431,7 +431,7 @@ def _cures(setup: RunSetup, trial: Trial) -> dict[str, RunRequest]:
 
 
 def _other_settings(setup: RunSetup) -> dict[str, RunRequest]:
-    """Return requests with other thresholds of the recipe, by what is typed for them."""
+    """Return requests with other thresholds of the recipe, by the options that give them."""
     labelling, request = setup.labelling, setup.request
     every = () if labelling.recipe is None else labelling.recipe.every
     return {
@@ -457,7 +457,7 @@ def try_file(
 
     Parameters
     ----------
-    setup : its request forces the run; its scale may be found by the whole image
+    setup : its request forces the run; its scale may be determined from the whole image
     series : which image of the file
     extent : how much is tried
 
