@@ -195,8 +195,6 @@ def photograph(pixels: Pixels) -> AnyArray:
     return np.stack([_middles(stack)[at] for stack in stacks], axis=-1)
 
 
-"""Each family in the words of "the image shows fluorescence"."""
-
 UNKNOWN_KIND = "unknown"
 """Text for a kind that the pixels do not reveal."""
 

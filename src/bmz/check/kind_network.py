@@ -217,7 +217,7 @@ def network_features(image: FloatArray) -> FloatArray:
 
 
 def _mean_and_spread(seen: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give the mean and the standard deviation of each channel of (c, y, x)."""
+    """Return the mean and the standard deviation of each channel of (c, y, x)."""
     channels = seen.reshape(len(seen), -1)
     count = channels.shape[1]
     mean = channels @ np.full(count, 1 / count, np.float32)

@@ -93,7 +93,7 @@ def _curvature(smooth: FloatArray) -> FloatArray:
 
 
 def _bent(smooth: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Give twice the sizes of the eigenvalues of the Hessian, 0 between rows, as `_near` has them.
+    """Return twice the absolute eigenvalues of the Hessian, 0 between rows, as in `_near`.
 
     Returns
     -------
