@@ -241,7 +241,7 @@ def errors_by_heat(
     flow: FloatArray,
     errors: FloatArray,
 ) -> None:
-    """Return the mean squared distance of a flow from each object's flow towards its centre.
+    """Compute the mean squared distance of a flow from each object's flow towards its centre.
 
     Parameters
     ----------

@@ -386,7 +386,7 @@ MAPS = ("separation", "undecided", "undecided_object")
 
 
 def _map_values(mask: MaskOnImage) -> dict[str, float]:
-    """Return how far the best map of the network tells objects from background."""
+    """Return how well the best map tells objects from background, and how much is undecided."""
     on = _on_grid(mask.inside, mask.maps.shape[1:])
     if not on.any() or on.all():
         return dict.fromkeys(MAPS, np.nan)
