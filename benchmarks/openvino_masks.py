@@ -34,8 +34,8 @@ MODELS = (
     "starter/nuclei", "models/nuclei-broad", "starter/nuclei-contour", "starter/nuclei-flows",
     "models/stardist-dsb2018", "models/cellpose-cyto", "models/cremi-membrane",
 )  # fmt: skip
-OF_NUCLEI = MODELS[:2]
-"""The models whose masks of the images are compared."""
+OF_NUCLEI = MODELS[:5]
+"""The models for nuclei, whose masks of the images are compared."""
 
 LEAST_IOU = 0.9
 
