@@ -14,7 +14,7 @@ from skimage.segmentation import find_boundaries
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bmz.process.flows import flows_of_labels
+from bmz.process.heat import flows_of_labels
 from bmz.process.relabel import in_raster_order
 
 FLOW_SCALE = 5.0
