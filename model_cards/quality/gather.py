@@ -49,6 +49,15 @@ NETWORKS = {
 }
 """Network -> what it is made for."""
 
+EARLIER: Mapping[str, Mapping[str, str]] = {
+    "starter/nuclei-contour": {
+        "foreground_threshold": "0.6",
+        "contour_threshold": "0.05",
+        "seed_size": "3",
+    }
+}
+"""Network -> parameters that its package had when the rows were written, and has no longer."""
+
 NEAR = {
     "nuclei": ("nuclei",),
     "cells": ("cells", "bacteria", "membranes", "phase"),
@@ -135,7 +144,8 @@ def run_case(setup: RunSetup, backend: Backend, case: Case) -> Tried:
     )
     request = replace(setup.request, axes="cyx", channels=numbers)
     if case.fault == "threshold":
-        request = replace(request, settings=other_threshold(setup, rng))
+        settings = {**request.settings, **other_threshold(setup, rng)}
+        request = replace(request, settings=settings)
     setup, image = with_options(setup, request), given_image(planes, request.axes)
     largest = LARGEST.get(NETWORKS[case.network], LARGEST_PX)
     automatic = case.fault == "none" or rng.random() < AUTOMATIC
@@ -196,8 +206,9 @@ def run_network(
     """Run a network on all its cases that are not kept yet."""
     path = network if network.startswith("starter/") else str(shared / "models" / network)
     request = RunRequest(
-        path, (), Path(), trust="confined", precision="float32", force=True, device="cpu"
-    )
+        path, (), Path(), trust="confined", precision="float32", force=True, device="cpu",
+        settings=EARLIER.get(network, {}),
+    )  # fmt: skip
     setup = prepare(request)
     with closing(opened(setup)) as backend:
         own = json.dumps(sample_values(setup, backend))

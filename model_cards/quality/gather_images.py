@@ -187,4 +187,5 @@ def _other_threshold(setup: RunSetup, request: RunRequest, rng: np.random.Genera
         value += rng.choice([-4.0, 4.0])
     else:
         value = float(np.clip(value * rng.choice([0.2, 2.2]), 0.02, 0.98))
-    return with_options(setup, replace(request, settings={names[0]: str(value)}))
+    settings = {**request.settings, names[0]: str(value)}
+    return with_options(setup, replace(request, settings=settings))

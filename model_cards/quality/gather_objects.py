@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import gather_images as gather  # noqa: E402  (beside this file)
-from gather import FACTS, NETWORKS  # noqa: E402  (as above)
+from gather import EARLIER, FACTS, NETWORKS  # noqa: E402  (as above)
 from truths import FAULTS  # noqa: E402  (as above)
 
 from bmz.base.errors import BmzError, not_none  # noqa: E402
@@ -101,8 +101,9 @@ def masks_of(network: str, shared: Path) -> Iterator[Mask]:
     """Run a network on all its cases."""
     path = network if network.startswith("starter/") else str(shared / "models" / network)
     request = RunRequest(
-        path, (), Path(), trust="confined", precision="float32", force=True, device="cpu"
-    )
+        path, (), Path(), trust="confined", precision="float32", force=True, device="cpu",
+        settings=EARLIER.get(network, {}),
+    )  # fmt: skip
     setup = prepare(request)
     rng = np.random.default_rng(sum(map(ord, network)) + 3)
     with closing(opened(setup)) as backend:

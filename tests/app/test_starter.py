@@ -91,7 +91,7 @@ def test_the_core_library_passes_the_package() -> None:
 LEAST = {"nuclei": 0.90, "nuclei-flows": 0.91, "nuclei-contour": 0.89}
 """F1 at IoU 0.5 over the 80 test images that the cards state, cut to two digits."""
 
-OF_TEN = {"nuclei": 0.86, "nuclei-flows": 0.87, "nuclei-contour": 0.85}
+OF_TEN = {"nuclei": 0.86, "nuclei-flows": 0.87, "nuclei-contour": 0.84}
 """The same over every eighth of these images."""
 
 
