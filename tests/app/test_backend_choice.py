@@ -29,7 +29,7 @@ from bmz.engine.network_choice import (
 )
 from bmz.engine.request import PrecisionOption, RunRequest
 from bmz.engine.setup import prepare
-from bmz.engine.tile_gate import MOST_TILES, GatedBackend, TileCase
+from bmz.engine.tile_gate import FIRST_IMAGES, MOST_TILES, GatedBackend, TileCase
 from bmz.plan.weights_choice import PrecisionChoice, Trial, Way, choose_precision
 from bmz.predict import formats
 from bmz.predict.backend import CPU, NetworkFailed, NoBackend
@@ -223,7 +223,7 @@ def test_a_first_tile_that_agrees_is_asked_once_for_a_kind_of_image(
 
 
 @pytest.mark.usefixtures("opened")
-def test_a_first_tile_that_differs_is_run_in_float32_with_all_that_follow(
+def test_a_first_tile_that_differs_is_run_in_float32_with_the_rest_of_its_image(
     network: NetworkChoice,
 ) -> None:
     in_float32(network)
@@ -242,9 +242,129 @@ def test_a_first_tile_that_differs_is_run_in_float32_with_all_that_follow(
     assert (choice.name, choice.backend, choice.gated) == ("float32", "", False)
     assert "F1 0.000" in choice.why
     assert other.name == "bfloat16"  # images of another kind have a first tile of their own
-    assert backend.choice == choice
+    assert backend.choice.name == "float32"
     assert isinstance(told[-1], Note)
     assert "float32" in told[-1].text
+    assert told[-1].text.endswith("so do all further images like it")
+
+
+def image_of(network: NetworkChoice, number: int) -> TileCase:
+    return TileCase(network, f"{number}.tif", "one key", [].append)
+
+
+def after(backend: GatedBackend, case: TileCase, tile: AnyArray) -> PrecisionChoice:
+    """Return the choice for an image of one tile, once it has run."""
+    backend.expect(case)
+    backend.run([tile])
+    return backend.choice
+
+
+def half_network(precise: dict[int, bool], ran: list[int]) -> GatedBackend:
+    """Return a network whose bfloat16 moves the objects of some images, which hold their number.
+
+    Parameters
+    ----------
+    precise : number of an image -> whether bfloat16 shows its objects where they are
+    ran : receives the number of each image that runs in float32
+    """
+
+    def opener(way: Way) -> FakeBackend:
+        def answer(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            number = -int(inputs[0][0, 0, 0, 0])
+            mask = np.where(inputs[0] == 1, np.float32(1), np.float32(0))
+            if way == NATIVE:
+                ran.append(number)
+                return [mask]
+            return [mask if precise.get(number, True) else np.roll(mask, 3, -1)]
+
+        return FakeBackend(answer)
+
+    return GatedBackend(opener, PrecisionChoice("bfloat16", "tested", "openvino", gated=True))
+
+
+def tile_of(number: int) -> AnyArray:
+    """Return a tile with a number in its corner, which is no object."""
+    tile = squares()
+    tile[0, 0, 0, 0] = -number
+    return tile
+
+
+@pytest.mark.usefixtures("opened")
+def test_of_many_images_the_first_are_compared_and_then_fewer_and_fewer(
+    network: NetworkChoice,
+) -> None:
+    in_float32(network)
+    ran: list[int] = []
+    backend = half_network({}, ran)
+
+    choices = [after(backend, image_of(network, n), tile_of(n)) for n in range(1, 71)]
+    backend.close()
+    again = half_network({}, ran)
+    known = after(again, image_of(network, 3), tile_of(3))
+    later = [after(again, image_of(network, n), tile_of(n)) for n in range(71, 130)]
+
+    assert ran == [*range(1, FIRST_IMAGES + 1), 16, 32, 64, 128]
+    assert {choice.name for choice in (*choices, known, *later)} == {"bfloat16"}
+    assert choices[1].why == "tested; on the first tile of '2.tif' F1 1.000"
+    assert choices[9].why == "tested; on first tiles of images like it F1 1.000 (8 compared)"
+    assert known == choices[2]
+
+
+@pytest.mark.usefixtures("opened")
+def test_many_objects_that_differ_on_later_images_end_the_lower_precision(
+    network: NetworkChoice,
+) -> None:
+    in_float32(network)
+    ran: list[int] = []
+    backend = half_network({5: False, 7: False}, ran)
+
+    choices = [after(backend, image_of(network, n), tile_of(n)) for n in range(1, 11)]
+    again = after(half_network({}, ran), image_of(network, 20), tile_of(20))
+
+    assert [choice.name for choice in choices] == ["bfloat16"] * 4 + ["float32"] * 6
+    assert again.name == "float32"
+    assert "F1" in again.why
+
+
+@pytest.mark.usefixtures("opened")
+def test_one_object_that_differs_puts_only_its_image_into_float32(network: NetworkChoice) -> None:
+    in_float32(network)
+    told: list[Event] = []
+
+    def opener(way: Way) -> FakeBackend:
+        def answer(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            mask = inputs[0].copy()
+            if way != NATIVE and mask[0, 0, 63, 63] == 1:  # the second image
+                mask[0, 0, :16] = np.roll(mask[0, 0, :16], 3, -1)
+            return [mask]
+
+        return FakeBackend(answer)
+
+    choice = PrecisionChoice("bfloat16", "tested", "openvino", gated=True)
+    backend = GatedBackend(opener, choice)
+    second = squares()
+    second[0, 0, 63, 63] = 1
+    names = [
+        after(backend, TileCase(network, f"{n}.tif", "one key", told.append), tile).name
+        for n, tile in enumerate((squares(), second, squares()))
+    ]
+
+    assert names == ["bfloat16", "float32", "bfloat16"]
+    assert [note.text.partition(",")[0] for note in told if isinstance(note, Note)] == [
+        "1.tif: running in float32"
+    ]
+
+
+@pytest.mark.usefixtures("opened")
+def test_arrays_share_a_name_and_are_compared_one_by_one(network: NetworkChoice) -> None:
+    in_float32(network)
+    ran: list[int] = []
+    backend = half_network({2: False}, ran)
+    unnamed = TileCase(network, "", "one key", [].append)
+
+    names = [after(backend, unnamed, tile_of(n)).name for n in (1, 2)]
+
+    assert names == ["bfloat16", "float32"]
 
 
 def large(at: int, *, moved: int = 0) -> AnyArray:

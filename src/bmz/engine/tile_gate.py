@@ -1,10 +1,11 @@
-"""Compare the first tile of an image with float32 before trusting a lower precision."""
+"""Compare first tiles of images with float32 before trusting a lower precision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from math import prod
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from bmz.base.arrays import AnyArray
@@ -14,15 +15,19 @@ from bmz.base.values import dataclass
 from bmz.engine.network_choice import NetworkChoice, choice_key, decide_precision, way_of
 from bmz.engine.test_tensors import first_of_batch, labels_of_first
 from bmz.image.info import ImageInfo
+from bmz.image.pixels import NAME
 from bmz.plan.geometry import axis_rules
 from bmz.plan.plan import Plan
 from bmz.plan.weights_choice import LEAST_F1, LEAST_IOU, PrecisionChoice, Way
 from bmz.predict.backend import Backend, Device, OnTensors
-from bmz.process.matching import match_labels
+from bmz.process.matching import Matching, match_labels
 from bmz.spec.model import ModelSpec
 
-TILES = Notes.of("tile", 1, PrecisionChoice, one_per_key=True)
-"""The key is that of the choice, the folder of the image, and how it is passed to the network."""
+FIRST_IMAGES = 8
+"""Number of images of a kind of which each is compared; later ones are compared less and less."""
+
+ALLOWED_OBJECTS = 2
+"""Objects that may differ on images of a kind, besides a share of 1 - `LEAST_F1` of all."""
 
 MOST_TILES = 4
 """Maximum number of tiles of an image that are run twice, until one of them shows an object."""
@@ -32,14 +37,66 @@ MIDDLE_PX: Mapping[str, int] = MappingProxyType({"yx": 384, "zyx": 192})
 
 
 @dataclass(frozen=True)
+class KindEvidence:
+    """How far a lower precision and float32 agree on the images of a kind.
+
+    Parameters
+    ----------
+    images : number of images of this kind that have been run
+    comparisons : number of images of which a tile was compared
+    same : number of objects of these tiles that both precisions show
+    differing : number that only one of them shows, divided by 2
+    compared : name of an image -> F1 on its tile
+    """
+
+    images: int = 0
+    comparisons: int = 0
+    same: int = 0
+    differing: float = 0.0
+    compared: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no more objects differ than may."""
+        share = (1 - LEAST_F1) * (self.same + self.differing)
+        return self.differing <= ALLOWED_OBJECTS + share
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the newest image is to be compared: all at first, then the 16th, 32nd, ..."""
+        return self.comparisons < FIRST_IMAGES or self.images & (self.images - 1) == 0
+
+    def joined(self, name: str, matching: Matching) -> KindEvidence:
+        """Add the comparison of an image; an image without a name is not remembered by itself."""
+        return KindEvidence(
+            self.images,
+            self.comparisons + 1,
+            self.same + matching.tp,
+            self.differing + (matching.fp + matching.fn) / 2,
+            {**self.compared, name: matching.f1} if name else self.compared,
+        )
+
+    def text(self, name: str) -> str:
+        """Describe the comparison of an image, or of all if it was not compared itself."""
+        if name in self.compared and self.agrees:
+            return f"on the first tile of '{name}' F1 {self.compared[name]:.3f}"
+        f1 = self.same / max(self.same + self.differing, 1)
+        return f"on first tiles of images like it F1 {f1:.3f} ({self.comparisons} compared)"
+
+
+KINDS = Notes.of("tile", 2, KindEvidence, one_per_key=True)
+"""The key is that of the choice, the folder of the image, and how it is passed to the network."""
+
+
+@dataclass(frozen=True)
 class TileCase:
     """How the tiles of an image are judged, and where the result is stored.
 
     Parameters
     ----------
     network : network choice, with the labelling of the image
-    name : name of the image
-    key : key of the result, which is the same for all images of its kind
+    name : name of the image; empty for an array, as arrays of a program share one name
+    key : key of the evidence, which is the same for all images of its kind
     listener : is told if float32 is used instead
     """
 
@@ -48,9 +105,14 @@ class TileCase:
     key: str
     listener: Listener
 
+    @property
+    def float32(self) -> PrecisionChoice:
+        """The framework that runs float32."""
+        return decide_precision("float32", self.network, listener=self.listener)
+
 
 class GatedBackend:
-    """A network in a lower precision, which the first tile of an image must confirm.
+    """A network in a lower precision, which the first tiles of the images must confirm.
 
     Parameters
     ----------
@@ -61,7 +123,7 @@ class GatedBackend:
     def __init__(self, opened: Callable[[Way], Backend], choice: PrecisionChoice) -> None:
         self._opened, self._first = opened, choice
         self._loaded: dict[Way, Backend] = {}
-        self._known: dict[str, PrecisionChoice] = {}
+        self._known: dict[str, tuple[Path, KindEvidence]] = {}
         self._case: TileCase | None = None
         self._left = 0
         self.choice = choice
@@ -78,12 +140,18 @@ class GatedBackend:
         return self._current.device
 
     def expect(self, case: TileCase) -> None:
-        """Prepare for the next image, reusing the judgement of images of its kind."""
-        known = self._known.get(case.key) or TILES.find(case.network.notes, case.key)
-        if known is not None:
-            self._known[case.key] = known
-        self._use(self._first if known is None else known)
-        self._case, self._left = (case, MOST_TILES) if known is None else (None, 0)
+        """Prepare for the next image: decide whether it is compared, and how it runs if not."""
+        evidence = self._evidence(case)
+        f1 = evidence.compared.get(case.name)
+        if f1 is None:
+            evidence = self._remember(case, replace(evidence, images=evidence.images + 1))
+        is_due = f1 is None and evidence.agrees and evidence.is_due
+        self._case, self._left = (case, MOST_TILES) if is_due else (None, 0)
+        if is_due or not evidence.comparisons:
+            self._use(self._first)
+            return
+        agrees = evidence.agrees and (f1 is None or f1 >= LEAST_F1)
+        self._use(self._first if agrees else case.float32, evidence.text(case.name))
 
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once, as `Backend` describes."""
@@ -96,35 +164,39 @@ class GatedBackend:
         return current.tensor_library() if isinstance(current, OnTensors) else None
 
     def close(self) -> None:
-        """Free the memory."""
+        """Keep how many images there were, and free the memory."""
+        for key, (folder, evidence) in self._known.items():
+            KINDS.keep(folder, key, evidence)
         for backend in self._loaded.values():
             backend.close()
 
     def _judged(
         self, case: TileCase, inputs: Sequence[AnyArray], outputs: list[AnyArray]
     ) -> list[AnyArray]:
-        whole = decide_precision("float32", case.network, listener=case.listener)
-        f1, expected = self._compared(case.network, inputs, outputs, self._backend(whole))
-        if f1 is None:
+        whole = case.float32
+        matching, expected = self._compared(case.network, inputs, outputs, self._backend(whole))
+        if matching is None:
             self._left -= 1
             self._case = case if self._left else None
             return outputs
-        reason = f"{self.choice.why}; on the first tile of '{case.name}' F1 {f1:.3f}"
-        agrees = f1 >= LEAST_F1
-        judged = replace(self.choice if agrees else whole, why=reason)
-        TILES.keep(case.network.notes[-1], case.key, judged)
-        if not agrees:
-            way, other = way_of(judged), way_of(self.choice)
-            sentence = (
-                f"running in {way}, because {other} gives different labels on the first tile (F1 "
-                f"{f1:.3f})"
-            )
-            case.listener(Note(f"{case.name}: {sentence}"))
         self._case = None
-        self._use(judged)
-        if agrees:
+        evidence = self._remember(case, self._evidence(case).joined(case.name, matching))
+        KINDS.keep(case.network.notes[-1], case.key, evidence)  # for workers beside this one
+        if evidence.agrees and matching.f1 >= LEAST_F1:
+            self._use(self._first, evidence.text(case.name))
             return outputs
+        _tell(case, evidence, matching.f1, way_of(whole), way_of(self._first))
+        self._use(whole, evidence.text(case.name))
         return self._current.run(inputs) if expected is None else expected
+
+    def _evidence(self, case: TileCase) -> KindEvidence:
+        if case.key in self._known:
+            return self._known[case.key][1]
+        return KINDS.find(case.network.notes, case.key) or KindEvidence()
+
+    def _remember(self, case: TileCase, evidence: KindEvidence) -> KindEvidence:
+        self._known[case.key] = case.network.notes[-1], evidence
+        return evidence
 
     def _compared(
         self,
@@ -132,24 +204,36 @@ class GatedBackend:
         inputs: Sequence[AnyArray],
         outputs: Sequence[AnyArray],
         whole: Backend,
-    ) -> tuple[float | None, list[AnyArray] | None]:
-        """Return F1 of the middle of a tile, else of the whole tile with its float32 outputs."""
+    ) -> tuple[Matching | None, list[AnyArray] | None]:
+        """Compare the middle of a tile, else the whole tile; return its float32 outputs, too."""
         middle = middle_of_tile(network.model, inputs)
         if middle is not None:
-            f1 = _agreement(network, middle, self._current.run(middle), whole.run(middle))
-            if f1 is not None:
-                return f1, None
+            matching = _matching(network, middle, self._current.run(middle), whole.run(middle))
+            if matching is not None:
+                return matching, None
         expected = whole.run(inputs)
-        return _agreement(network, inputs, outputs, expected), expected
+        return _matching(network, inputs, outputs, expected), expected
 
-    def _use(self, choice: PrecisionChoice) -> None:
-        self.choice, self._current = choice, self._backend(choice)
+    def _use(self, choice: PrecisionChoice, why: str = "") -> None:
+        self._current = self._backend(choice)
+        # both choices start with what the test input showed
+        self.choice = replace(choice, why=f"{self._first.why}; {why}") if why else choice
 
     def _backend(self, choice: PrecisionChoice) -> Backend:
         way = way_of(choice)
         if way not in self._loaded:
             self._loaded[way] = self._opened(way)
         return self._loaded[way]
+
+
+def _tell(case: TileCase, evidence: KindEvidence, f1: float, way: Way, other: Way) -> None:
+    """Tell that an image runs in float32, and whether all later ones of its kind do, too."""
+    sentence = (
+        f"running in {way}, because {other} gives different labels on the first tile (F1 {f1:.3f})"
+    )
+    if not evidence.agrees:
+        sentence += "; so do all further images like it"
+    case.listener(Note(f"{case.name or NAME}: {sentence}"))
 
 
 def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArray] | None:
@@ -186,17 +270,17 @@ def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArra
     return [array[tuple(sides.get(a, slice(None)) for a in t.letters)] for t, array in tensors]
 
 
-def _agreement(
+def _matching(
     network: NetworkChoice,
     inputs: Sequence[AnyArray],
     outputs: Sequence[AnyArray],
     expected: Sequence[AnyArray],
-) -> float | None:
-    """Return F1 of the labels of two outputs; None if neither shows an object."""
+) -> Matching | None:
+    """Match the labels of two outputs; return None if neither shows an object."""
     labels, reference = (_labels(network, inputs, x) for x in (outputs, expected))
     if not (reference.any() or labels.any()):
         return None
-    return match_labels(labels, reference, LEAST_IOU).f1
+    return match_labels(labels, reference, LEAST_IOU)
 
 
 def _labels(
@@ -218,7 +302,7 @@ def _labels(
 def expect_image(
     backend: Backend, network: NetworkChoice, image: ImageInfo, plan: Plan, listener: Listener
 ) -> None:
-    """Tell a gated network which image comes next, so that its first tile is compared."""
+    """Tell a gated network which image comes next, so that its first tile may be compared."""
     if not isinstance(backend, GatedBackend):
         return
     kind = (
@@ -230,7 +314,8 @@ def expect_image(
         f"{plan.scale:.2g}",
     )
     key = " | ".join((choice_key(network, "auto"), *map(str, kind)))
-    backend.expect(TileCase(network, image.place.name, key, listener))
+    name = "" if image.path == Path(NAME) else image.place.name
+    backend.expect(TileCase(network, name, key, listener))
 
 
 def gated_precision(backend: Backend) -> PrecisionChoice | None:
