@@ -5,9 +5,10 @@ PyTorch, onnx, onnxruntime, bioimageio.core, and OpenVINO for its rows.
 
 A U-Net with 1.9 million parameters and a halo of 32 px is built as TorchScript and ONNX, with
 random weights except for one channel that carries the image to its map. Both programs predict the
-same float32 image with spots of about 40 px and write the map. bioimageio runs in its better mode
-(whole or blockwise, either format). bmz runs in each precision, and in the one that it chooses
-itself; this with labels, as the first image of its folder, so that its first tile is judged.
+same float32 image, with a spot in each square of 32 px, and write the map. bioimageio runs in its
+better mode (whole or blockwise, either format). bmz runs in each precision, and in the one that it
+chooses itself; this with labels, as the first image of its folder, so that its first tile is
+compared.
 Plain passes are those of bmz's own tiles in a process that does nothing else. bfloat16 is for
 processors that compute in it (avx512_bf16, amx). ``--write`` writes the table between its marks in
 FILE.

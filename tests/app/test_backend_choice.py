@@ -14,7 +14,7 @@ import tifffile
 
 from bmz.app.run import plan_run, run
 from bmz.base.arrays import AnyArray
-from bmz.base.progress import Event, Note
+from bmz.base.progress import Event, Note, nobody
 from bmz.engine import network_choice as choice_module
 from bmz.engine.earlier_runs import replayed
 from bmz.engine.labelling import decide_labelling
@@ -249,7 +249,7 @@ def test_a_first_tile_that_differs_is_run_in_float32_with_the_rest_of_its_image(
 
 
 def image_of(network: NetworkChoice, number: int) -> TileCase:
-    return TileCase(network, f"{number}.tif", "one key", [].append)
+    return TileCase(network, f"{number}.tif", "one key", nobody)
 
 
 def after(backend: GatedBackend, case: TileCase, tile: AnyArray) -> PrecisionChoice:
@@ -360,7 +360,7 @@ def test_arrays_share_a_name_and_are_compared_one_by_one(network: NetworkChoice)
     in_float32(network)
     ran: list[int] = []
     backend = half_network({2: False}, ran)
-    unnamed = TileCase(network, "", "one key", [].append)
+    unnamed = TileCase(network, "", "one key", nobody)
 
     names = [after(backend, unnamed, tile_of(n)).name for n in (1, 2)]
 

@@ -14,7 +14,12 @@ from bmz.base.arrays import AnyArray
 from bmz.base.errors import BmzError
 from bmz.predict.backend import Backend, LoadRequest, NoBackend, WeightsUnreadable
 from bmz.predict.formats import open_backend
-from bmz.predict.state_dict import ArchitectureFailed, NoArchitecture, RunsOwnCode, StateDiffers
+from bmz.predict.state_dict import (
+    ArchitectureFailed,
+    ArchitectureNotNamed,
+    RunsOwnCode,
+    StateDiffers,
+)
 from bmz.spec.model import Architecture, PackagedFile
 from bmz.testing.backend import OverlapContract
 
@@ -205,7 +210,7 @@ def test_an_absent_library_is_named(tmp_path: Path, where: str) -> None:
 def test_a_state_dict_without_architecture_is_the_fault_of_the_description(tmp_path: Path) -> None:
     weights = LoadRequest(written(tmp_path) / "weights.pt", ("raw",), ("mask",))
 
-    with pytest.raises(NoArchitecture):
+    with pytest.raises(ArchitectureNotNamed):
         open_backend("pytorch_state_dict", weights)
 
 

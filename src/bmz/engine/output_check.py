@@ -220,7 +220,7 @@ class OutputNotFinite(AnswerIsNo):
 
 
 @dataclass(frozen=True)
-class Watch:
+class OutputWatch:
     """Check the results of the network and the declared steps for all planes of an image.
 
     Parameters

@@ -15,7 +15,7 @@ from bmz.base.progress import Listener, nobody
 from bmz.base.values import dataclass
 from bmz.engine.known_tensors import KnownTensors
 from bmz.engine.labelling import Decoding, Labelling
-from bmz.engine.output_check import StageCounts, Watch
+from bmz.engine.output_check import OutputWatch, StageCounts
 from bmz.engine.request import GRID
 from bmz.engine.stages import Stopwatch
 from bmz.image.pixels import Pixels
@@ -114,9 +114,9 @@ class PlaneContext:
     """The prompts of the plane, or a keyword for them."""
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> OutputWatch:
         """The watch that looks for pixels that are not numbers."""
-        return Watch(self.plan, self.counted)
+        return OutputWatch(self.plan, self.counted)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def taken_inputs(plane: AnyArray, model: ModelSpec, plan: Plan) -> dict[str, Ref
 def network_inputs(
     sources: Mapping[str, Reference],
     model: ModelSpec,
-    watch: Watch | None = None,
+    watch: OutputWatch | None = None,
     *,
     steps: bool = True,
 ) -> list[Tensor]:
@@ -313,7 +313,7 @@ def _as_raw(mapped: AnyArray, letters: str) -> FloatArray:
 
 
 def map_of(
-    tensors: KnownTensors, model: ModelSpec, labelling: Labelling, watch: Watch | None = None
+    tensors: KnownTensors, model: ModelSpec, labelling: Labelling, watch: OutputWatch | None = None
 ) -> tuple[AnyArray, str]:
     """Apply the declared steps that compute the map to the output that becomes labels.
 

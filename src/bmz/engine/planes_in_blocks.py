@@ -29,7 +29,7 @@ from bmz.engine.label_stack import (
 )
 from bmz.engine.labelling import Decoding
 from bmz.engine.memory import image_sizes, maps_on_image, output_number, output_of, scratch_note
-from bmz.engine.output_check import Stage, StageCounts, Watch, nonfinite_pixels
+from bmz.engine.output_check import OutputWatch, Stage, StageCounts, nonfinite_pixels
 from bmz.engine.pipeline import resized_maps
 from bmz.engine.prepared_image import (
     PreparedImage,
@@ -199,9 +199,9 @@ class BlocksContext:
         return self.tiles.decoding(self.listener)
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> OutputWatch:
         """The watch that looks for pixels that are not numbers."""
-        return Watch(self.planned.plan, self.counted)
+        return OutputWatch(self.planned.plan, self.counted)
 
 
 def look_at_sample(setup: RunSetup, planned: PlannedImage) -> CheckReport:

@@ -33,7 +33,7 @@ from bmz.engine.memory import (
     why_in_one_piece,
     with_fitting_tiles,
 )
-from bmz.engine.output_check import StageCounts, Watch, seam_score
+from bmz.engine.output_check import OutputWatch, StageCounts, seam_score
 from bmz.engine.pipeline import (
     PlaneContext,
     finished_plane,
@@ -267,7 +267,7 @@ def labelled_image(setup: RunSetup, image: PredictedImage, listener: Listener) -
             outputs, numbers = list(votes.outputs), votes.numbers
         result = ImageResult.of(outputs, run.image, plan, setup.model.space, numbers)
         result = result.related(planned.masks, run.scratch)
-    more = Watch(plan, run.counted).findings(result.objects, output)
+    more = OutputWatch(plan, run.counted).findings(result.objects, output)
     judgement, doubts = judged_result(setup, result.labels, outputs, run.report)
     more = (*more, *doubts)
     for note in finding_notes(more, name):

@@ -134,6 +134,7 @@ class LoadRequest:
     device : where the network runs
     threads : largest number of threads on a CPU; None for all that the process may use
     precision : precision of the arithmetic; inputs and outputs keep their dtype
+    backend : the framework; empty for the one to which the format of the weights belongs
     kept : path prefix of the files in which a framework may cache what it builds from the weights
         for later processes; None to cache nothing
     architecture : the code that builds the network of a state dict

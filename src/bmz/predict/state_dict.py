@@ -164,7 +164,7 @@ class RunsOwnCode(CouldNotTell):
         )
 
 
-class NoArchitecture(CouldNotTell):
+class ArchitectureNotNamed(CouldNotTell):
     """The description does not state what builds the network."""
 
     def __init__(self, request: LoadRequest) -> None:
@@ -191,13 +191,13 @@ def open_state_dict(request: LoadRequest) -> TorchBackend:
         The file is absent, corrupt, not a plain state dict, or far larger when unpacked.
     RunsOwnCode
         The code is not allowed to run.
-    NoArchitecture, ArchitectureFailed
+    ArchitectureNotNamed, ArchitectureFailed
         No code for the network is stated, or it fails.
     StateDiffers
         The weights do not match the network.
     """
     if request.architecture is None:
-        raise NoArchitecture(request)
+        raise ArchitectureNotNamed(request)
     if not request.trusted:
         raise RunsOwnCode(request)
     torch = ready_torch(request)
