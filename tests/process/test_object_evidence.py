@@ -60,6 +60,31 @@ def test_values_are_those_of_the_pixels() -> None:
     assert channel["edge"].tolist() == [50, 30]
 
 
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (14, 9000), (1, 1)])
+def test_a_strip_has_places_at_which_its_channels_are_sampled(size: tuple[int, int]) -> None:
+    labels = np.zeros(size, np.int32)
+    labels[: (size[0] + 1) // 2, : (size[1] + 1) // 2] = 1
+    image = np.where(labels, 50.0, 10.0)[None]
+
+    evidence = ObjectEvidence.of(window(labels, image, image))
+    objects, plane = features_of(evidence, EXPECTED)
+
+    assert len(evidence.places) >= 1
+    assert evidence.plane_points.shape == (1, len(evidence.places))
+    assert np.isfinite(objects[0, OBJECT_FEATURES.index("diameter")])
+    assert plane[PLANE_FEATURES.index("objects")] == pytest.approx(np.log(2))
+
+
+def test_a_window_between_the_places_has_none() -> None:
+    labels, image, maps = scene()
+    whole = replace(window(labels, image, maps), size=(9600, 9600))
+
+    evidence = ObjectEvidence.of(replace(whole, core=(slice(0, 20), slice(0, 20))))
+
+    assert evidence.plane_points.shape == (1, 0)
+    assert evidence.plane_steps.shape == (1, 0)
+
+
 def test_windows_together_tell_what_the_whole_tells() -> None:
     labels, image, maps = scene()
     whole = ObjectEvidence.of(window(labels, image, maps))

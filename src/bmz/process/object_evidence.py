@@ -258,7 +258,7 @@ def _lattice(
     window: PlaneWindow,
 ) -> tuple[Integers, BoolArray, Floats, Floats, Floats]:
     step = -(-max(window.size) // LATTICE)
-    whole = [np.arange(step // 2, n, step) for n in window.size]
+    whole = [np.arange(min(step, n) // 2, n, step) for n in window.size]
     y, x = (
         points[(points >= side.start) & (points < side.stop)]
         for points, side in zip(whole, window.core, strict=True)
@@ -272,7 +272,7 @@ def _lattice(
     flat = flat if window.grid is None else window.grid[flat]
     maps = _finite(window.maps.reshape(len(window.maps), -1)[:, flat])
     inside = window.labels[at].reshape(-1) > 0
-    shape = (-1, len(places))
+    shape = (len(window.planes), len(places))  # a narrow window may have no place
     steps = np.abs(beside - points)
     return places, inside, points.reshape(shape), maps, steps.reshape(shape)
 
