@@ -1,4 +1,4 @@
-"""What a description says of every network of a family whose checkpoints are adopted."""
+"""The contents that model descriptions share across a family of adopted checkpoints."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from bmz.spec.model import Citation
 
 @dataclass(frozen=True)
 class Family:
-    """What a description says of every network of a family.
+    """The contents that the model descriptions of one family share.
 
     Parameters
     ----------
-    title : of the program
-    what : what the network finds, as a sentence
-    tags : of the description
-    cite : the work in which the method was published
-    preprocessing : steps, for the spatial axes of the network
-    channels : names of the channels of the input
-    output : the fields of the output that say what it is, but for its axes
-    maps : names of the channels of the output
-    config : ``config.bmz`` and other additions
-    sees_whole : its network averages over the whole image, so that no receptive field ends
-    gives_labels : the network itself makes the labels, which no halo parts rightly
+    title : name of the program
+    what : sentence that says what the network finds
+    tags : tags of the description
+    cite : publications of the method
+    preprocessing : function that returns the steps for the given spatial axes
+    channels : function that returns the names of the input channels
+    output : function that returns the fields of the output, except its axes
+    maps : function that returns the names of the output channels
+    config : function that returns ``config.bmz`` and other additions
+    sees_whole : whether the network averages over the whole image, so that its receptive field
+        is unbounded
+    gives_labels : whether the network itself returns labels, which tiles with a halo would split
     """
 
     title: str
@@ -83,8 +84,8 @@ def _stardist_maps(checkpoint: Checkpoint) -> Sequence[str]:
 
 
 def _stardist_config(checkpoint: Checkpoint) -> Content:
-    # as stardist writes it into its packages; the maps are not of the input's grid, so a declared
-    # step, which gives labels on that grid, would leave the size of the maps unsaid
+    # The layout is that of StarDist's own packages. A declared step returns labels on the grid of
+    # the input, so the description would not state the size of the maps, whose grid differs.
     stated = checkpoint.stated
     return {"stardist": {"thresholds": dict(stated["thresholds"]), "config": stated["config"]}}
 
@@ -99,7 +100,7 @@ def _omnipose_maps(checkpoint: Checkpoint) -> Sequence[str]:
 
 
 def _omnipose_config(_: Checkpoint) -> Content:
-    # none of its maps is a probability, so the least value is a distance
+    # none of the maps is a probability, so the minimum value is a distance
     return {"bmz": {"recipe": {"name": "flows", "parameters": {"style": "omnipose"}}}}
 
 
@@ -120,7 +121,7 @@ FAMILIES: Mapping[str, Family] = {
         _grey_first,
         _cellpose_output,
         lambda _: ("label",),
-        sees_whole=True,  # for the style vector
+        sees_whole=True,  # because of the style vector
     ),
     "omnipose": Family(
         "Omnipose",
@@ -175,4 +176,4 @@ FAMILIES: Mapping[str, Family] = {
         gives_labels=True,
     ),
 }
-"""Name of a family, as ``--as`` takes it, with what a description of its networks says."""
+"""Families by the name that ``--as`` takes."""
