@@ -1,4 +1,4 @@
-"""What is chosen on the page of ``bmz open``, and what a network gives for it."""
+"""Run networks with the options that are chosen on the page of ``bmz open``."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ from bmz.process.recipe import Parameter
 from bmz.process.recipes import RECIPES
 
 MOST_PX = 2**24
-"""A larger plane is run only where it is looked at."""
+"""Largest plane that is run as a whole; of a larger one, only the part in view is run."""
 
 REGION_PX = 2048
-"""Largest side of that part."""
+"""Largest side of that part, px."""
 
 MOST_NETWORKS = 3
-"""So many networks stay loaded."""
+"""Number of networks that stay loaded."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user chooses before a network is run.
+    """The options that a user chooses before a network is run.
 
     Parameters
     ----------
-    image : its number
-    model : as the user names it, maybe with options of its own behind colons, see
-        `bmz.engine.kept_outputs.of_model`
-    channels : image channel for each of the model; None for those of the call
-    scale : factor or ``auto``, as for ``bmz run``; None for that of the call
-    invert : whether intensities are turned round; None for what the call says
+    image : number of the image
+    model : model as the user names it, optionally followed by its own options after colons, as
+        `bmz.engine.kept_outputs.of_model` parses them
+    channels : image channel for each model channel; None for the option of the call
+    scale : factor or ``auto``, as for ``bmz run``; None for the option of the call
+    invert : whether intensities are inverted; None for the option of the call
     at : position along t and z of the plane that is shown
-    window : what of the image is in view, of which a part is run where the image is large
+    window : part of the image that is in view; if the image is large, only a part around its
+        centre is run
     """
 
     image: int
@@ -62,13 +63,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a network gave for a part of an image, from which masks are made.
+    """The network outputs for a part of an image, from which masks are computed.
 
     Parameters
     ----------
-    number : by which it is asked for
-    outputs : of the network
-    box : axis -> where the part lies in the image; empty for the whole
+    number : number that identifies the attempt
+    outputs : outputs of the network
+    box : axis -> position of the part in the image; empty for the whole image
     """
 
     number: int
@@ -78,18 +79,18 @@ class Attempt:
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Where its first pixel lies, (y, x) px of the image."""
+        """Position of the first pixel of the part, (y, x) px of the image."""
         return _start(self.box, "y"), _start(self.box, "x")
 
     @property
     def made_px(self) -> float | None:
-        """Diameter of objects that the network is made for, px of what it sees; None if unknown."""
+        """Object diameter that the network expects, px of its input; None if unknown."""
         made = model_diameter(self.outputs.planned.case)
         return None if made is None else made.px
 
 
 class NoAttempt(CouldNotTell):
-    """The page asks for an attempt that is not there."""
+    """The page requests an attempt that does not exist."""
 
     def __init__(self, number: int) -> None:
         super().__init__(
@@ -98,11 +99,11 @@ class NoAttempt(CouldNotTell):
 
 
 class Networks:
-    """Networks that stay loaded, and one of which runs at a time.
+    """Networks that stay loaded; only one runs at a time.
 
     Parameters
     ----------
-    options : of the call, over which stands what is chosen
+    options : options of the call, which those of a `Choice` override
     """
 
     def __init__(self, options: RunRequest) -> None:
@@ -111,7 +112,7 @@ class Networks:
         self._running = threading.Lock()
 
     def close(self) -> None:
-        """Let all of them go."""
+        """Close all networks."""
         for _, backend in self._loaded.values():
             backend.close()
 
@@ -121,7 +122,7 @@ class Networks:
         Raises
         ------
         ModelOptionRefused, SweepRefused
-            An option behind the model is not one that ``bmz run`` would take.
+            An option after the model is not one that ``bmz run`` accepts.
         """
         own = of_model(choice.model, self.options)
         return replace(
@@ -134,17 +135,17 @@ class Networks:
     def outputs(
         self, choice: Choice, view: ImageView, listener: Listener = nobody
     ) -> tuple[NetworkOutputs, dict[str, slice]]:
-        """Run a network on an image, or on the part of it that is in view.
+        """Run a network on an image, or on the part that is in view.
 
         Returns
         -------
         NetworkOutputs, dict
-            and axis -> where the part lies in the image; empty for the whole
+            the outputs; and axis -> position of the part in the image, empty for the whole image
 
         Raises
         ------
         BmzError
-            The image does not fit, or the network cannot be had or fails.
+            The image does not fit, or the network cannot be obtained or fails.
         """
         with self._running:
             setup, backend = self._network(choice, listener)
@@ -173,7 +174,7 @@ def _start(box: Mapping[str, slice], axis: str) -> int:
 
 
 def _box(view: ImageView, choice: Choice, space: str) -> dict[str, slice]:
-    """Choose what of an image is run: the plane that is shown, and of a large one a part."""
+    """Return the region to run: the plane that is shown, or a part of it if it is large."""
     sizes = view.info.sizes
     box = {
         axis: slice(choice.at.get(axis, 0), choice.at.get(axis, 0) + 1)
@@ -200,7 +201,7 @@ def _outputs(
     box: Mapping[str, slice],
     listener: Listener,
 ) -> NetworkOutputs:
-    # the scale is that of the whole image
+    # keep the scale that was found for the whole image
     request = replace(setup.request, scale=header.case.scale)
     resized = with_options(setup, request)
     pixels = view.source.region(box)
@@ -218,7 +219,7 @@ def _outputs(
 def parameters_of(setup: RunSetup) -> Sequence[Mapping[str, Any]]:
     """Return the parameters of the recipe with their values, for the controls of a page.
 
-    Where a declared step makes the labels, the arguments that its description states come first.
+    If a declared step computes the labels, the arguments that the description states come first.
     """
     recipe, values = setup.labelling.recipe, setup.labelling.parameters
     if recipe is None:

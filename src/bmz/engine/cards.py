@@ -1,6 +1,7 @@
-"""What is known of the models of the zoo without running them: their cards, and what is published.
+"""Collect what is known about the models of the zoo without running them.
 
-Sizes of files and reports of other tools lie beside the manifests; they are asked for once a day.
+This comprises their cards and, requested at most once a day, the published file sizes and reports
+of other tools.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from bmz.zoo.settings import ZooSettings
 from bmz.zoo.store import notes_folders
 
 CARDS = Notes.of("cards", 5, dict[str, Card])
-"""Cards by the sha256 of the manifest; the key is the version of bmz that made them."""
+"""Cards by the sha256 of their manifests; the key is the version of bmz that created them."""
 
 
 def all_cards(
     index: Index, settings: ZooSettings, *, listener: Listener = nobody
 ) -> tuple[Card, ...]:
-    """Return a card for every model of the index; one that cannot be read says why.
+    """Return a card for every model of the index; one that cannot be read states why.
 
-    Only manifests that were never seen by this version are parsed. Tells `listener` ``Progress``
-    of the stage ``descriptions`` while that is done.
+    Only manifests that this version has not parsed before are parsed. Meanwhile, ``Progress`` of
+    the stage ``descriptions`` is reported to `listener`.
     """
     folders = [cache / "descriptions" for cache in (settings.cache, *settings.layers)]
     kept_cards = CARDS.find(folders, version()) or {}
@@ -84,7 +85,7 @@ def _read(entry: IndexEntry, manifest: Path, settings: ZooSettings) -> Card:
 
 
 def with_model(empty: Card, model: ModelSpec) -> Card:
-    """Put what a description says into a card of its name."""
+    """Fill a card that only identifies a model with the contents of its description."""
     try:
         purpose = made_for(model)
     except MadeForInvalid as why:
@@ -105,7 +106,7 @@ def with_model(empty: Card, model: ModelSpec) -> Card:
 def _labels(model: ModelSpec) -> str | None:
     try:
         return choose_recipe(model).name
-    except BmzError:  # there is none, and show tells why
+    except BmzError:  # there is no recipe; bmz show reports the reason
         return None
 
 
@@ -120,11 +121,11 @@ def _card(entry: IndexEntry, cards: Mapping[str, Card]) -> Card:
 def whole_index(
     settings: ZooSettings, listener: Listener = nobody, *, refresh: bool = False
 ) -> Index:
-    """Return the models of the zoo, and behind them those that come with bmz.
+    """Return the models of the zoo, followed by those that come with bmz.
 
     Parameters
     ----------
-    refresh : read the index again even when it is young
+    refresh : read the index again even if it is recent
 
     Raises
     ------
@@ -150,13 +151,13 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True)
 class Published:
-    """What was found, and when to ask again.
+    """What the zoo publishes about a package, and when to request it again.
 
     Parameters
     ----------
-    sizes : of files, in bytes; None if nobody says it
-    reports : one per tool; None when they could not be obtained
-    again_at : seconds since 1970
+    sizes : file name -> size in bytes; None if it is unknown
+    reports : one report per tool; None if they could not be obtained
+    again_at : time of the next request, seconds since 1970
     """
 
     sizes: Mapping[str, int | None] = field(default_factory=dict)
@@ -165,20 +166,20 @@ class Published:
 
 
 PUBLISHED = Notes.of("published", 2, Published)
-"""What was heard last; the key is the sha256 of the manifest."""
+"""The last answers; the key is the sha256 of the manifest."""
 
 
 def published(
     package: Package, sha256: str, names: Sequence[str], settings: ZooSettings
 ) -> Published:
-    """Return what the zoo says of a package, asking at most once a day.
+    """Return what the zoo publishes about a package, requesting it at most once a day.
 
-    Without a network the answer is what was heard last, or nothing; nothing is raised for that.
+    Without a network connection, the last answer or an empty one is returned, without an error.
 
     Parameters
     ----------
-    sha256 : of the manifest
-    names : of the files whose size is wanted
+    sha256 : sha256 of the manifest
+    names : names of the files whose sizes are needed
     """
     if package.remote is None:
         return Published(reports=())
@@ -206,7 +207,7 @@ def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
 
     Parameters
     ----------
-    tests : of a ``summary.json``
+    tests : the field ``tests`` of a ``summary.json``
     """
     newest: dict[str, ToolReport] = {}
     for key, report in tests.items():
@@ -221,7 +222,7 @@ def newest_reports(tests: Mapping[str, Any]) -> tuple[ToolReport, ...]:
 
 
 def _age(version: str) -> list[tuple[int, int, str]]:
-    """Return a key by which 1.4.2b10 < 1.4.2rc1 < 1.4.2 < 1.4.2.post1 < 1.4.10."""
+    """Return a sort key by which 1.4.2b10 < 1.4.2rc1 < 1.4.2 < 1.4.2.post1 < 1.4.10."""
     parts = re.findall(r"\d+|[a-z]+", version.lower())
     numbers = [(2, int(p), "") if p.isdigit() else (3 * (p == "post"), 0, p) for p in parts]
     return [*numbers, (1, 0, "")]
@@ -237,7 +238,7 @@ def _sizes(
 
 
 def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[ToolReport, ...] | None:
-    """Ask for the summary; that there is none is an answer, an unreachable service gives None."""
+    """Return the reports, empty if there is no summary; None if the service is unreachable."""
     from bmz.zoo.http import Client
 
     url = reports_url(package, settings)
@@ -246,7 +247,7 @@ def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[Tool
     try:
         with Client(settings) as client:
             document = json.loads(client.get(url, tries=1))
-        # the content of a version changes at times; reports of the former one say nothing
+        # the contents of a version may change, and reports on earlier contents do not apply
         same = document.get("rdf_yaml_sha256", sha256) == sha256
         return newest_reports(document["tests"]) if same else ()
     except Refused as why:
@@ -256,7 +257,7 @@ def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[Tool
 
 
 def reports_url(package: Package, settings: ZooSettings) -> str | None:
-    """Return the address of the summary of all reports, which lies below the index."""
+    """Return the URL of the summary of all reports, next to the index; None if there is none."""
     remote = package.remote
     alias = re.search(r"/artifacts/([^/]+)/files/", remote.url) if remote else None
     if remote is None or alias is None or not remote.version:
