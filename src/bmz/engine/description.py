@@ -1,4 +1,4 @@
-"""What a description lacks and can be measured or is known: proposals, and a new package."""
+"""Propose missing entries of a description that are known or measurable; write a new package."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ BY_FAMILY: Mapping[str, str] = {
     "transmitted": "transmitted",
     "electron": "em",
 }
-"""Family that pixels show -> the term for it in ``made_for``, where there is one as wide."""
+"""Image family recognised from pixels -> equally broad term of ``made_for``, if there is one."""
 
 
 NEWEST = "0.5"
-"""How the format begins to which entries are added."""
+"""Prefix of the format versions that entries can be added to."""
 
 
 class NothingLacks(AnswerIsNo):
-    """Nothing was found that the description lacks."""
+    """No entry was found that could be added to the description."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -64,7 +64,7 @@ class NothingLacks(AnswerIsNo):
 
 
 class DescribedExists(WrongUsage):
-    """Where the new package should be written there is something."""
+    """The path of the new package or of its text already exists."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -81,8 +81,8 @@ class DescribeRequest:
     Parameters
     ----------
     package : name, folder or zip of a package
-    folder : of the new package; None for one in the working folder, named by the model
-    pixel_um : pixel size along each axis, as the author knows it; empty for what is known here
+    folder : folder of the new package; None for one in the working folder, named after the model
+    pixel_um : axis -> pixel size stated by the author, um; empty to use the known one, if any
     """
 
     package: str
@@ -93,13 +93,13 @@ class DescribeRequest:
 def described(
     request: DescribeRequest, settings: ZooSettings, listener: Listener = nobody
 ) -> DescribedPackage:
-    """Propose what a description lacks, and write a new package with it and a text.
+    """Propose missing entries, and write a new package with them and a text for a pull request.
 
     Raises
     ------
     NothingLacks, DescribedExists
     BmzError
-        The package does not exist, or is not valid, also not in the newest format.
+        The package does not exist, or is invalid even after conversion to the newest format.
     """
     package, model = find_model(request.package, settings, listener=listener)
     if package.remote is not None:
@@ -130,14 +130,14 @@ def described(
 
 @dataclass(frozen=True)
 class _Base:
-    """The package to which entries are added: as it is, or what it must be before.
+    """The package to which entries are added: the original, or a copy with what must come first.
 
     Parameters
     ----------
-    manifest : of the package itself, or of a copy in `draft`
-    draft : a folder for that copy
-    entries : what the copy has beyond the package
-    refused : what it cannot have, and why
+    manifest : manifest of the package itself, or of the copy in `draft`
+    draft : folder for the copy
+    entries : entries that the copy has in addition to those of the package
+    refused : entries that could not be added, with the reason
     """
 
     manifest: Path
@@ -147,7 +147,7 @@ class _Base:
 
     @classmethod
     def of(cls, manifest: Path, model: ModelSpec, draft: Path) -> _Base:
-        """Bring the description to the newest format where it has an older one."""
+        """Return the package, converted to the newest format if its description has an older one."""
         if model.format_version.startswith(NEWEST):
             return cls(manifest, draft)
         content = newest_content(manifest)
@@ -156,7 +156,7 @@ class _Base:
         return cls(manifest, draft).copied(content, entry)
 
     def with_tests(self, settings: ZooSettings, listener: Listener) -> _Base:
-        """Make the test tensors that are lacking; what cannot be run has none."""
+        """Add missing test tensors; record them as refused if the model cannot be run."""
         package, model = find_model(str(self.manifest.parent.resolve()), settings)
         if not lacks_tests(model):
             return self
@@ -176,7 +176,7 @@ class _Base:
         return replace(base, entries=entries)
 
     def copied(self, content: Content, *entries: Proposal) -> _Base:
-        """Copy the files, unless this is the copy, and write a description with more entries."""
+        """Copy the files, unless this is the copy already, and write `content` as its description."""
         if self.manifest.parent != self.draft:
             hidden = shutil.ignore_patterns(".*")
             shutil.copytree(self.manifest.parent, self.draft, ignore=hidden)
@@ -187,14 +187,14 @@ class _Base:
 
 @dataclass(frozen=True)
 class _Findings:
-    """What was measured of a model on its test input.
+    """Properties of a model that were measured on its test input.
 
     Parameters
     ----------
-    sizes : of the objects in its test output; None for none
-    reach_px : how far the network sees; None if that is not known, or it sees the whole image
-    sees_whole : it sees the whole image
-    family, structure : what its test input shows; empty where pixels do not tell
+    sizes : sizes of the objects in the test output; None if there are none
+    reach_px : radius of the receptive field, px; None if unknown, or if it is the whole image
+    sees_whole : whether the receptive field is the whole image
+    family, structure : what the test input shows; empty if the pixels do not reveal it
     """
 
     model: ModelSpec
@@ -226,7 +226,7 @@ class _Findings:
                 maps = partial(as_maps, model, tensors.taken)
                 rules, outputs = axis_rules(model), output_rules(model)
                 reach = measured_reach(backend, tensors.inputs, rules, outputs, maps)
-        except BmzError:  # an output on no grid of the input: `bmz test` says so
+        except BmzError:  # the output is on no grid of the input: `bmz test` reports it
             return replace(found, sizes=sizes)
         px = max(reach.pixel_px, reach.edge_px)
         whole = reach.sees_whole or px >= reach.seen_px - 1
@@ -304,7 +304,7 @@ def _of_recipe(found: _Findings) -> Iterator[Proposal]:
         return
     try:
         choice = choose_recipe(found.model)
-    except BmzError:  # nothing tells the way to labels, or there is none: `bmz show` says why
+    except BmzError:  # there is no recipe, or no evidence for one: `bmz show` reports the reason
         return
     block: Content = {"name": choice.name}
     if choice.parameters:
@@ -333,7 +333,7 @@ def _of_reach(found: _Findings) -> Iterator[Proposal]:
 def _written(
     manifest: Path, folder: Path, proposals: tuple[Proposal, ...]
 ) -> tuple[tuple[Proposal, ...], tuple[Proposal, ...]]:
-    """Copy the package, and write it with every proposal that keeps it valid; give the others."""
+    """Write a copy with every proposal that keeps it valid; return those kept and those refused."""
     draft = folder.parent / f"{unfinished('writing')}{os.urandom(8).hex()}"
     shutil.copytree(manifest.parent, draft, ignore=shutil.ignore_patterns(".*"))
     try:
@@ -345,7 +345,7 @@ def _written(
             try:
                 refuse_invalid(write_manifest(draft, content))
             except DescriptionRefused as why:
-                # such as a halo that leaves nothing of the smallest image
+                # for example, a halo that leaves nothing of the smallest image
                 refused = (*refused, replace(proposal, why=why.message))
             else:
                 kept = (*kept, proposal)
@@ -378,7 +378,7 @@ def _put_pixels(content: Content, proposal: Proposal) -> None:
         for axis in _spatial(content, kind):
             um = proposal.value.get(axis.get("id", "x"))
             if um:
-                # between tensors, scales are ratios
+                # scales that relate tensors to each other are ratios, which are kept
                 axis["scale"] = axis.get("scale", 1.0) * um
                 axis["unit"] = "micrometer"
 
@@ -399,11 +399,11 @@ _CHANGES: Mapping[str, Any] = {
     "outputs: halo": _put_halo,
     "outputs.0: channel names": _put_names,
 }
-"""Where a proposal that is not an entry of ``config.bmz`` goes."""
+"""Functions that apply the proposals that are not entries of ``config.bmz``."""
 
 
 def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:
-    """Write the text for a pull request: what is added, and how it is known."""
+    """Return the text of a pull request, which lists the added entries and the evidence for them."""
     rows = "\n".join(
         f"| {proposal.where} | `{proposal.value}` | {proposal.why} |" for proposal in proposals
     )

@@ -1,4 +1,4 @@
-"""The models that are ranked: what is known of each without an image, what is left to download."""
+"""Collect what is known, without an image, about the models that are ranked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bmz.zoo.package import Package
 from bmz.zoo.settings import ZooSettings
 
 EXAMPLE = "ex-"
-"""How the names of the test artefacts of the specification begin."""
+"""Prefix of the names of the test artefacts of the specification."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Candidate:
     Parameters
     ----------
     package, model, card : the model
-    about : what is known of it whatever the image
-    findings : what of the model itself keeps any image from a label mask, without what it needs
-    to_fetch : names of the files without which its weights cannot be loaded
+    about : what is known about it, independent of the image
+    findings : findings about the model itself that prevent a label mask for any image, except needs
+    to_fetch : names of the files that are required to load its weights
     """
 
     package: Package
@@ -52,19 +52,19 @@ class Candidate:
 
     @property
     def plane_by_plane(self) -> bool:
-        """Return whether a single plane is a stack for it; see ``bmz.spec.facts``."""
+        """Return whether it treats a plane as a stack, according to ``bmz.spec.facts``."""
         facts = facts_of(self.model.alias) if self.model.alias else None
         return facts is not None and facts.plane_by_plane is not None and facts.plane_by_plane.value
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """All models of the zoo, and those of the user.
+    """The models that are considered for an image.
 
     Parameters
     ----------
-    ranked : those that can be read
-    broken : those that cannot
+    ranked : models that can be read
+    broken : models that cannot be read
     left_out : model -> why it is not ranked
     """
 
@@ -76,11 +76,11 @@ class Candidates:
 def candidates_of(
     index: Index, settings: ZooSettings, listener: Listener, *, everything: bool = False
 ) -> Candidates:
-    """Read what is known of the models of an index.
+    """Collect what is known about the models of an index.
 
     Parameters
     ----------
-    everything : rank test artefacts, and models that take no image, too
+    everything : also rank test artefacts and models whose input is not an image
     """
     read = _Reader(settings)
     ranked, broken, left_out = list[Candidate](), list[ModelFit](), dict[str, str]()
@@ -102,14 +102,14 @@ def candidates_of(
 
 
 def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listener) -> Candidates:
-    """Read the models that the user names beside those of the zoo.
+    """Read the models that the user names in addition to those of the zoo.
 
-    A folder of several packages stands for all of them; those that cannot be read are told.
+    A folder of several packages adds all of them; those that cannot be read are listed as broken.
 
     Raises
     ------
     BmzError
-        One that is named itself does not exist, or cannot be read.
+        A model that is named individually does not exist or cannot be read.
     """
     read = _Reader(settings)
     ranked, broken = list[Candidate](), list[ModelFit]()
@@ -131,7 +131,7 @@ def own_candidates(words: Iterable[str], settings: ZooSettings, listener: Listen
 
 
 class _Reader:
-    """Yield what is known of one model after the other."""
+    """Collect what is known about one model per call."""
 
     def __init__(self, settings: ZooSettings) -> None:
         self._settings = settings
@@ -160,7 +160,7 @@ class _Reader:
         return Candidate(package, model, card, about, others, files)
 
     def _files(self, model: ModelSpec) -> tuple[str, ...]:
-        """Return the names of the files of the weights that would run, else of the first."""
+        """Return the file names of the weights that would run, or else of the first in `ORDER`."""
         entries = {weights.format: weights for weights in model.weights}
         usable = [name for name in ORDER if name in entries and self._usable.get(name) == ""]
         chosen = usable or [name for name in ORDER if name in entries]
@@ -169,20 +169,20 @@ class _Reader:
 
 
 def _is_whole(package: Package, card: Card) -> bool:
-    """Return whether the package is the user's or part of bmz, so that its files must exist."""
+    """Return whether the package belongs to the user or to bmz, so that its files must exist."""
     return card.version == "" and package.remote is None
 
 
 def with_sizes(
     models: Sequence[ModelFit], candidates: Iterable[Candidate], settings: ZooSettings
 ) -> tuple[ModelFit, ...]:
-    """Put the sizes of what is to be downloaded into the first models that have something to.
+    """Add download sizes to the first models that still have files to download.
 
-    They are asked for once a day; where they cannot be obtained, they stay unknown.
+    The sizes are requested once a day; those that cannot be obtained remain unknown.
 
     Parameters
     ----------
-    models : the best first; of `SHOWN` of them the sizes are told
+    models : models, best first; sizes are added to the first `SHOWN`
     """
     by_id = {candidate.card.id: candidate for candidate in candidates}
     asked = [m for m in models[:SHOWN] if m.about.download_bytes is None and m.id in by_id]
@@ -204,13 +204,13 @@ def _with_size(model: ModelFit, sizes: Mapping[str, int | None]) -> ModelFit:
 
 
 def _size(candidate: Candidate, settings: ZooSettings) -> int | None:
-    """Return the bytes of the files that are not here; None if one of them is not known."""
+    """Return the total size of the missing files, bytes; None if one size is unknown."""
     folder = candidate.model.folder
     names = [name for name in candidate.to_fetch if not (folder / name).is_file()]
     try:
         package = locate(candidate.card.id, settings)
     except BmzError:
-        return None  # the index lists it no more; to run it will say so
+        return None  # the index no longer lists it; running it reports the error
     published_sizes = published(package, candidate.model.sha256, names, settings).sizes
     sizes = [published_sizes.get(name) for name in names]
     return None if None in sizes else sum(size or 0 for size in sizes)
@@ -219,7 +219,7 @@ def _size(candidate: Candidate, settings: ZooSettings) -> int | None:
 def fetch_samples(
     candidates: Iterable[Candidate], settings: ZooSettings, listener: Listener
 ) -> None:
-    """Fetch the test inputs of models of the zoo; one that fails never stops the others."""
+    """Fetch the test inputs of models of the zoo; a failure does not stop the others."""
     chosen = list(candidates)
     for number, candidate in enumerate(chosen, start=1):
         tensors = tuple(tensor_files(replace(candidate.model, outputs=())))

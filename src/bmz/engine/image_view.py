@@ -1,4 +1,4 @@
-"""An image as a page shows it: its facts, and parts of a channel at every magnification."""
+"""Provide an image to a page: its properties, and parts of a channel at any magnification."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from bmz.image.region import FileSource, ImageSource, OpenImage, open_image, rea
 from bmz.write.shown import FEW_BYTES, PERCENTS
 
 WHOLE_PX = 2**24
-"""Planes of up to so many pixels are kept in memory, with their reductions."""
+"""Planes of up to this many pixels are kept in memory, with their reduced copies."""
 
 SAMPLE_PX = 2**20
-"""Pixels that tell what is shown as black and as white."""
+"""Number of pixels from which the black and the white point are computed."""
 
 MOST_PLANES = 12
-"""So many planes are kept."""
+"""Number of planes that are kept."""
 
 _COLOURS = ("#ff33e6", "#33e633", "#1973ff", "#ffd92e", "#33e6e6", "#ff4d4d")
 _GREY = "#ffffff"
 _RGB = ("#ff0000", "#00ff00", "#0000ff")
 
 _MOST_ON = 3
-"""So many channels are shown at first."""
+"""Number of channels that are shown at first."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What of a plane is asked for.
+    """The part of a plane that is requested.
 
     Parameters
     ----------
-    top, left, bottom, right : px of the image; the last two lie outside
-    step : a pixel stands for a square of so many px a side: a power of 2
+    top, left, bottom, right : px of the image; the last two are exclusive
+    step : side of the square of image px that each returned pixel covers, a power of 2
     """
 
     top: int
@@ -56,13 +56,13 @@ class Window:
     step: int = 1
 
     def within(self, height: int, width: int) -> Window:
-        """Cut it off at the image, and let it begin at a multiple of the step."""
+        """Return the window, clipped to the image and starting at a multiple of the step."""
         step = 1 << max(self.step.bit_length() - 1, 0)
         top, left = (max(n, 0) // step * step for n in (self.top, self.left))
         return Window(top, left, min(self.bottom, height), min(self.right, width), step)
 
     def cut(self, whole: AnyArray, step: int) -> AnyArray:
-        """Take it out of a plane of which a pixel stands for `step` px a side."""
+        """Return the window of a plane whose pixels each cover `step` x `step` px of the image."""
         rows, columns = (
             slice(start // step, -(-stop // step))
             for start, stop in ((self.top, self.bottom), (self.left, self.right))
@@ -79,19 +79,19 @@ class Plane:
     z: int = 0
 
     def box(self, info: ImageInfo) -> dict[str, slice]:
-        """Return it as a region of an image; axes that it does not have are left out."""
+        """Return the plane as a region of an image, without axes that the image does not have."""
         at = {"c": self.channel, "t": self.t, "z": self.z}
         return {axis: slice(n, n + 1) for axis, n in at.items() if axis in info.axes}
 
 
 class ImageView:
-    """An image that stays open as long as a page shows it; several threads may ask.
+    """An image that stays open while a page shows it, for use by several threads.
 
     Parameters
     ----------
     place : path of the image
-    request : what the user says of its axes and its pixel size
-    stack : closes its files
+    request : request whose axes and pixel size, if stated, replace those of the file
+    stack : exit stack that closes the files
     """
 
     def __init__(self, place: Path, request: RunRequest, stack: ExitStack) -> None:
@@ -102,7 +102,7 @@ class ImageView:
         self._coarser: list[OpenImage] = []
         if isinstance(self.source, OpenImage) and prod(self.sides) > WHOLE_PX:
             self._coarser = stack.enter_context(open_coarser(self.source))
-        # chunks of a server may come for several parts at a time; the place in a file is one
+        # chunks from a server can be read by several threads, but a file has only one position
         self._at_once = isinstance(self.source, OpenImage) and isinstance(
             self.source.stored, ToldAhead
         )
@@ -115,14 +115,14 @@ class ImageView:
         return self.info.sizes["y"], self.info.sizes["x"]
 
     def facts(self) -> dict[str, Any]:
-        """Return what a page must know before it asks for pixels.
+        """Return the properties that a page needs before it requests pixels.
 
         Returns
         -------
         dict
-            ``name``, ``height``, ``width`` (px), ``planes`` (axis -> how many), ``pixel_um``
-            (None if it is not known), and ``channels``: name, colour, whether it is on, and
-            ``low`` and ``high``, which are shown as black and as white
+            ``name``, ``height``, ``width`` (px), ``planes`` (axis -> number), ``pixel_um``
+            (None if it is unknown), and ``channels``: name, colour, whether it is shown, and
+            ``low`` and ``high``, the values that are shown as black and as white
         """
         height, width = self.sides
         um = self.info.pixel_um
@@ -156,12 +156,13 @@ class ImageView:
         ]
 
     def part(self, plane: Plane, window: Window) -> tuple[AnyArray, Window]:
-        """Return a part of a plane, and where it lies.
+        """Return a part of a plane, and its position.
 
         Returns
         -------
         ndarray, Window
-            (y, x) uint8, uint16, int16, float32 or float64; values of several px are their mean
+            (y, x) uint8, uint16, int16, float32 or float64; the mean where a value covers several
+            px
         """
         window = window.within(*self.sides)
         with self._lock:
@@ -173,7 +174,7 @@ class ImageView:
             return self._of_source(plane, window), window
 
     def _levels(self, plane: Plane) -> list[AnyArray]:
-        """Read a plane whole, with its reductions to a half, a quarter and so on."""
+        """Return a whole plane and its copies reduced to a half, a quarter and so on."""
         if plane in self._planes:
             self._planes.move_to_end(plane)
             return self._planes[plane]
@@ -186,7 +187,7 @@ class ImageView:
         return levels
 
     def _of_source(self, plane: Plane, window: Window) -> AnyArray:
-        """Read a part from the coarsest array that is fine enough."""
+        """Read a part from the coarsest array whose resolution suffices."""
         source, step = self.source, 1
         for coarser in self._coarser:
             factor = round(self.sides[1] / coarser.info.sizes["x"])
@@ -200,7 +201,7 @@ class ImageView:
             -(-(stop - start) // window.step)
             for start, stop in ((window.top, window.bottom), (window.left, window.right))
         )
-        # bands of rows, so that an image without coarser arrays does not fill the memory
+        # read bands of rows, so that an image without coarser arrays does not fill the memory
         rows = max(WHOLE_PX // max(sizes["x"], 1) * step // window.step, 1) * window.step
         bands = []
         for top in range(window.top, window.bottom, rows):
@@ -214,26 +215,26 @@ class ImageView:
                 band = halved(band)
             bands.append(band)
         part = np.concatenate(bands)
-        # the sides of a coarser copy may be rounded down
+        # a coarser copy may be smaller, because its sides may be rounded down
         down, across = (n - has for n, has in zip((height, width), part.shape, strict=True))
         return np.pad(part, [(0, max(down, 0)), (0, max(across, 0))], mode="edge")
 
 
 def _side(start: int, stop: int, step: int, size: int) -> slice:
-    """Return the part of an axis of a coarser copy for a part of the image; at least one entry."""
+    """Return the range of a coarser copy that covers a range of the image; never empty."""
     first = min(start // step, size - 1)
     return slice(first, max(min(-(-stop // step), size), first + 1))
 
 
 def _flat(source: ImageSource, box: dict[str, slice]) -> AnyArray:
     if isinstance(source, OpenImage):
-        source.expect(box)  # of a server all of its pieces come at a time
+        source.expect(box)  # chunks from a server are then fetched in parallel
     pixels = source.region(box)
     return pixels.part({axis: 0 for axis in pixels.axes if axis not in "yx"}).transposed("yx").array
 
 
 _SENT = ("uint8", "uint16", "int16", "float32", "float64")
-"""Of arrays of a browser, which has none of long whole numbers."""
+"""Dtypes that are sent unchanged; a browser has no arrays of long integers."""
 
 
 def _sendable(pixels: AnyArray) -> AnyArray:
@@ -245,7 +246,7 @@ def _sendable(pixels: AnyArray) -> AnyArray:
 
 
 def halved(plane: AnyArray) -> AnyArray:
-    """Return the mean of every 2 x 2 pixels; those of the last row and column where one is left.
+    """Return the mean of every 2 x 2 pixels; an odd last row or column is repeated.
 
     Parameters
     ----------
@@ -254,7 +255,7 @@ def halved(plane: AnyArray) -> AnyArray:
     Returns
     -------
     ndarray
-        of half the sides, rounded up, and the same dtype
+        (y, x) with half the sides, rounded up, and the same dtype
     """
     padded = np.pad(plane, [(0, n % 2) for n in plane.shape], mode="edge")
     total = sum(
@@ -267,7 +268,7 @@ def halved(plane: AnyArray) -> AnyArray:
 
 
 def _limits(values: AnyArray, *, whole: bool = False) -> dict[str, float]:
-    """Choose what is black and what is white; of a photograph nothing and all."""
+    """Return the black and the white point; 0 and 255 for a `whole` uint8 image."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     least, most = (float(end(finite)) if finite.size else 0.0 for end in (np.min, np.max))
     low, high = (least, most) if finite.size == 0 else np.percentile(finite, PERCENTS)
