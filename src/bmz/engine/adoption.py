@@ -1,4 +1,4 @@
-"""Make a package of a checkpoint: its families, its test tensors, its files."""
+"""Write a model package from a checkpoint, with weights, test tensors and a description."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ from bmz.zoo.settings import ZooSettings
 INPUT, OUTPUT = "image", "labels"
 _ONNX = "weights.onnx"
 SAMPLE_PX = 256
-"""Largest side of a test input of a plane, px; of a stack a quarter of it along each axis."""
+"""Largest side of a 2D test input, px; the sides of a 3D one are a quarter of it."""
 
 _BUNDLED = "starter/nuclei"
-_MOST_BUNDLED = 2  # channels: grey, and an empty second one, as Cellpose takes grey images
+_MOST_BUNDLED = 2  # channels: grey, and an empty second one, as in Cellpose's grey images
 
 
 class PackageExists(WrongUsage):
-    """Where a package should be written there is something."""
+    """The path of the new package already exists."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -68,7 +68,7 @@ class PackageExists(WrongUsage):
 
 
 class SampleNeeded(WrongUsage):
-    """The test input must be an image of the user's, for none that comes with bmz is like it."""
+    """No image that comes with bmz suits the network, so the user must give a test input."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(
@@ -80,7 +80,7 @@ class SampleNeeded(WrongUsage):
 
 
 class SampleDiffers(WrongUsage):
-    """An image does not suit the network as a test input."""
+    """An image is not a suitable test input for the network."""
 
     def __init__(self, image: Path, wanted: str, actual: str) -> None:
         super().__init__(
@@ -96,14 +96,14 @@ class AdoptRequest:
 
     Parameters
     ----------
-    checkpoints : files, or folders of StarDist
-    folder : in which a folder and a zip are made of each
-    family : of the checkpoints; None to recognise it
-    sample : an image for the test input; None for one that comes with bmz
-    axes : of it, where its file does not name them
-    diameter_px : of the objects, where the checkpoint states none, or another one
-    pixel_um : pixel size, as above
-    credits : whose it is
+    checkpoints : files, or StarDist folders
+    folder : folder in which a folder and a zip are created for each checkpoint
+    family : family of the checkpoints; None to recognise it
+    sample : image for the test input; None for one that comes with bmz
+    axes : axes of `sample`, if its file does not name them
+    diameter_px : object diameter; None for the one that the checkpoint states, if any
+    pixel_um : pixel size; None for the one that the checkpoint states, if any
+    credits : authors, licence and other credits of the model
     """
 
     checkpoints: tuple[Path, ...]
@@ -119,14 +119,14 @@ class AdoptRequest:
 def adopted(
     path: Path, request: AdoptRequest, settings: ZooSettings, listener: Listener = nobody
 ) -> AdoptedPackage:
-    """Write the package of one checkpoint, a folder and a zip.
+    """Write the package of one checkpoint as a folder and a zip file.
 
     Raises
     ------
     CheckpointUnreadable, CheckpointUnknown, NoBackend
-        See ``bmz.predict.checkpoints.read_checkpoint``.
+        ``bmz.predict.checkpoints.read_checkpoint`` raises it.
     PackageExists, SampleNeeded, SampleDiffers, DescriptionRefused
-        An option does not suit it.
+        An option does not suit the checkpoint.
     FolderNotWritable
     """
     stem = _named(path)
@@ -161,7 +161,7 @@ def _with_words(checkpoint: Checkpoint, request: AdoptRequest) -> Checkpoint:
 def _sample(
     checkpoint: Checkpoint, request: AdoptRequest, settings: ZooSettings
 ) -> tuple[FloatArray, str]:
-    """Return the test input (c, (z,) y, x) and where it is from."""
+    """Return the test input (c, (z,) y, x) and a phrase that states its origin."""
     if request.sample is not None:
         given = _own_sample(checkpoint, request.sample, request.axes)
         words = f"the middle of {request.sample.name}, as stored"
@@ -203,7 +203,7 @@ def _with_empty(image: FloatArray, channels: int) -> FloatArray:
 
 
 def _cropped(image: FloatArray, checkpoint: Checkpoint, path: Path | None) -> FloatArray:
-    """Take the middle, as large as a test should be, of a legal size."""
+    """Crop the centre to a valid size that is not too large for a test."""
     step = checkpoint.step
     most = SAMPLE_PX if checkpoint.space == "yx" else max(SAMPLE_PX // 4, checkpoint.least_px)
     sizes = [min(n, most) // step * step for n in image.shape[1:]]
@@ -221,8 +221,8 @@ class _Draft:
 
     Parameters
     ----------
-    folder : of its files, under a name of its own
-    sample_words : where the test input is from
+    folder : folder of its files, with a temporary name
+    sample_words : phrase that states the origin of the test input
     """
 
     folder: Path
@@ -233,11 +233,11 @@ class _Draft:
 
     @property
     def family(self) -> Family:
-        """What is said of every network of the family."""
+        """The contents that descriptions of the family share."""
         return FAMILIES[self.checkpoint.family]
 
     def write(self, sample: FloatArray, settings: ZooSettings, listener: Listener) -> int:
-        """Write weights, test tensors, text and description; give the objects of the test."""
+        """Write all files; return the number of objects in the test output, -1 if it is no labels."""
         np.save(self.folder / "test_input.npy", sample[None])
         weights = self._write_weights(sample.shape)
         (self.folder / "README.md").write_text(self._readme(), encoding="utf-8")
@@ -269,7 +269,7 @@ class _Draft:
         return entries
 
     def _run(self, settings: ZooSettings, listener: Listener) -> tuple[AnyArray, Content]:
-        """Run the network on the test input; give the output, and how far the network sees."""
+        """Run the network on the test input; return the output and the receptive field."""
         package, model = find_model(str(self.folder.resolve()), settings, listener=listener)
         trial = ModelTrial(package, model, settings, trust="no", listener=listener)
         entry = next(w for w in model.weights if w.format == "torchscript")
@@ -281,7 +281,7 @@ class _Draft:
         return found.astype(model.outputs[0].dtype), reach
 
     def _reach(self, backend: Backend, tensors: OwnTensors, model: ModelSpec) -> Content:
-        """Return how far the network sees, as ``config.bmz.receptive_field`` states it."""
+        """Return the receptive field in the form of ``config.bmz.receptive_field``."""
         if self.family.gives_labels:
             return {}
         if self.family.sees_whole:
@@ -294,13 +294,13 @@ class _Draft:
         return {"radius_px": max(reach.pixel_px, reach.edge_px), "global_context": False}
 
     def _halo_px(self, reach: Content) -> int:
-        """Return what is to be cropped of each side, px of the input; 0 if nothing can be."""
+        """Return the width to crop from each side, px of the input; 0 if the test input is too small."""
         radius: int = reach.get("radius_px", 0)
         shape = npy_array(self.folder / "test_input.npy").shape[2:]
         return radius if self._least_px(radius) <= min(shape) else 0
 
     def _least_px(self, halo: int) -> int:
-        """Return the smallest side of an image of which something is left within the halo."""
+        """Return the smallest side of an image that is not entirely halo."""
         step = self.checkpoint.step
         return max(self.checkpoint.least_px, (2 * halo // step + 2) * step)
 
@@ -369,7 +369,7 @@ class _Draft:
         )
 
     def notes(self, objects: int) -> Iterator[str]:
-        """Return what the author should still state, or look at."""
+        """Yield what the author should still state or check."""
         given, checkpoint = self.request.credits, self.checkpoint
         if not given.authors:
             yield f"the author is '{PLACEHOLDER}': give --author"
@@ -392,7 +392,7 @@ _TOLERANCE: Content = {
     "relative_tolerance": 0,
     "mismatched_elements_per_million": 1000,
 }
-"""Frameworks sum in another order, which moves single pixels at the edges of labels."""
+"""Frameworks sum in different orders, which changes single pixels at the edges of labels."""
 
 _README = """# {title}
 
@@ -410,7 +410,7 @@ Put scores on images of your own here: `bmz run` and `bmz score` compute them.
 
 
 def _named(path: Path) -> str:
-    """Return the name of a file in the letters that a name of a model may have."""
+    """Return the name of a file, restricted to characters that are allowed in model names."""
     name = path.resolve().name
     stem = name if path.is_dir() else name.removesuffix(path.suffix) or name
     return re.sub(r"[^A-Za-z0-9_+\- ()]", "-", stem)

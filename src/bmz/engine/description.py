@@ -130,7 +130,7 @@ def described(
 
 @dataclass(frozen=True)
 class _Base:
-    """The package to which entries are added: the original, or a copy with what must come first.
+    """The package that entries are added to: the original, or a copy that had to be changed first.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class _Base:
 
     @classmethod
     def of(cls, manifest: Path, model: ModelSpec, draft: Path) -> _Base:
-        """Return the package, converted to the newest format if its description has an older one."""
+        """Return the package, converted to the newest format if it has an older one."""
         if model.format_version.startswith(NEWEST):
             return cls(manifest, draft)
         content = newest_content(manifest)
@@ -403,7 +403,7 @@ _CHANGES: Mapping[str, Any] = {
 
 
 def pull_request(model: ModelSpec, proposals: tuple[Proposal, ...]) -> str:
-    """Return the text of a pull request, which lists the added entries and the evidence for them."""
+    """Return the text of a pull request that lists the added entries and their evidence."""
     rows = "\n".join(
         f"| {proposal.where} | `{proposal.value}` | {proposal.why} |" for proposal in proposals
     )
