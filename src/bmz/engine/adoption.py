@@ -237,7 +237,7 @@ class _Draft:
         return FAMILIES[self.checkpoint.family]
 
     def write(self, sample: FloatArray, settings: ZooSettings, listener: Listener) -> int:
-        """Write all files; return the number of objects in the test output, -1 if it is no labels."""
+        """Write all files; return the number of objects in the test output, or -1 for maps."""
         np.save(self.folder / "test_input.npy", sample[None])
         weights = self._write_weights(sample.shape)
         (self.folder / "README.md").write_text(self._readme(), encoding="utf-8")
@@ -294,7 +294,7 @@ class _Draft:
         return {"radius_px": max(reach.pixel_px, reach.edge_px), "global_context": False}
 
     def _halo_px(self, reach: Content) -> int:
-        """Return the width to crop from each side, px of the input; 0 if the test input is too small."""
+        """Return the halo, px of the input; 0 if the test input is too small for it."""
         radius: int = reach.get("radius_px", 0)
         shape = npy_array(self.folder / "test_input.npy").shape[2:]
         return radius if self._least_px(radius) <= min(shape) else 0

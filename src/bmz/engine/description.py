@@ -176,7 +176,7 @@ class _Base:
         return replace(base, entries=entries)
 
     def copied(self, content: Content, *entries: Proposal) -> _Base:
-        """Copy the files, unless this is the copy already, and write `content` as its description."""
+        """Copy the files, unless this is the copy already, and write `content` as description."""
         if self.manifest.parent != self.draft:
             hidden = shutil.ignore_patterns(".*")
             shutil.copytree(self.manifest.parent, self.draft, ignore=hidden)

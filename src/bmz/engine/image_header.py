@@ -1,4 +1,4 @@
-"""An image as a call gives it, its header checked, and the scale at which it is run."""
+"""Read the header of the image of a call, check it, and determine the scale of the run."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ if TYPE_CHECKING:
     from bmz.engine.prompting import PlannedPrompts
 
 SAMPLE_PX = 2**22
-"""Pixels of an image that are looked at; a larger image is judged by evenly spread tiles."""
+"""Number of pixels that are examined; of a larger image, evenly spread tiles are examined."""
 
 
 PROJECTED_PX = 2**18
-"""At least so many pixels of a projection are looked at, however many planes it has."""
+"""Minimum number of pixels of a projection that are examined, however many planes it has."""
 
 
 class ScaleUnknown(CouldNotTell):
-    """``--scale auto`` has nothing to go by."""
+    """``--scale auto`` cannot determine the factor."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -79,16 +79,16 @@ class ScaleUnknown(CouldNotTell):
 
 
 def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> FitCase:
-    """Put the resize factor into a case: the number asked for, or the one that is found.
+    """Return the case with the resize factor: the requested one, or with ``auto`` a computed one.
 
     Parameters
     ----------
-    sample : gives pixels of the image, where they must be looked at
+    sample : function that returns pixels of the image; called only if they are needed
 
     Raises
     ------
     ScaleUnknown
-        ``auto``, and neither pixel sizes nor object sizes tell the factor.
+        ``auto`` is requested, but neither pixel sizes nor object sizes determine the factor.
     """
     if request.scale != "auto":
         return replace(case, scale=request.scale)
@@ -101,7 +101,7 @@ def scaled(case: FitCase, request: RunRequest, sample: Callable[[], Pixels]) -> 
 
 
 def read_spread(info: ImageInfo) -> Pixels:
-    """Read `SAMPLE_PX` of an image, evenly spread; fewer of a projection: it reads all planes."""
+    """Read `SAMPLE_PX` evenly spread pixels; fewer of a projection, which reads all planes."""
     return read_sample(info, max(SAMPLE_PX // info.read_for_each, PROJECTED_PX))
 
 
@@ -113,17 +113,17 @@ def check_file_header(
     *,
     series: int = 0,
 ) -> CheckedHeader:
-    """Check the header of a file, with the user's options over what it says.
+    """Check the header of a file; options of the user override what the file states.
 
     Parameters
     ----------
-    sample : what was measured on the model's own sample
-    series : which image of the file
+    sample : measurements on the model's own sample
+    series : index of the image in the file
 
     Raises
     ------
     BmzError
-        There is no image, the file cannot be read, or an option does not suit it.
+        The image is absent, the file cannot be read, or an option does not suit it.
     """
     if (why := request.absent.get(image)) is not None:
         raise why
@@ -141,12 +141,13 @@ def check_image_header(
     sample: Mapping[int, PlaneMeasures],
     read: Callable[[ImageInfo], Pixels],
 ) -> CheckedHeader:
-    """Check the header of an image, with the user's options over what is known of it.
+    """Check the header of an image; options of the user override what the image states.
 
     Parameters
     ----------
-    sample : what was measured on the model's own sample
-    read : gives pixels of the image, where its scale, or whether it is grey, is told by them
+    sample : measurements on the model's own sample
+    read : function that returns pixels of the image; called only if the scale, or whether the
+        image is grey, depends on them
 
     Raises
     ------
@@ -178,7 +179,7 @@ def check_image_header(
 
 
 def _inspected(source: str, first: ImageInfo, request: RunRequest) -> ImageInfo:
-    """Read the header of a further image; the axes of the call are those of one of its shape."""
+    """Read the header of a further image; `request.axes` applies if it has the same shape."""
     image = inspect_image(on_disk(source))
     if request.axes is not None and image.shape == first.whole.shape:
         return inspect_image(on_disk(source), axes=request.axes)
@@ -191,11 +192,11 @@ def _checked_alone(
     model: ModelSpec,
     read: Callable[[ImageInfo], Pixels],
 ) -> CheckedHeader:
-    """Check the header of one image against the inputs of the model that it fills.
+    """Check the header of one image against the model inputs that it fills.
 
     Parameters
     ----------
-    model : with all its inputs
+    model : the model with all its inputs
     """
     info = with_pixel_size(case.image, request.pixel_um)
     case = replace(case, image=info, stated=request.kind).with_channels(request.channels)
@@ -208,17 +209,17 @@ def _checked_alone(
 def _laid_out(
     case: FitCase, request: RunRequest, sample: Callable[[], Pixels], model: ModelSpec
 ) -> FitCase:
-    """Put the resize factor into a case, and how the tiles of the whole model would lie."""
+    """Return the case with the resize factor and the layout of tiles for the whole model."""
     resized = scaled(case, request, sample)
     return replace(resized, planned=planned_axes(replace(resized, model=model), request))
 
 
 def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
-    """Return how the tiles of an image would be laid; nothing if none can, which a run says.
+    """Return the layout of tiles by axis; empty if there is none, which a run reports.
 
     Parameters
     ----------
-    request : the user's words for the recipe and the tiles
+    request : request that states the recipe and the tile size
     """
     try:
         choice = choose_recipe(case.model, recipe=request.recipe)
@@ -230,7 +231,7 @@ def planned_axes(case: FitCase, request: RunRequest) -> dict[str, PlannedAxis]:
 
 
 def with_pixel_size(info: ImageInfo, pixel_um: Mapping[str, float]) -> ImageInfo:
-    """Put the pixel size that the user states, um by axis, over that of the file."""
+    """Replace the pixel size of the file by the one that the user states, axis -> um."""
     if not pixel_um:
         return info
     stated = {a: um for a, um in pixel_um.items() if a in info.sizes}
@@ -244,15 +245,15 @@ ImageLike: TypeAlias = "str | Path | AnyArray | xr.DataArray"
 
 @dataclass(frozen=True)
 class GivenImage:
-    """An image and what is known of it.
+    """An image, and what the call gives together with it.
 
     Parameters
     ----------
-    info : its facts, with those of further images that are joined to it
-    array : the pixels, where they are in memory; None for a file
-    further : images for inputs of the model, by input
-    masks : with which its labels are brought together, see `bmz.engine.relations`
-    prompts : the objects that a network is asked for; None if the call names no file
+    info : properties of the image and of the further images that are joined to it
+    array : the pixels if they are in memory; None for a file
+    further : input of the model -> further image that fills it
+    masks : masks that its labels are related to by `bmz.engine.relations`
+    prompts : prompts for the network; None if the call names no file of prompts
     """
 
     info: ImageInfo
@@ -263,13 +264,13 @@ class GivenImage:
 
     @property
     def sha256(self) -> str | None:
-        """The hash of an array in C order; None for a file, which is hashed as it is."""
+        """The hash of an array in C order; None for a file, whose bytes are hashed elsewhere."""
         if self.array is None:
             return None
         return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()
 
     def read(self, info: ImageInfo) -> Pixels:
-        """Return the pixels, with the axes and lengths that `info` has; see `read_image`."""
+        """Return the pixels with the axes and sizes of `info`, as `read_image` does."""
         if info.further:
             return joined_pixels([self.read(image) for image in info.images], info)
         array = self._array_of(info)
@@ -280,7 +281,7 @@ class GivenImage:
         return laid_out(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), info)
 
     def sample(self, info: ImageInfo) -> Pixels:
-        """Return pixels to look at: of a file an evenly spread sample, else all."""
+        """Return the pixels to examine: an evenly spread sample of a file, or a whole array."""
         if all(self._array_of(image) is None for image in info.images):
             return read_spread(info)
         return self.read(info)
@@ -292,27 +293,27 @@ class GivenImage:
 
 
 def word_of(image: object) -> str:
-    """Return the path or the address of an image; of an array what it is called."""
+    """Return the path or the URL of an image, or the name that is used for an array."""
     return str(image) if isinstance(image, str | Path) else NAME
 
 
 def given_image(
     image: ImageLike, axes: str | None = None, inputs: Mapping[str, ImageLike] | None = None
 ) -> GivenImage:
-    """Read the header of an image, or what an array tells.
+    """Read the header of an image, or inspect an array.
 
     Parameters
     ----------
-    image : a path, the address of an image on a server, or an array
-    axes : what the user says, one letter for each axis
-    inputs : further images, by the input that they fill; an array has the axes of the image
+    image : a path, the URL of an image on a server, or an array
+    axes : axes that the user states, one letter per axis
+    inputs : input of the model -> further image; an array of the same shape as `image` has its axes
 
     Raises
     ------
     SeveralImages
-        The file holds several, and none of them is named.
+        The file holds several images, and none of them is named.
     BmzError
-        The file cannot be read, or has other axes than the user says.
+        The file cannot be read, or its axes differ from those that the user states.
     """
     if inputs:
         alone = given_image(image, axes)
@@ -328,16 +329,17 @@ def given_image(
 
 
 def given_masks(relations: Mapping[str, ImageLike], image: ImageInfo) -> dict[str, PlannedMask]:
-    """Look at the masks that a caller from Python gives.
+    """Inspect the masks that a caller from Python passes.
 
     Parameters
     ----------
-    relations : see `bmz.engine.relations` -> a path, or an array with the axes of the labels
+    relations : name of a relation, as in `bmz.engine.relations` -> a path, or an array with the
+        axes of the labels
 
     Raises
     ------
     BmzError
-        One cannot be read, holds no labels, or lies on another grid.
+        A mask cannot be read, contains no labels, or is on another grid.
     """
     masks = {}
     for name, mask in relations.items():
@@ -362,20 +364,20 @@ def _further(name: str, image: ImageLike, first: ImageInfo) -> GivenImage:
 
 
 def on_disk(source: str) -> Path:
-    """Return the path under which an image can be read, which is called by its address from now on.
+    """Return a path from which an image can be read; messages name it by its URL from now on.
 
     Parameters
     ----------
-    source : a path, or the address of an image on a server
+    source : a path, or the URL of an image on a server
 
     Raises
     ------
     BmzError
-        It cannot be obtained.
+        The image cannot be obtained.
     """
     if not (is_address(source) or is_zipped(source)):
         return Path(source)
-    from bmz.engine.remote_images import local_image  # here, for few images lie on servers
+    from bmz.engine.remote_images import local_image  # here, since few images are on servers
 
     path = local_image(source)
     remember_names({path: source})
@@ -388,11 +390,11 @@ def check_given_image(
     request: RunRequest,
     sample: Mapping[int, PlaneMeasures],
 ) -> CheckReport:
-    """Check the header of an image, and a sample of its pixels.
+    """Check the header of an image and a sample of its pixels.
 
     Parameters
     ----------
-    sample : what was measured on the model's own sample
+    sample : measurements on the model's own sample
 
     Raises
     ------
@@ -406,7 +408,7 @@ def check_given_image(
 def hashes_beside(
     model: ModelSpec, image: Path, request: RunRequest
 ) -> dict[tuple[str, str], str] | None:
-    """Return the hash of each file beside the image; None if one does not exist."""
+    """Return the hashes of the files that accompany the image; None if one does not exist."""
     try:
         inputs = further_files(model, image, request.inputs, request.before)
         masks = words_beside(image, request.relations, request.before)
