@@ -48,7 +48,7 @@ def terminal_room(stream: TextIO | None = None) -> int | None:
 
     Parameters
     ----------
-    stream : None for stdout, whose lines ``COLUMNS`` also limits in a file
+    stream : stream to inspect; None for stdout, whose lines ``COLUMNS`` limits even in a file
     """
     if stream is None and "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
@@ -80,9 +80,9 @@ def table_lines(
     Parameters
     ----------
     rows : the headings, then the cells of each line
-    room : characters of a line; None for any number
-    name : column that says what a line is about
-    below : column whose text stands below the others where these are wrapped
+    room : characters per line; None if unlimited
+    name : column that identifies the row
+    below : column whose text is printed below the others if they have to be wrapped
 
     Yields
     ------
@@ -110,13 +110,13 @@ def table_lines(
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which columns are on their own line, side by side, and below.
+    """The columns that are on their own line, side by side, and below.
 
     Parameters
     ----------
     above, beside : columns
     below : a column, or None
-    name : place among `beside` of the column at which the text below begins
+    name : index in `beside` of the column at which the text below begins
     gap : spaces between two columns
     """
 
@@ -161,8 +161,8 @@ def wrapped_widths(rows: Sequence[Cells], room: int, gap: int = _GAP) -> list[in
 
     Parameters
     ----------
-    rows : cells
-    room : characters of a line
+    rows : cells of each row
+    room : characters per line
     gap : spaces between two columns
 
     Examples
@@ -200,7 +200,7 @@ def _hard(text: str) -> str:
 
 
 def _words(text: str, width: int, hang: int = 0) -> list[str]:
-    """Wrap a text between words; a number keeps its unit."""
+    """Wrap a text between words, keeping numbers and their units together."""
     lines = textwrap.wrap(
         _hard(text),
         max(width, 1),
@@ -216,8 +216,8 @@ def wrapped_line(text: str, room: int | None, *, command: bool = False) -> str:
 
     Parameters
     ----------
-    room : characters of a line; None for any number
-    command : keep a line that contains a command whole, so that it can be copied
+    room : characters per line; None if unlimited
+    command : do not wrap a line that contains a command, so that it can be copied
 
     Examples
     --------
@@ -250,7 +250,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 def _row_lines(rows: Sequence[tuple[str, str]], room: int) -> Iterator[str]:
     left = max(len(heading) for heading, _ in rows) + _GAP
     for heading, text in rows:
-        if room - left < _longest(text) <= room - _INDENT:  # below the heading it fits
+        if room - left < _longest(text) <= room - _INDENT:  # it fits below the heading
             yield from (line for line in [heading] if line)
             yield from (" " * _INDENT + line for line in _words(text, room - _INDENT))
         else:

@@ -1,4 +1,4 @@
-"""Which model, and what it does: ``bmz search``, ``show``, ``fit``, ``test`` and ``card``."""
+"""Commands on models: ``bmz search``, ``list``, ``show``, ``fit``, ``test`` and ``card``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Exit status: 0 found, 1 no model matches, 2 wrong usage, 3 could not tell (no li
 
 
 class Filters(TypedDict):
-    """What `_filters` parses in addition to ``--json``."""
+    """Values that `_filters` parses in addition to ``--json``."""
 
     words: tuple[str, ...]
     task: str | None

@@ -264,7 +264,7 @@ class GivenImage:
 
     @property
     def sha256(self) -> str | None:
-        """The hash of an array in C order; None for a file, whose bytes are hashed elsewhere."""
+        """The hash of an array in C order; None for a file, whose bytes are hashed instead."""
         if self.array is None:
             return None
         return hashlib.sha256(np.ascontiguousarray(self.array).data.cast("B")).hexdigest()

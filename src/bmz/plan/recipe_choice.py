@@ -1,4 +1,4 @@
-"""Which output is turned into labels, and by which recipe: evidence and curated facts."""
+"""Choose the output that is turned into labels, and the recipe, by evidence and curated facts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECIPES = (
 
 
 class RecipeUnclear(CouldNotTell):
-    """Nothing in the description says how its output is turned into labels."""
+    """Nothing in the description states how its output is turned into labels."""
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(
@@ -90,9 +90,9 @@ class Curated:
     Parameters
     ----------
     way : a recipe, or the reason why there is none
-    source : of the fact
+    source : source of the fact
     maps : number of channels that the output had when the fact was recorded; None if unknown
-    segments : the model is for segmentation
+    segments : whether the model is for segmentation
     """
 
     way: LabelWay
@@ -107,7 +107,7 @@ class Curated:
         return self.maps is None or tensor.channels is None or self.maps == tensor.channels
 
     def refusal(self, model: ModelSpec) -> BmzError | None:
-        """Return the error that says why there is no recipe; None if there is one."""
+        """Return the error that states why there is no recipe; None if there may be one."""
         if self.way.name or not any(self.fits(tensor) for tensor in model.outputs):
             return None
         why = f"{self.way.reason}; {self.source}"
@@ -117,7 +117,7 @@ class Curated:
 
 
 def curated_way(model: ModelSpec) -> Curated | None:
-    """Return the table's entry about a model's way to labels; None without an entry."""
+    """Return the curated method of a model from the table of facts; None if it has no entry."""
     facts = facts_of(model.alias) if model.alias else None
     if facts is None or facts.recipe is None:
         return None
@@ -161,7 +161,7 @@ NO_LABEL_TASKS = (
 def choose_recipe(
     model: ModelSpec, *, recipe: str | None = None, output: str | None = None
 ) -> RecipeChoice:
-    """Choose output and recipe.
+    """Choose the output that becomes the label mask, and its recipe.
 
     Parameters
     ----------
@@ -171,9 +171,9 @@ def choose_recipe(
     Raises
     ------
     OutputUnclear, OutputUnknown
-        There are several outputs and no choice, or the choice names none of them.
+        There are several outputs and none is chosen, or the chosen one does not exist.
     RecipeUnclear
-        Nothing says how the output is turned into labels.
+        There is no evidence of how the output is turned into labels.
     RecipeMissing
         The kind of output is known, but there is no recipe for it.
     MakesNoLabels
@@ -209,8 +209,8 @@ def network_family(model: ModelSpec, choice: RecipeChoice) -> tuple[str, Mapping
 
     Returns
     -------
-    name : from a declared step, or from other evidence, or the chosen one without evidence
-    parameters : that the model states
+    name : recipe of a declared step, else by other evidence, else the chosen recipe
+    parameters : parameters that the model states
     """
     declared = (step.name for tensor in model.outputs for step in tensor.steps)
     op = next((name for name in declared if name in LABEL_OPS), None)
@@ -270,7 +270,7 @@ def decoder_recipe(model: ModelSpec) -> RecipeChoice:
     Raises
     ------
     ValueError
-        The package has none.
+        The package has no decoder, or no recipe takes its maps.
     """
     decoded = model.decoded() if model.decoder is None else model
     choice = _decoded(decoded, decoded.outputs[0])
@@ -389,14 +389,14 @@ def _biapy(model: ModelSpec, tensor: TensorSpec) -> RecipeChoice | None:
     if not {"biapy", "instance-segmentation"} <= tags:
         return None
     said = re.search(r"representation:\s*([A-Z][a-z]?(?:\s*\+\s*[A-Z][a-z]?)*)", model.description)
-    # biapy 3.7.1, biapy/models/__init__.py: what the tags mean without `representation:`
+    # biapy 3.7.1, biapy/models/__init__.py: meaning of the tags without `representation:`
     default = "F+C+M" if {"cyst", "3d", "fluorescence"} <= tags else "F+C"
     channels = re.sub(r"\s", "", said[1]) if said else default
     if len(channels.split("+")) != tensor.channels or not set(channels.split("+")) <= BIAPY:
         return None
     why = f"a BiaPy model, whose maps are {channels}"
     if not said and channels == "F+C":
-        # biapy/data/pre_processing.py: until 3.6.3 the contour was taken out of F
+        # biapy/data/pre_processing.py: until 3.6.3 the contour was removed from F
         why += "; F is taken as whole cells, as BiaPy has trained it since 3.6.4"
         why += " (if trained with an older version, --set ring=1)"
     return RecipeChoice("contour", why, tensor.id, {"channels": channels})

@@ -1,4 +1,4 @@
-"""A model as text and as JSON, with its declared steps."""
+"""Describe a model as text and as JSON, including its declared steps."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ _WORDS: Mapping[str, Callable[[Kwargs], str]] = {
 
 
 MOST = 4
-"""Up to this number, channels are named one by one."""
+"""Largest number of channels that are all named."""
 
 
 def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    """Yield headings and texts: pixel size, objects, what images show, what the maps mean."""
+    """Yield headings and texts on pixel size, objects, image contents and meaning of the maps."""
     facts, made = _facts(model), made_for(model)
     yield "pixels", _pixels(model)
     if facts.polarity is not None:
@@ -132,7 +132,7 @@ def facts_rows(model: ModelSpec) -> Iterator[tuple[str, str]]:
 
 
 def facts_values(model: ModelSpec) -> dict[str, Any]:
-    """Return every known curated fact with its value and source."""
+    """Return all known curated facts with their values and sources."""
     return {name: told for name, told in asdict(_facts(model)).items() if told is not None}
 
 
@@ -162,7 +162,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def made_for_words(purpose: MadeFor) -> str:
-    """Return the kind of image that a model is made for, and where this is stated."""
+    """Return the kind of image that a model is made for, and the source of this information."""
     return f"{purpose.title}; {purpose.source}" if purpose.states_any else "not stated"
 
 
@@ -236,7 +236,7 @@ _STATED: Mapping[Source, str] = {
 
 
 def _recipe_rows(view: ModelView) -> list[Row]:
-    """Describe the recipe and its parameters, in one row for each source that states some."""
+    """Describe the recipe and its parameters, with one row per source of parameters."""
     recipe = view.recipe
     if isinstance(recipe, BmzError):
         return [("labels", recipe.message), ("", recipe.hint)]
@@ -286,7 +286,7 @@ def _tools_words(view: ModelView) -> str:
 
 
 def model_json(view: ModelView) -> str:
-    """Return everything as one document."""
+    """Return all information about a model as one JSON document."""
     model = view.model
     document: ShowDocument = {
         "schema": "bmz.show/1",
@@ -365,7 +365,7 @@ _IMPORTS = 8  # maximum number of names; a longer list hides what matters
 
 
 def code_words(code: ModelCode) -> str:
-    """Describe in one sentence what would be run.
+    """Describe in one sentence the code that would be run.
 
     Examples
     --------
@@ -400,13 +400,13 @@ def trust_table(entries: Sequence[TrustedCode]) -> list[tuple[str, ...]]:
 
 
 def trust_json(entries: Sequence[TrustedCode]) -> str:
-    """Return the entries as one document."""
+    """Return the trusted code as one JSON document."""
     document: TrustDocument = {"schema": "bmz.trust/1", "trusted": entries}
     return document_text(document)
 
 
 def added_words(entries: Sequence[TrustedCode]) -> list[str]:
-    """Describe what is trusted from now on."""
+    """Describe the code that is trusted from now on."""
     return [
         f"{entry.model} may run its code from now on, confined: {entry.what} "
         f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"
@@ -415,7 +415,7 @@ def added_words(entries: Sequence[TrustedCode]) -> list[str]:
 
 
 def removed_words(entries: Sequence[TrustedCode]) -> list[str]:
-    """Describe what is no longer trusted."""
+    """Describe the code that is no longer trusted."""
     return [
         f"{entry.model} may no longer run its code "
         f"[{entry.weights_format}, sha256 {entry.sha256[:_SHOWN]}]"

@@ -1,4 +1,4 @@
-"""Output for the tests of a model, and its card."""
+"""Write the results of model tests as text, JSON and JUnit XML, and write model cards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = "bmz.test/2"
 """In version 1, poor quality was ``failed``; since then it is a ``warning``."""
 
-_WIDTH = 44  # of a name such as tensorflow_saved_model_bundle.reproduces
+_WIDTH = 44  # width of a name such as tensorflow_saved_model_bundle.reproduces
 
 
 def tested_lines(models: Sequence[ModelTestResult]) -> list[Line]:
@@ -61,7 +61,7 @@ def _warned(count: int, before: str) -> str:
 
 
 def change_lines(changes: Sequence[CheckChange]) -> list[Line]:
-    """List what has changed since the baseline, changes for the worse first."""
+    """List the changes since the baseline, those for the worse first."""
     if not changes:
         return [("answer", "nothing has changed since the baseline")]
     ordered = sorted(changes, key=lambda change: not change.worse)
@@ -84,7 +84,7 @@ def model_tests_json(
 
 
 def tested_model(model: ModelTestResult) -> TestedModel:
-    """Return what a document says about a tested model."""
+    """Return the entry of a tested model in a document."""
     return {
         "model": model.model,
         "status": model.status,
@@ -133,7 +133,7 @@ def tested_junit(models: Sequence[ModelTestResult]) -> str:
 
 
 def zoo_reports(models: Sequence[ModelTestResult]) -> str:
-    """Return one report per model in the form of the zoo's partner tools; for several, by name.
+    """Return a JSON report in the form of the zoo's partner tools, or several by model name.
 
     Source: ``ToolCompatibilityReport`` of bioimage-io/collection,
     ``src/backoffice/compatibility.py``.
@@ -145,8 +145,8 @@ def zoo_reports(models: Sequence[ModelTestResult]) -> str:
 def _zoo_report(model: ModelTestResult) -> dict[str, Any]:
     counted = [check for check in model.checks if check.status != "skipped"]
     passed = sum(check.status == "passed" for check in counted)
-    # as in the zoo, a model that works in one of its formats is compatible; the score is the share
-    # of the checks that passed among those that were made
+    # as in the zoo, a model that works in one of its formats is compatible; the score is the
+    # fraction of the performed checks that passed
     runs = any(c.name.endswith(".reproduces") and c.status == "passed" for c in counted)
     status = "passed" if runs else model.status
     worst = next((check for check in counted if check.status == "failed"), None)
@@ -174,7 +174,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Headings of the card, and the rows of ``bmz show`` below each."""
 
 NAMED = frozenset({"made for", "runs code", "licence", "cite", "tags", "task"})
-"""Rows that are shown with their name, without which they mean little."""
+"""Rows that are shown with their name, as their text would be unclear without it."""
 
 
 def card_text(card: CardView) -> str:

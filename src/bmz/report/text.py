@@ -28,7 +28,7 @@ Row = tuple[str, str]
 
 
 def encodable(text: str) -> str:
-    """Replace what UTF-8 cannot encode with a mark: a file name may be any bytes.
+    """Replace characters that UTF-8 cannot encode, as in file names of arbitrary bytes, by ``?``.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def encodable(text: str) -> str:
 
 
 def document_text(document: Mapping[str, object]) -> str:
-    """Write a document with indentation; dataclasses become objects, and paths become text.
+    """Return a document as indented JSON; dataclasses become objects, and paths become text.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def document_text(document: Mapping[str, object]) -> str:
     Raises
     ------
     TypeError
-        It holds a value that JSON cannot express.
+        The document contains a value that JSON cannot express.
     """
     return json.dumps(document, indent=2, default=_plain)
 
@@ -64,7 +64,7 @@ def _plain(value: object) -> object:
 
 
 def failure_of(error: BmzError, message: str | None = None) -> Failure:
-    """Return what a document says about an error; `message` replaces the error's own."""
+    """Return the form of an error in a document; `message` replaces that of the error."""
     told = message or error.message
     return {
         "code": error.code,
