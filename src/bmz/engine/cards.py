@@ -238,7 +238,7 @@ def _sizes(
 
 
 def _reports(package: Package, sha256: str, settings: ZooSettings) -> tuple[ToolReport, ...] | None:
-    """Return the reports, empty if there is no summary; None if the service is unreachable."""
+    """Return the reports, empty if there is no summary; None if it cannot be obtained."""
     from bmz.zoo.http import Client
 
     url = reports_url(package, settings)

@@ -28,7 +28,7 @@ class Family:
     config : function that returns ``config.bmz`` and other additions
     sees_whole : whether the network averages over the whole image, so that its receptive field
         is unbounded
-    gives_labels : whether the network itself returns labels, which tiles with a halo would split
+    gives_labels : whether the network itself returns labels, which no halo keeps right across tiles
     """
 
     title: str
