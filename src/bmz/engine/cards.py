@@ -172,9 +172,11 @@ PUBLISHED = Notes.of("published", 2, Published)
 def published(
     package: Package, sha256: str, names: Sequence[str], settings: ZooSettings
 ) -> Published:
-    """Return what the zoo publishes about a package, requesting it at most once a day.
+    """Return what the zoo publishes about a package, usually requesting it at most once a day.
 
-    Without a network connection, the last answer or an empty one is returned, without an error.
+    It is requested again after an hour if a part did not arrive, and at once for the sizes of files
+    that were not asked for before. Without a network connection, the last answer or an empty one is
+    returned, without an error.
 
     Parameters
     ----------

@@ -432,7 +432,7 @@ def _failed_lines(pair: PairFailed) -> list[Line]:
 
 
 def score_json(summary: ScoreSummary) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: ScoreDocument = {
         "schema": "bmz.score/1",
         "predicted": summary.predicted,

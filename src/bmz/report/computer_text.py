@@ -90,7 +90,7 @@ def _fetched(done: ModelFetch) -> list[Line]:
 
 
 def fetch_json(summary: FetchSummary) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     models = [_values(outcome) for outcome in summary.outcomes]
     document: FetchDocument = {"schema": "bmz.fetch/1", "models": models}
     return document_text(document)
@@ -138,7 +138,7 @@ def _counted(packages: Sequence[object]) -> str:
 
 
 def cache_json(packages: Sequence[CachedPackage]) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: CacheDocument = {"schema": "bmz.cache/1", "packages": packages}
     return document_text(document)
 
@@ -168,7 +168,7 @@ def cache_notes(packages: Sequence[CachedPackage]) -> list[Line]:
 
 
 def verify_json(states: Sequence[FileState]) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: CacheVerifyDocument = {"schema": "bmz.cache-verify/1", "files": states}
     return document_text(document)
 
@@ -180,7 +180,7 @@ def removed_words(removed: RemovedPackages) -> str:
 
 
 def removed_json(removed: RemovedPackages) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: CacheRemoveDocument = {
         "schema": "bmz.cache-remove/1",
         "packages": removed.packages,
@@ -201,7 +201,7 @@ def carried_words(verb: str, carried: CarriedPackages) -> str:
 
 
 def carried_json(carried: CarriedPackages) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: CacheArchiveDocument = {
         "schema": "bmz.cache-archive/1",
         "archive": str(carried.archive),
@@ -264,7 +264,7 @@ def _confinement_words(confinement: Mapping[str, str]) -> str:
 
 
 def doctor_json(view: DoctorView) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: DoctorDocument = {
         "schema": "bmz.doctor/1",
         "versions": view.versions,

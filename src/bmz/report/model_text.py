@@ -157,8 +157,7 @@ def _by(fact: Fact[Any]) -> str:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    shown = names if len(names) <= MOST else (*names[:2], "...", names[-1])
-    return ", ".join(shown)
+    return ", ".join(names if len(names) <= MOST else (*names[:2], "...", names[-1]))
 
 
 def made_for_words(purpose: MadeFor) -> str:
@@ -218,14 +217,9 @@ def _tensor_rows(kind: str, tensor: TensorSpec) -> list[Row]:
 
 
 def _axis_words(axis: AxisSpec) -> str:
-    names = f" ({', '.join(_shortened(axis.names))})" if axis.names else ""
+    names = f" ({_listed(axis.names)})" if axis.names else ""
     halo = f", halo {axis.halo}" if axis.halo else ""
     return f"{axis.letter} {axis.size}{names}{halo}"
-
-
-def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
-    most = 4
-    return names if len(names) <= most else (*names[:2], "...", names[-1])
 
 
 _STATED: Mapping[Source, str] = {

@@ -85,7 +85,7 @@ def _day(view: SearchView) -> str:
 
 
 def search_json(view: SearchView) -> str:
-    """Return everything as one document."""
+    """Return the JSON document."""
     document: SearchDocument = {
         "schema": "bmz.search/1",
         "models": [_values(found) for found in view.hits],
