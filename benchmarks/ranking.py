@@ -334,7 +334,7 @@ def time_line(shared: Path, seconds: float) -> str:
     """Try ten models on an image of 1024 px, and describe how long it took."""
     folders = [(shared / "models" / name).resolve() for name in FITTING]
     tile = tifffile.imread(next((shared / "data/dsb2018/test/images").glob("*.tif")))[:256, :256]
-    with tempfile.TemporaryDirectory() as folder, small_zoo(Path(folder)) as zoo:
+    with tempfile.TemporaryDirectory() as folder, small_zoo(Path(folder) / "empty") as zoo:
         more = [shutil.copytree(path, Path(folder) / f"{path.name}-2") for path in folders[:TWICE]]
         models = tuple(map(str, [*folders, *more]))
         path = Path(folder) / "a.tif"
