@@ -1,4 +1,4 @@
-"""Loops that are compiled at their first call and kept on disk; who waits for it is told."""
+"""Loops that are compiled at their first call and cached on disk, with a note to who waits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bmz.base.progress import Listener, Note, nobody
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
 AFTER_S = 3.0
-"""So long the loops of every recipe take at most where the machine has nothing else to do."""
+"""Seconds of compiling after which a note is sent; on an idle machine no recipe takes longer."""
 
 TEXT = "compiling the loops of this label recipe for their first use; later runs start at once"
 
 
 class _Waiting(threading.local):
-    """What a thread compiles, and who hears of it there."""
+    """State of the compilation in one thread, and the listener that is notified of it."""
 
     def __init__(self) -> None:
         self.listener: Listener = nobody
@@ -29,7 +29,7 @@ class _Waiting(threading.local):
 
 
 class CompileNote:
-    """Counts the seconds for which loops are compiled, in all threads, and tells of them once."""
+    """Sum up the seconds of compiling in all threads, and notify the listener if it takes long."""
 
     def __init__(self) -> None:
         self._here = _Waiting()
@@ -46,7 +46,7 @@ class CompileNote:
             self._stop()
 
     def begin(self) -> None:
-        """Note that a loop is compiled from now on, on its own or as a part of another."""
+        """Record that the compilation of a loop begins, on its own or as part of another."""
         here = self._here
         here.depth += 1
         if here.depth == 1 and self._spent_s < AFTER_S:
@@ -58,7 +58,7 @@ class CompileNote:
             here.timer.start()
 
     def end(self) -> None:
-        """Note that a loop is compiled."""
+        """Record that a loop has been compiled."""
         self._here.depth -= 1
         if self._here.depth <= 0:
             self._stop()
@@ -73,13 +73,13 @@ class CompileNote:
 
 
 NOTE = CompileNote()
-"""Of this process."""
+"""The one instance of this process."""
 
 
 def compiled(loop: Loop) -> Loop:
-    """Compile `loop` with Numba, keep the machine code on disk, and let other threads go on.
+    """Compile `loop` with Numba, cache the machine code on disk, and release the GIL.
 
-    Only modules of such loops call this, and recipes import those when they run.
+    Only modules of compiled loops call this, and recipes import these modules when they run.
     """
     from numba import njit  # here: it takes half a second to import
 
@@ -89,14 +89,14 @@ def compiled(loop: Loop) -> Loop:
 
 
 class _Cache(Protocol):
-    """The machine code of a loop on the disk, as Numba keeps it."""
+    """Numba's on-disk cache of the machine code of a loop."""
 
     load_overload: Callable[..., object]
     save_overload: Callable[..., None]
 
 
 def _tell_of_compiling(cache: _Cache) -> None:
-    """Let what is not on the disk, and what is put there once it is compiled, be known."""
+    """Record in `NOTE` each loop that is missing from the cache, and when it is saved there."""
     load, save = cache.load_overload, cache.save_overload
 
     def loading(*words: object) -> object:

@@ -27,18 +27,19 @@ from bmz.process.relabel import (
 
 
 def with_ring(labels: LabelArray, surface: AnyArray, ring: int) -> LabelArray:
-    """Let each label take in the background that shares a face with it, `ring` times.
+    """Expand each label by `ring` pixels into the background.
 
     A foreground that was trained on cells without their outermost pixels (``find_boundaries`` of
-    scikit-image, inner or thick) gives cells that are one pixel too small on every side, however
-    sharp or blurred the map is. Two labels never become one: a pixel between two goes to the one
-    whose pixel beside it lies lower on the surface.
+    scikit-image, inner or thick) yields cells that are one pixel too small on every side, however
+    sharp or blurred the map is. Each step adds the background pixels that share a face with a
+    label. Labels never merge: a pixel between two labels goes to the one whose adjacent pixel
+    is lower on the surface.
 
     Parameters
     ----------
     labels : ((z,) y, x), 0 background
-    surface : of the same shape, low inside cells
-    ring : how many pixels wide, entries of the map
+    surface : same shape, low inside cells
+    ring : width in pixels of the map
     """
     for _ in range(ring):
         labels = _wider(labels, surface)
@@ -69,24 +70,27 @@ MEANINGS = {
     "Dn": "distance",
     "Dc": "centre",
 }
-"""What a letter says of a channel; ``-`` is a channel that is not read."""
+"""What the channel of each letter shows; a channel marked ``-`` is not read."""
 
 ABOVE = ("foreground", "point", "distance")
-"""A seed lies above the threshold of these, where they are there, and not above `BELOW`."""
+"""Maps that exceed their thresholds in a seed, while those of `BELOW` do not; absent ones are
+ignored."""
 
 BELOW = ("contour", "touching", "centre", "background")
 
 
 AS_SEEDS_ASK = -1
-"""Seeds that are points are smaller, and the surface is smoothed for them, as they lie far from
-where cells meet. Twice as much stands for seeds of twice the size, and for twice the Gaussian."""
+"""The value for a default that depends on the seeds: if they are points, they are smaller, and the
+surface is smoothed because points lie far from where cells meet. A multiple of this value
+multiplies the default: -2 doubles the smallest seed size or the sigma of the Gaussian."""
 
 LEAST_SEED_PX, LEAST_POINT_PX = 10, 5
-"""Smallest seed, px of the input. BiaPy trains a point as a pixel with its neighbours: 5 px in a
-plane, 7 in a stack."""
+"""Smallest seed and smallest point, px of the input. BiaPy trains a point as a pixel with its
+neighbours: 5 px in a plane, 7 in a stack."""
 
 SIGMA_OF_POINTS, SIGMAS_SEEN = 1.0, 1.0
-"""The Gaussian of BiaPy 3.7.1 before it floods, entries of the map, and how far it sees."""
+"""Sigma of the Gaussian that BiaPy 3.7.1 applies before flooding, in pixels of the map, and the
+number of sigmas at which it is truncated."""
 
 
 def _threshold(letters: str, high: float | None) -> Knob:
@@ -100,7 +104,7 @@ def _threshold(letters: str, high: float | None) -> Knob:
 
 @dataclass(frozen=True)
 class ContourSettings:
-    """The parameters of the recipe; the threshold of each map is named after what it shows."""
+    """Parameters of the recipe; each threshold is named after what its map shows."""
 
     channels: Annotated[
         str,
@@ -153,36 +157,37 @@ class ContourSettings:
 
 
 def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSettings) -> Labelled:
-    """Flood from the connected places that are foreground and no contour.
+    """Label cells by a watershed from connected regions of foreground without contour.
 
-    The rule of BiaPy's watershed by channels: a seed is connected over faces, and lies above the
-    threshold of foreground (F), point (P) and distance to the edge (D, Db, Dn), and not above that
-    of contour (C), touching (T) and distance to the centre (Dc), whichever are there; with points,
-    the points alone are the seeds. Seeds that are too small are noise, and are left out. Cells
-    fill the mask (M), or what is not background (B), or the foreground with the contour, if a
-    pixel is either, or else the foreground: where it lies above `growth` times its threshold.
+    This is BiaPy's watershed by channels. Seeds are face-connected regions where foreground (F),
+    point (P) and distance to the edge (D, Db, Dn) exceed their thresholds, and contour (C),
+    touching (T), distance to the centre (Dc) and background (B) do not; absent channels are
+    ignored. If there are points, they replace foreground and distance. Seeds that are too small
+    are noise and are dropped. Cells fill the mask (M) if there is one, otherwise whatever is not
+    background (B), otherwise the foreground, to which the contour is added if channels exclude
+    each other. M and F count where they exceed `growth` times their threshold.
 
-    BiaPy grows every cell at half of the threshold (`growth` 0.5). That gives a cell back only as
-    much as its outline is blurred, and makes a cell too large whose foreground was whole. So here
-    it grows at the threshold; and where a foreground was trained without the outermost px of
-    every cell, which the contour took, each cell takes in that `ring` again at last.
+    BiaPy grows every cell at half of the threshold (`growth` 0.5). That restores a cell only as
+    far as its outline is blurred, and makes a cell too large if its foreground was complete. The
+    default is therefore to grow at the threshold. If the foreground was trained without the
+    outermost pixels of every cell, where the contour is, `ring` adds them at the end.
 
     Parameters
     ----------
     output : (c, (z,) y, x), probabilities and distances
     grid : spacing of the map, px of the input
-    settings : the parameters
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+        of shape ``output.shape[1:] * grid``; the score of an object is its mean foreground
 
     Raises
     ------
     ChannelsDiffer
-        `channels` names another number of channels than there are, one that is not known, or
-        neither a foreground nor a mask nor a background.
+        `channels` has the wrong number of letters, contains an unknown letter, or names no
+        foreground, mask or background.
     """
     output = activated(output, settings.activation)
     maps = named_maps(output, settings.channels)
@@ -202,22 +207,22 @@ def label_contours(output: AnyArray, grid: tuple[int, ...], settings: ContourSet
 
 
 def named_maps(output: AnyArray, channels: str) -> dict[str, AnyArray]:
-    """Return the maps of (c, (z,) y, x) by what they show, as `named_channels` says."""
+    """Return the maps of a (c, (z,) y, x) output by what they show; see `named_channels`."""
     return {name: output[at] for name, at in named_channels(channels, len(output)).items()}
 
 
 def named_channels(channels: str, count: int) -> dict[str, int]:
-    """Return which channel shows what.
+    """Return the index of each named channel, by what it shows.
 
     Parameters
     ----------
-    channels : a letter of `MEANINGS` or ``-`` for each, joined by ``+``
-    count : of the channels of the output
+    channels : a letter of `MEANINGS` or ``-`` for each channel, joined by ``+``
+    count : number of channels of the output
 
     Raises
     ------
     ChannelsDiffer
-        There are more or fewer letters, one is not known, or none is of F, M and B.
+        The number of letters is not `count`, a letter is unknown, or none is F, M or B.
     """
     letters = channels.replace(" ", "").split("+")
     unknown = [letter for letter in letters if letter != "-" and letter not in MEANINGS]
@@ -231,7 +236,7 @@ def named_channels(channels: str, count: int) -> dict[str, int]:
 
 
 def seeds_of(maps: Mapping[str, AnyArray], limits: Mapping[str, float]) -> BoolArray:
-    """Mark where cells begin, as `label_contours` says."""
+    """Return the mask of the seeds that `label_contours` describes."""
     above: Sequence[str] = ("point",) if "point" in maps else ABOVE
     inside = np.ones(next(iter(maps.values())).shape, np.bool_)
     for name in above:
@@ -248,11 +253,11 @@ def seeds_of(maps: Mapping[str, AnyArray], limits: Mapping[str, float]) -> BoolA
 def mask_of(
     maps: Mapping[str, AnyArray], limits: Mapping[str, float], *, shares: bool
 ) -> BoolArray:
-    """Mark where cells can be, as `label_contours` says.
+    """Return the mask that cells may fill, as `label_contours` describes.
 
     Parameters
     ----------
-    shares : the channels exclude each other
+    shares : whether the channels exclude each other
     """
     if "mask" in maps:
         mask: BoolArray = maps["mask"] > limits["mask"]
@@ -269,7 +274,7 @@ def thresholds_of_whole_map(
     maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """Find every threshold that is to be found by Otsu's method, as `Recipe.of_whole_map` says."""
+    """Compute every threshold that is set to Otsu's method; see `Recipe.of_whole_map`."""
     places = named_channels(str(parameters["channels"]), maps.shape[0])
     probabilities = ActivatedMaps(maps, str(parameters["activation"]))
     return {
@@ -324,4 +329,4 @@ CONTOUR = Recipe(
     tiles=TileWay(source="BiaPy 3.7.1, crop_data_with_overlap: mirrored, by 0 px unless asked for"),
     settings=ContourSettings,
 )
-"""The recipe of BiaPy's models."""
+"""Label recipe of BiaPy's models."""

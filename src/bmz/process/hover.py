@@ -1,4 +1,4 @@
-"""The label recipe ``hover``: maps of horizontal and vertical place part nuclei that touch."""
+"""The label recipe ``hover``: maps of horizontal and vertical position split touching nuclei."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from bmz.process.relabel import (
 )
 
 BRUSH_PX = 3
-"""How far beyond the filter a value of the maps has an influence on the markers."""
+"""How far beyond the reach of the filter a value of the maps influences the markers."""
 
 BRUSH = ((3, 5), (5, 1))
-"""Markers in which this does not fit are cut off: an ellipse of 5 x 5 px, as two rectangles with
-the same middle."""
+"""Structuring element of the opening of markers: an ellipse of 5 x 5 px, as two rectangles with
+the same centre."""
 
 SIDE_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class HoverSettings:
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
     foreground_channel: Annotated[
         int, Knob("channel of the map of all nuclei, counted from 0", 0)
@@ -84,28 +84,28 @@ class HoverSettings:
 
 
 def label_hover(output: AnyArray, grid: tuple[int, ...], settings: HoverSettings) -> Labelled:
-    """Flood the foreground from what is left of it without the edges between nuclei.
+    """Label nuclei by a watershed from the foreground without the edges between nuclei.
 
-    At the edge between two nuclei the maps of place fall from 1 to -1, which a Sobel filter finds.
+    At the edge between two nuclei the position maps fall from 1 to -1, which a Sobel filter finds.
 
     Parameters
     ----------
-    output : (c, y, x), of which three channels are read; what is not a number counts as 0
+    output : (c, y, x), of which three channels are read; values that are not numbers count as 0
     grid : spacing of the map, px of the input
-    settings : the parameters
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground,
-        its class that of most of its pixels
+        of shape ``output.shape[1:] * grid``; the score of an object is its mean foreground, and
+        its class is that of most of its pixels
 
     Raises
     ------
     DimensionsNotDone, ChannelsDiffer
         The output is not a plane, or lacks a channel.
     ParameterRefused
-        `slopes` are no four numbers.
+        `slopes` is not four numbers.
     """
     require_plane("hover", output)
     foreground = _finite(
@@ -136,12 +136,12 @@ def _markers(parts: LabelArray, inner: BoolArray, settings: HoverSettings) -> La
 
 
 def _brushed(inside: BoolArray, min_size: int) -> LabelArray:
-    # what the brush fits into, a number for each connected part
+    # connected components of the opened mask
     return without_small(connected(opened(inside))[0], min_size, (1, 1))
 
 
 def filled(inside: BoolArray) -> BoolArray:
-    """Fill holes as ``scipy.ndimage.binary_fill_holes``, which walks from the edge step by step.
+    """Fill holes as ``scipy.ndimage.binary_fill_holes`` does, but without iterative dilation.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def filled(inside: BoolArray) -> BoolArray:
 
 
 def opened(inside: BoolArray) -> BoolArray:
-    """Keep what the brush covers while it stays inside, as ``scipy.ndimage.binary_opening``.
+    """Open a mask with the structuring element `BRUSH`, as ``scipy.ndimage.binary_opening`` does.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def opened(inside: BoolArray) -> BoolArray:
 
 
 def _brush(inside: BoolArray, every_or_any: np.ufunc) -> BoolArray:
-    # of what the brush covers around each pixel
+    # combine the pixels that the structuring element covers around each pixel
     seen = []
     for sides in BRUSH:
         part = np.pad(inside, [(side // 2, side // 2) for side in sides])
@@ -177,7 +177,7 @@ def _brush(inside: BoolArray, every_or_any: np.ufunc) -> BoolArray:
 
 
 def _basins(edge: FloatArray, mask: BoolArray) -> FloatArray:
-    # what is flooded: low where no edge is, by a Gaussian of 3 x 3 px, as OpenCV takes it
+    # the surface to flood: low away from edges, smoothed by OpenCV's 3 x 3 px Gaussian
     hills = np.maximum(edge, 0)
     np.subtract(1, hills, out=hills)
     hills *= mask
@@ -187,7 +187,7 @@ def _basins(edge: FloatArray, mask: BoolArray) -> FloatArray:
 
 
 def _edges(output: AnyArray, settings: HoverSettings) -> FloatArray:
-    # (y, x), 1 where one of the maps falls most, 0 where it rises most
+    # (y, x), 1 where a map falls most steeply, 0 where both rise most steeply
     channels = (settings.horizontal_channel, settings.vertical_channel)
     falls = []
     for channel, axis, known in zip(channels, (1, 0), _slopes(settings.slopes), strict=True):
@@ -205,7 +205,7 @@ def _edges(output: AnyArray, settings: HoverSettings) -> FloatArray:
 
 
 def _slope(values: AnyArray, axis: int, size_px: int) -> NDArray[np.float64]:
-    """Filter a map along one axis with the derivative of Sobel, and smooth it along the other."""
+    """Apply the Sobel filter: the derivative along one axis, smoothing along the other."""
     order = size_px // 2 * 2
     kernels = np.convolve(_binomial(order - 1), [-1, 1]), _binomial(order)
     slope: NDArray[np.float64] = ndimage.in_tiles(
@@ -219,11 +219,11 @@ def _slope(values: AnyArray, axis: int, size_px: int) -> NDArray[np.float64]:
 def _filtered(
     values: NDArray[np.float64], kernels: tuple[AnyArray, AnyArray], axes: tuple[int, int]
 ) -> NDArray[np.float64]:
-    # as scipy.ndimage.correlate1d with "mirror", first along one axis, then along the other
+    # like scipy.ndimage.correlate1d with "mirror", along one axis and then along the other
     from bmz.process.watershed_loops import along_columns, along_rows
 
     for kernel, axis in zip(kernels, axes, strict=True):
-        weights = np.pad(kernel, len(kernel) // 2 % 2)  # pairs of pixels are taken two by two
+        weights = np.pad(kernel, len(kernel) // 2 % 2)  # the loops take two pairs at a time
         reach, size = len(weights) // 2, values.shape[axis]
         place, out = np.pad(np.arange(size), reach, mode="reflect"), np.empty_like(values)
         sign = 1.0 if weights[reach - 1] == weights[reach + 1] else -1.0
@@ -236,7 +236,7 @@ def _filtered(
 
 
 def _finite(values: AnyArray, infinite: float | None = None) -> AnyArray:
-    # what is not a number counts as 0
+    # values that are not numbers count as 0
     if np.isfinite(values.sum()):
         return values
     known: AnyArray = np.nan_to_num(values, posinf=infinite, neginf=infinite)
@@ -262,7 +262,7 @@ def _slopes(text: str) -> tuple[tuple[float, float] | None, tuple[float, float] 
 
 
 def slopes_of_whole_map(maps: LazyArray, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Find the slopes between which edges are measured, as `Recipe.of_whole_map` says."""
+    """Compute the range of slopes that scales edges; see `Recipe.of_whole_map`."""
     if parameters["slopes"]:
         return {}
     pairs = []
@@ -313,4 +313,4 @@ HOVER = Recipe(
     of_whole_map=slopes_of_whole_map,
     in_blocks=InBlocks(least_overlap=_reach, unlabelled=_unlabelled, reach=_reach),
 )
-"""The recipe of HoVer-Net, CellViT and PathoSAM."""
+"""Label recipe of HoVer-Net, CellViT and PathoSAM."""
