@@ -1,4 +1,4 @@
-"""How far a mask agrees with what a user said of objects and masks."""
+"""Agreement of a mask with a user's judgements of objects and masks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bmz.base.values import dataclass
 from bmz.process.consensus import IOU, f1_between
 
 REPEATED = 0.9
-"""F1 at IoU 0.5 from which on a mask is the same as one that was judged wrong."""
+"""Minimum F1 at IoU 0.5 at which a mask repeats one that was judged wrong."""
 
 _WRITTEN = re.compile(r"(\d+) (\d+) (\d+) (\d+): (\d+(?: \d+)*)")
 
 
 class ObjectGone(CouldNotTell):
-    """A mask has no object of a number, such as after a change of the settings."""
+    """A mask has no object of a given label, for example after a change of the settings."""
 
     def __init__(self, label: int) -> None:
         super().__init__(f"there is no object {label}", hint="select it again", code="open.object")
@@ -27,12 +27,12 @@ class ObjectGone(CouldNotTell):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """What of a plane was judged: an object, or a mask that lies in a part of it.
+    """Judged part of a plane: an object, or a mask of a part of the plane.
 
     Parameters
     ----------
-    top, left : px of the image at which `labels` begins
-    labels : (y, x) integers, 0 background; of an object it is 0 and 1
+    top, left : position of the first pixel of `labels`, px of the image
+    labels : (y, x) integers, 0 background; 0 and 1 for an object
     """
 
     top: int
@@ -41,19 +41,19 @@ class Place:
 
     @property
     def box(self) -> tuple[slice, slice]:
-        """Where it lies in the plane."""
+        """Slices of the plane that `labels` covers."""
         height, width = self.labels.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 def object_of(plane: AnyArray, label: int, corner: tuple[int, int] = (0, 0)) -> Place:
-    """Take an object out of a mask.
+    """Return one object of a mask with its position.
 
     Parameters
     ----------
     plane : (y, x) integers
-    label : of the object
-    corner : px of the image at which the plane begins, (y, x)
+    label : label of the object
+    corner : (y, x) position of the first pixel of the plane, px of the image
 
     Raises
     ------
@@ -69,9 +69,9 @@ def object_of(plane: AnyArray, label: int, corner: tuple[int, int] = (0, 0)) -> 
 
 
 def written(place: Place) -> str:
-    """Write an object as text: ``top left height width: runs``.
+    """Return an object as text: ``top left height width: runs``.
 
-    Runs are the lengths of what lies outside and inside by turns, row by row, px.
+    Runs are the lengths of alternating runs of pixels outside and inside, row by row, px.
     """
     flat = place.labels.ravel() > 0
     ends = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0)).tolist()
@@ -81,7 +81,7 @@ def written(place: Place) -> str:
 
 
 def read_object(text: str) -> Place:
-    """Read an object that `written` has written.
+    """Read an object from text in the format of `written`.
 
     Raises
     ------
@@ -101,12 +101,12 @@ def read_object(text: str) -> Place:
 
 @dataclass(frozen=True)
 class Judged:
-    """How far a mask agrees with judgements.
+    """Agreement of a mask with judgements.
 
     Parameters
     ----------
-    right, found : what was judged right, and how much of it the mask has
-    wrong, repeated : what was judged wrong, and how much of it the mask repeats
+    right, found : number of judgements "right", and how many of them the mask fulfils
+    wrong, repeated : number of judgements "wrong", and how many of them the mask repeats
     """
 
     right: int
@@ -115,7 +115,7 @@ class Judged:
     repeated: float
 
     def __add__(self, other: Judged) -> Judged:
-        """Count what was judged in two planes together."""
+        """Add up the judgements of two planes."""
         return Judged(
             self.right + other.right,
             self.found + other.found,
@@ -125,23 +125,23 @@ class Judged:
 
     @property
     def f1(self) -> float | None:
-        """Return 2 TP / (2 TP + FN + FP) over what was judged.
+        """Return 2 TP / (2 TP + FN + FP) over all judgements.
 
-        TP is what is found of what is right, FN what is not, FP what is repeated of what is wrong;
-        so a mask without objects has 0. None where nothing was judged right, for then a mask is
-        better the fewer objects it has.
+        TP is `found`, FN is ``right - found`` and FP is `repeated`, so that a mask without objects
+        scores 0. None if nothing was judged right, since the best mask would then be the one with
+        the fewest objects.
         """
         return 2 * self.found / (self.found + self.right + self.repeated) if self.right else None
 
 
 def has_object(plane: AnyArray, place: Place, areas: AnyArray) -> bool:
-    """Return whether an object of a mask overlaps a given one with an IoU of 0.5 or more.
+    """Return whether a mask has an object whose IoU with the given one is at least 0.5.
 
     Parameters
     ----------
     plane : (y, x) integers, the whole plane
-    place : of the object
-    areas : of each label of the plane, px
+    place : the given object
+    areas : area of each label of the plane, px
     """
     inside: BoolArray = place.labels > 0
     shared = np.bincount(plane[place.box][inside].ravel(), minlength=1)
@@ -155,15 +155,15 @@ def agreement_in(
     objects: Sequence[tuple[Place, bool]],
     masks: Sequence[tuple[Place, bool]],
 ) -> Judged:
-    """Measure how far the mask of a plane agrees with what was judged in it.
+    """Measure how far the mask of a plane agrees with the judgements in it.
 
-    An object counts as a whole. A mask that was judged right counts by the F1 at IoU 0.5 with it;
-    one that was judged wrong is repeated from `REPEATED` on.
+    An object counts 1 if the mask has it, and 0 if not. A mask that was judged right counts by
+    its F1 at IoU 0.5; one that was judged wrong is repeated if this F1 is at least `REPEATED`.
 
     Parameters
     ----------
     plane : (y, x) integers, 0 background
-    objects, masks : places, and whether they were judged right
+    objects, masks : judged parts, and whether each was judged right
     """
     areas = np.bincount(plane.ravel(), minlength=1)
     has = [(float(has_object(plane, place, areas)), right) for place, right in objects]

@@ -1,4 +1,4 @@
-"""The label recipe ``multicut``: superpixels, parted where that costs least altogether."""
+"""The label recipe ``multicut``: superpixels, separated by the cut with the least total cost."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from bmz.process.recipe import InBlocks, Labelled, Recipe
 from bmz.process.relabel import on_input_grid, one_map, renumbered
 
 LEAST_PROBABILITY = 1e-3
-"""Probabilities are brought to this and 1 less this, whose logarithms are finite."""
+"""Probabilities are rescaled to between this and 1 minus this, so that logarithms are finite."""
 
 MOST_ROUNDS = 100
-"""Rounds of the refinement; hardly any map takes more than five."""
+"""Maximum number of rounds of the refinement; hardly any map takes more than five."""
 
 LEAST_GAIN = 1e-6
-"""A gain below this counts as none, since costs are sums of float64."""
+"""Gains up to this count as rounding errors, since costs are sums of float64."""
 
 
 @dataclass(frozen=True)
 class MulticutSettings(GaspSettings):
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
 
 def label_multicut(output: AnyArray, grid: tuple[int, ...], settings: MulticutSettings) -> Labelled:
-    """Part the image into superpixels along boundaries, and join those that belong together.
+    """Split the image into superpixels along boundaries, and merge them by a multicut.
 
-    The border of two superpixels with the mean probability p speaks for a join with
-    log((1 - p) / p) + log((1 - beta) / beta) times its length, and for a cut where that is below 0.
-    The cut with the least sum is sought: pairs are joined, the one with the highest sum first,
-    while it is above 0; then single superpixels and whole objects move to neighbours while the sum
+    Cutting a border of two superpixels with the mean probability p costs its length times
+    log((1 - p) / p) + log((1 - beta) / beta), which is negative where a cut is favoured. To
+    minimize the total cost, pairs are merged, the one with the highest cost first, while that
+    cost is positive; then single superpixels and whole objects move to neighbours while the total
     falls. Superpixels, the smallest object and all sizes are those of `bmz.process.gasp`.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), a boundary probability
-    grid : spacing of the map, px of the input; distances and sizes heed it
-    settings : the parameters
+    output : (c, (z,) y, x), one channel is a boundary probability
+    grid : spacing of the map, px of the input; distances and sizes take it into account
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``, without scores
+        of shape ``output.shape[1:] * grid``, without scores
 
     Raises
     ------
@@ -63,10 +63,10 @@ def label_multicut(output: AnyArray, grid: tuple[int, ...], settings: MulticutSe
 
 
 def costs_of(borders: Borders, beta: float) -> FloatArray:
-    """Return what it costs to cut each border, (pairs,); below 0 if it gains.
+    """Return the cost of cutting each border, (pairs,); negative where a cut is favoured.
 
     Source: elf 0.9.2, ``elf.segmentation.multicut.transform_probabilities_to_costs``; here the
-    lengths are not shared by the longest, which changes no cut.
+    lengths are not divided by the greatest one, which changes no cut.
     """
     mean = borders.total / np.maximum(borders.count, 1)
     likely = LEAST_PROBABILITY + (1 - 2 * LEAST_PROBABILITY) * mean.clip(0, 1)
@@ -76,7 +76,7 @@ def costs_of(borders: Borders, beta: float) -> FloatArray:
 
 
 _Graph = list[dict[int, float]]
-"""For each region its neighbours, and what it costs to cut it from them."""
+"""The neighbours of each region, and the cost of cutting it from each of them."""
 
 
 def _graph(borders: Borders, costs: FloatArray, regions: int) -> _Graph:
@@ -88,19 +88,19 @@ def _graph(borders: Borders, costs: FloatArray, regions: int) -> _Graph:
 
 
 def joined_greedily(borders: Borders, costs: FloatArray, regions: int) -> Indices:
-    """Join the two regions whose cut costs most, again and again, while it costs anything.
+    """Repeatedly merge the two regions whose cut costs most, while a cost is positive.
 
-    Greedy additive edge contraction of Keuper et al. 2015 (doi 10.1109/ICCV.2015.204). Of equal
-    costs the border of the lower numbers goes first.
+    Greedy additive edge contraction of Keuper et al. 2015 (doi 10.1109/ICCV.2015.204). Among equal
+    costs, the border of the lower region numbers comes first.
 
     Parameters
     ----------
-    borders, costs : of all pairs that touch
-    regions : how many there are
+    borders, costs : borders of all touching pairs, and the cost of cutting each
+    regions : number of regions
 
     Returns
     -------
-    (regions,) the new number of each, from 0
+    (regions,) the new number of each region, from 0
     """
     graph = _graph(borders, costs, regions)
     into = list(range(regions))
@@ -110,7 +110,7 @@ def joined_greedily(borders: Borders, costs: FloatArray, regions: int) -> Indice
     heapify(waiting)
     while waiting:
         falling, a, b = heappop(waiting)
-        if graph[a].get(b) != -falling:  # one of them was joined to another since
+        if graph[a].get(b) != -falling:  # one of them has been merged with another since
             continue
         into[b] = a
         del graph[a][b], graph[b][a]
@@ -121,25 +121,25 @@ def joined_greedily(borders: Borders, costs: FloatArray, regions: int) -> Indice
                 heappush(waiting, (-graph[a][c], min(a, c), max(a, c)))
         graph[b] = {}
     for k, one in enumerate(into):
-        into[k] = into[one]  # that of a lower number, which is final
+        into[k] = into[one]  # the entry of a lower number, which is already final
     return np.unique(np.array(into, np.intp), return_inverse=True)[1]
 
 
 def refined(borders: Borders, costs: FloatArray, number: Indices) -> Indices:
-    """Move regions between objects, join objects and part them, while the cut becomes cheaper.
+    """Move regions between objects, and merge and split objects, while the cut becomes cheaper.
 
-    Kernighan and Lin's search with joins, of Keuper et al. 2015 (doi 10.1109/ICCV.2015.204): of
-    two objects that touch, and of each object by itself, single regions change sides, the best one
-    first even where that costs something, and as many of these moves are kept as gain most.
+    Kernighan-Lin search with joins of Keuper et al. 2015 (doi 10.1109/ICCV.2015.204): between two
+    touching objects, or one object and an empty one, single regions change sides, the best one
+    first even if it raises the cost, and the sequence of moves is kept up to its greatest gain.
 
     Parameters
     ----------
-    borders, costs : of all pairs that touch
-    number : (regions,) the objects to begin with, from 0
+    borders, costs : borders of all touching pairs, and the cost of cutting each
+    number : (regions,) the object of each region at the start, from 0
 
     Returns
     -------
-    (regions,) the new number of each, from 0
+    (regions,) the new object of each region, from 0
     """
     search = _Search(_graph(borders, costs, len(number)), number.tolist())
     for _ in range(MOST_ROUNDS):
@@ -149,7 +149,7 @@ def refined(borders: Borders, costs: FloatArray, number: Indices) -> Indices:
 
 
 class _Search:
-    """Objects of regions, and the moves that make their cut cheaper."""
+    """State of the search: the object of each region, and the objects that have changed."""
 
     def __init__(self, graph: _Graph, own: list[int]) -> None:
         self.graph, self.own = graph, own
@@ -159,7 +159,7 @@ class _Search:
         self.changed = set(self.members)
 
     def round(self) -> bool:
-        """Look at all pairs that touch of which one has changed; say whether anything moved."""
+        """Improve all touching pairs with a changed object; return whether anything moved."""
         changed, self.changed = self.changed, set()
         pairs = {
             (min(a, b), max(a, b))
@@ -180,7 +180,7 @@ class _Search:
         return max(self.members, default=-1) + 1
 
     def _improve(self, a: int, b: int) -> bool:
-        """Bring two objects, of which the second may be empty, to the best that moves lead to."""
+        """Apply the best moves between two objects, the second of which may be empty."""
         sides = {a: set(self.members[a]), b: set(self.members.get(b, ()))}
         between = sum(
             cost
@@ -200,7 +200,7 @@ class _Search:
         return True
 
     def _best_moves(self, a: int, b: int, sides: dict[int, set[int]]) -> tuple[list[int], float]:
-        """Return the first so many moves, each of the best region at the border, that gain most."""
+        """Return the greedy sequence of moves up to its greatest gain, and that gain."""
         side = {region: one for one, members in sides.items() for region in members}
         alone = not sides[b]
         gains = {
@@ -252,4 +252,4 @@ MULTICUT = Recipe(
     tiles=GASP.tiles,
     settings=MulticutSettings,
 )
-"""Another way from PlantSeg's boundary maps to cells."""
+"""Alternative label recipe for PlantSeg's boundary maps."""
