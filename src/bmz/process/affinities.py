@@ -1,4 +1,4 @@
-"""The label recipe ``affinities``: neighbours near and far that belong together, or do not."""
+"""The label recipe ``affinities``: whether pixels and near or far neighbours belong together."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from bmz.process.relabel import ChannelsDiffer, on_input_grid, renumbered, witho
 NONE = -1
 
 OF_MAP = -1.0
-"""The value is found in the map."""
+"""The value is computed from the map."""
 
 AS_NEIGHBOURS_ASK = -1
 
 LEAST_TABLE = 1021
-"""Room for keys of a hash table that grows."""
+"""Initial size of the hash table, which grows as needed."""
 
 SPECK = 15
-"""Smaller objects are noise where direct neighbours alone tell, px of the input."""
+"""Smallest object if all neighbours are direct, px of the input; smaller ones are noise."""
 
 
 class OffsetsUnclear(WrongUsage):
-    """Nothing says to which neighbour a channel of affinities belongs."""
+    """The offsets do not tell to which neighbour each channel of affinities belongs."""
 
     def __init__(self, text: str, why: str) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class OffsetsUnclear(WrongUsage):
 
 @dataclass(frozen=True)
 class AffinitySettings:
-    """The parameters of the recipe; `seed` to `sigma` are for direct neighbours alone."""
+    """Parameters of the recipe; `seed` to `sigma` apply only if all neighbours are direct."""
 
     offsets: Annotated[
         str, Knob("y,x or z,y,x per channel, separated by ;  empty: the direct neighbours z, y, x")
@@ -113,33 +113,34 @@ class AffinitySettings:
 def label_affinities(
     output: AnyArray, grid: tuple[int, ...], settings: AffinitySettings
 ) -> Labelled:
-    """Join pixels by their affinities.
+    """Merge pixels into objects by their affinities.
 
-    With affinities to far pixels it is the mutex watershed: all edges are seen from the strongest
-    to the weakest; one to a direct neighbour joins, unless its two objects were told apart; one
-    to a far pixel tells apart, unless its ends are one object (Wolf et al. 2020). With direct
-    neighbours alone, pixels all of whose affinities are above `seed` are fragments, which grow
-    over those above `growth`, and fragments are joined while the median affinity along their
-    border is at least `merge` (`bmz.process.gasp`). These three are shares of `full`, the
-    affinity of which the map is full where it is sure; and a map that is noisy from pixel to pixel
-    is smoothed before, by `sigma`.
+    If there are affinities to far pixels, this is the mutex watershed (Wolf et al. 2020): edges
+    are processed from the strongest to the weakest; an edge to a direct neighbour merges two
+    objects unless they were separated before, and an edge to a far pixel separates its ends
+    unless they are one object. If all neighbours are direct, pixels whose affinities all exceed
+    `seed` form fragments, which grow over affinities above `growth`; fragments are merged while
+    the median affinity along their border is at least `merge` (`bmz.process.gasp`). These three
+    thresholds are shares of `full`, the affinity of the map where it is certain. A map with
+    pixel noise is smoothed first, by `sigma`.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), probabilities; one channel an offset
-    grid : spacing of the map, px of the input; offsets count entries of the map
-    settings : the parameters
+    output : (c, (z,) y, x), probabilities; one channel per offset
+    grid : spacing of the map, px of the input; offsets are in pixels of the map
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``, without scores; a pixel that is joined to none is
-        background where there is no far affinity, and an object of its own otherwise
+        of shape ``output.shape[1:] * grid``, without scores; a pixel that is merged with no other
+        is background if there is no far affinity, and an object of its own otherwise
 
     Raises
     ------
     OffsetsUnclear, ChannelsDiffer
-        The offsets are none, or not as many as there are affinities.
+        The offsets cannot be read, are not one per affinity, or include no direct neighbour, or
+        the foreground channel does not exist.
     """
     maps, mask = _parted(output, settings)
     offsets = offsets_of(settings.offsets, len(maps), maps.ndim - 1)
@@ -159,12 +160,13 @@ def label_affinities(
 
 
 def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
-    """Read offsets such as ``-1,0;0,-1``; an empty text means the direct neighbours.
+    """Parse offsets such as ``-1,0;0,-1``; an empty text stands for the direct neighbours.
 
     Raises
     ------
     OffsetsUnclear
-        It is not a list of whole numbers, one per channel with one number per axis.
+        The text is not a list of integer offsets, one per channel with one number per axis, or
+        an offset is zero.
     """
     if not text:
         if channels != axes:
@@ -181,15 +183,15 @@ def offsets_of(text: str, channels: int, axes: int) -> list[Offset]:
 
 
 def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
-    """Part the pixels of a mask by the mutex watershed.
+    """Segment the pixels of a mask by the mutex watershed.
 
     Source: Wolf et al. 2020, doi 10.1109/TPAMI.2020.2980827, algorithm 1.
 
     Parameters
     ----------
-    joins : edges that join; the stronger, the more their ends belong together
-    apart : edges that tell apart; the stronger, the less their ends belong together
-    mask : ((z,) y, x), pixels that take part
+    joins : attractive edges; the more their ends belong together, the stronger
+    apart : repulsive edges; the less their ends belong together, the stronger
+    mask : ((z,) y, x), pixels to segment
 
     Returns
     -------
@@ -203,7 +205,7 @@ def mutex_watershed(joins: Edges, apart: Edges, mask: BoolArray) -> LabelArray:
 
 
 def _cut(count: int, one: Indices, other: Indices, order: Indices, joins: int) -> Indices:
-    # of each of `count` pixels the root that edges lead to, see `cut_edges`
+    # the root of each of `count` pixels, see `cut_edges`
     from bmz.process.region_loops import cut_edges, enter
 
     parent, chains = np.arange(count), np.full((3, count), -1, np.intp)
@@ -226,7 +228,7 @@ def linking_of_whole_map(
     maps: LazyArray,
     parameters: Mapping[str, Any],
 ) -> dict[str, Value]:
-    """Find what direct neighbours take from the map, as `Recipe.of_whole_map` says."""
+    """Compute `full` and `sigma` for direct neighbours; see `Recipe.of_whole_map`."""
     settings = AffinitySettings(
         **{field.name: parameters[field.name] for field in fields(AffinitySettings)}
     )
@@ -280,4 +282,4 @@ AFFINITIES = Recipe(
     rescale_why="the offsets are in pixels of the network's grid",
     settings=AffinitySettings,
 )
-"""The recipe of affinity maps."""
+"""Label recipe of affinity maps."""

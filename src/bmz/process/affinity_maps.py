@@ -1,4 +1,4 @@
-"""What maps of affinities hold: pairs of pixels, their noise, and how high the affinities rise."""
+"""Properties of affinity maps: their edges, their noise, and their affinity where certain."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Edges:
-    """Pairs of pixels, and how much they belong together.
+    """Pairs of pixels with their affinities.
 
     Parameters
     ----------
-    one, other : (edges,) flat positions
-    together : (edges,) float32, 0 to 1
+    one, other : (edges,) flat positions of the two pixels
+    together : (edges,) float32 affinities, 0 to 1
     """
 
     one: LabelArray
@@ -39,12 +39,14 @@ class Edges:
 def edges_of(
     maps: FloatArray, offsets: Sequence[Offset], mask: BoolArray, stride: int = 1
 ) -> Edges:
-    """Collect the pairs of pixels of all offsets that lie within the image and the mask.
+    """Return the pairs of pixels at all offsets that lie within the image and the mask.
 
     Parameters
     ----------
     maps : (c, (z,) y, x), 1 if a pixel and the one at the offset belong together
-    stride : only pixels whose positions along y and x are multiples of this have an edge
+    offsets : one per channel, pixels of the map
+    mask : ((z,) y, x)
+    stride : only pixels whose positions along y and x are multiples of this have edges
     """
     number: type[np.int32 | np.intp] = np.int32 if mask.size < FAR_PLACE else np.intp
     place = np.arange(mask.size, dtype=number).reshape(mask.shape)
@@ -74,28 +76,28 @@ def _every(shape: tuple[int, ...], stride: int) -> BoolArray:
 
 
 Reader = Callable[[AnyArray], FloatArray]
-"""Turns a part of an output into affinities, (c, (z,) y, x), 1 for together."""
+"""Converts a part of an output into affinities, (c, (z,) y, x), 1 for together."""
 
 NOISE_LEFT = 0.06
-"""Noise that does no harm, over the number of axes; what is above is smoothed down to it. The more
-channels there are, the farther the lowest of them falls by noise."""
+"""Harmless standard deviation of noise, to be divided by the number of axes; stronger noise is
+smoothed down to it. The more channels there are, the lower noise makes the lowest of them."""
 
 WIDEST_SIGMA = 3.0
-"""Of a Gaussian, entries of the map: wider than that, and small objects are gone."""
+"""Largest sigma of the Gaussian, pixels of the map; a wider one would remove small objects."""
 
 SIGMAS_SEEN = 2.0
 
 LIKELY = 0.5
-"""An affinity above this says that two pixels belong together."""
+"""Two pixels with an affinity above this are likely to belong together."""
 
 RANK_OF_FULL = 0.99
-"""So many of the affinities that are likely lie below the one that counts as full."""
+"""Quantile of the likely affinities that counts as full affinity."""
 
 BINS = 4096
 
 
 def smoothed(maps: FloatArray, sigma: float) -> FloatArray:
-    """Smooth each channel of (c, (z,) y, x) by a Gaussian of `sigma` entries along space."""
+    """Smooth each channel of (c, (z,) y, x) by a Gaussian of `sigma` pixels along y, x and z."""
     if sigma == 0:
         return maps
     along = (0.0,) + (sigma,) * (maps.ndim - 1)
@@ -104,23 +106,23 @@ def smoothed(maps: FloatArray, sigma: float) -> FloatArray:
 
 
 def sigma_against_noise(maps: LazyArray, read: Reader) -> float:
-    """Return how wide a Gaussian must be so that little noise is left, entries of the map.
+    """Return the sigma of a Gaussian that reduces noise to `NOISE_LEFT`, pixels of the map.
 
-    White noise of deviation s is one of s / (2 sqrt(pi) sigma)^(axes/2) behind it. What counts as
-    noise is what differs from pixel to pixel, which maps of networks hardly do: half of all pixels
-    differ from the mean of their two neighbours by more than that.
+    The Gaussian reduces white noise with the standard deviation s to
+    s / (2 sqrt(pi) sigma)^(axes/2). Noise is estimated from the median difference between a pixel
+    and the mean of its two neighbours, which is small in noise-free maps of networks.
 
     Parameters
     ----------
     maps : (c, (z,) y, x), read in boxes
-    read : gives the affinities of a part
+    read : converts a part into affinities
     """
     from bmz.process.region_loops import count_differences
 
     counts = np.zeros(BINS, np.int64)
     for part in _parts(maps, read):
         count_differences(part.reshape(len(part), -1, *part.shape[-2:]), counts)
-    # of normal noise the median is 0.67 deviations, and that of the mean of three 1.22 wide
+    # the median of normal noise is 0.67 standard deviations; these differences have 1.22 of them
     noise = _value_at(counts, 0.5, lower=True) / (0.6745 * np.sqrt(1.5))
     axes = len(maps.shape) - 1
     left = NOISE_LEFT / axes
@@ -131,15 +133,15 @@ def sigma_against_noise(maps: LazyArray, read: Reader) -> float:
 
 
 def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
-    """Return the affinity that a map has where it is sure; 1 if it says of no pair "together".
+    """Return the affinity that a map has where it is certain; 1 if no affinity exceeds `LIKELY`.
 
-    A network may be sure and still never say more than 0.8. An empty map has nothing to be sure
-    of, so only affinities that are more likely than not are looked at.
+    A network may be certain and still never predict more than 0.8. Only affinities above `LIKELY`
+    are counted, since background holds no information about it.
 
     Parameters
     ----------
     maps, read : as in `sigma_against_noise`
-    sigma : of the smoothing
+    sigma : sigma of the Gaussian that smooths the map
     """
     from bmz.process.region_loops import count_above
 
@@ -150,7 +152,14 @@ def full_affinity(maps: LazyArray, read: Reader, sigma: float) -> float:
 
 
 def _value_at(counts: AnyArray, rank: float, *, lower: bool = False) -> float:
-    """Return the value below which a share of all lies, of counts of equal bins within 0 and 1."""
+    """Return a quantile from the counts of equal bins between 0 and 1.
+
+    Parameters
+    ----------
+    counts : (bins,)
+    rank : quantile, 0 to 1
+    lower : return the lower edge of its bin, not the upper one
+    """
     if not counts.any():
         return 0.0
     nth = int(np.searchsorted(np.cumsum(counts), rank * counts.sum()))
