@@ -1,4 +1,4 @@
-"""Numbers that tell, without ground truth, how well a label mask goes with its image."""
+"""Measures, without ground truth, of how well a label mask fits its image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bmz.process.matching import Overlap
 from bmz.process.object_shapes import Runs, runs_of
 
 IOU = 0.5
-"""From which two objects are the same."""
+"""Minimum IoU at which two objects match."""
 
 TIGHT = 0.8
-"""From which two objects are nearly identical."""
+"""Minimum IoU at which two objects are nearly identical."""
 
 RING = 0.2
 """Width of the rings on both sides of an outline, in diameters; at least `LEAST_RING_PX`."""
@@ -29,38 +29,38 @@ NORMAL = 1.4826
 """Standard deviation of a normal distribution whose median absolute deviation is 1."""
 
 GREYS = 256
-"""Grey levels that a threshold may lie between."""
+"""Number of bins of the histogram from which the threshold is computed."""
 
 ODD_SIZE = 4
-"""How far the area of an object is from the middle one at most, not to be odd."""
+"""Largest factor between the area of an ordinary object and the median area."""
 
 HALF = 0.5
 
 REACH = 0.3
-"""How far from an outline the steepest place is looked for, in diameters."""
+"""How far from an outline the steepest position is searched for, in diameters."""
 
 BANDS = 13
-"""Of distances from the outline."""
+"""Number of bands of distances from the outline."""
 
 SMOOTH = 0.15
-"""Standard deviation that leaves one peak in an object, in diameters."""
+"""Standard deviation of a Gaussian that leaves one peak per object, in diameters."""
 
 UNDECIDED = (0.25, 0.75)
-"""Share of the way from the background's value of a map to the objects', that is neither's."""
+"""Undecided values of a map, on a scale from 0 for background to 1 for objects."""
 
 SOLID = 0.9
-"""Share of the ellipse of its moments that an even object fills."""
+"""Share of the ellipse of its second moments that an object with a smooth outline fills."""
 
 
 @dataclass(frozen=True)
 class MaskOnImage:
-    """A label mask and what it was made from.
+    """A label mask with the image and the output of the network that it was made from.
 
     Parameters
     ----------
     labels : ((z,) y, x) 1 to n without gaps, 0 background
-    planes : (c, (z,) y, x) the channels of the image that the network was given
-    maps : (k, (z,) y, x) what the network gave, on a grid of its own
+    planes : (c, (z,) y, x) the channels of the image that the network was applied to
+    maps : (k, (z,) y, x) the output of the network, on its own grid
     """
 
     labels: AnyArray
@@ -69,17 +69,17 @@ class MaskOnImage:
 
     @cached_property
     def runs(self) -> Runs:
-        """The objects, by rows."""
+        """The objects as runs of pixels along rows."""
         return runs_of(self.labels)
 
     @cached_property
     def inside(self) -> BoolArray:
-        """Where objects are."""
+        """Mask of all objects."""
         return self.labels > 0
 
     @cached_property
     def diameter(self) -> float:
-        """The median of their equivalent diameters, px; in a stack those of balls."""
+        """Median equivalent diameter of the objects, px; in a stack that of balls."""
         if not self.runs.count:
             return 0.0
         sizes = self.runs.sizes.astype(np.float64)
@@ -89,7 +89,7 @@ class MaskOnImage:
 
     @cached_property
     def outline(self) -> BoolArray:
-        """The pixels of objects beside other objects or background, within a plane."""
+        """Pixels of objects that are adjacent, within a plane, to another object or background."""
         edge = np.zeros(self.labels.shape, np.bool_)
         for axis in (-2, -1):
             apart = np.diff(self.labels, axis=axis) != 0
@@ -102,11 +102,11 @@ class MaskOnImage:
 
 
 MOST_MAPS = 4
-"""Of more maps the first ones and the last ones are looked at."""
+"""Of more maps than this, only the first and the last ones are used."""
 
 
 def telling_maps(maps: AnyArray) -> AnyArray:
-    """Return the maps that are used, (k, (z,) y, x): all, or two from each end of many."""
+    """Return the maps to use, (k, (z,) y, x): all, or the first two and the last two of many."""
     if len(maps) <= MOST_MAPS:
         return maps
     return np.concatenate([maps[: MOST_MAPS // 2], maps[-MOST_MAPS // 2 :]])
@@ -115,24 +115,24 @@ def telling_maps(maps: AnyArray) -> AnyArray:
 SAMPLE = "sample_"
 
 OF_SAMPLE = ("separation", "undecided", "undecided_object", "edge_within")
-"""What is compared with the model's own sample: networks differ in how sure they are."""
+"""Measures that are compared with the model's own sample, since networks differ in confidence."""
 
 
 def evidence_of(
     mask: MaskOnImage, copies: Mapping[str, AnyArray], case: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return what speaks for and against a label mask.
+    """Return all evidence for and against a label mask.
 
     Parameters
     ----------
-    copies : change -> labels of a changed copy of the image, on its grid; none where none was made
-    case : what the check tells of the image, see `bmz.engine.trial.case_values`; and how sure the
-        network is of its own sample, `OF_SAMPLE`, where that is known
+    copies : change -> labels of a changed copy of the image, on its grid; empty without copies
+    case : values from the check of the image, see `bmz.engine.trial.case_values`; and, if known,
+        the measures `OF_SAMPLE` of the model's own sample, prefixed by `SAMPLE`
 
     Returns
     -------
     dict
-        name -> value, NaN for what cannot be told
+        name -> value, NaN if it is unknown
     """
     of_mask, of_case = mask_evidence(mask), dict(case)
     of_sample = {name: of_case.pop(SAMPLE + name, nan) for name in OF_SAMPLE}
@@ -154,12 +154,12 @@ def _octaves(one: float, other: float) -> float:
 
 
 def mask_evidence(mask: MaskOnImage) -> dict[str, float]:
-    """Measure a label mask against its image and its map.
+    """Measure how well a label mask fits its image and its maps.
 
     Returns
     -------
     dict
-        name -> value; NaN for what cannot be told, as of a mask without objects
+        name -> value; NaN if it is undefined, for example for a mask without objects
     """
     values = {"objects": float(np.log1p(mask.runs.count)), "covered": float(mask.inside.mean())}
     return {**values, **_shapes(mask), **_contrasts(mask), **_map_values(mask)}
@@ -192,11 +192,11 @@ def _shapes(mask: MaskOnImage) -> dict[str, float]:
 
 
 def _ellipses(mask: MaskOnImage) -> tuple[FloatArray, FloatArray]:
-    """Return the share of its ellipse that each object fills, and the ratio of its axes."""
+    """Return the share of its ellipse that each object fills, and the aspect ratio of each."""
     if mask.labels.ndim > 2:  # noqa: PLR2004
         return np.ones(1), np.ones(1)
     yy, xx, yx = mask.runs.second_moments()
-    yy, xx = yy + 1 / 12, xx + 1 / 12  # of a pixel, which is a square
+    yy, xx = yy + 1 / 12, xx + 1 / 12  # the second moment of a square pixel
     product = np.maximum(yy * xx - yx * yx, 1e-9)
     middle, apart = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
     elongation = np.sqrt((middle + apart) / np.maximum(middle - apart, 1e-9))
@@ -211,7 +211,7 @@ CONTRASTS = (
 
 
 def _contrasts(mask: MaskOnImage) -> dict[str, float]:
-    """Return how objects stand out, in the channel in which they do so most."""
+    """Measure how objects stand out, in the channel with the highest contrast."""
     if not mask.runs.count or mask.inside.all():
         return dict.fromkeys(CONTRASTS, np.nan)
     rings = _Rings.of(mask)
@@ -225,9 +225,9 @@ class _Rings:
 
     Parameters
     ----------
-    inner, outer : ((z,) y, x) where they are
-    nearest : ((z,) y, x) the label of the nearest object
-    distance : ((z,) y, x) from the nearest outline, px; negative within
+    inner, outer : ((z,) y, x) masks of the pixels inside and outside
+    nearest : ((z,) y, x) label of the nearest object
+    distance : ((z,) y, x) distance from the nearest outline, px; negative inside objects
     """
 
     inner: BoolArray
@@ -280,7 +280,7 @@ def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, f
 
 
 def _sides(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, float]:
-    """Return how much outside is as bright as objects, and how much inside as dark as the rest.
+    """Return how much of the background looks like objects, and how much of the objects does not.
 
     Both are shares of the area of the objects; the limit is half-way between the medians.
     """
@@ -298,12 +298,13 @@ def _sides(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, flo
 
 
 def _edge_place(mask: MaskOnImage, rings: _Rings, steepness: FloatArray) -> dict[str, float]:
-    """Return how far from the outlines the image is steepest, and how much more than around it.
+    """Return where the image is steepest near the outlines, and how steep it is on them.
 
     Returns
     -------
     dict
-        `edge_shift` is in diameters, outwards positive
+        `edge_shift`, distance of the steepest position in diameters, positive outside;
+        `edge_peak`, steepness on the outline as a share of the greatest one
     """
     width = max(LEAST_RING_PX, REACH * mask.diameter)
     near = np.abs(rings.distance) <= width
@@ -321,9 +322,9 @@ def _edge_place(mask: MaskOnImage, rings: _Rings, steepness: FloatArray) -> dict
 
 
 def _peaks(mask: MaskOnImage, plane: FloatArray) -> dict[str, float]:
-    """Return whether each object has one bright middle, and how many of them lie outside.
+    """Return the share of objects with one peak, the share of peaks outside, and peaks per object.
 
-    The image is smoothed so that what is smaller than an object is gone.
+    The image is smoothed to remove all structures that are smaller than an object.
     """
     sigma = max(1.0, SMOOTH * mask.diameter)
     smooth = ndimage.gaussian_filter(plane, (0, sigma, sigma)[-plane.ndim :])
@@ -342,7 +343,7 @@ def _peaks(mask: MaskOnImage, plane: FloatArray) -> dict[str, float]:
 
 
 def _steps(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> FloatArray:
-    """Return by how much each object is brighter than what is around it, where anything is."""
+    """Return how much brighter each object is than its ring; objects without a ring are omitted."""
     numbers = np.arange(1, mask.runs.count + 1)
     ring = np.where(rings.outer, rings.nearest, 0)
     around = np.bincount(ring.reshape(-1), minlength=len(numbers) + 1)[1:] > 0
@@ -365,7 +366,7 @@ def _steepness(plane: FloatArray, sigma: float) -> FloatArray:
 
 
 def _threshold_dice(mask: MaskOnImage, plane: FloatArray, sign: float) -> float:
-    """Compare the objects with what the threshold of Otsu (1979) tells from the background."""
+    """Return the Dice score of the mask and a threshold by the method of Otsu (1979)."""
     smooth = ndimage.gaussian_filter(plane, (0, 1, 1)[-plane.ndim :])
     low, high = (float(x) for x in np.percentile(smooth, (0.5, 99.5)))
     counts, ends = np.histogram(np.clip(smooth, low, high), GREYS)
@@ -386,7 +387,7 @@ MAPS = ("separation", "undecided", "undecided_object")
 
 
 def _map_values(mask: MaskOnImage) -> dict[str, float]:
-    """Return how well the best map tells objects from background, and how much is undecided."""
+    """Return how well the best map separates objects from background, and how much is undecided."""
     on = _on_grid(mask.inside, mask.maps.shape[1:])
     if not on.any() or on.all():
         return dict.fromkeys(MAPS, np.nan)
@@ -404,7 +405,7 @@ def _map_values(mask: MaskOnImage) -> dict[str, float]:
 
 
 def _on_grid(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """Return the nearest pixels of an array on another grid over the same field."""
+    """Resample an array to another grid over the same field of view, by nearest neighbour."""
     if array.shape == shape:
         return array
     places = [
@@ -415,7 +416,7 @@ def _on_grid(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
 
 
 def _separation(values: FloatArray, on: BoolArray) -> float:
-    """Return the distance of the means in standard deviations, up to 100."""
+    """Return the difference between the means in standard deviations, at most 100."""
     spread = float(np.sqrt((values[on].var() + values[~on].var()) / 2))
     apart = abs(float(values[on].mean()) - float(values[~on].mean()))
     return min(apart / max(spread, 1e-9), 100.0)
@@ -427,9 +428,15 @@ def copy_evidence(labels: AnyArray, copies: Mapping[str, AnyArray]) -> dict[str,
     Returns
     -------
     dict
-        empty if there is no object; else F1 at `IOU` by change, and over all copies: the mean,
-        the least, the mean IoU of objects that have a partner, and the change of their number
-        (log2)
+        empty if there is no object or no copy; otherwise
+
+        - ``agrees_<change>``: F1 at `IOU` with one copy
+        - `agrees`, `agrees_least`: mean and minimum of these
+        - `agrees_iou`: mean IoU of matched objects, 0 if there are none
+        - `agrees_tight`: mean F1 at `TIGHT`
+        - `stays_always`, `stays_never`: share of objects that match in all copies, and in none
+        - `area_change`, `count_change`: mean absolute log2 ratio of the area and of the number
+          of objects
     """
     overlaps = {name: Overlap.of(labels, copy) for name, copy in copies.items()}
     scores = {name: overlap.matching(IOU).f1 for name, overlap in overlaps.items()}
