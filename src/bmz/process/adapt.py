@@ -1,4 +1,4 @@
-"""Images and maps fitted to each other: their channels, axes, dtypes and grids."""
+"""Conversion between images and maps: their channels, axes, dtypes and grids."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bmz.base.axes import IMAGE_AXES, Box
 from bmz.base.values import dataclass
 
 SHARE_TOLERANCE = 1e-9
-"""Shares that differ by less are equal."""
+"""Shares that differ by no more than this count as equal."""
 
 TRUNCATE = 4.0
-"""Standard deviations at which the Gaussian ends, as SciPy has it."""
+"""Number of standard deviations at which the Gaussian is truncated, SciPy's default."""
 
 
 def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
-    """Resize every channel with linear interpolation, smoothed first where it shrinks.
+    """Resize every channel by linear interpolation, smoothed first along axes that shrink.
 
-    Source: ``skimage.transform.resize`` of order 1, whose Gaussian has the width
+    Source: ``skimage.transform.resize`` with ``order=1``, whose Gaussian has the sigma
     (factor - 1) / 2; the values are the same up to rounding.
 
     Parameters
     ----------
     x : (c, (z,) y, x)
-    shape : of the result, without the channel axis
+    shape : shape of the result, without the channel axis
 
     Returns
     -------
@@ -44,13 +44,13 @@ def resize_image(x: AnyArray, shape: Sequence[int]) -> FloatArray:
 def resized_part(
     read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
 ) -> FloatArray:
-    """Return a part of what `resize_image` gives, from the part of the image that it needs.
+    """Return a part of the result of `resize_image`, from only the part of the image it needs.
 
     Parameters
     ----------
-    read : gives (c, (z,) y, x) within one slice per spatial axis
+    read : returns (c, (z,) y, x) within one slice per spatial axis
     old, new : spatial sizes of the image and of the whole result
-    box : the wanted part of the result, one slice per spatial axis
+    box : part of the result to return, one slice per spatial axis
 
     Returns
     -------
@@ -59,7 +59,7 @@ def resized_part(
     """
     if tuple(old) == tuple(new):
         return read(box).astype(np.float32)
-    from scipy import ndimage  # here: most images are run as they are
+    from scipy import ndimage  # here: most images are not resized
 
     sides = [_side(*axis) for axis in zip(old, new, box, strict=True)]
     part = read(tuple(side.seen for side in sides)).astype(np.float32)
@@ -76,21 +76,21 @@ def resized_part(
 
 
 def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
-    """Resize labels: no new numbers appear, and outlines that grow are smooth.
+    """Resize a label mask without creating new labels, with smooth outlines if it is enlarged.
 
-    Along an axis that shrinks each pixel takes the label at its centre. Along one that grows each
-    takes the label that linear interpolation gives the largest share, where every label is a map
-    of its own with 1 inside and 0 outside; of equal shares that of the nearest entry.
+    Along an axis that shrinks, each pixel takes the label at its centre. Along one that grows,
+    each pixel takes the label with the largest share by linear interpolation of the masks of all
+    labels; among equal shares, that of the nearest pixel.
 
     Parameters
     ----------
     labels : ((z,) y, x), any dtype
-    shape : of the result
+    shape : shape of the result
 
     Returns
     -------
     ndarray
-        of `shape`, dtype of `labels`
+        of shape `shape`, dtype of `labels`
     """
     whole = tuple(slice(0, n) for n in shape)
     return resized_labels_part(labels.__getitem__, labels.shape, shape, whole)
@@ -99,13 +99,13 @@ def resize_labels(labels: AnyArray, shape: Sequence[int]) -> AnyArray:
 def resized_labels_part(
     read: Callable[[Box], AnyArray], old: Sequence[int], new: Sequence[int], box: Box
 ) -> AnyArray:
-    """Return a part of what `resize_labels` gives, from the part of the labels that it needs.
+    """Return a part of the result of `resize_labels`, from only the part of the labels it needs.
 
     Parameters
     ----------
-    read : gives ((z,) y, x) within one slice per axis
+    read : returns ((z,) y, x) within one slice per axis
     old, new : sizes of the labels and of the whole result
-    box : the wanted part of the result, one slice per axis
+    box : part of the result to return, one slice per axis
     """
     ends = [_ends(*along) for along in zip(old, new, box, strict=True)]
     lows = [int(min(near[0], far[0])) for near, far, _ in ends]
@@ -132,14 +132,14 @@ def resized_labels_part(
 
 
 def taken(values: AnyArray, places: Sequence[NDArray[np.integer[Any]]]) -> AnyArray:
-    """Return the values at places along each of the last axes, a grid as of `numpy.ix_`.
+    """Return the values at a grid of indices along the last axes, as with `numpy.ix_`.
 
-    To go along one axis after the other takes a fifth of the time of all at once.
+    Indexing one axis after the other takes a fifth of the time of indexing all at once.
 
     Parameters
     ----------
-    values : (..., places along as many axes as there are)
-    places : along the first of these axes, the next, and so on
+    values : array whose last ``len(places)`` axes are indexed
+    places : indices along each of these axes, in order
     """
     for axis in range(-1, -len(places) - 1, -1):
         values = values.take(places[axis], axis=axis)
@@ -149,7 +149,7 @@ def taken(values: AnyArray, places: Sequence[NDArray[np.integer[Any]]]) -> AnyAr
 def _ends(
     old: int, new: int, part: slice
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the nearest entry of each pixel, the next nearest, and the share of the latter."""
+    """Return the nearest and next nearest old pixel of each new one, and the latter's share."""
     at = (np.arange(part.start, part.stop) + 0.5) * (old / new)
     near = at.astype(np.intp)
     beside = at - near - 0.5
@@ -158,12 +158,12 @@ def _ends(
 
 
 def _subsets(axes: Sequence[int]) -> list[frozenset[int]]:
-    """Return the axes along which a corner is not the nearest entry, the nearest corner first."""
+    """Return, for each corner, the axes along which it is not the nearest; nearest corner first."""
     return [frozenset(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
 
 
 def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> AnyArray:
-    """Return the label with the largest share in all corners together, the first of equals."""
+    """Return the label with the largest share over all corners, the first one among equals."""
     best, most = labels[0], np.zeros(len(labels[0]))
     for corner in labels:
         total = sum(
@@ -175,7 +175,7 @@ def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> 
 
 
 class _Side(NamedTuple):
-    """What a part needs along one axis: where to read, and where in it its pixels lie."""
+    """What to read for a part along one axis, and the step and start of its pixels therein."""
 
     seen: slice
     step: float
@@ -183,7 +183,7 @@ class _Side(NamedTuple):
 
 
 def _side(old: int, new: int, part: slice) -> _Side:
-    # pixels are squares: the middle of the first one lies at 0.5
+    # pixels are squares: the centre of the first one lies at 0.5
     step = old / new
     first, last = ((at + 0.5) * step - 0.5 for at in (part.start, part.stop - 1))
     reach = int(TRUNCATE * _sigma(step) + 0.5) + 1
@@ -196,7 +196,7 @@ def _sigma(step: float) -> float:
 
 
 class _Along(NamedTuple):
-    """Between which two entries each place lies along an axis, and how near the second is."""
+    """The two map pixels around each position along an axis, and the weight of the second."""
 
     low: NDArray[np.intp]
     high: NDArray[np.intp]
@@ -205,19 +205,19 @@ class _Along(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizedMaps:
-    """A map of a resized image, as it would lie on the image: by linear interpolation.
+    """Map of a resized image, resampled to the image lazily by linear interpolation.
 
-    Beyond the outermost entries the map goes on as they are. Nothing is smoothed where it shrinks.
-    Source: ``cv2.resize`` with ``INTER_LINEAR``, by which cellpose 3.1.1.3 brings flows and cell
+    Beyond its outermost pixels the map is constant. It is not smoothed where it shrinks.
+    Source: ``cv2.resize`` with ``INTER_LINEAR``, by which cellpose 3.1.1.3 resizes flows and cell
     probability to the image (``transforms.resize_image``, called by ``models._run_net``).
 
     Parameters
     ----------
-    maps : (c, (z,) y, x), an array or one of which parts are read
+    maps : (c, (z,) y, x), an array or a lazy array
     network, image : spatial sizes of the resized image and of the image, px
-    grid : spacing of the map in pixels of what the network was given, one number per spatial axis;
-        the same grid, in pixels of the image, is kept
-    lengths : for each channel, whether it holds lengths in px, which grow with the image
+    grid : spacing of the map in pixels of the network's input, one number per spatial axis; the
+        result has the same spacing in pixels of the image
+    lengths : for each channel, whether it holds lengths in px, which scale with the image
     """
 
     maps: LazyArray
@@ -228,18 +228,18 @@ class ResizedMaps:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the map: c, (z,) y, x; a last entry may lie beyond the image in part."""
+        """Shape of the map: c, (z,) y, x; its last pixels may extend beyond the image."""
         sizes = (-(-n // step) for n, step in zip(self.image, self.grid, strict=True))
         return (self.maps.shape[0], *sizes)
 
     @property
     def ndim(self) -> int:
-        """How many axes there are."""
+        """Number of axes."""
         return len(self.shape)
 
     @property
     def factor(self) -> float:
-        """How many px of the image are one of the resized image, along y."""
+        """Size of a pixel of the resized image along y, px of the image."""
         return self.image[-2] / self.network[-2]
 
     def __len__(self) -> int:
@@ -250,7 +250,7 @@ class ResizedMaps:
         return np.asarray(self[(slice(None),) * self.ndim], dtype)
 
     def __getitem__(self, box: int | tuple[Any, ...]) -> AnyArray:
-        """Read a part of (c, (z,) y, x): channels as one number or a slice, one slice per axis."""
+        """Return a part: an integer or a slice of channels, and one slice or array per axis."""
         channel, *space = _complete(box, self.ndim)
         if all(isinstance(places, np.ndarray) for places in space):
             return self._grown(self._at(channel, space), channel)
@@ -277,12 +277,12 @@ class ResizedMaps:
         return self._grown(part, channel)
 
     def _at(self, channel: int | slice, places: Sequence[NDArray[np.intp]]) -> FloatArray:
-        """Return the values at single entries, the same bit by bit as of the whole map."""
+        """Return the values at single pixels, bit-identical to those of the whole map."""
         alongs = [self._along(axis, at) for axis, at in enumerate(places)]
 
         def corner(axis: int, chosen: tuple[NDArray[np.intp], ...]) -> FloatArray:
             if axis < 0:
-                entries: Any = (channel, *chosen)  # of an array, which is what `sparse` reads
+                entries: Any = (channel, *chosen)  # indexes an array, as `sparse` does
                 return np.asarray(self.maps[entries], np.float32)
             low, high, share = alongs[axis]
             return _between(
@@ -292,7 +292,7 @@ class ResizedMaps:
         return corner(len(alongs) - 1, ())
 
     def _along(self, axis: int, entries: NDArray[np.intp]) -> _Along:
-        # pixels are squares: the middle of the first one lies at 0.5
+        # pixels are squares: the centre of the first one lies at 0.5
         step = self.network[axis] / self.image[axis]
         last = self.maps.shape[1 + axis] - 1
         at = np.clip((entries + 0.5) * step - 0.5, 0, last)
@@ -308,12 +308,12 @@ class ResizedMaps:
 
 
 def _between(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
-    with np.errstate(invalid="ignore"):  # entries may be infinite, and are no more than that
+    with np.errstate(invalid="ignore"):  # values may be infinite
         return low + (high - low) * share
 
 
 def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
-    """Return one entry per axis: expand an ellipsis, and add the last axes if they are left out."""
+    """Return one index per axis: expand an ellipsis, and add slices for omitted last axes."""
     parts = list(box) if isinstance(box, tuple) else [box]
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
     if at is not None:
@@ -322,12 +322,12 @@ def _complete(box: int | tuple[Any, ...], axes: int) -> list[Any]:
 
 
 def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
-    """Return the named channels in the named order; a negative number gives zeros.
+    """Return the given channels in the given order; a negative number yields zeros.
 
     Parameters
     ----------
     x : (c, (z,) y, x), any dtype
-    channels : positions in `x`
+    channels : indices of channels of `x`
 
     Returns
     -------
@@ -341,13 +341,14 @@ def take_channels(x: AnyArray, channels: Sequence[int]) -> AnyArray:
 def seen_channels(
     plane: AnyArray, channels: Sequence[int], clip: float | None, *, invert: bool
 ) -> AnyArray:
-    """Choose channels as `take_channels`, cut and invert them as a plan says.
+    """Select, clip and invert channels as a plan requires.
 
     Parameters
     ----------
     plane : (c, (z,) y, x), as read
-    clip : percentile of each channel above which values are cut; None for no cut
-    invert : turn the values of each channel round, after the cut
+    channels : as in `take_channels`
+    clip : percentile at which each channel is clipped; None for no clipping
+    invert : whether to invert the values of each channel, after clipping
     """
     pixels = take_channels(plane, channels)
     if clip is not None:
@@ -356,12 +357,12 @@ def seen_channels(
 
 
 def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
-    """Cut the values of each channel at a percentile of that channel.
+    """Clip the values of each channel to at most a percentile of that channel.
 
     Parameters
     ----------
     x : (c, (z,) y, x), any dtype
-    percentile : 0 to 100; interpolated downward, so that it is a value of the image
+    percentile : 0 to 100; rounded down to a value of the image
     """
     tops = np.percentile(x, percentile, axis=tuple(range(1, x.ndim)), method="lower", keepdims=True)
     clipped: AnyArray = np.minimum(x, tops.astype(x.dtype))
@@ -369,7 +370,7 @@ def clip_channels(x: AnyArray, percentile: float) -> AnyArray:
 
 
 def invert_channels(x: AnyArray) -> AnyArray:
-    """Turn the values of each channel round, between its lowest and its highest one.
+    """Invert the values of each channel within its own range.
 
     Parameters
     ----------
@@ -380,14 +381,14 @@ def invert_channels(x: AnyArray) -> AnyArray:
 
 
 def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
-    """Cast; values that an integer dtype cannot hold are rounded and cut to its ends.
+    """Cast an array; values that an integer dtype cannot represent are rounded and clipped.
 
-    A bare cast wraps: 256 becomes 0 in uint8.
+    A plain cast would wrap: 256 becomes 0 in uint8.
 
     Parameters
     ----------
     x : finite numbers of any dtype
-    dtype : the wanted one
+    dtype : dtype of the result
     """
     target = np.dtype(dtype)
     if np.can_cast(x.dtype, target, "safe") or not np.issubdtype(target, np.integer):
@@ -400,20 +401,20 @@ def cast_within_range(x: AnyArray, dtype: str) -> AnyArray:
     if limits.max >= 2 ** np.finfo(x.dtype).nmant:
         x = x.astype(np.float64)
     rounded = np.rint(x)
-    # float32 has no 2**31 - 1, nor float64 2**63 - 1: cut to what they have instead, it would wrap
+    # float32 cannot represent 2**31 - 1, nor float64 2**63 - 1: the next value would wrap
     beyond = rounded >= limits.max
     inside = np.where(beyond, 0, np.maximum(rounded, limits.min)).astype(target)
     return np.where(beyond, target.type(limits.max), inside)
 
 
 def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
-    """Reorder and add axes of size 1, so that an array has the layout of a tensor.
+    """Transpose an array, and add or drop axes of size 1, to match the layout of a tensor.
 
     Parameters
     ----------
-    x : the array
-    axes : its axes, all of them in `layout` unless of size 1
-    layout : such as ``bcyx``
+    x : array to convert
+    axes : axes of `x`; those that are not in `layout` have size 1
+    layout : axes of the result, such as ``bcyx``
 
     Examples
     --------
@@ -429,18 +430,17 @@ def to_layout(x: AnyArray, axes: str, layout: str) -> AnyArray:
 
 
 def from_layout(x: Any, layout: str) -> tuple[Any, str]:  # noqa: ANN401
-    """Return a tensor of one image as (c, (z,) y, x): the batch gone, a channel axis added.
+    """Return a tensor of one image as (c, (z,) y, x), without batch axis but with a channel axis.
 
     Parameters
     ----------
-    x : with one entry along every axis of `layout` that is not of ``tczyx``; an array, or a tensor
-        of PyTorch
-    layout : such as ``byxc``
+    x : array or PyTorch tensor, of size 1 along every axis of `layout` that is not in ``tczyx``
+    layout : axes of `x`, such as ``byxc``
 
     Returns
     -------
     ndarray, str
-        the array and its axes, a subset of ``tczyx`` in that order that holds c
+        the array and its axes, a subset of ``tczyx`` in that order that includes c
     """
     other = tuple(i for i, axis in enumerate(layout) if axis not in IMAGE_AXES)
     held = "".join(axis for axis in layout if axis in IMAGE_AXES)
@@ -462,8 +462,8 @@ def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:
 
     Parameters
     ----------
-    output : spatial sizes of the output, z, y, x
-    shape : of the input of the network, by axis; an output rounds up
+    output : spatial sizes of the output, (z,) y, x; rounded up
+    shape : spatial sizes of the network's input, by axis
     """
     return tuple(
         max(1, round(size / out)) for out, size in zip(output, shape.values(), strict=True)
@@ -471,7 +471,7 @@ def grid_of(output: Sequence[int], shape: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def stack_unique(parts: Sequence[LabelArray]) -> LabelArray:
-    """Stack labels of planes so that no number stands for two objects.
+    """Stack label masks and renumber them so that labels are unique.
 
     Parameters
     ----------
@@ -480,7 +480,7 @@ def stack_unique(parts: Sequence[LabelArray]) -> LabelArray:
     Returns
     -------
     ndarray
-        (len(parts), ...) int64; numbers go on from part to part
+        (len(parts), ...) int64; numbering continues from part to part
     """
     counts = [int(part.max(initial=0)) for part in parts]
     before = [0, *accumulate(counts)]
