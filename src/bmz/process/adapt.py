@@ -282,7 +282,7 @@ class ResizedMaps:
 
         def corner(axis: int, chosen: tuple[NDArray[np.intp], ...]) -> FloatArray:
             if axis < 0:
-                entries: Any = (channel, *chosen)  # indexes an array, as `sparse` does
+                entries: Any = (channel, *chosen)  # of an array, as `sparse` recipes read it
                 return np.asarray(self.maps[entries], np.float32)
             low, high, share = alongs[axis]
             return _between(

@@ -1,4 +1,4 @@
-"""The label recipe ``boundary``: cells between boundaries, from one seed each."""
+"""The label recipe ``boundary``: cells between boundaries, each grown from one seed."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from bmz.process.relabel import (
 )
 
 A_SPECK = 40
-"""What holds more specks than one in so many entries is crumbled by noise. From 10 to 60 F1 hardly
-depends on it, on the masks of ``benchmarks/parity.py`` and on those of its ``--held-out`` alike."""
+"""A cluster of parts with more than one speck per this many pixels is fragmented by noise. F1
+hardly depends on it between 10 and 60, on the masks of ``benchmarks/parity.py`` and on those of
+its ``--held-out`` alike."""
 
 DIAGONAL = 2
-"""Axes along which a step leads over an edge or a corner."""
+"""Minimum number of axes along which a step across an edge or a corner moves."""
 
 Numbers = NDArray[np.intp]
 
 
 def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArray:
-    """Label what is connected by faces, and decide about what touches only at a corner.
+    """Label face-connected parts, and decide whether parts that touch only at a corner are one.
 
-    Two cells often touch at a corner, so parts that do are two, but for three cases: both are one
-    where nothing speaks for a boundary between them; a speck beside something larger is not part;
-    and where specks are many, noise has crumbled what is one.
+    Two cells often touch at a corner, so such parts keep separate numbers, with three exceptions:
+    parts that meet where no boundary is near are one object; a speck next to a larger part is
+    dropped; and if there are many specks, noise has fragmented what is one object.
 
     Parameters
     ----------
     inside : ((z,) y, x)
-    sure : of the same shape, the part of `inside` that no boundary is near
-    least : entries of the smallest part; what is smaller is a speck
+    sure : same shape, the pixels of `inside` that no boundary is near
+    least : pixels of the smallest part; smaller ones are specks
 
     Returns
     -------
     ((z,) y, x) int
-        numbers above 0, with gaps; 0 outside and at specks that count for nothing
+        numbers above 0, with gaps; 0 outside and at specks that are dropped
     """
     from bmz.process.region_loops import join_corners
 
@@ -65,17 +66,17 @@ def number_insides(inside: BoolArray, sure: BoolArray, least: float) -> LabelArr
 
 
 def _is_corner(step: tuple[int, ...]) -> bool:
-    # and of two steps the one that leads back
+    # of two opposite steps only the one that leads back
     return sum(map(abs, step)) >= DIAGONAL and step < (0,) * len(step)
 
 
 class Contacts(NamedTuple):
-    """Pairs of parts that meet at corners.
+    """Pairs of parts that touch at corners.
 
     Parameters
     ----------
-    one, other : (n,) numbers of the parts
-    both_sure : (n,) no boundary is near where they meet
+    one, other : (n,) numbers of the two parts
+    both_sure : (n,) whether no boundary is near where they touch
     """
 
     one: Numbers
@@ -88,9 +89,9 @@ def numbers_of_parts(contacts: Contacts, pixels: Numbers, least: float) -> Numbe
 
     Parameters
     ----------
-    contacts : where parts meet
-    pixels : (parts + 1,) of the background and of each part
-    least : entries of the smallest part
+    contacts : where parts touch
+    pixels : (parts + 1,) number of pixels of the background and of each part
+    least : pixels of the smallest part
     """
     from bmz.process.region_loops import join_pairs
 
@@ -102,7 +103,7 @@ def numbers_of_parts(contacts: Contacts, pixels: Numbers, least: float) -> Numbe
 
 
 def _kept_numbers(parents: tuple[Numbers, Numbers], pixels: Numbers, least: float) -> Numbers:
-    # of each part, by what it is joined with where both are sure, and anywhere
+    # one number per part, from the parts it is joined with where both are sure, and anywhere
     from bmz.process.region_loops import number_roots
 
     for parent in parents:
@@ -113,7 +114,7 @@ def _kept_numbers(parents: tuple[Numbers, Numbers], pixels: Numbers, least: floa
 
 
 def _without_specks(number: Numbers, size: Numbers, cluster: Numbers, least: float) -> Numbers:
-    # of each part the number that it keeps; `size` and `cluster` of all numbers
+    # the number that each part keeps; `size` is indexed by number, `cluster` by part
     of_number = np.zeros(len(size), np.intp)
     of_number[number] = cluster
     rising = np.argsort(size, kind="stable")
@@ -132,21 +133,21 @@ NONE = -1
 """There is no such channel."""
 
 BY_COUNT = -2
-"""One channel is the boundary; of two the first is the foreground, the last the boundary."""
+"""A single channel is the boundary; of two, the first is the foreground, the last the boundary."""
 
 BY_KIND = -1.0
-"""One seed for each connected inside of a foreground; else seeds `APART_PX` from each other.
-Twice as much stands for twice that distance."""
+"""One seed per connected inside if there is a foreground, otherwise seeds `APART_PX` apart.
+A multiple of this value multiplies that distance."""
 
 APART_PX = 10.0
 
 SURE = 0.2
-"""What is below this share of the boundary's threshold is inside beyond doubt."""
+"""Pixels below this share of the boundary's threshold are certainly inside."""
 
 
 @dataclass(frozen=True)
 class BoundarySettings:
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
     foreground_channel: Annotated[int, Knob("-1: none; -2: the first of two", BY_COUNT)] = BY_COUNT
     boundary_channel: Annotated[int, Knob("-2: the last of one or two", BY_COUNT)] = BY_COUNT
@@ -180,15 +181,15 @@ class BoundarySettings:
 
 @dataclass(frozen=True)
 class Cells:
-    """Where cells can be, by the maps of one output; all of shape ((z,) y, x).
+    """Maps of where cells can be, from one output; all of shape ((z,) y, x).
 
     Parameters
     ----------
-    boundary : the map that is flooded
+    boundary : map to flood
     mask : pixels that belong to some cell
-    inside : pixels of `mask` that are no boundary, and from which cells grow
+    inside : pixels of `mask` that are not boundary, from which cells grow
     sure : pixels of `inside` that no boundary is near
-    bounded : false when nothing tells the background, so that cells fill the image
+    bounded : False if no map shows the background, so that cells fill the image
     """
 
     boundary: AnyArray
@@ -199,31 +200,31 @@ class Cells:
 
 
 def label_cells(output: AnyArray, grid: tuple[int, ...], settings: BoundarySettings) -> Labelled:
-    """Flood a boundary map from seeds inside the cells.
+    """Label cells by a watershed of the boundary map from seeds inside the cells.
 
-    With a foreground there is one seed for each connected inside: where the foreground exceeds the
-    boundary by enough (the rule of torch-em's ``watershed_from_components``), so that a faint
-    boundary in a doubtful foreground parts two cells. Unlike there, insides that touch at a corner
-    alone are two, as `number_insides` says. With boundaries only, seeds are the local maxima of the
-    smoothed distance to the next boundary, and cells fill the image (the distance transform
-    watershed of PlantSeg). `seed_distance` chooses one or the other by hand. Objects that are too
-    small give their pixels to their neighbours.
+    With a foreground there is one seed per connected inside: where the foreground exceeds the
+    boundary by a margin (the rule of torch-em's ``watershed_from_components``), so that a faint
+    boundary in a weak foreground separates two cells. Unlike in torch-em, insides that touch only
+    at a corner are two, as `number_insides` describes. With boundaries only, seeds are the local
+    maxima of the smoothed distance to the nearest boundary, and cells fill the image (PlantSeg's
+    distance transform watershed). `seed_distance` selects one or the other explicitly. Pixels of
+    objects that are too small go to their neighbours.
 
     Parameters
     ----------
     output : (c, (z,) y, x), probabilities
-    grid : spacing of the map, px of the input; distances and sizes heed it
-    settings : the parameters
+    grid : spacing of the map, px of the input; distances and sizes take it into account
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``, without scores
+        of shape ``output.shape[1:] * grid``, without scores
 
     Raises
     ------
     ChannelsDiffer
-        A channel does not exist, or there are three or more and no word which is which.
+        A channel does not exist, or there are three or more and the settings do not identify them.
     """
     cells = find_cells(output, settings)
     apart = settings.seed_distance
@@ -237,7 +238,7 @@ def label_cells(output: AnyArray, grid: tuple[int, ...], settings: BoundarySetti
 
 
 def find_cells(output: AnyArray, settings: BoundarySettings) -> Cells:
-    """Read the maps of foreground, boundary and background as `label_cells` says."""
+    """Threshold the maps of foreground, boundary and background as `label_cells` describes."""
     foreground_at, boundary_at = channels_of(len(output), settings)
     boundary = one_map("boundary", output, boundary_at)
     covered = _covered(output, foreground_at, settings.background_channel, boundary)
@@ -254,13 +255,13 @@ def find_cells(output: AnyArray, settings: BoundarySettings) -> Cells:
 def _covered(
     output: AnyArray, foreground_at: int, background_at: int, boundary: AnyArray
 ) -> tuple[AnyArray, AnyArray] | None:
-    # the foreground, and what cells are masked with: where there is a background, by that
+    # the foreground, and the map that masks cells: 1 - background if there is a background
     share = None if background_at == NONE else 1 - one_map("boundary", output, background_at)
     if foreground_at == NONE:
         return None if share is None else (share, share)
     foreground = one_map("boundary", output, foreground_at)
     if are_shares(output):
-        # classes exclude each other, so a cell is its inside and its boundary together
+        # classes exclude each other, so a cell is the sum of its inside and its boundary
         foreground = foreground + boundary
     return foreground, foreground if share is None else share
 
@@ -268,23 +269,23 @@ def _covered(
 def spread_seeds(
     cells: Cells, grid: tuple[int, ...], apart_px: float, sigma_px: float
 ) -> LabelArray:
-    """Find the local maxima of the smoothed distance to the next pixel that is not inside.
+    """Label the local maxima of the smoothed distance to the nearest pixel that is not inside.
 
     Parameters
     ----------
-    cells : the maps
-    grid : px of the input for each entry, one number per axis
-    apart_px : a maximum is the largest value within this distance along every axis; of equal
-        ones both stay
+    cells : maps of the cells
+    grid : spacing of the map, px of the input, one number per axis
+    apart_px : a maximum is the largest value within this distance along every axis; equal
+        maxima are both kept
     sigma_px : standard deviation of the Gaussian that smooths the distance
 
     Returns
     -------
     ((z,) y, x) int
-        1 to n, 0 if there is no seed. Where the background is known, a connected inside without
-        a maximum is one seed as a whole, so that no object is lost to a larger one beside it.
+        1 to n, 0 where there is no seed. If the background is known, a connected inside without
+        a maximum is a seed as a whole, so that no object is lost to a larger neighbour.
     """
-    everywhere = cells.inside.all()  # then there is no distance to measure, and one seed
+    everywhere = cells.inside.all()  # then there is no distance to measure, and only one seed
     depth = cells.inside * np.float32(1) if everywhere else depth_of(cells.inside, grid)
     window = [2 * max(round(apart_px / step), 1) + 1 for step in grid]
     top = cells.inside & ndimage.smooth_peaks(depth, [sigma_px / step for step in grid], window)
@@ -297,12 +298,12 @@ def spread_seeds(
 
 
 def channels_of(count: int, settings: BoundarySettings) -> tuple[int, int]:
-    """Return the channels of foreground and boundary among so many; `NONE` where there is none.
+    """Return the channels of foreground and boundary among `count`; `NONE` if there is none.
 
     Raises
     ------
     ChannelsDiffer
-        There are three or more, and no word which is which.
+        There are three or more, and the settings do not identify both.
     """
     asked = (settings.foreground_channel, settings.boundary_channel)
     if BY_COUNT in asked and count > len(asked):
@@ -318,14 +319,14 @@ def channels_of(count: int, settings: BoundarySettings) -> tuple[int, int]:
 def flooded_cells(
     boundary: AnyArray, mask: BoolArray, seeds: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> Labelled:
-    """Flood a boundary map from seeds; the pixels of what is too small go to its neighbours.
+    """Flood a boundary map from seeds; pixels of objects that are too small go to neighbours.
 
     Parameters
     ----------
-    boundary, mask : see `Cells`
-    seeds : of the same shape, 0 if there is none
-    min_size : px of the input
-    grid : px of the input for each entry, one number per axis
+    boundary, mask : maps as in `Cells`
+    seeds : same shape, 0 where there is no seed
+    min_size : size of the smallest object, px of the input
+    grid : spacing of the map, px of the input, one number per axis
     """
     labels = flooded(boundary, seeds, mask, least=min_size / math.prod(grid))
     return Labelled(on_input_grid(renumbered(labels), grid))
@@ -336,8 +337,8 @@ TILES = TileWay(
     source="torch-em 0.10.9, util/prediction.py: predict_with_halo mirrors by the halo on every "
     "side, predict_with_padding leaves a legal size as it is",
 )
-"""What torch-em does. The zeros that the network itself puts around an image are worse:
-``benchmarks/borders.py`` holds both against a larger image."""
+"""How torch-em pads. The network's own zero padding around an image is worse:
+``benchmarks/borders.py`` compares both with a larger image."""
 
 
 BOUNDARY = Recipe(
@@ -345,35 +346,35 @@ BOUNDARY = Recipe(
     what="boundaries, with or without a foreground: watershed from one seed per cell",
     source="torch-em watershed_from_components, UnMICST; PlantSeg distance transform",
     label=label_cells,
-    # in blocks it gave an adjusted Rand index of 0.99 or more against one piece, on the
-    # membranes of a real network
+    # on membranes of a real network, the adjusted Rand index between blocks and one piece was
+    # at least 0.99
     in_blocks=InBlocks(far_seeing=True),
     tiles=TILES,
     settings=BoundarySettings,
     on_tensors=TensorDecoder("bmz.process.region_tensors:label_cells_there", 96),
 )
-"""The recipe of boundary and contour maps."""
+"""Label recipe of boundary and contour maps."""
 
 
 SIDE_PX = 1024
-"""Of larger planes the middle is looked at."""
+"""Only the centre of larger planes is inspected."""
 
 PLANES = 8
-"""Of more planes than these some are looked at, evenly spread."""
+"""Of more planes, only this many are inspected, evenly spaced."""
 
 
 SPECK_PX = 3
-"""A piece of no more pixels is not part of an object."""
+"""Largest piece that counts as a speck."""
 
 
 class Pieces(NamedTuple):
-    """How many values a mask has beside 0, and in how many connected pieces they lie.
+    """Number of nonzero values of a mask, and of their connected pieces.
 
     Parameters
     ----------
-    values, pieces : of the planes that were looked at, added up
+    values, pieces : totals over the planes that were inspected
     specks : pieces of at most `SPECK_PX`
-    left_out : numbers between 0 and the largest that no pixel of the whole mask has
+    left_out : how many integers from 1 to the largest value are missing from the whole mask
     """
 
     values: int
@@ -383,7 +384,7 @@ class Pieces(NamedTuple):
 
 
 def only_value(mask: AnyArray) -> int | None:
-    """Return the one value of a mask beside 0; None if there are several, or none.
+    """Return the only nonzero value of a mask; None if there are several, or none.
 
     Parameters
     ----------
@@ -398,8 +399,8 @@ def piece_count(foreground: AnyArray, least_share: float = 0.0) -> int:
 
     Parameters
     ----------
-    foreground : anything but 0 is of it
-    least_share : pieces smaller than this share of the largest are left out
+    foreground : nonzero pixels are foreground
+    least_share : pieces smaller than this share of the largest one are ignored
     """
     from skimage.measure import label  # here: it takes long to import
 
@@ -408,7 +409,7 @@ def piece_count(foreground: AnyArray, least_share: float = 0.0) -> int:
 
 
 def holes(plane: AnyArray) -> int:
-    """Count the pieces of 0 within a value that fills the corners of a plane, else 0.
+    """Count the holes in a value that covers all corners of a plane; 0 if it does not.
 
     Parameters
     ----------
@@ -419,7 +420,7 @@ def holes(plane: AnyArray) -> int:
 
 
 def pieces_of_planes(mask: AnyArray) -> Pieces:
-    """Count values and their pieces plane by plane: an object may come back in another plane.
+    """Count values and their pieces in each plane, since an object may reappear in another one.
 
     Parameters
     ----------
@@ -442,7 +443,7 @@ def pieces_of_planes(mask: AnyArray) -> Pieces:
 
 
 def numbered_pieces(mask: AnyArray) -> AnyArray:
-    """Label each connected piece of one value from 1; 0 stays background.
+    """Label each connected piece of equal values from 1; 0 stays background.
 
     Parameters
     ----------
@@ -450,7 +451,7 @@ def numbered_pieces(mask: AnyArray) -> AnyArray:
 
     Returns
     -------
-    array of int64, as `mask`
+    int64 array of the shape of `mask`
     """
     from skimage.measure import label
 

@@ -1,4 +1,4 @@
-"""How far several masks, or arrays, agree."""
+"""Agreement between masks, and between arrays."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bmz.process.quality import TIE, predictor
 from bmz.spec.model import Tolerance
 
 IOU = 0.5
-"""From which two objects are the same."""
+"""Minimum IoU at which two objects match."""
 
 HALF = 0.5
 
 MOST_PARTNERS = 24
-"""With how many others a mask is compared: all pairs of a large sweep would take minutes."""
+"""Number of other masks to compare a mask with: all pairs of a large sweep would take minutes."""
 
 LEAST_SOLIDITY = 0.85
-"""Of a single nucleus or cell; clumps and torn objects have less."""
+"""Minimum solidity of a single nucleus or cell; clumps and fragments have less."""
 
 SIZE_FACTOR = 4
-"""How far the area of a plausible object is from the middle one at most."""
+"""Largest factor between the area of a plausible object and the median area."""
 
 
 def agreements(
@@ -39,12 +39,13 @@ def agreements(
     Parameters
     ----------
     masks : (..., y, x) integers, 0 background, of one shape
-    weights : how much each counts for the others, above 0; None for all alike
+    weights : positive weight of each mask in the means of the others; None for equal weights
 
     Returns
     -------
     (n,) float64
-        NaN if there is no other; with more than `MOST_PARTNERS` others, those evenly spread
+        NaN if there is no other; of many masks, each is compared with `MOST_PARTNERS` evenly
+        spaced ones
     """
     count = len(masks)
     partners = np.unique(np.linspace(0, count - 1, min(count, MOST_PARTNERS)).astype(int))
@@ -63,27 +64,27 @@ def agreements(
 
 
 RELIANCE = 4
-"""With this power of its predicted F1 a mask counts for others: a good one far more than a bad."""
+"""Power of the predicted F1 that weights a mask: a good one counts far more than a bad one."""
 
 LEAST_COUNT = 1e-3
-"""So much a mask counts of which nothing good is predicted."""
+"""Weight of a mask with a predicted F1 of 0."""
 
 
 TIGHT = 0.75
-"""From which two objects are nearly identical."""
+"""Minimum IoU at which two objects are nearly identical."""
 
 
 @dataclass(frozen=True, eq=False)
 class MaskPairs:
-    """What masks of one image have in common, two by two.
+    """Pairwise comparison of masks of one image.
 
     Parameters
     ----------
     f1, tight : (n, n) F1 at `IOU` and at `TIGHT`; NaN if two masks were not compared
-    dice : (n, n) of what is an object in both
-    objects : (n,) how many there are
-    shared : of each mask (n, objects): whether the other one has the object, too; objects in raster
-        order
+    dice : (n, n) Dice score of the pixels inside objects
+    objects : (n,) number of objects
+    shared : for each mask (n, objects), whether another mask also has the object; objects are in
+        raster order
     """
 
     f1: FloatArray
@@ -94,7 +95,7 @@ class MaskPairs:
 
     @classmethod
     def of(cls, masks: Sequence[AnyArray]) -> MaskPairs:
-        """Compare masks; of more than `MOST_PARTNERS` + 1 each with those evenly spread.
+        """Compare all pairs of masks, or each of many with `MOST_PARTNERS` evenly spaced ones.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class MaskPairs:
         return cls(f1, tight, dice, objects, shared)
 
     def among(self, members: Sequence[int]) -> MaskPairs:
-        """Return the same for some of the masks."""
+        """Return the comparison of a subset of the masks."""
         chosen = np.asarray(members, np.intp)
         square = np.ix_(chosen, chosen)
         shared = tuple(self.shared[member][chosen] for member in members)
@@ -133,11 +134,11 @@ class MaskPairs:
         return MaskPairs(*matrices, self.objects[chosen], shared)
 
     def agreements(self, predicted: Sequence[float | None]) -> NDArray[np.float64]:
-        """Return the mean F1 of each mask with the others, of which good ones count more.
+        """Return the mean F1 of each mask with the others, weighted by their predicted F1.
 
         Parameters
         ----------
-        predicted : F1 of each, 0 to 1; None if it is not known, for as little as 0
+        predicted : F1 of each mask, 0 to 1; None if it is unknown, which counts as 0
 
         Returns
         -------
@@ -150,11 +151,11 @@ class MaskPairs:
         return np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
 
     def evidence(self, predicted: Sequence[float | None]) -> list[dict[str, float]]:
-        """Return how each mask stands among the others, of which good ones count more.
+        """Return the evidence for each mask from the others, weighted by their predicted F1.
 
         Parameters
         ----------
-        predicted : as for `agreements`
+        predicted : as in `agreements`
 
         Returns
         -------
@@ -197,9 +198,9 @@ class MaskPairs:
         }
 
     def _found(self, member: int, others: AnyArray, weights: FloatArray) -> tuple[float, float]:
-        """Return how much of what the others have a mask has, too: by votes, and by their squares.
+        """Return the share of the others' objects that a mask has, by votes and by squared votes.
 
-        An object counts by the share of the other masks that have it, and for each that has it.
+        Each object of each other mask counts by the share of the other masks that have it.
         """
         sums = np.zeros((2, 2))
         for other, weight in zip(others.tolist(), weights.tolist(), strict=True):
@@ -214,12 +215,12 @@ class MaskPairs:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a mask stands among others.
+    """Evidence for a mask from the other masks of its image.
 
     Parameters
     ----------
-    agreement : see `MaskPairs.agreements`
-    f1 : predicted at IoU 0.5, of the mask beside the others
+    agreement : mean F1 with the others, as in `MaskPairs.agreements`
+    f1 : F1 at IoU 0.5, predicted from the comparison with the others
     """
 
     agreement: float
@@ -229,17 +230,17 @@ class Standing:
 def standings(
     masks: Sequence[AnyArray], predicted: Sequence[float | None]
 ) -> list[Standing | None]:
-    """Predict masks of one image by what they have in common.
+    """Predict the F1 of each of several masks of one image from their comparison.
 
     Parameters
     ----------
-    masks : as for `MaskPairs.of`
-    predicted : F1 of each by itself, 0 to 1; None if it is not known
+    masks : as in `MaskPairs.of`
+    predicted : F1 predicted for each mask alone, 0 to 1; None if it is unknown
 
     Returns
     -------
     list
-        None for a mask that stands alone
+        None for a mask that was compared with no other
     """
     pairs, forest = MaskPairs.of(masks), predictor("among").forest
     agreements = pairs.agreements(predicted).tolist()
@@ -250,9 +251,9 @@ def standings(
 
 
 def ranks(predicted: Sequence[float]) -> list[int]:
-    """Return the place of each prediction, 1 for the best; those of a tie have the same.
+    """Return the rank of each prediction, 1 for the best; tied predictions share a rank.
 
-    A tie are all that differ by less than `TIE` from the best one that is not of a tie above.
+    A tie consists of the best prediction below the previous tie and all within `TIE` of it.
     """
     result, first, place = [0] * len(predicted), inf, 0
     for number, i in enumerate(sorted(range(len(predicted)), key=lambda i: -predicted[i]), start=1):
@@ -263,14 +264,14 @@ def ranks(predicted: Sequence[float]) -> list[int]:
 
 
 def _counts(predicted: Sequence[float | None]) -> FloatArray:
-    """Return how much each mask counts for others."""
+    """Return the weight of each mask in the means of the others."""
     known = np.array([max(f1 or 0.0, 0.0) for f1 in predicted])
     counts: FloatArray = known**RELIANCE + LEAST_COUNT
     return counts
 
 
 def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
-    """Return for each object the share of the other masks that have it too.
+    """Return, for each object, the share of the other masks that also have it.
 
     Parameters
     ----------
@@ -279,7 +280,7 @@ def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
     Returns
     -------
     list of (n,) float64
-        for label k at k - 1; empty arrays where there is one mask
+        label k is at index k - 1; an empty array if there is only one mask
     """
     if len(masks) == 1:
         return [np.zeros(0)]
@@ -294,13 +295,13 @@ def supports(masks: Sequence[AnyArray]) -> list[NDArray[np.float64]]:
 
 
 def consensus(masks: Sequence[AnyArray]) -> AnyArray:
-    """Return the objects that at least half of the other masks have too, each once.
+    """Return a mask of the objects that at least half of the other masks also have.
 
-    Of the masks that have an object the one that agrees best with the others gives its shape.
+    The shape of an object is taken from the mask that agrees best with the others.
 
     Parameters
     ----------
-    masks : three or more, as for `supports`
+    masks : three or more, as in `supports`
 
     Returns
     -------
@@ -326,13 +327,13 @@ def f1_between(mask: AnyArray, other: AnyArray) -> float:
 
 @dataclass(frozen=True)
 class Plausibility:
-    """How many objects have a plausible size and shape.
+    """Number of objects, and how many of them have an implausible size or shape.
 
     Parameters
     ----------
-    objects : how many there are
-    odd_size : share that is far smaller or larger than the middle one
-    odd_shape : share that fills little of its convex hull; None for stacks
+    objects : number of objects
+    odd_size : share that is far smaller or larger than the median
+    odd_shape : share with a low solidity; None for stacks
     """
 
     objects: int
@@ -341,20 +342,20 @@ class Plausibility:
 
     @property
     def share(self) -> float:
-        """Return the share of plausible objects; 0 without any."""
+        """Return the share of plausible objects; 0 if there are no objects."""
         if not self.objects:
             return 0.0
         return (1 - self.odd_size) * (1 - (self.odd_shape or 0.0))
 
 
 def plausibility(table: Mapping[str, AnyArray]) -> Plausibility:
-    """Judge sizes and shapes.
+    """Return how plausible the sizes and shapes of objects are.
 
-    Objects at the border of the image are cut, and are left out.
+    Objects at the border of the image are ignored, since they are cut.
 
     Parameters
     ----------
-    table : as `bmz.process.measure.measure_objects` gives it
+    table : table of `bmz.process.measure.measure_objects`
     """
     whole: BoolArray = ~table["touches_border"].astype(bool)
     size = table["area_px" if "area_px" in table else "volume_px"][whole]
@@ -368,7 +369,7 @@ def plausibility(table: Mapping[str, AnyArray]) -> Plausibility:
 
 
 class ShapeDiffers(AnswerIsNo):
-    """A tensor has another shape than the one that it should equal."""
+    """A tensor does not have the shape of the tensor that it should equal."""
 
     def __init__(self, tensor: str, *, expected: Sequence[int], actual: Sequence[int]) -> None:
         super().__init__(
@@ -380,15 +381,15 @@ class ShapeDiffers(AnswerIsNo):
 
 @dataclass(frozen=True)
 class Agreement:
-    """The comparison of two tensors of one shape.
+    """Comparison of two tensors of one shape.
 
     Parameters
     ----------
-    largest : the largest difference; infinite where one of the two is not a number
-    where : its position, by letter of the axis
-    actual, expected : the two values there
-    mismatched_per_million : how many elements are beyond the tolerance
-    allowed_per_million : how many may be
+    largest : largest difference; infinite if only one of the two values is not a number
+    where : position of the largest difference, by letter of the axis
+    actual, expected : the two values at this position
+    mismatched_per_million : elements per million that are beyond the tolerance
+    allowed_per_million : maximum for the tensors to agree
     """
 
     largest: float
@@ -400,7 +401,7 @@ class Agreement:
 
     @property
     def within(self) -> bool:
-        """Return whether no more elements are mismatched than may be."""
+        """Return whether the number of mismatched elements is within the allowed one."""
         return self.mismatched_per_million <= self.allowed_per_million
 
     def __str__(self) -> str:
@@ -413,19 +414,20 @@ class Agreement:
 def compare(
     actual: AnyArray, expected: AnyArray, axes: str, tolerance: Tolerance, *, name: str = ""
 ) -> Agreement:
-    """Compare a tensor with the one that it should equal.
+    """Compare a tensor with the tensor that it should equal.
 
     Source: model description 0.5, ``ReproducibilityTolerance``: "A tensor element *output* is
     considered mismatched to the **test_tensor** if abs(*output* - **test_tensor**) >
     **absolute_tolerance** + **relative_tolerance** * abs(**test_tensor**)." As in
-    ``numpy.testing.assert_allclose``, to which it refers, two NaN are equal and two infinities of
-    one sign are.
+    ``numpy.testing.assert_allclose``, to which it refers, two NaN are equal, as are two infinities
+    of one sign.
 
     Parameters
     ----------
-    actual, expected : any shape, dtype and unit, the same of both but for the dtype
+    actual, expected : any dtypes, but one shape and one unit
     axes : letters of their axes
-    name : of the tensor, for the message
+    tolerance : tolerance of the description
+    name : name of the tensor, for the message
 
     Raises
     ------

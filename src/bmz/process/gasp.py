@@ -1,4 +1,4 @@
-"""The label recipe ``gasp``: superpixels, joined by average linkage."""
+"""The label recipe ``gasp``: superpixels, merged by average linkage."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from bmz.process.relabel import (
 
 @dataclass(frozen=True)
 class Borders:
-    """Where regions touch: one entry for each pair of neighbours.
+    """Borders between touching regions: one entry per pair of neighbours.
 
     Parameters
     ----------
-    first, second : (pairs,) numbers of the regions, from 0, first below second
+    first, second : (pairs,) numbers of the regions, from 0; `first` is below `second`
     total : (pairs,) sum of the values along the border
     count : (pairs,) number of values
     """
@@ -43,7 +43,7 @@ class Borders:
 
     @classmethod
     def of(cls, one: AnyArray, other: AnyArray, total: AnyArray, count: AnyArray) -> Borders:
-        """Add up the entries of the same pair; entries of a region with itself are left out."""
+        """Add up the entries of each pair; entries of a region with itself are dropped."""
         apart = np.flatnonzero(one != other)
         low = np.minimum(one[apart], other[apart]).astype(np.int64)
         high = np.maximum(one[apart], other[apart]).astype(np.int64)
@@ -56,28 +56,28 @@ class Borders:
         return cls(pairs // most, pairs % most, sums[0], sums[1])
 
     def renumbered(self, number: Indices) -> Borders:
-        """Return the borders after regions were joined; `number` says which each now is."""
+        """Return the borders after a merge, given the new number of each region."""
         return Borders.of(number[self.first], number[self.second], self.total, self.count)
 
 
 def merged(borders: Borders, regions: int, most: float) -> Indices:
-    """Join the two regions whose mean border is lowest, again and again, while it is below `most`.
+    """Repeatedly merge the two regions with the lowest mean border, while it is below `most`.
 
     Average linkage on a graph of regions (GASP of Bailoni et al. 2022, doi
     10.1109/CVPR52688.2022.01135, with the sum of all values of a border). The mean border of a
-    joined region lies between those of its parts, so regions that are each other's nearest can be
-    joined at once, and the result is that of one after another. Of equal borders the one of the
-    lower numbers goes first.
+    merged region lies between those of its parts, so pairs that are each other's nearest can be
+    merged all at once, with the same result as one by one. Among equal borders, the one of the
+    lower region numbers comes first.
 
     Parameters
     ----------
-    borders : of all pairs that touch
-    regions : how many there are
-    most : a mean below this joins
+    borders : borders of all touching pairs
+    regions : number of regions
+    most : regions are merged if the mean of their border is below this
 
     Returns
     -------
-    (regions,) the new number of each, from 0
+    (regions,) the new number of each region, from 0
     """
     number = np.arange(regions)
     while True:
@@ -93,7 +93,7 @@ def merged(borders: Borders, regions: int, most: float) -> Indices:
 
 
 def _mutually_nearest(borders: Borders, near: Indices, mean: FloatArray, regions: int) -> Indices:
-    # each region's best border is the last one written, so the best are written last
+    # later entries overwrite earlier ones, so the best borders come last
     falling = near[np.argsort(mean[near], kind="stable")][::-1]
     best = np.full(regions, -1)
     place = np.arange(len(falling))
@@ -106,12 +106,12 @@ def _mutually_nearest(borders: Borders, near: Indices, mean: FloatArray, regions
 
 
 def touching(labels: LabelArray, values: AnyArray) -> Borders:
-    """Collect the borders of labels: between pixels that share a face, the mean of both values.
+    """Return the borders of labels: the mean of both values at every pixel face between them.
 
     Parameters
     ----------
     labels : ((z,) y, x), regions 1 to n; background is not a region
-    values : of the same shape
+    values : same shape
     """
     first, second, means = [], [], []
     for axis in range(labels.ndim):
@@ -133,7 +133,7 @@ def _shifted(values: AnyArray, axis: int, part: slice) -> AnyArray:
 
 @dataclass(frozen=True)
 class GaspSettings:
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
     channel: Annotated[int, Knob("channel of the boundary, counted from 0", 0)] = 0
     beta: Annotated[float, Knob("larger values keep more objects apart", 0, 1)] = 0.5
@@ -151,23 +151,23 @@ class GaspSettings:
 
 
 def label_gasp(output: AnyArray, grid: tuple[int, ...], settings: GaspSettings) -> Labelled:
-    """Part the image into superpixels along boundaries, and join those with hardly any between.
+    """Split the image into superpixels along boundaries, and merge those with weak boundaries.
 
     Superpixels are the watershed of the smoothed boundary from the peaks of the distance to it.
-    Two are joined while the mean boundary between them is below 1 - `beta`, the lowest first
-    (average linkage). Objects fill the image; those that are too small give their pixels to
-    their neighbours.
+    Two are merged while the mean boundary between them is below 1 - `beta`, the lowest first
+    (average linkage). Objects fill the image; pixels of objects that are too small go to their
+    neighbours.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), a boundary probability
-    grid : spacing of the map, px of the input; distances and sizes heed it
-    settings : the parameters
+    output : (c, (z,) y, x), one channel is a boundary probability
+    grid : spacing of the map, px of the input; distances and sizes take it into account
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``, without scores
+        of shape ``output.shape[1:] * grid``, without scores
 
     Raises
     ------
@@ -190,8 +190,8 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     Parameters
     ----------
     boundary : ((z,) y, x) float32
-    grid : px of the input for each entry, one number per axis
-    settings : `threshold`, both sigmas and `superpixel_size`
+    grid : spacing of the map, px of the input, one number per axis
+    settings : parameters of the recipe, for `threshold`, both sigmas and `superpixel_size`
 
     Returns
     -------
@@ -202,7 +202,7 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
     peaks = ndimage.smooth_peaks(depth, _steps(settings.sigma_seeds, grid), (3,) * depth.ndim)
     top = peaks & inside
     if not top.any():
-        # smoothing can move every peak onto the boundary where little else is there
+        # smoothing can move every peak onto the boundary if hardly any pixel is inside
         top = inside if inside.any() else peaks
     seeds, _ = ndimage.label(top, np.ones((3,) * top.ndim))
     surface = ndimage.smoothed(boundary, _steps(settings.sigma_weights, grid))
@@ -213,7 +213,7 @@ def superpixels(boundary: FloatArray, grid: tuple[int, ...], settings: GaspSetti
 def filled(
     surface: FloatArray, labels: LabelArray, min_size: int, grid: tuple[int, ...]
 ) -> LabelArray:
-    """Flood what is too small from around it, unless nothing else is there."""
+    """Flood objects that are too small from their neighbours, unless all are too small."""
     large = without_small(labels, min_size, grid)
     return labels if large is labels or not large.any() else flooded(surface, large)
 
@@ -235,7 +235,7 @@ GASP = Recipe(
     ),
     settings=GaspSettings,
 )
-"""The recipe of PlantSeg's boundary maps."""
+"""Label recipe of PlantSeg's boundary maps."""
 
 
 Indices = NDArray[np.intp]
@@ -243,17 +243,17 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Linking:
-    """How sure affinities must be; each is a share of `full`.
+    """Thresholds of affinities, all as shares of `full`.
 
     Parameters
     ----------
-    seed : pixels with all their affinities above this are inside an object
-    seed_size : fewer of them that hang together are noise
-    growth : fragments take in pixels over affinities above this
-    merge : fragments are one object where the median along their border is this or more
-    pairs : the least number of pairs of pixels of such a border
-    full : the affinity that counts as 1
-    sigma : of the Gaussian against noise, entries of the map
+    seed : pixels whose affinities all exceed this are inside an object
+    seed_size : smallest connected seed, pixels of the map; smaller ones are noise
+    growth : fragments grow over affinities above this
+    merge : fragments are merged if the median affinity along their border is at least this
+    pairs : minimum number of pairs of pixels of such a border
+    full : affinity that counts as 1
+    sigma : sigma of the Gaussian that suppresses noise, pixels of the map
     """
 
     seed: float = 0.9
@@ -268,21 +268,21 @@ class Linking:
 def agglomerated(
     maps: FloatArray, offsets: Sequence[Offset], mask: BoolArray, wanted: Linking
 ) -> LabelArray:
-    """Part pixels by what they have in common with their direct neighbours.
+    """Segment pixels by their affinities to direct neighbours.
 
-    BiaPy 3.7.1 (``watershed_and_agglomerate_affinities``, after waterz) begins with the places
+    BiaPy 3.7.1 (``watershed_and_agglomerate_affinities``, after waterz) starts from regions
     where every affinity is high, floods from there over the lowest affinity of each pixel, and
-    joins fragments by the median of their border. A pixel at the lower side of an object has an
-    affinity that leads out of it; so the flood loses it, or gives it to the neighbour, and takes
-    the inside of an object for a border. Here fragments grow pair by pair instead, over the surest
-    affinity first.
+    merges fragments by the median of their border. A pixel at the lower side of an object has an
+    affinity that leads out of the object; so the flood loses it or gives it to the neighbour, and
+    mistakes the inside of an object for a border. Here fragments grow pair by pair instead, over
+    the highest affinity first.
 
     Parameters
     ----------
     maps : (c, (z,) y, x), 1 if a pixel and the one at the offset belong together
-    offsets : of direct neighbours, one per channel
-    mask : ((z,) y, x), pixels that take part
-    wanted : thresholds and the width of the smoothing
+    offsets : direct neighbours, one per channel
+    mask : ((z,) y, x), pixels to segment
+    wanted : thresholds, and the sigma of the smoothing
 
     Returns
     -------
@@ -305,21 +305,21 @@ def agglomerated(
 
 
 def joined(fragments: LabelArray, edges: Edges, merge: float, pairs: int) -> Indices:
-    """Join fragments, again and again, where the median of the affinities between them is high.
+    """Repeatedly merge fragments, while the median affinity between two is at least `merge`.
 
-    Two that are each other's best are joined at once: the median of a joined border lies between
-    those of its parts, so which pair comes first does not matter. Of equal borders the one of the
-    lower numbers goes first.
+    Pairs that are each other's best are merged all at once: the median of a merged border lies
+    between those of its parts, so the order of the pairs does not matter. Among equal borders,
+    the one of the lower numbers comes first.
 
     Parameters
     ----------
     fragments : (pixels,) numbers of fragments, 0 background
     edges : pairs of pixels
-    merge, pairs : the least median, and the least number of pairs of pixels
+    merge, pairs : minimum median affinity, and minimum number of pairs of pixels
 
     Returns
     -------
-    (1 + the highest number,) the new number of each, 0 for 0
+    (1 + the highest number,) the new number of each fragment, 0 for 0
     """
     from bmz.process.region_loops import list_between
 
@@ -327,7 +327,7 @@ def joined(fragments: LabelArray, edges: Edges, merge: float, pairs: int) -> Ind
     number = np.arange(count)
     between = np.empty(len(edges.one), np.intp)
     between = between[: list_between(edges.one, edges.other, fragments, between)]
-    # sorted once, so that each border is sorted as soon as pairs are brought together
+    # sorted once, so that each border is sorted as soon as its pairs are grouped
     between = between[stable_order(edges.together[between])]
     one, other = fragments[edges.one[between]], fragments[edges.other[between]]
     value = edges.together[between]
@@ -345,7 +345,7 @@ def joined(fragments: LabelArray, edges: Edges, merge: float, pairs: int) -> Ind
 def _best_borders(
     one: Indices, other: Indices, value: FloatArray, least: tuple[float, int]
 ) -> tuple[Indices, Indices]:
-    """Return the pairs of which each is the other's best, the lower number first."""
+    """Return the pairs of fragments that are each other's best, the lower number first."""
     merge, pairs = least
     low, high = np.minimum(one, other), np.maximum(one, other)
     most = int(high.max(initial=0)) + 1
@@ -356,7 +356,7 @@ def _best_borders(
     length = np.diff(np.append(first, len(key)))
     median = value[by_pair[first + (length - 1) // 2]] if len(key) else value
     fits = np.flatnonzero((median >= merge) & (length >= pairs))
-    # each fragment's best border is the last one written, so the best are written last
+    # later entries overwrite earlier ones, so the best borders come last
     fits = fits[::-1][np.argsort(median[fits][::-1], kind="stable")]
     low, high = key[first[fits]] // most, key[first[fits]] % most
     place, best = np.arange(len(fits)), np.full(most, -1)
@@ -367,7 +367,7 @@ def _best_borders(
 
 
 def _least(maps: FloatArray, offsets: Sequence[Offset]) -> FloatArray:
-    """Return the lowest affinity of each pixel, without those that lead out of the image."""
+    """Return the lowest affinity of each pixel, ignoring those that lead out of the image."""
     known = maps.copy()
     for values, offset in zip(known, offsets, strict=True):
         for axis, step in enumerate(offset):
@@ -379,7 +379,7 @@ def _least(maps: FloatArray, offsets: Sequence[Offset]) -> FloatArray:
 
 
 def _seeds(inside: BoolArray, offsets: Sequence[Offset]) -> LabelArray:
-    """Assign a number to what is connected along axes with affinities, in raster order."""
+    """Label pixels that are connected along axes with affinities, in raster order."""
     axes = {axis for offset in offsets for axis, step in enumerate(offset) if step}
     if len(axes) == inside.ndim:
         return connected(inside)[0]
@@ -391,7 +391,7 @@ def _seeds(inside: BoolArray, offsets: Sequence[Offset]) -> LabelArray:
 
 
 def _order(edges: Edges, seeds: AnyArray, growth: float) -> tuple[Indices, int]:
-    """Return the edges that may join, those within seeds first, and how many those are."""
+    """Return the edges that may merge pixels, those within seeds first, and the number of these."""
     from bmz.process.region_loops import sort_out
 
     order = np.empty(len(edges.one), np.intp)
