@@ -1,4 +1,4 @@
-"""The label recipe ``distances``: seeds lie near the centre and far from the edge of an object."""
+"""The label recipe ``distances``: seeds near the centre and far from the edge of an object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bmz.process.relabel import (
 )
 
 TRUNCATE = 3.0
-"""Standard deviations after which the Gaussians end, as in vigra and bioimage-cpp."""
+"""Number of standard deviations at which Gaussians end, as in vigra and bioimage-cpp."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Gaussians:
 
     Parameters
     ----------
-    mode : how they go on beyond the border, as SciPy names it
-    truncate : standard deviations after which the Gaussian ends
+    mode : SciPy's name of how maps are extended beyond the border
+    truncate : number of standard deviations at which the Gaussian is truncated
     """
 
     mode: str = "mirror"
@@ -41,12 +41,12 @@ class Gaussians:
 
 
 TORCH_EM, CORE = Gaussians(), Gaussians("reflect", 4.0)
-"""Those of torch-em and of bioimageio.core, which is SciPy's default."""
+"""The Gaussians of torch-em and of bioimageio.core; the latter are SciPy's default."""
 
 
 @dataclass(frozen=True)
 class DistanceSettings:
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
     foreground_channel: Annotated[
         int, Knob("channel of the map of all objects, counted from 0", 0)
@@ -84,20 +84,21 @@ class DistanceSettings:
 def label_distances(
     output: AnyArray, grid: tuple[int, ...], settings: DistanceSettings
 ) -> Labelled:
-    """Flood the foreground from where both distances are low, over the nearness to the edge.
+    """Label objects by a watershed of the nearness to the edge, from where both distances are low.
 
     Foreground that no seed reaches is not an object.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), of which three channels are read; what is not a number counts as 0
+    output : (c, (z,) y, x), of which three channels are read; values that are not numbers count
+        as 0
     grid : spacing of the map, px of the input
-    settings : the parameters
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+        of shape ``output.shape[1:] * grid``; the score of an object is its mean foreground
 
     Raises
     ------
@@ -112,9 +113,9 @@ def label_distances(
 def flooded_maps(
     output: AnyArray, settings: DistanceSettings, gaussians: Gaussians
 ) -> tuple[LabelArray, FloatArray]:
-    """Return the seed of each object, and the smoothed foreground; see `label_distances`.
+    """Return the objects that `label_distances` describes, and the smoothed foreground.
 
-    Seeds are numbered in raster order; objects that are too small leave gaps.
+    Objects are numbered in raster order of their seeds; those that are too small leave gaps.
     """
     foreground = _smooth(
         output, settings.foreground_channel, settings.foreground_smoothing, gaussians
@@ -146,7 +147,7 @@ def _reach(_maps: LazyArray, parameters: Mapping[str, Value], _grid: Sequence[in
 
 
 def _unlabelled(maps: AnyArray, labels: AnyArray, parameters: Mapping[str, Value]) -> BoolArray:
-    # what may still be reached from beyond this part of the map
+    # foreground that a seed beyond this part of the map may still reach
     sigma, channel = (
         float(parameters["foreground_smoothing"]),
         int(parameters["foreground_channel"]),
@@ -165,4 +166,4 @@ DISTANCES = Recipe(
     settings=DistanceSettings,
     in_blocks=InBlocks(least_overlap=_reach, unlabelled=_unlabelled, reach=_reach),
 )
-"""The recipe of the automatic decoder of micro-sam."""
+"""Label recipe of micro-sam's automatic decoder."""

@@ -1,4 +1,4 @@
-"""The compiled loops of `bmz.process.flows`."""
+"""Compiled loops of `bmz.process.flows`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def drift_in_plane(
     limits: FloatArray | None = None,
     valid: FloatArray | None = None,
 ) -> None:
-    """Let each pixel take `steps` steps along a field, with linear interpolation, in float32.
+    """Move each pixel by `steps` steps along a field, with linear interpolation, in float32.
 
-    The pixels take as many steps as `room` has entries but one, and then again; what is back then
-    where it was will go round like this for ever, and is not followed further.
+    Pixels move in batches of ``len(room) - 1`` steps. A pixel that is back where the batch began
+    would repeat the same cycle forever, and is not followed any further.
 
     Parameters
     ----------
-    field : (y + 1, x + 1, 2) float32, along y and x, px a step; the last row and column are there
-        twice
-    starts : (pixels,) places in the flat plane (y, x)
-    steps : how many
-    room : (steps + 1, n, 2) float32, of any values; `n` pixels are followed together, so that
-        while one waits for memory others are computed
-    pixels : (n,), of any values
-    ends : (2, pixels), becomes y and x at the end, cut off to whole px
-    limits, valid : see `_note_reads`; None where nobody asks how long an end holds
+    field : (y + 1, x + 1, 2) float32, along y and x, px per step; the last row and column are
+        duplicates
+    starts : (pixels,) positions in the flattened plane (y, x)
+    steps : number of steps
+    room : (steps of a batch + 1, n, 2) float32, working memory; `n` pixels are followed together,
+        so that while one waits for memory others are computed
+    pixels : (n,), working memory
+    ends : (2, pixels), receives the final y and x, truncated to whole px
+    limits, valid : as in `_note_reads`; None if the validity of ends is not needed
     """
     high = np.float32(field.shape[0] - 2), np.float32(field.shape[1] - 2)
     moves, row, turn = field.reshape(-1, 2), np.uintp(field.shape[1]), room.shape[0] - 1
@@ -52,7 +52,7 @@ def drift_in_plane(
             for step in range(taken):
                 _step(moves, row, high, room[step, :many], room[step + 1])
             if limits is not None and valid is not None:
-                # a pixel that has not moved yet stands in its own middle, and reads nothing else
+                # a pixel that has not moved yet is at its own centre, and reads no other pixel
                 for step in range(1 if left == steps else 0, taken):
                     _note_reads(room[step, :many], limits, starts, pixels, valid)
             left -= taken
@@ -72,7 +72,7 @@ def _step(
         y, x = before[i, 0], before[i, 1]
         low_y, low_x = np.int32(y), np.int32(x)
         part_y, part_x = y - np.float32(low_y), x - np.float32(low_x)
-        # unsigned: Numba need not ask whether an index counts from the end
+        # unsigned: Numba need not check whether an index counts from the end
         here = np.uintp(low_y) * row + np.uintp(low_x)
         below = here + row
         y_here, x_here = moves[here, 0], moves[here, 1]
@@ -95,14 +95,14 @@ def _note_reads(
     pixels: NDArray[np.intp],
     valid: FloatArray,
 ) -> None:
-    """Narrow down for which thresholds the ends of pixels hold that take one more step.
+    """Narrow the range of thresholds for which the ends of pixels are valid, by one more step.
 
     Parameters
     ----------
-    before : (n, 2) where they are
-    limits : (y, x, 2) between which thresholds a step from each pixel reads the same flow
-    starts, pixels : flat place of each pixel, and which of them are followed
-    valid : (y * x, 2) between which thresholds the end of each pixel holds; is narrowed
+    before : (n, 2) current positions
+    limits : (y, x, 2) range of thresholds in which a step from each pixel reads the same flow
+    starts, pixels : flat position of each pixel, and the indices of those that are followed
+    valid : (y * x, 2) range of thresholds for which the end of each pixel is valid; is narrowed
     """
     for i in range(len(before)):
         y, x = np.int32(before[i, 0]), np.int32(before[i, 1])
@@ -115,7 +115,7 @@ def _note_reads(
 def _still_moving(
     room: FloatArray, pixels: NDArray[np.intp], ends: NDArray[np.intp], taken: int, left: int
 ) -> int:
-    # writes the ends of the others, and moves those that go on to the front
+    # moves pixels that are still moving to the front, and writes the ends of the others
     moving, rest = 0, left % taken if left else taken
     for i in range(len(pixels)):
         y, x = room[taken, i, 0], room[taken, i, 1]
@@ -136,21 +136,21 @@ def drift(
     frame: NDArray[np.intp],
     bounds: FloatArray,
 ) -> FloatArray:
-    """Let each voxel take `steps` steps along a field, with linear interpolation.
+    """Move each voxel by `steps` steps along a field, with linear interpolation.
 
     Positions run from -1, the first voxel of the whole stack, to 1, the last one. The field is
     read as if -1 and 1 were the outer faces of these voxels, as ``grid_sample`` of PyTorch does
-    by default. Every operation is in float32 and in the order of PyTorch, so that rounding leads
+    by default. All operations are in float32 and in the order of PyTorch, so that rounding leads
     to the same ends.
 
     Parameters
     ----------
-    field : (z + 2, y + 2, x + 2, 3) float32, positions a step, with one more voxel at every end
+    field : (z + 2, y + 2, x + 2, 3) float32, positions per step, padded by one voxel on every side
     starts : (voxels, 3) float32, positions
-    steps : how many; of a voxel that comes back to where it was, whole rounds are left out, which
-        changes no end (R. P. Brent's way to find them, doi 10.1007/BF01933190)
-    frame : (2, 3), the sizes of the whole stack in voxels, and where in it the field begins
-    bounds : (2, 3) float32, the lowest and highest position
+    steps : number of steps; whole cycles of a voxel that returns to an earlier position are
+        skipped, which changes no end (R. P. Brent's cycle detection, doi 10.1007/BF01933190)
+    frame : (2, 3), sizes of the whole stack in voxels, and the position of the field in it
+    bounds : (2, 3) float32, lowest and highest position
 
     Returns
     -------
@@ -160,7 +160,7 @@ def drift(
     sheet, row = field.shape[1] * field.shape[2], field.shape[2]
     moves = field.reshape(-1, 3)
     for voxel in range(len(starts)):
-        # one by one: whole rows take Numba seconds to compile
+        # element by element: whole rows take Numba seconds to compile
         z, y, x = starts[voxel, 0], starts[voxel, 1], starts[voxel, 2]
         kept_z, kept_y, kept_x = z, y, x
         left, since, window = steps, 0, 1
@@ -193,7 +193,7 @@ def drift(
 
 @compiled
 def _between(position: float, size: int, begin: int) -> tuple[int, float, float]:
-    # the voxel before a position, and how much this and the next one count
+    # the voxel before a position, and the weights of this voxel and the next one
     one = np.float32(1)
     place = ((position + one) * np.float32(size) - one) / np.float32(2)
     floor = np.floor(place)
@@ -208,18 +208,19 @@ def flows_by_heat(
     room: FloatArray,
     flow: FloatArray,
 ) -> None:
-    """Let heat flow in at the middle of each object and spread over it, and say where it rises.
+    """Compute flows towards the centre of each object, from heat that diffuses from there.
 
-    The middle is the pixel that is nearest to the mean of all, the first in raster order of equals.
-    Heat spreads by means over 3 x 3 px, twice as often as the box is high and wide.
+    The centre is the pixel nearest to the mean position of the object, the first in raster order
+    among equals. Heat diffuses by means over 3 x 3 px, for 2 ((h + 2) + (w + 2)) steps, where h
+    and w are the height and width of the box of the object.
 
     Parameters
     ----------
     labels : (y, x), 1 to n without gaps
-    boxes : (n, 4) first and last y + 1, first and last x + 1 of each object
-    source : how much heat flows in at each step
-    room : (3, px of the largest box with a margin of one px) float32, of any values
-    flow : (2, y, x) float32 zeros, become the unit vector along which the heat rises
+    boxes : (n, 4) first y, last y + 1, first x and last x + 1 of each object
+    source : heat that is added at the centre in each step
+    room : (3, px of the largest box with a margin of one px) float32, working memory
+    flow : (2, y, x) float32 zeros, receives the unit vector along which heat rises
     """
     for k in range(len(boxes)):
         row = _warmed(labels, k + 1, boxes[k], source, room)
@@ -241,15 +242,15 @@ def errors_by_heat(
     flow: FloatArray,
     errors: FloatArray,
 ) -> None:
-    """Compute the mean squared distance of a flow from each object's flow towards its centre.
+    """Compute the mean squared difference of a flow from each object's flow towards its centre.
 
     Parameters
     ----------
     labels : (y, x), 0 background
     numbers : (n,) labels of the objects
-    boxes, source, room : see `flows_by_heat`
+    boxes, source, room : as in `flows_by_heat`
     flow : (2, y, x) float32
-    errors : (n,) float32, of any values
+    errors : (n,) float32, receives the result
     """
     for k in range(len(boxes)):
         row = _warmed(labels, numbers[k], boxes[k], source, room)
@@ -270,7 +271,7 @@ def errors_by_heat(
 def _rise(
     heat: FloatArray, place: int, row: int, source: np.float32
 ) -> tuple[np.float32, np.float32]:
-    # the unit vector along which heat rises; 0 where it does not
+    # the unit vector along which heat rises; 0 if the gradient is 0
     down = (heat[place + row] - heat[place - row]) / source
     across = (heat[place + 1] - heat[place - 1]) / source
     length = np.sqrt(np.float64(down) ** 2 + np.float64(across) ** 2)
@@ -287,7 +288,7 @@ def _warmed(
     source: np.float32,
     room: FloatArray,
 ) -> int:
-    # spreads heat over an object in `room`; gives the length of a row there
+    # diffuses heat over an object in `room`; returns the length of a row there
     height, row = int(box[1] - box[0] + 2), int(box[3] - box[2] + 2)
     window = height * row
     heat, inside, triple = room[0, :window], room[1, :window], room[2, :window]
@@ -302,7 +303,7 @@ def _warmed(
 
 @compiled
 def _fill(labels: LabelArray, number: int, box: NDArray[np.intp], inside: FloatArray) -> int:
-    # what each px of the object takes of its neighbours, and the place of its middle
+    # the weight of each px of the object in the means, and the position of its centre
     top, bottom, left, right = box[0], box[1], box[2], box[3]
     row = right - left + 2
     size = sum_y = sum_x = 0
@@ -323,8 +324,8 @@ def _fill(labels: LabelArray, number: int, box: NDArray[np.intp], inside: FloatA
 
 @compiled
 def _spread(heat: FloatArray, inside: FloatArray, triple: FloatArray, row: int) -> None:
-    # each px becomes the mean over 3 x 3 px, or 0 outside of the object; views that begin at the
-    # neighbours, since sums of such are vector instructions
+    # each px becomes the mean over 3 x 3 px, or 0 outside the object; shifted views are summed,
+    # which compiles to vector instructions
     left, middle, right = heat[:-2], heat[1:-1], heat[2:]
     across = triple[: middle.size]
     for place in range(across.size):
@@ -337,15 +338,16 @@ def _spread(heat: FloatArray, inside: FloatArray, triple: FloatArray, row: int) 
 
 @compiled
 def draw_back(places: FloatArray, field: FloatArray, steps: int) -> None:
-    """Let each place take ever shorter steps along a field, by the nearest pixel, in float32.
+    """Move each position along a field in ever shorter steps, by the nearest pixel, in float32.
 
-    A step is the mean of the move there and of the step before, over its number.
+    Each step averages the field at the position with the previous average, and moves by this
+    average divided by the number of the step, from 1.
 
     Parameters
     ----------
-    places : (pixels, 3) float32 z, y and x, which are moved
-    field : (z, y, x, 3) float32, moves along z, y and x, px
-    steps : how many
+    places : (pixels, 3) float32, z, y and x; updated in place
+    field : (z, y, x, 3) float32, displacement along z, y and x, px
+    steps : number of steps
     """
     half, zero = np.float32(0.5), np.float32(0)
     deep, high = np.float32(field.shape[0] - 1), np.float32(field.shape[1] - 1)
