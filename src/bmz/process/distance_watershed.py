@@ -1,4 +1,4 @@
-"""Watersheds, and the label recipe ``distance_watershed``: a foreground, cut where it is narrow."""
+"""Watersheds, and the label recipe ``distance_watershed``: foreground split where it is narrow."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from bmz.process.relabel import (
 )
 
 AT_ONCE = 1 << 16
-"""Entries that are looked at together, so that they stay in the processor."""
+"""Number of pixels to process at once, so that they stay in the processor's cache."""
 
 WINDOW, MARGIN = 512, 32
-"""Sides of what is flooded at once, so that it stays in the processor, and what it sees at least
-around it, entries along y and x."""
+"""Side length of a window that is flooded at once, so that it stays in the processor's cache, and
+the smallest margin around it, pixels along y and x."""
 
 STRANGER = (1 << 29) - 1
-"""Stands for all that lies beyond a window."""
+"""Label of everything beyond a window."""
 
 FLOOD_MARGIN = 48
-"""What a window of levels sees at least around it, entries along y and x."""
+"""Smallest margin around a window that is flooded by levels, pixels along y and x."""
 
 PLANE = 2
 
 A_LEVEL = 16
-"""Pixels for each level of a queue."""
+"""Pixels per level of a queue."""
 
 LEVELS = 1 << 16
-"""Heights are told apart by this many steps, between 0 and 1 or the limits of the map beyond."""
+"""Number of levels that heights are quantized to, from 0 to 1 or to the limits of a wider map."""
 
 
 def flooded(
@@ -63,26 +63,26 @@ def flooded(
     least: float = 0,
     leave_some: bool = False,
 ) -> LabelArray:
-    """Let seeds grow over a map, the lowest pixels first, until they meet.
+    """Grow seeds over a map, the lowest pixels first, until they meet.
 
-    Meyer's flooding (doi 10.1016/0165-1684(94)90060-4) between pixels that share a face, as
-    ``skimage.segmentation.watershed``, with a bucket for each level in place of a heap. On a
-    plateau all seeds advance by one pixel in turn. Levels of maps between 0 and 1 do not depend on
-    the map, so that a part of a map is flooded like the whole.
+    Meyer's flooding (doi 10.1016/0165-1684(94)90060-4) between pixels that share a face, as in
+    ``skimage.segmentation.watershed``, with one bucket per level instead of a heap. On a plateau
+    all seeds advance by one pixel in turn. Levels of maps between 0 and 1 do not depend on the
+    map, so that a part of a map is flooded like the whole.
 
     Parameters
     ----------
-    surface : ((z,) y, x), any unit; NaN is as high as the highest
-    seeds : of the same shape, 1 to 2**29 - 2, 0 where there is none
-    mask : of the same shape, pixels that may be flooded; None for all. A seed outside is none
-    least : seeds that reach fewer pixels go, and theirs are flooded from the others, which keep
-        what they have
-    leave_some : all seeds stay where all would go
+    surface : ((z,) y, x), any unit; NaN counts as the highest value
+    seeds : same shape, 1 to 2**29 - 2, 0 where there is no seed
+    mask : same shape, pixels that may be flooded; None for all. Seeds outside are ignored
+    least : seeds that reach fewer pixels are removed, and their pixels are flooded from the
+        others, which keep theirs
+    leave_some : keep all seeds if all would be removed
 
     Returns
     -------
     ((z,) y, x) int32
-        the number of the seed that reached each pixel, 0 if none did
+        number of the seed that reached each pixel, 0 if none did
     """
     from bmz.process.watershed_loops import close_rows
 
@@ -101,7 +101,7 @@ def flooded(
 
 
 def _rows(shape: tuple[int, ...]) -> tuple[tuple[int, ...], NDArray[np.intp]]:
-    # the shape with a margin of one pixel, and where each row begins in it
+    # the shape with a margin of one pixel, and the flat position at which each row begins in it
     wide = tuple(size + 2 for size in shape)
     places = np.ravel_multi_index(np.indices(shape[:-1]) + 1, wide[:-1])
     return wide, places.reshape(-1) * wide[-1] + 1
@@ -132,7 +132,7 @@ def _fill(
 def _reopened(
     state: LabelArray, levels: NDArray[np.uint16], most: int, small: tuple[float, bool]
 ) -> bool:
-    # whether pixels of what is too small may be flooded again; see `flooded`
+    # reopens pixels of seeds that are too small; returns whether there are any; see `flooded`
     from bmz.process.watershed_loops import count_pixels, reopen
 
     least, leave_some = small
@@ -151,7 +151,7 @@ def _flood(
 ) -> None:
     from bmz.process.watershed_loops import spread, take_rim
 
-    rim = np.empty(state.size, _index(state))  # of which little is ever touched
+    rim = np.empty(state.size, _index(state))  # only a small part of it is ever touched
     room = np.zeros(int(levels.max(initial=0)) + 2, np.intp)
     rim = rim[: take_rim(state, levels, steps, rim, room, int(mostly_open))]
     strangers = rim[:0]
@@ -165,8 +165,8 @@ def _flood(
 
 
 def _flood_windows(state: LabelArray, levels: NDArray[np.uint16]) -> None:
-    # level by level all of a map is walked over, and a large one does not stay in the processor;
-    # what lies beyond a window is flooded before all else, as in `watershed`
+    # flooding by levels traverses the whole map, and a large one does not fit into the cache;
+    # pixels beyond a window flood it before all others, as in `watershed`
     labels = np.empty_like(state)
     for box in _cores(state.shape):
         margin, known = FLOOD_MARGIN, False
@@ -187,9 +187,9 @@ def _flood_windows(state: LabelArray, levels: NDArray[np.uint16]) -> None:
 def _begun(
     room: NDArray[np.intp], shore: LabelArray, levels: NDArray[np.uint16]
 ) -> tuple[LabelArray, NDArray[np.intp], NDArray[np.intp]]:
-    """Return a queue, and where the pixels of each level begin in it, and end so far.
+    """Return a queue, and where the pixels of each level begin in it and end so far.
 
-    Those to begin with, `shore`, stand at the beginning of their levels, as they come.
+    The initial pixels, `shore`, are at the beginning of their levels, in the given order.
     """
     ends = np.cumsum(room)
     order = np.argsort(levels, kind="stable")
@@ -203,17 +203,17 @@ def _begun(
 
 
 def _index(state: LabelArray) -> type[np.int32 | np.intp]:
-    # of places of a map
+    # dtype of flat positions in a map
     return np.int32 if state.size < FAR_PLACE else np.intp
 
 
 def watershed(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = None) -> LabelArray:
-    """Let seeds grow over a map as `flooded` does, with every float32 a level of its own.
+    """Grow seeds over a map as `flooded` does, with every float32 value as its own level.
 
-    The labels are those of ``skimage.segmentation.watershed`` 0.26 where it tells the order: of
-    the pixels of seeds that are equally high it takes any first, and here they go in raster order.
-    A large map is flooded window by window. What lies beyond a window is taken for a seed that is
-    lower than all: what that does not reach would not be reached by anything from there.
+    The labels are those of ``skimage.segmentation.watershed`` 0.26 wherever it defines the order:
+    among seed pixels of equal height its order is arbitrary, while here it is raster order.
+    A large map is flooded window by window. Everything beyond a window counts as a seed below all
+    others: pixels that this seed does not reach cannot be reached from there at all.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def watershed(surface: AnyArray, seeds: LabelArray, mask: BoolArray | None = Non
     Returns
     -------
     ((z,) y, x) int32
-        the number of the seed that reached each pixel, 0 if none did
+        number of the seed that reached each pixel, 0 if none did
     """
     ends, margin = _ends(surface), MARGIN
     labels = np.zeros(surface.shape, np.int32)
@@ -243,7 +243,7 @@ def _cores(shape: tuple[int, ...]) -> Iterator[Box]:
 
 
 def _window(box: Box, margin: int, shape: tuple[int, ...]) -> tuple[Box, Box]:
-    # the box with so much around it as there is, and the box in that
+    # the box with a margin, cropped to the map, and the position of the box in this window
     window = tuple(
         slice(max(s.start - margin, 0), min(s.stop + margin, n))
         for s, n in zip(box, shape, strict=True)
@@ -259,11 +259,11 @@ def _within(
     ends: tuple[float, float],
     cut: list[tuple[bool, bool]],
 ) -> LabelArray:
-    # the labels of a window, whose sides are cut or not; `STRANGER` where more must be seen
+    # the labels of a window with cut or uncut sides; `STRANGER` where a wider one is needed
     wide = tuple(size + 2 for size in surface.shape)
     inner = (slice(1, -1),) * surface.ndim
     heights, state = np.zeros(wide, np.float32), np.zeros(wide, np.int32)
-    # of two zeros none is lower
+    # adding 0 turns -0 into 0, so that zeros are equally high
     heights[inner] = _finite(np.asarray(surface, np.float32), ends) + np.float32(0)
     start = np.where(seeds > 0, seeds, -1)
     state[inner] = start if mask is None else np.where(mask, start, 0)
@@ -299,7 +299,7 @@ def _flood_by_height(
 
 
 def _ends(surface: AnyArray) -> tuple[float, float]:
-    # what the lowest and the highest level stand for: 0 and 1, or the limits of the map beyond
+    # heights of the lowest and the highest level: 0 and 1, or the limits of a wider map
     low, high = 0.0, 1.0
     for part in _strips(surface.shape):
         heights = np.asarray(surface[part], np.float32)
@@ -326,15 +326,15 @@ def _faces(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def depth_of(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
-    """Return the Euclidean distance to the next entry that is not inside.
+    """Return the Euclidean distance to the nearest pixel that is not inside.
 
-    As ``scipy.ndimage.distance_transform_edt``, without its arrays of 64 bits; of a large map
-    window by window, each as wide as its distances are.
+    Like ``scipy.ndimage.distance_transform_edt``, without its 64-bit arrays; a large map is
+    processed window by window, each with a margin as wide as its distances.
 
     Parameters
     ----------
-    inside : ((z,) y, x), not true everywhere
-    grid : px of the input for each entry, one number per axis
+    inside : ((z,) y, x), not True everywhere
+    grid : spacing of the map, px of the input, one number per axis
 
     Returns
     -------
@@ -376,24 +376,24 @@ def _depth_within(inside: BoolArray, grid: tuple[int, ...]) -> FloatArray:
 def prominent_peaks(
     surface: AnyArray, least_rise: float, radius_px: int = 1, mask: BoolArray | None = None
 ) -> LabelArray:
-    """Label every peak that rises enough above the saddle to a higher one.
+    """Label every peak that rises at least `least_rise` above the saddle to a higher peak.
 
-    The h-maxima transform (Soille, Morphological Image Analysis, 2003, section 6.3.4), as
-    ``skimage.morphology.h_maxima`` gives it: of two peaks that meet the lower one counts if it
-    rises `least_rise` above the place. Of equal peaks that meet the first in raster order stays,
-    where the transform marks both.
+    The h-maxima transform (Soille, Morphological Image Analysis, 2003, section 6.3.4), as in
+    ``skimage.morphology.h_maxima``: the lower of two peaks that meet counts if it rises
+    `least_rise` above their saddle. Of two equal peaks that meet, only the first in raster order
+    is kept, while the transform marks both.
 
     Parameters
     ----------
     surface : ((z,) y, x) finite numbers
     least_rise : in the unit of `surface`
-    radius_px : pixels within this distance are neighbours, 1 or more; with 1 the corners too
-    mask : pixels that are walked over; None for all
+    radius_px : pixels within this distance, 1 or more, are neighbours; with 1 also diagonal ones
+    mask : pixels to search; None for all
 
     Returns
     -------
     ((z,) y, x) int32
-        1 to n at one pixel a peak, in raster order; 0 elsewhere
+        1 to n in raster order, at one pixel per peak; 0 elsewhere
     """
     from bmz.process.watershed_loops import mark_peaks
 
@@ -414,7 +414,7 @@ def prominent_peaks(
 
 
 def _neighbours(shape: tuple[int, ...], radius_px: int) -> NDArray[np.intp]:
-    # flat steps to every pixel of the ball but its middle
+    # flat steps to every pixel of the ball except its centre
     reach = max(radius_px, 1)
     strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     ball = [
@@ -427,7 +427,7 @@ def _neighbours(shape: tuple[int, ...], radius_px: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class DistanceSettings:
-    """The parameters of the recipe."""
+    """Parameters of the recipe."""
 
     threshold: Annotated[
         float, Knob("foreground is above this value; -1: by Otsu's method", cures=(-1, *SHARES))
@@ -442,22 +442,22 @@ class DistanceSettings:
 def label_by_distance(
     output: AnyArray, grid: tuple[int, ...], settings: DistanceSettings
 ) -> Labelled:
-    """Cut a foreground where it is narrow.
+    """Split a foreground into objects where it is narrow.
 
-    The distance to the background has a peak in the middle of each object. Peaks that rise by less
-    than `neck` above the saddle between them are one object; the watershed of the distance from
-    the others are the objects.
+    The distance to the background has a peak at the centre of each object. Peaks that rise by less
+    than `neck` above the saddle between them belong to one object; objects are the watershed of
+    the distance from the remaining peaks.
 
     Parameters
     ----------
-    output : (c, (z,) y, x), a foreground map or mask
-    grid : spacing of the map, px of the input; distances heed it
-    settings : the parameters
+    output : (c, (z,) y, x), one channel is a foreground map or mask
+    grid : spacing of the map, px of the input; distances take it into account
+    settings : parameters of the recipe
 
     Returns
     -------
     Labelled
-        of ``output.shape[1:] * grid``; the score of an object is the mean of its foreground
+        of shape ``output.shape[1:] * grid``; the score of an object is its mean foreground
 
     Raises
     ------
@@ -480,7 +480,7 @@ def threshold_of_whole_map(
     maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """Find the threshold if it is to be found by Otsu's method, as `Recipe.of_whole_map` says."""
+    """Compute the threshold if it is set to Otsu's method; see `Recipe.of_whole_map`."""
     channel = int(parameters["channel"])
     if not 0 <= channel < maps.shape[0]:
         raise ChannelsDiffer("distance_watershed", channel_words(channel), maps.shape[0])
@@ -496,4 +496,4 @@ DISTANCE_WATERSHED = Recipe(
     of_whole_map=threshold_of_whole_map,
     settings=DistanceSettings,
 )
-"""The recipe of foreground maps whose objects touch."""
+"""Label recipe of foreground maps with touching objects."""
