@@ -1,4 +1,4 @@
-"""Label a map block by block: the objects that the whole map would give, with its parameters."""
+"""Label a map block by block, with the objects and parameters of the whole map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bmz.process.recipe import Finish, InBlocks, Labelled, Place, Recipe, Value
 from bmz.process.relabel import finish_labels
 
 BINS = 256
-"""Of the histogram of Otsu's method, as scikit-image has it."""
+"""Number of bins of the histogram of Otsu's method, the default of scikit-image."""
 
 SIDE_AT_ONCE = 1024
-"""Of the boxes that are read, px; strips of a wide map would be too large."""
+"""Side length of the boxes that are read, px; strips of a wide map would be too large."""
 
 
 def whole_map_parameters(
@@ -30,35 +30,35 @@ def whole_map_parameters(
     maps: LazyArray,
     parameters: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """Replace every parameter that a recipe takes from the map by that of the whole map.
+    """Replace every parameter that a recipe computes from the map by its value for the whole map.
 
     Parameters
     ----------
-    recipe : of the labels
+    recipe : label recipe
     maps : (c, (z,) y, x), read in boxes
-    parameters : complete
+    parameters : all parameters of the recipe
 
     Returns
     -------
     dict
-        `parameters` with numbers in place of -1; the same where the recipe takes none
+        `parameters` with computed values instead of -1; unchanged if the recipe computes none
 
     Raises
     ------
     ChannelsDiffer
-        The map has not the channels that the parameters name.
+        The map does not have the channels that the parameters name.
     """
     values = {} if recipe.of_whole_map is None else recipe.of_whole_map(maps, parameters)
     return {**parameters, **values}
 
 
 def streamed_otsu(maps: LazyArray, channel: int) -> float:
-    """Return Otsu's threshold of one map as ``skimage.filters.threshold_otsu`` does, in two passes.
+    """Compute Otsu's threshold as ``skimage.filters.threshold_otsu`` does, in two passes.
 
     Parameters
     ----------
     maps : (c, (z,) y, x)
-    channel : which of them
+    channel : index of the map
     """
     from skimage.filters import threshold_otsu  # here: it takes long to import
 
@@ -66,7 +66,7 @@ def streamed_otsu(maps: LazyArray, channel: int) -> float:
     for values in _parts(maps, channel):
         low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
     if not low < high:
-        return float(low)  # the only value, or infinity where there is none
+        return float(low)  # the only value, or infinity if there is none
     counts = np.zeros(BINS, np.int64)
     edges = np.linspace(low, high, BINS + 1)
     for values in _parts(maps, channel):
@@ -81,22 +81,22 @@ def _parts(maps: LazyArray, channel: int) -> Iterator[FloatArray]:
 
 
 def boxes_of_map(maps: LazyArray) -> Iterator[Box]:
-    """Return the boxes in which a map (c, (z,) y, x) is read; they are cut along y and x only."""
+    """Return the boxes in which a map (c, (z,) y, x) is read; only y and x are divided."""
     return boxes(maps.shape, (*maps.shape[:-2], SIDE_AT_ONCE, SIDE_AT_ONCE))
 
 
 OTSU = -1.0
-"""The threshold is found by Otsu's method."""
+"""Threshold value that selects Otsu's method."""
 
 
 def threshold_of(values: AnyArray, asked: float) -> float:
-    """Return `asked`, or for -1 the threshold that parts the values best.
+    """Return `asked`, or the threshold by Otsu's method if `asked` is `OTSU`.
 
     Source: Otsu 1979 (doi 10.1109/TSMC.1979.4310076), ``skimage.filters.threshold_otsu``.
 
     Parameters
     ----------
-    values : a map of any shape; values that are no number are left out
+    values : map of any shape; values that are not finite are ignored
     asked : in the unit of the map, or `OTSU`
     """
     from skimage.filters import threshold_otsu  # here: it takes long to import
@@ -109,11 +109,11 @@ def threshold_of(values: AnyArray, asked: float) -> float:
 
 
 GROWTH = 2
-"""How much wider the overlap becomes when an object does not fit into it."""
+"""Factor by which the overlap grows when an object does not fit into it."""
 
 
 class WritableArray(LazyArray, Protocol):
-    """An array of which regions are read and written, such as of NumPy or Zarr."""
+    """An array whose regions are read and written, such as one of NumPy or Zarr."""
 
     def __setitem__(self, region: Box, values: AnyArray, /) -> None:
         """Write a region, one slice per axis."""
@@ -121,16 +121,17 @@ class WritableArray(LazyArray, Protocol):
 
 @dataclass(frozen=True)
 class BlockWork:
-    """What every block is labelled with.
+    """Input of the labelling of all blocks.
 
     Parameters
     ----------
     maps : (c, (z,) y, x)
     grid : spacing of the maps, px of the input, one number per spatial axis
-    recipe, parameters : of the labels, complete
-    side : of a block along y and x, entries of the map
-    overlap : how far a block sees beyond its edge at first, entries of the map
-    finish : what is done to the labels of each block; the border is no matter of blocks
+    recipe, parameters : label recipe and all its parameters
+    side : side length of a block along y and x, pixels of the map
+    overlap : initial overlap around a block, pixels of the map
+    finish : applied to the labels of each block; objects at the border of the image cannot be
+        removed by block
     """
 
     maps: LazyArray
@@ -143,12 +144,12 @@ class BlockWork:
 
     @property
     def needs(self) -> InBlocks:
-        """What the recipe needs in blocks.
+        """Requirements of the recipe for blocks.
 
         Raises
         ------
         ValueError
-            It labels only whole maps.
+            The recipe labels only whole maps.
         """
         if self.recipe.in_blocks is None:
             raise ValueError(f"recipe '{self.recipe.name}' labels only whole maps")
@@ -156,19 +157,19 @@ class BlockWork:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the labels, px of the input."""
+        """Shape of the labels, px of the input."""
         return tuple(n * step for n, step in zip(self.maps.shape[1:], self.grid, strict=True))
 
 
 @dataclass
 class Found:
-    """The objects so far, in the order in which they were found.
+    """Objects found so far, in the order in which they were found.
 
     Parameters
     ----------
-    first : flat position of the first pixel of each in the labels of the whole, an array per block
-    columns : what is known of each, a table per block
-    widest_overlap : that a block needed, entries of the map
+    first : flat positions of the first pixels of objects in the whole mask, one array per block
+    columns : properties of the objects, one table per block
+    widest_overlap : largest overlap that a block needed, pixels of the map
     """
 
     first: list[NDArray[np.int64]] = field(default_factory=list)
@@ -177,18 +178,23 @@ class Found:
 
     @property
     def count(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return sum(map(len, self.first))
 
     def numbers(self) -> NDArray[np.int64]:
-        """Return the number of each object in raster order, behind a 0 for the background."""
+        """Return the number of each object in raster order, preceded by 0 for the background."""
         ranks = np.zeros(self.count + 1, np.int64)
         first = np.concatenate([np.zeros(0, np.int64), *self.first])
         ranks[1 + np.argsort(first, kind="stable")] = np.arange(1, len(first) + 1)
         return ranks
 
     def first_by(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the flat position of the first pixel of label k at k - 1, for these `numbers`."""
+        """Return the flat position of each object's first pixel; label k is at index k - 1.
+
+        Parameters
+        ----------
+        numbers : new label of each object, preceded by 0; see `Found.numbers`
+        """
         first = np.concatenate([np.zeros(0, np.int64), *self.first])
         ordered = np.zeros(int(numbers.max(initial=0)), np.int64)
         ordered[numbers[1:][numbers[1:] > 0] - 1] = first[numbers[1:] > 0]
@@ -196,18 +202,19 @@ class Found:
 
     @property
     def headings(self) -> list[str]:
-        """The headings of the columns that are known of all objects."""
+        """Headings of the columns that all objects have."""
         return shared_by_all(self.columns)
 
     def columns_by(
         self, numbers: NDArray[np.int64], headings: Collection[str] | None = None
     ) -> Columns:
-        """Return what is known of label k at k - 1, for these `numbers`.
+        """Return the columns of the objects; label k is at index k - 1.
 
         Parameters
         ----------
-        headings : of the columns that are returned, because outlines of many objects take much
-            memory; None for all
+        numbers : as in `first_by`
+        headings : columns to return, because outlines of many objects take much memory; None for
+            all
         """
         ordered: dict[str, AnyArray] = {}
         for heading in self.headings:
@@ -224,28 +231,29 @@ def label_blocks(
     before: Found | None = None,
     keep: Callable[[Found], None] = lambda _: None,
 ) -> Found:
-    """Write the labels of all blocks, each object once, by the block in which it begins.
+    """Label all blocks and write each object once, by the block in which it begins.
 
-    A block is labelled together with an overlap around it. It owns the objects whose first pixel
-    in raster order lies in it, and writes them whole. When one of these, or one that it touches,
-    reaches the end of the overlap, its shape is not sure, and the block is labelled again with
-    twice the overlap, up to the whole map. Thresholds that a recipe takes from the map are taken
-    from the whole map first.
+    Each block is labelled together with an overlap around it. It owns the objects whose first
+    pixel in raster order is inside the block, and writes them whole. If one of these, or an object
+    that it touches, reaches the end of the overlap, its shape is uncertain, and the block is
+    labelled again with twice the overlap, up to the whole map. Parameters that a recipe computes
+    from the map are computed from the whole map first.
 
     Parameters
     ----------
     work : maps, recipe and sizes
-    labels : of ``work.shape``, all 0; becomes the numbers of the objects in the order in which
-        they are found, from 1. `Found.numbers` gives those in raster order
-    listener : hears of every block, and when the overlap has to grow
-    before : what was found in the first blocks by a call that was cut short, whose `labels` these
-        are; the others are gone on with
-    keep : is given all that was found after each block, when its labels are written
+    labels : of shape ``work.shape``, all 0; receives the numbers of the objects, from 1 in the
+        order in which they are found. `Found.numbers` returns those in raster order
+    listener : notified of every block, and when the overlap has to grow
+    before : objects of the first blocks from an interrupted call with the same `labels`; only the
+        remaining blocks are labelled
+    keep : called with all objects so far after the labels of each block have been written
 
     Returns
     -------
     Found
-        the objects; the same as of the whole map where a recipe sees no further than the overlap
+        the objects, identical to those of the whole map if the recipe depends on nothing beyond
+        the overlap
     """
     parameters = whole_map_parameters(work.recipe, work.maps, work.parameters)
     least = work.needs.least_overlap(work.maps, parameters, work.grid)
@@ -273,7 +281,7 @@ def _label_one(
             Note(f"an object is larger than the overlap of blocks; continuing with {overlap} px")
         )
     objects.widest_overlap = max(objects.widest_overlap, overlap)
-    # only now, for of an object that is cut a part may be too small
+    # only now, because a part of a cut object may be too small
     if work.finish != Finish():
         done = finish_labels(done, work.finish)
     place = _on_input(region, work.grid)
@@ -286,7 +294,7 @@ def _label_one(
 def _labelled(work: BlockWork, region: Box) -> tuple[Labelled, BoolArray]:
     maps = np.asarray(work.maps[(slice(None), *region)])
     parameters = dict(work.parameters)
-    # shares are those of the whole, and not of what this block sees
+    # these parameters are fractions of the whole map, not of this block
     whole = float(np.prod(work.maps.shape[1:])) / max(float(np.prod(maps.shape[1:])), 1)
     for name in work.needs.shares:
         parameters[name] = min(float(parameters[name]) * whole, 1.0)
@@ -298,7 +306,7 @@ def _labelled(work: BlockWork, region: Box) -> tuple[Labelled, BoolArray]:
 
 
 def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: BoolArray) -> bool:
-    """Return whether a block saw all of the objects that begin in it, and of those they touch."""
+    """Return whether a block contains all objects that begin in it, and those they touch."""
     shape = work.maps.shape[1:]
     owned, _ = _owned(local, _on_input(core, work.grid), _on_input(region, work.grid), work)
     reach = work.needs.reach(work.maps, work.parameters, work.grid)
@@ -312,12 +320,12 @@ def _is_sure(work: BlockWork, core: Box, region: Box, local: LabelArray, lost: B
 def _owned(
     local: LabelArray, core: Box, region: Box, work: BlockWork
 ) -> tuple[BoolArray, NDArray[np.int64]]:
-    """Return for 0 and each label whether it begins in the core, and its position in the whole."""
+    """Return whether 0 and each label begins in the core, and its position in the whole mask."""
     count = int(local.max(initial=0))
     flat = local.reshape(-1)
     begins = np.flatnonzero(flat > 0)
     first = np.zeros(count + 1, np.int64)
-    first[flat[begins[::-1]]] = begins[::-1]  # the last one written is the first met
+    first[flat[begins[::-1]]] = begins[::-1]  # reversed, so that the first pixel is written last
     place = np.unravel_index(first, local.shape)
     whole = [at + side.start for at, side in zip(place, region, strict=True)]
     inside = np.ones(count + 1, np.bool_)
@@ -343,7 +351,7 @@ def _beside(local: LabelArray, owned: BoolArray) -> BoolArray:
 def _touches_cut(
     local: LabelArray, region: Box, shape: Sequence[int], depth: Sequence[int]
 ) -> BoolArray:
-    # at an end of the overlap that is not an edge of the map, an object may go on
+    # an object may continue beyond an end of the overlap that is not an edge of the map
     touches = np.zeros(int(local.max(initial=0)) + 1, np.bool_)
     for axis, (side, size, deep) in enumerate(zip(region, shape, depth, strict=True)):
         before = (slice(None),) * axis
@@ -355,7 +363,7 @@ def _touches_cut(
 
 
 def _cut_in(lost: BoolArray, core: Box, region: Box, shape: Sequence[int]) -> bool:
-    """Return whether something without a label reaches from the core to an end of the overlap."""
+    """Return whether unlabelled foreground reaches from the core to an end of the overlap."""
     if not lost[core].any():
         return False
     parts, _ = ndimage.label(lost)
@@ -385,7 +393,7 @@ def _write(
 
 
 def _cores(shape: Sequence[int], side: int) -> Iterator[Box]:
-    # stacks are cut along y and x only
+    # stacks are divided along y and x only
     return boxes(shape, (*(max(n, 1) for n in shape[:-2]), side, side))
 
 

@@ -1,4 +1,4 @@
-"""The label recipe ``stardist`` for one map again and again, as a slider moves."""
+"""The label recipe ``stardist``, applied repeatedly to one map, as when a slider moves."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from bmz.process.stardist import (
 
 
 class KeptStars:
-    """Labels a map as `label_stars` does, and keeps the objects of planes.
+    """Label a map as `label_stars` does, and keep the objects of planes between calls.
 
-    An object is dropped for a better one alone. So with a higher threshold of the probability the
-    objects are those above it; with a lower one they stay, and others may come.
+    An object is suppressed only by a better one. So with a higher probability threshold the
+    objects are those above it; with a lower threshold they remain, and others may be added.
 
-    One thread calls it at a time.
+    Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class KeptStars:
         *,
         place: Place | None = None,
     ) -> Labelled:
-        """Return the labels; `label_stars` makes those of stacks."""
-        # of maps that are resized as they are read the numbers are of this kind
+        """Return the labels; stacks and other special cases are left to `label_stars`."""
+        # maps that are resized as they are read have no dtype; their values are float32
         kind = getattr(output, "dtype", np.dtype(np.float32))
         if output.ndim != STACK or place is not None or kind != np.float32:
             return label_stars(output, grid, settings, place=place)
@@ -53,7 +53,7 @@ class KeptStars:
         return drawn_stars(above, output, grid, settings)
 
     def _best(self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings) -> Candidates:
-        """Return the objects above the threshold, and possibly others below it, the best first."""
+        """Return the objects above the threshold, and possibly some below it, best first."""
         least, known = settings.prob_threshold, self._settings.prob_threshold
         if output is not self._output or grid != self._grid:
             self._stars = self._crowd = None
@@ -70,7 +70,7 @@ class KeptStars:
     def _chosen(
         self, output: AnyArray, grid: tuple[int, ...], settings: StarSettings
     ) -> Candidates:
-        """Choose among the candidates, which are there where but the allowed overlap is another."""
+        """Select objects, from kept candidates if nothing but the allowed overlap has changed."""
         overlap = settings.nms_threshold
         if self._crowd is None or replace(self._crowd[0], nms_threshold=overlap) != settings:
             candidates = candidates_of(output, grid, settings, None)
