@@ -1,4 +1,4 @@
-"""The label recipe ``flows`` for one map again and again, as a slider moves."""
+"""The label recipe ``flows``, applied repeatedly to one map, as when a slider moves."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from bmz.process.recipe import Labelled, Place
 from bmz.process.relabel import on_input_grid
 
 PARTS_A_THREAD = 8
-"""So that no thread waits long for the last one."""
+"""Number of parts of the work per thread, so that no thread waits long for the last one."""
 
 
 class KeptFlows:
-    """Labels a map as `label_flows` does, and keeps what other settings leave as it is.
+    """Label a map as `label_flows` does, and keep intermediate results that other settings share.
 
-    Where a pixel ends depends on the threshold of the cell probability only as far as its way reads
-    the flow of pixels that are switched on or off. So for each pixel is noted between which
-    thresholds its end holds, and only the others are followed again. Clusters depend on nothing
-    else but the number of steps, and the errors of their flows on nothing else at all.
+    The end of a pixel depends on the threshold of the cell probability only if the threshold
+    changes the flow of pixels along its path. So the range of thresholds for which its end is valid
+    is stored for each pixel, and only pixels outside their range are followed again. Clusters
+    depend only on this threshold and the number of steps, and flow errors only on the clusters.
 
-    One thread calls it at a time. It holds 28 bytes for each pixel of the map.
+    Not thread-safe. It holds 28 bytes per pixel of the map.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class KeptFlows:
         *,
         place: Place | None = None,
     ) -> Labelled:
-        """Return the labels; `label_flows` makes those of stacks and of Omnipose's maps."""
+        """Return the labels; stacks and Omnipose's maps are left to `label_flows`."""
         axes = output.ndim - 1
         if (
             axes == STACK
@@ -85,13 +85,13 @@ class KeptFlows:
 
 
 class _Drift:
-    """Where the pixels of a plane end after so many steps along the flow.
+    """Ends of the pixels of a plane after a number of steps along the flow.
 
     Parameters
     ----------
-    flow : (2, y, x) float32, px a step, finite
+    flow : (2, y, x) float32, px per step, finite
     probability : (y, x) float32
-    steps : how many
+    steps : number of steps
     """
 
     def __init__(self, flow: FloatArray, probability: FloatArray, steps: int) -> None:
@@ -148,7 +148,7 @@ class _Drift:
 
 
 def _in_threads(count: int, work: Callable[[slice], None]) -> None:
-    """Do work on so many things in parts, on all processors; compiled loops let each other go."""
+    """Call `work` on slices of ``range(count)`` in threads; compiled loops release the GIL."""
     threads = available_cpus()
     ends = np.linspace(0, count, min(PARTS_A_THREAD * threads, max(count, 1)) + 1).astype(int)
     list(_pool().map(work, map(slice, ends[:-1].tolist(), ends[1:].tolist())))
@@ -156,5 +156,5 @@ def _in_threads(count: int, work: Callable[[slice], None]) -> None:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    # the same threads for every call: each new one would keep memory of its own
+    # the same threads for every call: each new thread would keep its own memory
     return ThreadPoolExecutor(available_cpus(), "flows")

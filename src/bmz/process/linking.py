@@ -1,4 +1,4 @@
-"""Labels of neighbouring planes and frames, joined and measured."""
+"""Link labels of neighbouring planes and frames, and measure tracks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bmz.process.measure import Table, stacked
 Integers = NDArray[np.int64]
 
 BOX_PX = 2048
-"""Side along y and x of what is compared at once."""
+"""Side length along y and x of the boxes that are compared at once."""
 
 _BITS = 32
-"""Of a label: two of them make one key."""
+"""Number of bits of a label; two labels make one key."""
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """What objects of two masks share, one entry for each pair that shares a pixel.
+    """Overlaps between objects of two masks, one entry per pair that shares a pixel.
 
     Parameters
     ----------
-    one, other : (n,) the labels of each pair
-    shared : (n,) pixels
+    one, other : (n,) labels of each pair
+    shared : (n,) number of shared pixels
     first : (n,) position of the first shared pixel in raster order
     """
 
@@ -41,18 +41,18 @@ class Overlaps:
     def matches(self, one_px: Integers, other_px: Integers, iou: float) -> tuple[AnyArray, ...]:
         """Pair objects one to one, the largest overlaps first.
 
-        Of two pairs of one overlap the one that comes first in the image is taken, so that it
-        does not matter how the objects are numbered.
+        Among pairs of equal overlap, the first one in the image is chosen, so that the result
+        does not depend on how objects are numbered.
 
         Parameters
         ----------
-        one_px, other_px : pixels of each object at its label; 0 for one that is not to be paired
-        iou : the least intersection over union
+        one_px, other_px : number of pixels of each object, by label; 0 excludes the object
+        iou : minimum intersection over union
 
         Returns
         -------
         (m,), (m,)
-            labels in the one mask and in the other
+            labels in the first and in the second mask
         """
         whole = one_px[self.one] + other_px[self.other] - self.shared
         known = (one_px[self.one] > 0) & (other_px[self.other] > 0)
@@ -71,7 +71,7 @@ class Overlaps:
 
 @dataclass
 class _Position:
-    """One mask of a chain, what its objects are called, and which of them go on in a later one."""
+    """One mask of a chain, the numbers of its objects, and which of them end in this mask."""
 
     labels: LazyArray
     px: Integers
@@ -83,27 +83,27 @@ class _Position:
 
 
 def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[Integers]:
-    """Label objects by their overlap, so that each keeps its number through a chain of masks.
+    """Link objects by their overlap, so that each keeps its number through a chain of masks.
 
-    Neighbours are paired one to one, the largest overlaps first, which neither splits nor merges:
-    two objects of a mask never get one number. With a gap of 1, an object without a partner in
-    the mask before is then compared with those of the mask before that, which had none either.
-    Cellpose's ``stitch3D`` compares likewise, without gaps. As many masks are held as the gap asks
-    for, and two.
+    Objects of neighbouring masks are paired one to one, the largest overlaps first, without
+    splits or merges: two objects of a mask never share a number. With a gap of 1, an object
+    without a partner in the previous mask is then compared with the unpaired objects of the mask
+    before that. Cellpose's ``stitch3D`` compares in the same way, without gaps. At most
+    ``gap + 2`` masks are held at a time.
 
-    Source: Cellpose 3.1, ``cellpose.utils.stitch3D``; here no number is ever given twice.
+    Source: Cellpose 3.1, ``cellpose.utils.stitch3D``; here no number is ever assigned twice.
 
     Parameters
     ----------
-    chain : masks of one shape in order, each numbered by itself
-    iou : least intersection over union of what is joined
-    gap : masks that an object may be missing in
+    chain : masks of one shape in order, each numbered independently
+    iou : minimum intersection over union of linked objects
+    gap : number of consecutive masks in which an object may be missing
 
     Returns
     -------
     list of (n + 1,) int64
-        for each mask the number of its label k at k, from 1 in order of first appearance; 0 for
-        the background and for labels without a pixel
+        for each mask, the number of label k at index k, from 1 in order of first appearance; 0
+        for the background and for labels without pixels
     """
     before: deque[_Position] = deque(maxlen=gap + 1)
     results: list[Integers] = []
@@ -125,7 +125,7 @@ def linked_chain(chain: Iterable[LazyArray], iou: float, gap: int = 0) -> list[I
 
 
 def _counted(labels: LazyArray, others: Sequence[LazyArray]) -> tuple[Integers, list[Overlaps]]:
-    """Count the pixels of the objects of a mask, and what they share with those of others."""
+    """Count the pixels of each object of a mask, and its overlaps with objects of other masks."""
     px = np.zeros(1, np.int64)
     shared: list[list[tuple[Integers, ...]]] = [[] for _ in others]
     sides = (*(1 for _ in labels.shape[:-2]), BOX_PX, BOX_PX)
@@ -148,7 +148,7 @@ def _added(one: Integers, other: AnyArray) -> Integers:
 
 
 def _pairs(one: AnyArray, other: AnyArray, box: Box, shape: Sequence[int]) -> tuple[Integers, ...]:
-    """Return the pairs that share pixels, their number, and where the first lies in the whole."""
+    """Return the pairs that share pixels, the first position of each in the whole, and counts."""
     at = np.flatnonzero((one > 0) & (other > 0))
     keys = one.reshape(-1)[at].astype(np.int64) << _BITS | other.reshape(-1)[at].astype(np.int64)
     pairs, first, counts = np.unique(keys, return_index=True, return_counts=True)
@@ -174,13 +174,13 @@ def _columns(parts: Sequence[tuple[Integers, ...]]) -> Iterator[list[Integers]]:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Masks that are one by now: a plane, or the planes of a stack.
+    """Masks that have been linked so far: a plane, or the planes of a stack.
 
     Parameters
     ----------
-    at : position along the axes over which nothing was joined so far
+    at : position along the axes that have not been linked yet
     members : positions of the masks in the order of the call
-    numbers : for each of them the number of label k at k; None while it is k
+    numbers : for each mask, the number of label k at index k; None while it is still k
     """
 
     at: Mapping[str, int]
@@ -190,7 +190,7 @@ class _Unit:
 
 @dataclass(frozen=True)
 class _Joined:
-    """The masks of a unit as one, with the numbers that they have in it."""
+    """The masks of a unit as a single array, with the numbers of the unit."""
 
     masks: Sequence[LazyArray]
     numbers: Sequence[Integers | None]
@@ -208,28 +208,28 @@ class _Joined:
 
 
 def link_labels(masks: Sequence[LazyArray], loop: Mapping[str, int], link: Link) -> list[Integers]:
-    """Assign numbers to the objects of all masks of an image; joined objects share one.
+    """Assign numbers to the objects of all masks of an image; linked objects share a number.
 
-    Planes are joined to stacks first, within each frame; then frames to tracks, where the objects
-    are those of stacks if z is joined, else those of each plane by itself.
+    Planes are first linked into stacks, within each frame; then frames are linked into tracks of
+    3D objects if z is linked, and of the objects of each plane otherwise.
 
     Parameters
     ----------
-    masks : ((z,) y, x) of one shape for each position along the axes of `loop`, the last the
-        fastest; each numbered by itself
-    loop : positions along t and z
-    link : over which axes, and how
+    masks : ((z,) y, x) of one shape, one for each position along the axes of `loop`, the last
+        axis fastest; each numbered independently
+    loop : number of positions along t and z
+    link : the axes to link, and how
 
     Returns
     -------
     list of (n + 1,) int64
-        for each mask the number of its label k at k: 1 to the number of objects, in order of
+        for each mask, the number of label k at index k: 1 to the number of objects, in order of
         first appearance
 
     Raises
     ------
     ValueError
-        There is no axis to join the masks over.
+        There is no axis along which masks can be linked.
     """
     places = np.ndindex(*loop.values())
     units = [
@@ -265,7 +265,7 @@ def _as_one(axis: str, chain: Sequence[_Unit], masks: Sequence[LazyArray], link:
 
 
 def _numbered(units: Sequence[_Unit]) -> list[Integers]:
-    """Label the objects of all units by the mask in which they first appear."""
+    """Assign numbers to the objects of all units, in order of the mask of first appearance."""
     results: list[Integers] = []
     finals: dict[int, Integers] = {}
     count = 0
@@ -275,7 +275,7 @@ def _numbered(units: Sequence[_Unit]) -> list[Integers]:
             finals[id(unit)] = np.zeros(most + 1, np.int64)
         final = finals[id(unit)]
         new = np.unique(own[(own > 0) & (final[own] == 0)])
-        # in the order of the labels of this mask, which is that of a reader
+        # in the order of the labels of this mask
         order = own[np.sort(_first_index(own, new))]
         final[order] = count + np.arange(1, len(order) + 1)
         count += len(order)
@@ -304,11 +304,12 @@ _SIZES = ("area_px", "area_um2", "volume_px", "volume_um3")
 
 
 def measured_together(loop: Mapping[str, int], apart: str) -> list[list[int]]:
-    """Return the masks that are measured together: those of one position along the axes of `apart`.
+    """Return the groups of masks to measure together: one per position along the axes of `apart`.
 
     Parameters
     ----------
-    loop : positions along t and z; the masks lie in that order, the last axis the fastest
+    loop : number of positions along t and z; masks are in this order, the last axis fastest
+    apart : letters of axes whose positions are measured separately
 
     Examples
     --------
@@ -323,25 +324,25 @@ def measured_together(loop: Mapping[str, int], apart: str) -> list[list[int]]:
 
 
 def with_track(table: Table) -> Table:
-    """Return the track of each object, which is its number in the mask."""
+    """Return the table with a column for the track of each object, which is its label."""
     return {"label": table["label"], "track": table["label"], **table}
 
 
 def measure_tracks(tables: Iterable[Table]) -> Table:
-    """Measure every track: when it is there, how large it is, and how far it goes.
+    """Measure every track: its frames, mean size and intensity, and the distance that it covers.
 
     Parameters
     ----------
-    tables : of `bmz.process.measure.measure_objects`, with columns t and track; each object has
-        one row per frame
+    tables : tables of `bmz.process.measure.measure_objects` with columns t and track; each object
+        has one row per frame
 
     Returns
     -------
     dict of (n,) arrays
-        one row per track: the first and the last frame, the number of frames that have it, means
-        over these of size and of mean brightness, the straight distance from the first to the
-        last place (displacement) and that from frame to frame (path), in px along all axes of
-        space, and in um where the pixel size is known; whether it ever touches the border
+        one row per track: first and last frame, number of frames with the object, means over
+        these frames of size and mean intensity, the straight distance from the first to the last
+        position (displacement) and the sum of distances between frames (path), in px along all
+        spatial axes, and in um if the pixel size is known; whether it ever touches the border
     """
     rows = stacked([columns_of_tracks(table) for table in tables])
     order = np.lexsort((rows["t"], rows["track"]))
@@ -367,7 +368,7 @@ def measure_tracks(tables: Iterable[Table]) -> Table:
 
 
 def columns_of_tracks(table: Table) -> Table:
-    """Keep of a table of objects what `measure_tracks` needs."""
+    """Return only the columns of a table of objects that `measure_tracks` needs."""
     names = ("t", "z", "track", "touches_border", *_SIZES)
     starts = ("centroid_", "intensity_mean")
     return {n: column for n, column in table.items() if n in names or n.startswith(starts)}
@@ -384,14 +385,14 @@ def _means(column: AnyArray, first: NDArray[np.intp], frames: AnyArray) -> Float
 
 
 def _ways(rows: Table, first: NDArray[np.intp], last: NDArray[np.intp], unit: str) -> Table:
-    """Return how far each track goes; nothing if a length is not known."""
+    """Return displacement and path of each track; an empty table if the unit is not available."""
     axes = [axis for axis in "zyx" if f"centroid_{axis}_px" in rows]
     names = [f"centroid_{axis}_{unit}" for axis in axes]
     if not set(names) <= set(rows):
         return {}
     places = np.stack([rows[name] for name in names], axis=-1)
     steps = np.linalg.norm(np.diff(places, axis=0, prepend=places[:1]), axis=-1)
-    steps[first] = 0  # from the end of the track before
+    steps[first] = 0  # not from the end of the previous track
     return {
         f"displacement_{unit}": np.linalg.norm(places[last] - places[first], axis=-1),
         f"path_{unit}": _sums(steps, first),

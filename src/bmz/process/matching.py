@@ -15,11 +15,11 @@ from bmz.base.values import dataclass
 from bmz.process.relabel import in_raster_order
 
 SURELY_ONE_TO_ONE = 0.5
-"""Above this overlap an object can have one partner only."""
+"""Above this IoU an object can have only one partner."""
 
 
 class ShapesDiffer(WrongUsage):
-    """Two masks cannot be laid over each other."""
+    """Two masks have different shapes and cannot be compared."""
 
     def __init__(self, predicted: tuple[int, ...], truth: tuple[int, ...]) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class ShapesDiffer(WrongUsage):
 
 
 class ThresholdOutside(WrongUsage):
-    """An overlap threshold is not a share of a whole."""
+    """An IoU threshold is not above 0 and at most 1."""
 
     def __init__(self, iou: float) -> None:
         super().__init__(
@@ -42,22 +42,22 @@ class ThresholdOutside(WrongUsage):
 
 @dataclass(frozen=True)
 class Matching:
-    """How well two masks agree at one IoU threshold.
+    """Agreement of two masks at one IoU threshold.
 
-    Two masks without any object agree fully: every share is 1. With objects in one mask only,
-    or no match, every share is 0.
+    Two masks without any object agree fully: every score is 1. If only one mask has objects, or
+    none match, every score is 0.
 
     Parameters
     ----------
-    tp : matched objects
-    fp : predicted objects without a partner
-    fn : true objects without a partner
+    tp : number of matched objects
+    fp : number of predicted objects without a partner
+    fn : number of true objects without a partner
     precision : tp / (tp + fp)
     recall : tp / (tp + fn)
     f1 : 2 tp / (2 tp + fp + fn)
     ap : tp / (tp + fp + fn)
-    pq : sum of the IoUs of the matched, over tp + fp / 2 + fn / 2
-    mean_matched_iou : mean IoU of the matched
+    pq : sum of the IoUs of matched objects / (tp + fp / 2 + fn / 2)
+    mean_matched_iou : mean IoU of matched objects
     """
 
     tp: int
@@ -72,20 +72,20 @@ class Matching:
 
 
 def match_labels(predicted: AnyArray, truth: AnyArray, iou: float) -> Matching:
-    """Match objects whose intersection over union is at least `iou`, as many as possible.
+    """Match as many objects as possible with an intersection over union of at least `iou`.
 
     Source: the metrics of Caicedo et al. 2019 (doi 10.1038/s41592-019-0612-7) and panoptic quality
     of Kirillov et al. 2019 (arXiv 1801.00868), with the optimal matching of ``stardist.matching``.
 
     Parameters
     ----------
-    predicted, truth : (..., y, x) integers, 0 background; the numbers need no order
+    predicted, truth : (..., y, x) integers, 0 background; labels in any order
     iou : above 0, at most 1
 
     Raises
     ------
     ShapesDiffer
-        The masks are of different shapes.
+        The masks have different shapes.
     ThresholdOutside
         `iou` is not above 0 and at most 1.
     """
@@ -98,7 +98,7 @@ def match_labels(predicted: AnyArray, truth: AnyArray, iou: float) -> Matching:
 
 
 def pooled(matchings: Sequence[Matching]) -> Matching:
-    """Join the counts of several images, as if they were one."""
+    """Combine the counts of several images as if they were one image."""
     sums = [m.mean_matched_iou * m.tp for m in matchings]
     tp, fp, fn = (sum(getattr(m, name) for m in matchings) for name in ("tp", "fp", "fn"))
     return _counted(tp, sum(sums), tp + fp, tp + fn)
@@ -125,9 +125,9 @@ class Overlap:
     Parameters
     ----------
     predicted, truth : (p,) numbers of the objects of each pair
-    shared : (p,) pixels that they share
+    shared : (p,) number of pixels that they share
     iou : (p,) intersection over union
-    predicted_px, truth_px : (n,), (m,) pixels of each object
+    predicted_px, truth_px : (n,), (m,) number of pixels of each object
     """
 
     predicted: NDArray[np.intp]
@@ -139,7 +139,7 @@ class Overlap:
 
     @classmethod
     def of(cls, predicted: AnyArray, truth: AnyArray) -> Overlap:
-        """Find the pairs.
+        """Return the overlap of two masks.
 
         Parameters
         ----------
@@ -155,13 +155,13 @@ class Overlap:
         return cls(i, j, shared, iou, size_a, size_b)
 
     def matching(self, least: float) -> Matching:
-        """Count at one IoU threshold."""
+        """Return the agreement at one IoU threshold."""
         matched = self.matched(least)
         total = float(self.iou[matched].sum())
         return _counted(len(matched), total, len(self.predicted_px), len(self.truth_px))
 
     def matched(self, least: float) -> NDArray[np.intp]:
-        """Return the positions of the matched pairs: most pairs, then the largest sum of IoU."""
+        """Return the indices of the matched pairs: the most pairs, then the largest sum of IoUs."""
         if least > SURELY_ONE_TO_ONE:
             return np.flatnonzero(self.iou >= least)
         from scipy.sparse import csr_array  # here: they take long to import
@@ -176,15 +176,15 @@ class Overlap:
         return np.concatenate([self._matched_in(part, least) for part in parts])
 
     def _matched_in(self, part: NDArray[np.intp], least: float) -> NDArray[np.intp]:
-        # objects that overlap, directly or over others: a small table of their own
+        # objects that overlap directly or through others form a small table of their own
         rows, i = np.unique(self.predicted[part], return_inverse=True)
         columns, j = np.unique(self.truth[part], return_inverse=True)
         iou = np.zeros((len(rows), len(columns)))
         iou[i, j] = self.iou[part]
         pair = np.zeros(iou.shape, np.intp)
         pair[i, j] = part
-        # a match counts 1; the sum of IoU decides between equal counts
-        # here, for it takes long to import, and few commands compare masks
+        # a match counts 1; the sum of IoUs decides between equal counts
+        # here: it takes long to import, and few commands compare masks
         from scipy.optimize import linear_sum_assignment
 
         most = 2 * max(min(len(self.predicted_px), len(self.truth_px)), 1)
@@ -194,23 +194,23 @@ class Overlap:
 
 
 INSIDE = 0.5
-"""An object is part of another one when more than this share of it lies there."""
+"""An object is part of another one if more than this share of its area is inside that one."""
 
 Kind = Literal["split", "merge", "missed", "false"]
 
 
 @dataclass(frozen=True)
 class MaskError:
-    """One object that has no partner, and why.
+    """Object without a partner, and the kind of error.
 
     Parameters
     ----------
-    kind : ``split``: a true object lies in pieces; ``merge``: a predicted object holds several
-        true ones; ``missed``: a true object has nothing; ``false``: a predicted object has nothing
-    label : of the object as numbered in its mask (of the true one for ``split`` and ``missed``)
-    centroid : along each axis of the mask, px
-    area_px : of the object
-    parts : labels, in the other mask, of the pieces or of the objects that were merged
+    kind : ``split``: a true object is in pieces; ``merge``: a predicted object contains several
+        true ones; ``missed``, ``false``: a true or a predicted object has no counterpart
+    label : label of the object in its mask (the true one for ``split`` and ``missed``)
+    centroid : position along each axis of the mask, px
+    area_px : area of the object
+    parts : labels, in the other mask, of the pieces or of the merged objects
     """
 
     kind: Kind
@@ -221,18 +221,18 @@ class MaskError:
 
 
 def mask_errors(predicted: AnyArray, truth: AnyArray, iou: float = 0.5) -> tuple[MaskError, ...]:
-    """List the objects without a partner, the largest first.
+    """Return the objects without a partner, the largest first.
 
-    A true object without a partner is split when two or more predicted objects without one lie
-    in it for more than half; the reverse is a merge. What is left is missed or false. Pieces and
-    merged objects are told with their whole, not again by themselves.
+    A true object without a partner is split if more than half of each of two or more predicted
+    objects without a partner is inside it; the reverse is a merge. All others are missed or false.
+    Pieces and merged objects are listed with their whole, not separately.
 
     Source: the kinds of error of Caicedo et al. 2019 (doi 10.1002/cyto.a.23863).
 
     Parameters
     ----------
     predicted, truth : integers of one shape, 0 background
-    iou : from which two objects are partners
+    iou : minimum IoU of partners
     """
     overlap = Overlap.of(predicted, truth)
     matched = overlap.matched(iou)
@@ -254,28 +254,28 @@ def mask_errors(predicted: AnyArray, truth: AnyArray, iou: float = 0.5) -> tuple
 Fault = Literal["split", "merge", "missed", "false", "small", "large", "moved"]
 
 MOST_WORST = 20
-"""So many objects are named."""
+"""Maximum number of objects in the list."""
 
 POOR_IOU = 0.75
-"""Below this overlap with its partner an outline is poor."""
+"""An object whose IoU with its partner is below this has a poor outline."""
 
 ONE_SIDED = 0.1
-"""By so much more of one object than of the other lies in both, where one is too small."""
+"""Difference in the overlapping shares of two partners above which one is too small."""
 
 
 @dataclass(frozen=True)
 class WorstObject:
-    """An object that is wrong, or whose outline is poor.
+    """Object that is wrong or has a poor outline.
 
     Parameters
     ----------
-    what : as of `MaskError`; ``small`` or ``large``: it has a partner and is less or more than
-        that; ``moved``: it is beside it or of another shape
-    label, truth : its number, and that of the true object; None if there is none
-    iou : overlap with the object of the other mask that it overlaps most
-    centroid : along each axis of the mask, px
-    area_px : of the object; of the true one for ``split`` and ``missed``
-    parts : as of `MaskError`
+    what : a kind of `MaskError`, or for an object with a partner: ``small`` or ``large``, smaller
+        or larger than the partner; ``moved``, displaced or of a different shape
+    label, truth : label of the predicted and of the true object; None if there is none
+    iou : largest IoU with an object of the other mask
+    centroid : position along each axis of the mask, px
+    area_px : area of the object; of the true one for ``split`` and ``missed``
+    parts : as in `MaskError`
     """
 
     what: Fault
@@ -290,17 +290,17 @@ class WorstObject:
 def worst_objects(
     predicted: AnyArray, truth: AnyArray, iou: float = 0.5
 ) -> tuple[WorstObject, ...]:
-    """Name the objects that are wrong or poor, those of least overlap first, then the largest.
+    """Return the objects that are wrong or poor, by increasing IoU, then by decreasing area.
 
     Parameters
     ----------
     predicted, truth : integers of one shape, 0 background
-    iou : from which two objects are partners
+    iou : minimum IoU of partners
 
     Returns
     -------
     tuple of WorstObject
-        `MOST_WORST` at most
+        at most `MOST_WORST`
     """
     overlap = Overlap.of(predicted, truth)
     best_p, best_t = np.zeros(len(overlap.predicted_px)), np.zeros(len(overlap.truth_px))
@@ -334,7 +334,7 @@ def worst_objects(
 
 
 def _outline_fault(overlap: Overlap, pair: int) -> Fault:
-    """Return what is wrong with the outline of an object that has a partner."""
+    """Return the fault of the outline of an object that has a partner."""
     shared = overlap.shared[pair]
     of_own = shared / overlap.predicted_px[overlap.predicted[pair]]
     of_true = shared / overlap.truth_px[overlap.truth[pair]]
@@ -354,7 +354,7 @@ def _parts(
     of_part: NDArray[np.intp],
     share: NDArray[np.float64],
 ) -> Parts:
-    """Return the objects of which two or more lie within a whole, where both have no partner."""
+    """Return each whole with two or more parts inside it, where none of them has a partner."""
     inside = (share > INSIDE) & np.isin(of_whole, wholes) & np.isin(of_part, parts)
     parts_of: dict[int, list[int]] = {}
     for whole, part in zip(of_whole[inside].tolist(), of_part[inside].tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What there is to measure of each labelled object."""
+"""Measure position, size, shape and intensity of labelled objects."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SIGN = np.uint32(1 << 31)
 
 
 class ObjectValues:
-    """The values of the pixels of all objects.
+    """Pixel values of all objects.
 
     Parameters
     ----------
-    values : of each labelled pixel; real numbers
-    own : object of each, from 0, without gaps
+    values : value of each labelled pixel; real numbers
+    own : object of each labelled pixel, from 0, without gaps
     """
 
     def __init__(self, values: AnyArray, own: Integers) -> None:
@@ -34,19 +34,19 @@ class ObjectValues:
         self._counts: Integers = np.bincount(own)
 
     def mean(self) -> Floats:
-        """Return the mean of each object; NaN if one of its values is."""
+        """Return the mean value of each object; NaN if one of its values is NaN."""
         return self._sum(self._values) / self._counts
 
     def lowest(self) -> Floats:
-        """Return the lowest value of each object; NaN if one of its values is."""
+        """Return the lowest value of each object; NaN if one of its values is NaN."""
         return self._known(self._sorted[self._starts])
 
     def highest(self) -> Floats:
-        """Return the highest value of each object; NaN if one of its values is."""
+        """Return the highest value of each object; NaN if one of its values is NaN."""
         return self._known(self._sorted[self._starts + self._counts - 1])
 
     def median(self) -> Floats:
-        """Return the middle value of each object, or the mean of two; NaN if one value is."""
+        """Return the median value of each object; NaN if one of its values is NaN."""
         low = self._sorted[self._starts + (self._counts - 1) // 2]
         high = self._sorted[self._starts + self._counts // 2]
         return self._known(low / 2 + high / 2)
@@ -70,9 +70,9 @@ class ObjectValues:
 
     @cached_property
     def _sorted(self) -> Floats:
-        """The values by object, then by size."""
+        """The values, sorted by object and then by value."""
         if self._values.dtype.kind in "biu" and self._values.itemsize <= 2:  # noqa: PLR2004
-            # NumPy sorts numbers of up to 16 bits by their digits
+            # NumPy uses radix sort for integers of up to 16 bits
             order = np.argsort(self._values, kind="stable")
             own = self._own.astype(smallest_unsigned(len(self._counts)))
             order = order[np.argsort(own[order], kind="stable")]
@@ -81,13 +81,13 @@ class ObjectValues:
         if bits is None:
             order = np.lexsort((self._values, self._own))
             return self._values[order].astype(np.float64)
-        # one sort of numbers is several times quicker than one by two keys
+        # sorting integers once is several times faster than sorting by two keys
         keys = np.sort(self._own.astype(np.uint64) << np.uint64(32) | bits)
         return _from_bits(keys.astype(np.uint32), self._values.dtype)
 
 
 def _as_bits(values: AnyArray) -> NDArray[np.uint32] | None:
-    """Return whole numbers of 32 bits in the same order; None if that cannot be."""
+    """Return 32-bit unsigned integers in the same order; None if the dtype does not allow it."""
     if values.dtype == np.float32:
         bits: NDArray[np.uint32] = np.ascontiguousarray(values).view(np.uint32)
         return np.where(bits & _SIGN, ~bits, bits | _SIGN)
@@ -119,31 +119,30 @@ def measure_objects(
     *,
     apart: str = "t",
 ) -> Table:
-    """Measure every object: place, size, shape, and the brightness of each channel.
+    """Measure the position, size, shape and intensity per channel of every object.
 
-    Source: scikit-image, ``skimage.measure.regionprops_table``, whose names the columns keep with
-    their unit behind (``area_px``, ``centroid_y_um``), and whose values these are. Lengths in um
-    stand where the pixel size is known. An object of a plane has an area, one of a stack a volume.
-    The circularity is ``4 pi area / perimeter^2``, 1 for a circle; that of small objects may be
-    above 1, since borders run through the middles of pixels.
-    The border counts as touched where an object reaches the first or last pixel of an axis of
-    space that has more than one.
+    Source: scikit-image, ``skimage.measure.regionprops_table``; columns have its values and its
+    names, with the unit as a suffix (``area_px``, ``centroid_y_um``). There are lengths in um if
+    the pixel size is known. An object in a plane has an area, one in a stack a volume.
+    The circularity is ``4 pi area / perimeter^2``, 1 for a circle; that of small objects may exceed
+    1, since outlines run through the centres of pixels.
+    An object touches the border if it reaches the first or last pixel of a spatial axis with more
+    than one pixel.
 
     Parameters
     ----------
-    labels : integers, 0 background; axes a subset of t, z, y, x
-    image : real numbers on the same grid; may have c too; an axis t, z that `labels` has not
-        must not be there
-    columns : (n,) each, what is known of label k at k - 1, over all positions along the axes of
-        `apart`; or such columns for each position, where each has its own
-    apart : axes of ``tz`` along which each position is measured by itself: ``t``, and ``z`` where
-        the planes of a stack were labelled one by one
+    labels : integers, 0 background; axes are a subset of t, z, y, x
+    image : real numbers on the same grid; may also have c, but no t or z that `labels` lacks
+    columns : (n,) each, known properties with those of label k at index k - 1, for all positions
+        along the axes of `apart`; or a sequence with separate columns for each position
+    apart : axes of ``tz`` along which positions are measured separately: ``t``, and ``z`` if the
+        planes of a stack were labelled one by one
 
     Returns
     -------
     dict of (n,) arrays
         one row per object, by position and label, with a column for each axis of `apart`; columns
-        without rows when there is none
+        without rows if there are no objects
 
     Raises
     ------
@@ -181,12 +180,13 @@ def _of_position(columns: Columns | Sequence[Columns], number: int) -> Columns:
 
 
 def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Table:
-    """Insert the position along t and z of the objects of a table after their label.
+    """Insert columns with the position along t and z after the labels of a table.
 
     Parameters
     ----------
+    table : table of objects
     at : position along each axis
-    um : length of a pixel by axis, where it is known
+    um : pixel size by axis, for axes where it is known
     """
     rows = len(table["label"])
     columns: Table = {}
@@ -198,7 +198,7 @@ def placed(table: Table, at: Mapping[str, int], um: Mapping[str, float]) -> Tabl
 
 
 def stacked(tables: Sequence[Table]) -> Table:
-    """Put tables of the same columns one below the other."""
+    """Concatenate the rows of tables with the same columns."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
@@ -229,7 +229,7 @@ def _places(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
 def _sizes(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
     what, power = ("area", "um2") if len(axes) == _PLANE_AXES else ("volume", "um3")
     table: Table = {f"{what}_px": runs.sizes}
-    # of the circle, or ball, of the same size
+    # for the diameter of the circle or ball of the same size
     circle = 4 / math.pi if len(axes) == _PLANE_AXES else 6 / math.pi
     known = all(a in um for a in axes)
     size = runs.sizes * math.prod(um[a] for a in axes) if known else runs.sizes
@@ -242,9 +242,9 @@ def _sizes(runs: Runs, axes: Sequence[str], um: Mapping[str, float]) -> Table:
 
 
 def _borders(numbers: LabelArray, runs: Runs, um: Sequence[float | None]) -> Table:
-    """Return the length of the border, and how near to a circle an object is, of square pixels.
+    """Return the perimeter and the circularity of objects; none if pixels are not square.
 
-    Pixels that are known not to be square have none: the estimate of the length is for square ones.
+    The estimate of the perimeter is valid only for square pixels.
     """
     if len(set(um)) > 1:
         return {}
@@ -256,7 +256,7 @@ def _borders(numbers: LabelArray, runs: Runs, um: Sequence[float | None]) -> Tab
 
 
 def _shapes(runs: Runs, um: Sequence[float | None]) -> Table:
-    """Return the ellipse of the same second moments, and how much of its hull an object fills."""
+    """Return the properties of the ellipse with the same second moments, and the solidity."""
     yy, xx, yx = runs.second_moments()
     major, minor = _axis_lengths(yy, xx, yx)
     table = {"axis_major_length_px": major, "axis_minor_length_px": minor}
@@ -266,7 +266,7 @@ def _shapes(runs: Runs, um: Sequence[float | None]) -> Table:
         in_um = _axis_lengths(yy * y_um**2, xx * x_um**2, yx * y_um * x_um)
         table |= dict(zip(("axis_major_length_um", "axis_minor_length_um"), in_um, strict=True))
     ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
-    # the angle between the axis of y and the long axis of the ellipse; round ones have -45 degrees
+    # angle between the y axis and the major axis of the ellipse; -45 degrees for a circle
     angle = 0.5 * np.arctan2(2 * yx, yy - xx)
     round_ = yy == xx
     return table | {
@@ -307,7 +307,7 @@ def _brightness(values: ObjectValues, name: str, sizes: AnyArray) -> Table:
 
 
 def _channels(image: Pixels) -> dict[str, Pixels]:
-    """Return each channel under the ending of its columns; nothing if there is no c."""
+    """Return each channel by the suffix of its columns, which is empty if there is no c."""
     if "c" not in image.axes:
         return {"": image}
     names = column_names(image.channel_names, image.sizes["c"])
@@ -315,14 +315,14 @@ def _channels(image: Pixels) -> dict[str, Pixels]:
 
 
 def column_names(names: Sequence[str], count: int) -> list[str]:
-    """Return the names of channels as headings have them: letters, digits and ``_``, each once.
+    """Return unique names of channels for headings, of letters, digits and ``_`` only.
 
-    A channel without a name, or with that of one before it, has its number behind.
+    A channel without a name, or with the name of an earlier one, gets its number as a suffix.
 
     Parameters
     ----------
-    names : as the image has them; none, or as many as channels
-    count : of the channels
+    names : names in the image, one per channel or none at all
+    count : number of channels
 
     Examples
     --------
