@@ -1,4 +1,4 @@
-"""The compiled loops that find sinks of a flow, and what is known of clusters of pixels."""
+"""Compiled loops that find the sinks of a flow, and measure clusters of pixels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bmz.process.compiled import compiled
 Indices = NDArray[np.intp]
 
 SIZE, FIRST, TOP, BOTTOM, LEFT, RIGHT, RUNS, COLUMN_RUNS = range(8)
-"""Columns of what `measure_clusters` tells."""
+"""Columns of the result of `measure_clusters`."""
 
 
 @compiled
 def count_ends(ends: Indices, count: LabelArray) -> None:
-    """Count how many pixels end in each place."""
+    """Count how many pixels end at each position."""
     for nth in range(ends.size):
         count[ends[nth]] += 1
 
@@ -27,9 +27,9 @@ def number_ends(pixels: Indices, ends: Indices, sinks: LabelArray, labels: Label
 
     Parameters
     ----------
-    pixels : (n,) flat places in `labels`
-    ends : (n,) flat places in `sinks`
-    sinks, labels : flat
+    pixels : (n,) flat positions in `labels`
+    ends : (n,) flat positions in `sinks`
+    sinks, labels : flattened arrays
     """
     for nth in range(pixels.size):
         labels[pixels[nth]] = sinks[ends[nth]]
@@ -44,16 +44,16 @@ def grow_sinks(
     sinks: LabelArray,
     room: Indices,
 ) -> None:
-    """Let each seed grow by one pixel a round over places with enough ends; later ones win.
+    """Grow each seed by one pixel per round over positions with enough ends; later seeds win.
 
     Parameters
     ----------
-    count : flat, with a margin that no sink can grow beyond
-    seeds : (n,) flat places; seed k gets the number k + 1
+    count : flattened, with a margin that no sink can grow beyond
+    seeds : (n,) flat positions; seed k gets the number k + 1
     around : flat steps to the neighbours
-    limits : how many rounds, and the ends that a place must have more of
-    sinks : flat zeros, become the numbers
-    room : for as many places as one sink can have
+    limits : number of rounds, and the number of ends that a position must exceed
+    sinks : flattened zeros, receive the numbers
+    room : working memory for the largest possible sink
     """
     rounds, least = limits
     for nth in range(len(seeds)):
@@ -73,13 +73,14 @@ def grow_sinks(
 
 @compiled
 def measure_clusters(labels: LabelArray, facts: Indices) -> None:
-    """Return the size and box of each number, and how often its pixels begin.
+    """Measure the size and box of each cluster, and count its runs of pixels.
 
     Parameters
     ----------
     labels : (y, x), 0 background
-    facts : (highest label + 1, 8) zeros; become the pixels, the flat place of the first one, the
-        box (first and last y + 1, first and last x + 1), and the runs of pixels along x and along y
+    facts : (highest label + 1, 8) zeros; receive the number of pixels, the flat position of the
+        first one, the box (first y, last y + 1, first x, last x + 1), and the number of runs of
+        pixels along x and along y
     """
     height, width = labels.shape
     for y in range(height):
@@ -105,12 +106,12 @@ def measure_clusters(labels: LabelArray, facts: Indices) -> None:
 
 @compiled
 def find_same(labels: LabelArray, before: LabelArray, same: LabelArray) -> None:
-    """Find out which clusters have all of their pixels in one earlier cluster.
+    """Find the clusters that have all their pixels in one earlier cluster.
 
     Parameters
     ----------
-    labels, before : flat
-    same : (highest label + 1,) the earlier cluster that is supposed; becomes -1 where it is not
+    labels, before : flattened labels, now and earlier
+    same : (highest label + 1,) the presumed earlier cluster of each; set to -1 if it is not
     """
     for place in range(labels.size):
         label = labels[place]
@@ -120,13 +121,13 @@ def find_same(labels: LabelArray, before: LabelArray, same: LabelArray) -> None:
 
 @compiled
 def fill_field(flow: FloatArray, cell: BoolArray, field: FloatArray) -> None:
-    """Lay out a flow of a plane for `bmz.process.flow_loop.drift_in_plane`, 0 outside of `cell`.
+    """Arrange the flow of a plane for `bmz.process.flow_loop.drift_in_plane`, 0 outside `cell`.
 
     Parameters
     ----------
     flow : (2, y, x) float32
     cell : (y, x)
-    field : (y + 1, x + 1, 2) float32, of any values
+    field : (y + 1, x + 1, 2) float32, receives the result
     """
     zero = np.float32(0)
     height, width = cell.shape
@@ -143,16 +144,16 @@ def fill_field(flow: FloatArray, cell: BoolArray, field: FloatArray) -> None:
 def note_limits(
     probability: FloatArray, least: np.float32, rows: tuple[int, int], limits: FloatArray
 ) -> None:
-    """Return the thresholds between which a step from each pixel reads the same flow.
+    """Compute the range of thresholds in which a step from each pixel reads the same flow.
 
     A step reads a pixel and its neighbours to the right and below.
 
     Parameters
     ----------
     probability : (y, x)
-    least : the threshold, above which pixels have a flow
-    rows : the first and the last + 1 that are done
-    limits : (y, x, 2), become the lowest threshold and the one that is too high
+    least : current threshold, above which pixels have a flow
+    rows : first row and last row + 1 to process
+    limits : (y, x, 2), receives the lowest threshold of the range and the end, which is excluded
     """
     height, width = probability.shape
     lowest, highest = np.float32(-np.inf), np.float32(np.inf)
@@ -174,20 +175,20 @@ def note_limits(
 def list_stale(
     probability: FloatArray, least: np.float32, valid: FloatArray, cells: Indices, stale: Indices
 ) -> tuple[int, int]:
-    """List the pixels of cells, and those of them whose end was found at too different a threshold.
+    """List the pixels of cells, and those among them whose end is not valid at the threshold.
 
     Parameters
     ----------
-    probability : flat
-    least : the threshold of now
-    valid : (pixels, 2) the lowest threshold for which each end holds, and the one that is too
-        high; of what is stale all below its own probability
-    cells, stale : room for all pixels
+    probability : flattened
+    least : current threshold
+    valid : (pixels, 2) range of thresholds for which the end of each pixel is valid, without its
+        upper end; for stale pixels it is reset to everything below their own probability
+    cells, stale : working memory for all pixels, receives the lists
 
     Returns
     -------
     int, int
-        how many each of them has
+        length of each list
     """
     many = old = 0
     for place in range(probability.size):

@@ -1,4 +1,4 @@
-"""Measurements that indicate, without ground truth, whether each object of a mask is a true one."""
+"""Measurements that indicate, without ground truth, whether each object of a mask is correct."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class PlaneWindow:
     Parameters
     ----------
     labels : (h, w) 0 background
-    owned : (n + 1,) which labels are measured; the others only serve as surroundings
+    owned : (n + 1,) whether each label is measured; the others only serve as surroundings
     planes : (c, h, w) the image channels that the network received
     maps : (k, my, mx) output of the network
-    core : its part of the plane, along y and x; the cores of all windows cover it without overlap
+    core : window without its margin, along y and x; the cores of all windows tile the plane
     box : position of the window in the plane, along y and x
-    size : of the plane, px
-    scores : (n,) score of label k from the recipe, at k - 1; empty for none
+    size : size of the plane, px
+    scores : (n,) scores from the recipe, that of label k at index k - 1; empty for none
     grid : (h w,) the flat position in `maps` for each pixel; None if they are on the same grid
     """
 
@@ -87,10 +87,10 @@ class ObjectEvidence:
     shapes : (n, len(SHAPES))
     planes, maps : (c, n, len(OF_CHANNEL)), (k, ...) of the image channels and of the map; for a
         plane in one window only the channel that separates objects best, as no other is needed
-    places : (p,) flat positions of the lattice
-    inside : (p,) whether an object is there
-    plane_points, map_points : (c, p), (k, p) values there
-    plane_steps : (c, p) differences of neighbours along x there
+    places : (p,) flat positions of the points of the lattice
+    inside : (p,) whether each point is inside an object
+    plane_points, map_points : (c, p), (k, p) values at the points
+    plane_steps : (c, p) absolute differences between the points and their neighbours along x
     """
 
     label: Integers
@@ -114,7 +114,7 @@ class ObjectEvidence:
         on_maps = pixels.on(window.grid)
         places, inside, plane_points, map_points, steps = _lattice(window)
         of_plane = of_map = slice(None)
-        if window.is_whole:  # else the channel is unknown until all windows are joined
+        if window.is_whole:  # otherwise the channel is unknown until all windows are joined
             of_plane = _telling(window.planes, pixels, mine, plane_points)
             of_map = _telling(window.maps, on_maps, mine, map_points)
         return cls(
@@ -131,7 +131,7 @@ class ObjectEvidence:
 
     @classmethod
     def joined(cls, parts: Sequence[ObjectEvidence]) -> ObjectEvidence:
-        """Join the windows of a plane: objects by label, points from the top."""
+        """Join the windows of a plane, with objects ordered by label and points by position."""
         if len(parts) == 1:
             return parts[0]
 
@@ -170,10 +170,10 @@ class _Pixels:
 
     Parameters
     ----------
-    inside, rim : the pixels of objects; those at edges, once per edge
-    beside : pixels across an edge, where there is no object
-    around : pixels further out, where there is background
-    of_inside, of_rim, of_beside, of_around : the objects of these
+    inside, rim : pixels of objects; pixels at edges, once per edge
+    beside : pixels across an edge, if they are not in an object
+    around : pixels further out, if they are background
+    of_inside, of_rim, of_beside, of_around : the objects of these pixels
     """
 
     inside: Integers
@@ -207,7 +207,7 @@ def _channels(stack: AnyArray, pixels: _Pixels) -> Floats:
 
 
 def _telling(stack: AnyArray, pixels: _Pixels, mine: Integers, points: Floats) -> slice:
-    """Choose the same channel as `_best` without measuring everything in each channel."""
+    """Choose the same channel as `_best`, without measuring everything in each channel."""
     if len(stack) == 1:
         return slice(0, 1)
     steps = []
@@ -272,7 +272,7 @@ def _lattice(
     flat = flat if window.grid is None else window.grid[flat]
     maps = _finite(window.maps.reshape(len(window.maps), -1)[:, flat])
     inside = window.labels[at].reshape(-1) > 0
-    shape = (len(window.planes), len(places))  # a narrow window may have no place
+    shape = (len(window.planes), len(places))  # a narrow window may contain no point
     steps = np.abs(beside - points)
     return places, inside, points.reshape(shape), maps, steps.reshape(shape)
 
@@ -297,12 +297,12 @@ PLANE_FEATURES = (
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a model states about its objects.
+    """Properties of objects that a model states.
 
     Parameters
     ----------
-    diameter_px : of the objects that it is made for, px of the image; NaN if not stated
-    scale : factor by which the image was resized before the network
+    diameter_px : diameter of the objects that it is made for, px of the image; NaN if not stated
+    scale : factor by which the image was resized for the network
     side : 1 if its own sample shows bright objects, -1 if dark ones, NaN if neither
     """
 
@@ -367,7 +367,7 @@ def _shape_features(evidence: ObjectEvidence, model: Expectation) -> _Features:
 
 
 def _map_features(evidence: ObjectEvidence) -> _Features:
-    """Return the certainty of the network in the map that best separates objects."""
+    """Return the certainty of the network, from the map that best separates objects."""
     best = _best(_steps(evidence.maps), evidence.map_points)
     mean, spread, beside, around, _, edge = evidence.maps[best].T
     points, on = evidence.map_points[best], evidence.inside
@@ -399,7 +399,7 @@ def _map_features(evidence: ObjectEvidence) -> _Features:
 
 
 def _image_features(evidence: ObjectEvidence, side: float) -> _Features:
-    """Return how objects stand out in the channel in which they do so most."""
+    """Return the contrast of objects, in the channel in which they stand out most."""
     best = _best(_steps(evidence.planes), evidence.plane_points)
     mean, spread, beside, around, rough, edge = evidence.planes[best].T
     points, on = evidence.plane_points[best], evidence.inside
@@ -467,7 +467,7 @@ def _deviation(values: Floats) -> float:
 
 
 def _threshold_dice(points: Floats, on: BoolArray, sign: float) -> float:
-    """Compare objects with the foreground of an Otsu (1979) threshold."""
+    """Return the Dice score of the objects and the foreground of an Otsu (1979) threshold."""
     ordered = np.sort(points)
     count = np.arange(1, len(ordered))
     sums = np.cumsum(ordered)
