@@ -1,4 +1,4 @@
-"""What ``bmz fit`` is asked, and an image as it sees it: measured once for all models."""
+"""The request of ``bmz fit``, and images measured once for all models."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from bmz.results.fit import SeenImage
 from bmz.spec.made_for import StatedKind
 
 Channels = tuple[int, ...] | None
-"""Image channel for each channel of the model; None for the channels as they lie."""
+"""Image channel for each channel of the model; None for the channels in their order."""
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The words of one call of ``bmz fit``.
+    """The options of a call of ``bmz fit``.
 
     Parameters
     ----------
-    images : files; each image of a file that holds several is one of its own
-    absent : of `images` those that stand for words which lead to none, and why
-    task : models for it rank first; words of it will do. None for any that makes label masks
-    top : of how many of the best the samples are fetched when `measure`
-    models : further models, beside those of the zoo
-    axes : the user's word for the axes of the files
-    channels : image channel for each channel of the model, its number or its name; -1 for zeros;
-        None to try which suit
-    pixel_um : the user's word for the pixel size, um
-    kind : the user's word for what the images are, over what their pixels tell
-    measure : fetch the test tensors of the best and compare them with the images
-    everything : rank test artefacts, and models that take no image, too
-    refresh : read the index again even when it is young
-    tries : so many of the best are run on crops of the images
-    try_seconds : no further model is tried after these
-    trust : a model's own code may run when it is tried
+    images : files; a file with several images counts as that many images
+    absent : entries of `images` that match no file, and why
+    task : task, or words of it, whose models rank first; None for all that make label masks
+    top : number of the best models whose samples are fetched if `measure` is set
+    models : models in addition to those of the zoo
+    axes : axes of the files, as the user stated them
+    channels : image channel for each channel of the model, by number or name; -1 for zeros;
+        None to find the best ones
+    pixel_um : pixel size in um, as the user stated it
+    kind : content of the images as the user stated it, which overrides what is measured
+    measure : whether to fetch the test tensors of the best models and compare them with the images
+    everything : whether to rank test artefacts and models that take no image, too
+    refresh : whether to read the index again even if it is recent
+    tries : number of the best models that are run on crops of the images
+    try_seconds : time after which no further model is tried, s
+    trust : whether a model's own code may run when it is tried
     """
 
     images: tuple[Path, ...] = ()
@@ -71,7 +71,7 @@ class FitRequest:
 
     @property
     def words(self) -> dict[str, str]:
-        """Return what the user said of the images: option -> word."""
+        """Return what the user stated about the images: option -> value."""
         said = {
             "--axes": self.axes,
             "--pixel-size": ",".join(f"{axis}={um}um" for axis, um in self.pixel_um.items()),
@@ -86,8 +86,8 @@ class ChannelAbsent(WrongUsage):
     Parameters
     ----------
     channel : number or name
-    channel_count : how many channels there are
-    names : of these, where the file gives them
+    channel_count : number of channels of the image
+    names : names of the channels, if the file has them
     """
 
     def __init__(self, channel: ChannelKey, channel_count: int, names: Sequence[str]) -> None:
@@ -103,19 +103,19 @@ class ChannelAbsent(WrongUsage):
 
 @dataclass(frozen=True)
 class MeasuredImage:
-    """The image, read and measured once for all models.
+    """An image, read and measured once for all models.
 
     Parameters
     ----------
-    info : its header, with the user's words
-    values : a sample of its pixels, in short
-    measured : by channel of the image
+    info : its header, with what the user stated
+    values : summary of a sample of its pixels
+    measured : image channel -> measurements
     seen : what it shows
-    grey : its red, green and blue are equal
-    stated : the user's word for what it is, over what its pixels tell
-    flat : of a stack its fullest plane, and of one of fluorescence its projection: what models
-        without z may be given
-    axes : word for ``--axes`` that makes it of a stack; None if it is the whole
+    grey : whether its red, green and blue are equal
+    stated : its content as the user stated it, which overrides what is measured
+    flat : for a stack, its plane with most contrast and, if it shows fluorescence, its projection:
+        what models without z may be given
+    axes : value of ``--axes`` that makes this image of a stack; None for the whole image
     """
 
     info: ImageInfo
@@ -136,11 +136,11 @@ class MeasuredImage:
 
     @property
     def layout(self) -> tuple[object, ...]:
-        """Return what two images have in common for which a choice of channels means the same."""
+        """Return a key that is equal for images in which a choice of channels means the same."""
         return self.info.sizes.get("c", 1), self.info.colour, self.info.channel_names
 
     def measured_as(self, channels: tuple[int, ...]) -> dict[int, PlaneMeasures]:
-        """Return the measures by channel of the model.
+        """Return the measurements by channel of the model.
 
         Parameters
         ----------
@@ -156,13 +156,13 @@ class MeasuredImage:
 def measured_image(
     info: ImageInfo, read: Callable[[ImageInfo], Pixels], request: FitRequest
 ) -> MeasuredImage:
-    """Measure an image; of a stack what models without z may be given, too.
+    """Measure an image, and for a stack also what models without z may be given.
 
     Parameters
     ----------
-    info : its header, with the user's words
-    read : gives a sample of an image, all channels
-    request : the user's words for the axes, and for what the image is
+    info : its header, with what the user stated
+    read : returns a sample of an image, with all channels
+    request : the axes and the content of the image, if the user stated them
     """
     pixels = read(info)
     image = _measured(info, pixels, request.kind)
@@ -180,14 +180,14 @@ def measured_image(
 
 
 def fullest_z(info: ImageInfo, pixels: Pixels) -> int:
-    """Return the number of the plane with most contrast, of those that were read.
+    """Return the number of the plane with most contrast among those that were read.
 
-    Each channel counts as much as any other.
+    All channels have the same weight.
 
     Parameters
     ----------
-    info : of a stack
-    pixels : all of it, or a sample of it
+    info : header of a stack
+    pixels : all of its pixels, or a sample
     """
     if "z" in pixels.axes:
         places = list(range(pixels.sizes["z"]))
@@ -225,17 +225,17 @@ def _measured(info: ImageInfo, pixels: Pixels, stated: StatedKind | None) -> Mea
 
 
 def as_told(seen_kind: ImageKind | None, stated: StatedKind | None) -> ImageKind | None:
-    """Return the kind that the user states, else the one that was seen."""
+    """Return the kind that the user stated, else the one that was measured."""
     return seen_kind if stated is None else stated_as_kind(stated, seen_kind)
 
 
 def measured_images(request: FitRequest) -> tuple[list[MeasuredImage], dict[str, BmzError]]:
-    """Measure all images; give too, by its name, why one cannot be read.
+    """Measure all images; also return, by name, why an image cannot be read.
 
     Raises
     ------
     BmzError
-        None can be read.
+        No image can be read.
     """
     images: list[MeasuredImage] = []
     unread: dict[str, BmzError] = {}
@@ -255,7 +255,7 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
     Raises
     ------
     BmzError
-        There is none, it cannot be read, or a word does not suit it.
+        The file is absent or unreadable, or an option does not suit it.
     """
     if (why := request.absent.get(path)) is not None:
         raise why
@@ -264,12 +264,12 @@ def read_measured(path: Path, request: FitRequest) -> MeasuredImage:
 
 
 def numbers_in(image: MeasuredImage, channels: Sequence[ChannelKey] | None) -> Channels:
-    """Return the numbers of the channels that the user names, which an image must have.
+    """Return the numbers of the channels that the user named.
 
     Raises
     ------
     ChannelAbsent
-        It has not.
+        The image does not have one of them.
     """
     if channels is None:
         return None

@@ -1,4 +1,4 @@
-"""Models held against images, each with the channels that show most of it, and put in order."""
+"""Judge how well models fit images, each with its best channels, and rank the models."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from bmz.zoo.locate import STARTER
 from bmz.zoo.settings import ZooSettings
 
 FILLED = 0.7
-"""What is left of the score where channels of the model are filled with zeros."""
+"""Factor of the score if channels of the model are filled with zeros."""
 
 NO_RECIPE = 0.8
-"""What is left of the score of a segmenting model whose output nothing turns into labels."""
+"""Factor of the score of a segmentation model for whose output there is no label recipe."""
 
 
 def judged(
@@ -49,13 +49,13 @@ def judged(
     sample: Mapping[int, PlaneMeasures],
     user_channels: Sequence[Channels],
 ) -> tuple[ImageFit, ...]:
-    """Hold images against a model, with the channels and the scale that suit it best.
+    """Judge how well images fit a model, with the channels and the scale that suit it best.
 
     Parameters
     ----------
-    images : in the order of the answer; those with the same channels are given the same ones
-    sample : what was measured on the model's own sample
-    user_channels : for each image the channels that the user names
+    images : in the order of the result; images with the same layout get the same channels
+    sample : measurements of the model's own sample
+    user_channels : for each image, the channels that the user named
     """
     flat = _flattened(candidate, images, sample, user_channels)
     return tuple(
@@ -70,9 +70,9 @@ def _flattened(
     sample: Mapping[int, PlaneMeasures],
     user_channels: Sequence[Channels],
 ) -> Sequence[MeasuredImage]:
-    """Return what a model without z gets from stacks: the plane, or the projection, that suits it.
+    """Replace stacks by the plane or the projection that best suits a model without z.
 
-    One word must do for all images; where none does, they are taken whole, plane by plane.
+    The same choice must be available for all images; otherwise stacks are run plane by plane.
     """
     if "z" in candidate.model.space:
         return images
@@ -102,7 +102,7 @@ def _chosen(
     sample: Mapping[int, PlaneMeasures],
     user_channels: Channels,
 ) -> FitCase:
-    """Return the case with its channels, measured."""
+    """Choose the channels of an image, and return them with their measurements."""
     seen_image = image.seen
     case = FitCase(
         candidate.model,
@@ -121,7 +121,7 @@ def _chosen(
 
 
 def _as_taken(candidate: Candidate, image: MeasuredImage) -> ImageInfo:
-    """Return the header of the image; a plane is a stack for a model that works plane by plane."""
+    """Return the header; for a model of stacks that accepts planes, a plane is a stack of one."""
     is_plane = "z" in candidate.model.space and "z" not in image.info.whole.sizes
     taken = is_plane and candidate.plane_by_plane and "yx" in image.info.axes
     return image.stack_info if taken else image.info
@@ -152,25 +152,25 @@ def _judged(candidate: Candidate, image: MeasuredImage, case: FitCase) -> ImageF
 
 
 def _against(candidate: Candidate, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Return what speaks against a model; one that makes no labels is not blamed for that twice."""
+    """Return the findings that lower the score; restoration models need not make labels."""
     return tuple(
         f for f in findings if not (candidate.about.only_restores and f.is_only_for_labels)
     )
 
 
 def natural_scale(case: FitCase) -> float | None:
-    """Return the factor that ``--scale auto`` finds; None if nothing tells it.
+    """Return the factor that ``--scale auto`` finds; None if it cannot be determined.
 
     Parameters
     ----------
-    case : measured
+    case : case with measurements
     """
     by_pixels = scale_to(known_pixel_size(case.model).um, case.image.pixel_um)
     return object_factor(case) if by_pixels is None else by_pixels
 
 
 def _report(case: FitCase, image: MeasuredImage) -> CheckReport:
-    """Return what ``bmz check`` says."""
+    """Return the report of ``bmz check``."""
     header = check_header(case)
     if header.is_runnable:
         return check_values(header, image.values)
@@ -185,18 +185,19 @@ def _score(candidate: Candidate, case: FitCase, score: float) -> float:
 
 
 _PAIR = 2
-"""Pairs are tried in both orders; of more channels there would be too many orders to tell apart."""
+"""Two channels are tried in both orders; more channels would have too many orders."""
 
 
 def best_channels(case: FitCase, images: Sequence[MeasuredImage], purpose: MadeFor) -> Channels:
-    """Choose the channels in which images show best what a model is made for.
+    """Choose the channels that most clearly show what a model is made for.
 
-    Where the content tells nothing, the channels are taken as they lie.
+    If the content does not differ between the choices, the first one, which is the usual order, is
+    taken.
 
     Parameters
     ----------
-    case : of one of the images, without channels
-    images : all that have the same channels
+    case : case of one of the images, without channels
+    images : all images that have the same channels
     purpose : what the model is made for
     """
     choices = tuple(channel_choices(case, purpose))
@@ -211,7 +212,7 @@ def best_channels(case: FitCase, images: Sequence[MeasuredImage], purpose: MadeF
 def content_for(
     channels: Channels, case: FitCase, image: MeasuredImage, purpose: MadeFor
 ) -> Content:
-    """Hold the content of some channels against what a model is made for."""
+    """Compare the content of some channels with what a model is made for."""
     taken = case.channels_taken if channels is None else channels
     if not image.seen.apart:
         return content_of([image.seen.whole], purpose)
@@ -221,16 +222,16 @@ def content_for(
 
 
 def _named(case: FitCase, purpose: MadeFor) -> MadeFor:
-    """Put the names of the channels that the description declares where nothing else is known."""
+    """Use the channel names that the description declares if nothing else is known."""
     return purpose if purpose.channels else replace(purpose, channels=case.names_wanted)
 
 
 def channel_choices(case: FitCase, purpose: MadeFor) -> Iterator[Channels]:
-    """Yield the choices of channels, the usual one first.
+    """Yield the possible choices of channels, the usual one first.
 
     Parameters
     ----------
-    case : without channels
+    case : case without channels
     """
     model_channels, image_channels = case.channels_wanted, case.channels_found
     some = range(min(image_channels, MOST_CHANNELS))
@@ -258,7 +259,7 @@ def channel_choices(case: FitCase, purpose: MadeFor) -> Iterator[Channels]:
 
 
 def _takes_colours(case: FitCase) -> bool:
-    """Return whether all channels of the model are colours, which are alike in a grey image."""
+    """Return whether all channels of the model are colours; a grey image has them all alike."""
     names = {name.strip().lower() for name in case.names_wanted}
     return case.channels_wanted == len("rgb") and bool(names) and names <= COLOURS
 
@@ -269,11 +270,11 @@ def rank_models(
     settings: ZooSettings,
     listener: Listener = nobody,
 ) -> Ranking:
-    """Rank all models for images that are measured; `bmz.app.fit.fit` says what may be raised.
+    """Rank all models for images that have been measured; raises as `bmz.app.fit.fit`.
 
     Parameters
     ----------
-    images : one or more; those of the request are not looked at
+    images : one or more images; those of the request are ignored
     """
     for image in images:
         numbers_in(image, request.channels)  # or refuse them now
@@ -297,7 +298,7 @@ def rank_models(
 
 
 class _Judge:
-    """Hold the images against one model after the other."""
+    """Judges the images for one model after another."""
 
     def __init__(
         self,
@@ -317,28 +318,28 @@ class _Judge:
 
 
 ALIKE = 1.1
-"""Scores within about this ratio are as good as equal: evidence decides."""
+"""Scores within about this ratio count as equal, and the evidence decides."""
 
 _LEAST = 1e-6
 
 AGAIN = 0.3
-"""What each model for a structure leaves of the scores of those below it that are for the same:
-where it is not clear what an image shows, the first models are for all that it may show."""
+"""Factor by which each model lowers the scores of those below it for the same structure. If it is
+unclear what an image shows, the first models then cover all that it may show."""
 
 BY_TAGS = "tags"
-"""How the source of what a model is made for begins where nothing but its tags states it."""
+"""Beginning of the source of what a model is made for if only its tags state it."""
 
 MEASURED_HERE = 100
-"""A model that comes with bmz counts as reproduced by so many tools: its card has been measured."""
+"""Number of tools that count as having reproduced a bundled model, whose card is measured."""
 
 
 def ranked(models: Iterable[ModelFit], task: str | None = None) -> tuple[ModelFit, ...]:
-    """Put the models in order.
+    """Rank models.
 
-    Models for the task that the user names come first, those that only restore images last, and
-    among the others those that fit before those that do not. Then the higher score counts; equal
-    ones stand in the order of the evidence, and in the end of their names. Each model leaves the
-    share `AGAIN` of the score of those below it that are for the same structure.
+    Models for the task that the user named come first, models that only restore images last; among
+    the others, models that fit precede those that do not. Within these groups, models are sorted by
+    score, then by evidence, then by name. Each model multiplies the scores of those below it for
+    the same structure by `AGAIN`.
     """
     groups: dict[tuple[bool, ...], list[ModelFit]] = {}
     for model in models:
@@ -350,7 +351,7 @@ def ranked(models: Iterable[ModelFit], task: str | None = None) -> tuple[ModelFi
 
 
 def _mixed(models: Iterable[ModelFit]) -> list[ModelFit]:
-    """Put the best first, where each model counts the less the more stand above it for the same."""
+    """Sort by score, lowered for each model above that is for the same structure."""
     left, mixed, above = sorted(models, key=_doubts), list[ModelFit](), Counter[str]()
     while left:
         best = max(left, key=lambda model: _step(model.score * AGAIN ** above[_shown(model)]))
@@ -361,7 +362,7 @@ def _mixed(models: Iterable[ModelFit]) -> list[ModelFit]:
 
 
 def _shown(model: ModelFit) -> str:
-    """Return the structure of a model that the images most likely show."""
+    """Return the structure, of those the model is made for, that the images most likely show."""
     return "" if model.worst is None else model.worst.content.shown
 
 
@@ -370,18 +371,18 @@ def _step(score: float) -> int:
 
 
 def _doubts(model: ModelFit) -> tuple[object, ...]:
-    """Return a key that is lower for more evidence."""
+    """Return a sort key that is lower for more evidence."""
     tested = MEASURED_HERE if model.id.startswith(STARTER) else model.about.passed
     return -sureness(model.about), -tested, model.about.failed, model.id
 
 
 def sureness(about: AboutModel) -> int:
-    """Return how sure it is what a model is made for.
+    """Return how reliably it is known what a model is made for.
 
     Returns
     -------
     int
-        2 where it, or what is published about it, says so; 1 if only its tags do; else 0
+        2 if its description or publications state it, 1 if only its tags do, else 0
     """
     purpose = about.made_for
     if not (purpose.modalities and purpose.structures):

@@ -1,4 +1,4 @@
-"""Images beside the first: which file is meant, the inputs that they fill, and label masks."""
+"""Further images of an image: their files, the inputs that they fill, and label masks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLACES: Mapping[str, Callable[[Path], str]] = {
     "folder": lambda image: str(split_series(image)[0].parent),
     "series": lambda image: split_series(image)[1],
 }
-"""What stands in braces in the pattern of a file -> what an image puts in its place."""
+"""Name in braces in the pattern of a file -> what replaces it for an image."""
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _CHANNELS = re.compile(r"(.+)#([0-9]+(?:,[0-9]+)*)")
@@ -111,7 +111,7 @@ def path_beside(image: Path, pattern: str) -> str:
 
 
 FROM = "from:"
-"""How the label mask of an earlier step of a chain is called; its name stands behind."""
+"""Prefix of the name of a step of a chain, for the label mask that it made."""
 
 
 class StepWithoutMask(CouldNotTell):
@@ -128,12 +128,12 @@ class StepWithoutMask(CouldNotTell):
 def words_beside(
     image: Path, patterns: Mapping[str, str], before: Mapping[str, Mapping[Path, Path]]
 ) -> dict[str, str]:
-    """Return the files beside an image: of inputs of the model, or of masks.
+    """Return the files that belong to an image: further inputs of the model, or masks.
 
     Parameters
     ----------
-    patterns : what it is for -> pattern of a file, or an earlier step of a chain
-    before : such a step -> image -> its label mask
+    patterns : name of the input or mask -> pattern of a file, or an earlier step of a chain
+    before : step of a chain -> image -> label mask that the step made
 
     Raises
     ------
@@ -154,11 +154,11 @@ def words_beside(
 def prompts_beside(
     image: Path, word: str | None, before: Mapping[str, Mapping[Path, Path]]
 ) -> str | None:
-    """Return the file that names the objects to ask for; None if the word names no file.
+    """Return the file with the prompts for an image; None if the option names no file.
 
     Parameters
     ----------
-    word : see `bmz.engine.request.RunRequest.prompts`
+    word : value of the option, as in `bmz.engine.request.RunRequest.prompts`
 
     Raises
     ------
@@ -176,7 +176,7 @@ class FurtherFile:
     Parameters
     ----------
     word : its path or address
-    channels : of it that the input takes, by number; None for all
+    channels : numbers of the channels that the input takes; None for all
     """
 
     word: str
@@ -189,7 +189,7 @@ class FurtherFile:
 
     @classmethod
     def named(cls, word: str) -> FurtherFile:
-        """Part the numbers of channels from the name of a file."""
+        """Split the name of a file from the channel numbers that follow it."""
         numbered = _CHANNELS.fullmatch(word)
         if numbered is None:
             return cls(word)
@@ -206,7 +206,7 @@ def further_files(
 
     Parameters
     ----------
-    inputs, before : see `words_beside`
+    inputs, before : as `patterns` and `before` of `words_beside`
 
     Raises
     ------
@@ -219,12 +219,12 @@ def further_files(
 
 @dataclass(frozen=True)
 class OwnInputs:
-    """The inputs of a model that one of several images fills.
+    """The inputs of a model that are filled by one of several images.
 
     Parameters
     ----------
-    model : with these inputs alone
-    sample : what was measured on the model's own sample of them
+    model : the model with only these inputs
+    sample : measurements of the model's own sample of these inputs
     """
 
     model: ModelSpec
@@ -237,13 +237,13 @@ def own_inputs(
     given: Collection[str],
     sample: Mapping[int, PlaneMeasures],
 ) -> OwnInputs:
-    """Return a model with the input of a further image alone, or with those of the first.
+    """Return a model with only the input of a further image, or only those of the first image.
 
     Parameters
     ----------
-    name : of the input; None for the first image
+    name : name of the input; None for the first image
     given : inputs that further images fill
-    sample : what was measured on the model's own sample, by channel of all inputs
+    sample : measurements of the model's own sample, by channel counted over all inputs
     """
     if not given:
         return OwnInputs(model, sample)
@@ -261,13 +261,13 @@ def own_inputs(
 def joined_check(
     whole: FitCase, images: Mapping[str | None, CheckedHeader], given: Mapping[str, ImageInfo]
 ) -> CheckedHeader:
-    """Put the checks of an image and of further ones into one, with the channel of each input.
+    """Join the checks of an image and of further images, with the channels of each input.
 
     Parameters
     ----------
     whole : the model with all its inputs, and the first image
-    images : the check of the first (None), and of each further one by its input
-    given : the further images, by input
+    images : input -> check of its further image; None -> check of the first image
+    given : input -> further image
     """
     headers = list(images.values())
     first = headers[0].case.image
@@ -290,11 +290,11 @@ def joined_check(
 
 
 def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, FurtherRecord]:
-    """Return for the record which image each input was filled with.
+    """Return the entries of the run record on the images that filled the inputs.
 
     Parameters
     ----------
-    known : input -> hash of an image that is not a file
+    known : input -> sha256 of an image that is not a file
     """
     start = info.images[0].sizes.get("c", 1)
     records: dict[str, FurtherRecord] = {}
@@ -312,7 +312,7 @@ def further_records(info: ImageInfo, known: Mapping[str, str]) -> dict[str, Furt
 
 
 class MaskElsewhere(AnswerIsNo):
-    """The mask does not lie on the grid of the image."""
+    """A mask and the labels of an image differ in size."""
 
     def __init__(self, info: ImageInfo, wanted: Mapping[str, int]) -> None:
         sizes, found = (
@@ -327,7 +327,7 @@ class MaskElsewhere(AnswerIsNo):
 
 
 class MaskWithoutLabels(AnswerIsNo):
-    """The mask holds something else than numbers of objects."""
+    """The file does not contain a label mask."""
 
     def __init__(self, info: ImageInfo, why: str) -> None:
         super().__init__(
@@ -338,7 +338,7 @@ class MaskWithoutLabels(AnswerIsNo):
 
 
 def refuse_no_labels(info: ImageInfo) -> None:
-    """Check by its header that a mask may contain labels.
+    """Check from its header that a mask may contain labels.
 
     Raises
     ------
@@ -352,7 +352,7 @@ def refuse_no_labels(info: ImageInfo) -> None:
 
 
 def label_image(path: Path) -> Path:
-    """Return where a mask lies: in an OME-Zarr image with one label image it is that one.
+    """Return the path of a mask: the label image of an OME-Zarr image that has exactly one.
 
     Raises
     ------
@@ -365,13 +365,13 @@ def label_image(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class PlannedMask:
-    """A mask with which the labels of an image will be brought together.
+    """A mask to whose objects the labels of an image will be related.
 
     Parameters
     ----------
-    info : its facts
+    info : its metadata
     opened : opens it
-    sha256 : of its content, where it is not a file
+    sha256 : sha256 of its content, if it is not a file
     """
 
     info: ImageInfo
@@ -380,12 +380,12 @@ class PlannedMask:
 
     @classmethod
     def of_file(cls, path: Path) -> PlannedMask:
-        """Look at the file of a mask; the label image that lies alone in an OME-Zarr is one.
+        """Inspect the file of a mask, or the only label image of an OME-Zarr image.
 
         Raises
         ------
         BmzError
-            It cannot be read, or holds no labels.
+            The file cannot be read, or contains no labels.
         """
         info = inspect_image(label_image(path))
         refuse_no_labels(info)
@@ -393,7 +393,7 @@ class PlannedMask:
 
     @classmethod
     def of_array(cls, info: ImageInfo, pixels: Pixels, sha256: str | None) -> PlannedMask:
-        """Take a mask that is in memory; see `of_file`."""
+        """Use a mask that is in memory; see `of_file`."""
         image = HeldImage(info, pixels)
 
         @contextmanager
@@ -409,7 +409,7 @@ class PlannedMask:
 
 
 def refuse_elsewhere(masks: Mapping[str, PlannedMask], image: ImageInfo) -> None:
-    """Check that masks lie on the grid of an image.
+    """Check that masks have the size of an image.
 
     Raises
     ------
