@@ -175,7 +175,7 @@ def _most(labels: Sequence[AnyArray], shares: Sequence[NDArray[np.float64]]) -> 
 
 
 class _Side(NamedTuple):
-    """What to read for a part along one axis, and the step and start of its pixels therein."""
+    """Slice to read for a part along one axis, and the start and step of its pixels in there."""
 
     seen: slice
     step: float

@@ -47,7 +47,7 @@ SPECK = 15
 
 
 class OffsetsUnclear(WrongUsage):
-    """The offsets do not tell to which neighbour each channel of affinities belongs."""
+    """The offsets do not state which neighbour each channel of affinities belongs to."""
 
     def __init__(self, text: str, why: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Loops that are compiled at their first call and cached on disk, with a note to who waits."""
+"""Loops that are compiled at their first call and cached on disk, and a note if this takes long."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Waiting(threading.local):
 
 
 class CompileNote:
-    """Sum up the seconds of compiling in all threads, and notify the listener if it takes long."""
+    """Sum up the seconds of compiling in all threads, and notify the listener after `AFTER_S`."""
 
     def __init__(self) -> None:
         self._here = _Waiting()

@@ -253,7 +253,7 @@ def standings(
 def ranks(predicted: Sequence[float]) -> list[int]:
     """Return the rank of each prediction, 1 for the best; tied predictions share a rank.
 
-    A tie consists of the best prediction below the previous tie and all within `TIE` of it.
+    A tie consists of the best prediction below the previous tie and all less than `TIE` below it.
     """
     result, first, place = [0] * len(predicted), inf, 0
     for number, i in enumerate(sorted(range(len(predicted)), key=lambda i: -predicted[i]), start=1):

@@ -93,7 +93,7 @@ def merged(borders: Borders, regions: int, most: float) -> Indices:
 
 
 def _mutually_nearest(borders: Borders, near: Indices, mean: FloatArray, regions: int) -> Indices:
-    # later entries overwrite earlier ones, so the best borders come last
+    # the highest position wins, so the best borders come last
     falling = near[np.argsort(mean[near], kind="stable")][::-1]
     best = np.full(regions, -1)
     place = np.arange(len(falling))
@@ -356,7 +356,7 @@ def _best_borders(
     length = np.diff(np.append(first, len(key)))
     median = value[by_pair[first + (length - 1) // 2]] if len(key) else value
     fits = np.flatnonzero((median >= merge) & (length >= pairs))
-    # later entries overwrite earlier ones, so the best borders come last
+    # the highest position wins, so the best borders come last
     fits = fits[::-1][np.argsort(median[fits][::-1], kind="stable")]
     low, high = key[first[fits]] // most, key[first[fits]] % most
     place, best = np.arange(len(fits)), np.full(most, -1)

@@ -86,7 +86,7 @@ class KeptStars:
         settings: StarSettings,
     ) -> Candidates:
         candidates = candidates_of(output, grid, settings, None)
-        # as `find_candidates` compares them
+        # the same comparison as in `find_candidates`
         old = candidates.scores > self._settings.prob_threshold
         fainter = candidates.take(~old)
         both = Candidates(
