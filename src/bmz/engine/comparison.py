@@ -1,4 +1,4 @@
-"""One model on images with every setting, how stable a result is, and the order of results."""
+"""Run a model on images with all settings, measure stability, and rank the results."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs models on images with every setting, and remembers what of them the report shows.
+    """Runs models on images with all settings, and keeps what the report shows of them.
 
     Parameters
     ----------
-    settings : each of them is tried
-    stability : models are run on changed copies, too, see `of_changed_copies`
-    listener : hears of parameters that a model does not have
-    pixels : of the images that could be read
-    models : those that could be loaded
+    settings : settings to try
+    stability : whether models are also run on changed copies, see `of_changed_copies`
+    listener : is notified of parameters that a model does not have
+    pixels : pixels of the images that could be read
+    models : models that could be loaded
     """
 
     settings: Sequence[Setting]
@@ -66,9 +66,9 @@ class Sweep:
     models: list[ComparedModel] = field(default_factory=list)
 
     def results(self, request: RunRequest) -> Iterator[tuple[Path, SettingResult]]:
-        """Run a model on its images; what fails is a result with an error.
+        """Run a model on its images; a failure is a result with an error.
 
-        The network is run once for an image; settings of labels reuse its output.
+        The network is run once per image and setting of the network; other settings reuse its output.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Sweep:
     def _of_group(
         self, setup: RunSetup, backend: Backend, image: Path, settings: Sequence[Setting]
     ) -> Iterator[SettingResult]:
-        """Run the network once for all settings that change the labels alone."""
+        """Run the network once for settings that differ only in how labels are made."""
         request = with_network_settings(setup.request, settings[0])
         changed = replace(setup, request=request, decided=replace(setup.decided, clip=request.clip))
         try:
@@ -129,7 +129,7 @@ def _failed(request: RunRequest, image: Path, setting: Setting, error: BmzError)
 
 
 def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Put the settings together for which the network is run once."""
+    """Group the settings for which the network is run once."""
     groups: dict[tuple[str | None, ...], list[Setting]] = {}
     for setting in settings:
         groups.setdefault(tuple(setting.get(key) for key in OF_NETWORK), []).append(setting)
@@ -137,17 +137,17 @@ def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
 
 
 def of_changed_copies(outputs: NetworkOutputs, backend: Backend) -> dict[str, NetworkOutputs]:
-    """Run the network on changed copies of an image; what does not fit the model is left out.
+    """Run the network on changed copies of an image; copies that do not fit it are left out.
 
     Parameters
     ----------
-    outputs : for the image as it is
-    backend : of the model
+    outputs : outputs for the unchanged image
+    backend : the network
 
     Returns
     -------
     dict
-        by the names of `bmz.engine.trial.CHANGES`
+        name in `bmz.engine.trial.CHANGES` -> outputs
     """
     setup, image, pixels = outputs.setup, outputs.planned.image, outputs.pixels
     copies = {}
@@ -163,7 +163,7 @@ def of_changed_copies(outputs: NetworkOutputs, backend: Backend) -> dict[str, Ne
 
 
 MAJORITY = 3
-"""Fewer results than these have no majority."""
+"""Minimum number of results for a majority."""
 
 
 def sorted_results(
@@ -173,15 +173,15 @@ def sorted_results(
     pixels: Pixels | None,
     judgements: Sequence[Judgement] = (),
 ) -> ImageComparison:
-    """Compare the results for an image with the truth or with each other, the best first.
+    """Compare the results for an image with the ground truth or with each other, and rank them.
 
-    What was judged stands before the guess, and after the truth.
+    The user's judgements take precedence over the prediction, and the ground truth over both.
 
     Parameters
     ----------
-    truth : mask on the grid of the labels; None if it is not known
-    pixels : of the image; None if it cannot be read
-    judgements : of the image
+    truth : true mask, of the shape of the labels; None if it is unknown
+    pixels : pixels of the image; None if it cannot be read
+    judgements : judgements of the image
     """
     labelled = [result for result in results if result.labels is not None]
     majority: AnyArray | None = None
@@ -197,7 +197,7 @@ def sorted_results(
     else:
         rated = [_with_truth(result, truth) for result in labelled]
     rated = [with_judgements(result, judgements) for result in rated]
-    # equal ones stay in the order of the call
+    # the sort is stable: results that are equal keep the order of the call
     rated.sort(key=lambda result: tuple(-(worth or 0.0) for worth in result.ranks))
     failed = [result for result in results if result.labels is None]
     return ImageComparison(image, pixels, truth, (*rated, *failed), majority)
