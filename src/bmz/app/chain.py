@@ -1,4 +1,4 @@
-"""Chains: several models on the same images, one after another, whose objects belong together."""
+"""Chains: run several models on the same images in turn, and relate their objects."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class ChainStep:
 
     @property
     def waits(self) -> bool:
-        """Whether it needs an image that does not exist yet, so that nothing can be checked."""
+        """Whether it needs an image that does not exist yet, so that it cannot be checked."""
         return any(p.startswith(FROM) for p in self.options.get("inputs", {}).values())
 
     def request(self, request: RunRequest) -> RunRequest:
@@ -227,7 +227,7 @@ class Chain:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], where: str = "this") -> Self:
-        """Make a chain of what a file would say: ``{"step": [{"model": ...}, ...]}``.
+        """Make a chain from the content of a file: ``{"step": [{"model": ...}, ...]}``.
 
         Raises
         ------
@@ -259,16 +259,16 @@ class Chain:
         images
             Files, folders or patterns
         folder
-            For the results, those of each step in a folder of its name
+            Folder for the results, which has a folder for each step
         overwrite, resume
-            Results that are there may be replaced; or are taken, where they are the same
+            Whether existing results may be replaced; or are kept if they have the same options
         listener
             Is notified of steps, files and tiles
 
         Raises
         ------
         BmzError
-            What concerns all images. What concerns one is in the summary.
+            Something is wrong for all images. What is wrong with one image is in the summary.
         """
         listing = listed_images([str(image) for image in images])
         request = RunRequest(

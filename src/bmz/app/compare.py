@@ -1,4 +1,4 @@
-"""``bmz compare``: several models and settings on the same images, and what is written of them."""
+"""``bmz compare``: run several models and settings on the same images, and write the results."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ CHAIN_SUFFIX = ".toml"
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """The options of one call of ``bmz compare``.
+    """The options of a call of ``bmz compare``.
 
     Parameters
     ----------
-    images, models : each with each; a model may have options of its own, see
+    images, models : all models are run on all images; a model may have options of its own, see
         `bmz.engine.kept_outputs.of_model`, or be the file of a chain
-    sweeps : key -> values that are tried, in every combination
-    truth : a true mask, or a folder of them with the names of the images; None for none
-    stability : models are tried on changed images too, where there is no truth
-    options : all else, as for ``bmz run``
+    sweeps : key -> values to try, in all combinations
+    truth : a true mask, or a folder of true masks named like the images; None for none
+    stability : whether models are also run on changed images if there is no truth
+    options : all other options, as for ``bmz run``
     command : the call, for the report
-    components : of true masks that do not number their objects, see
+    components : what to do with true masks that do not number their objects, see
         `bmz.engine.label_masks.read_mask`
-    judgements : ``judgements.csv`` of ``bmz open``, a truth of a kind: results are measured by how
-        far they agree with it, see `bmz.engine.judged`; None for none
+    judgements : ``judgements.csv`` of ``bmz open``, with which the results are compared, see
+        `bmz.engine.judged`; None for none
     """
 
     images: tuple[Path, ...]
@@ -62,10 +62,10 @@ class CompareRequest:
 
 
 def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
-    """Run every model with every setting on every image, and put the results in order.
+    """Run every model with every setting on every image, and rank the results.
 
-    The network of a model is run once for an image; settings of labels reuse its output. What
-    fails is a result with an error.
+    The network of a model is run once for each of its own settings; other settings reuse its
+    output. A failure is a result with an error.
 
     Parameters
     ----------
@@ -108,10 +108,10 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
 
 
 def _of_chain(request: RunRequest, sweep: Sweep) -> Iterator[tuple[Path, SettingResult]]:
-    """Run a chain on its images once, and give the masks of its last step.
+    """Run a chain on its images once, and yield the masks of its last step.
 
-    Values of a sweep and options of one model, such as its channels, do not apply to a chain,
-    whose steps say their own.
+    Values of a sweep and options of a single model, such as its channels, do not apply to a chain,
+    whose steps have options of their own.
     """
     from bmz.app.chain import Chain, run_chain  # here: most comparisons are of models
 

@@ -1,4 +1,4 @@
-"""``bmz fetch``, ``cache`` and ``doctor``: which models lie on this computer, what works here."""
+"""``bmz fetch``, ``cache`` and ``doctor``: manage the models on this computer, and examine it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """The options of one call of ``bmz fetch``.
+    """The options of a call of ``bmz fetch``.
 
     Parameters
     ----------
     models : names or addresses
     weights : a weights format, ``all`` or ``none``; None to choose as ``bmz run`` does
-    allow_changed : take a file whose sha256 is not the one of the description, and a description
-        whose sha256 is not the one of the index
+    allow_changed : whether to accept a file whose sha256 differs from that in the description, and
+        a description whose sha256 differs from that in the index
     """
 
     models: tuple[str, ...]
@@ -59,7 +59,7 @@ def fetch(
 
     Parameters
     ----------
-    listener : is told the sizes before a download begins, then the bytes and models that are done
+    listener : is notified of the sizes before a download, then of bytes and models completed
     """
     allowing = replace(settings, allow_changed=request.allow_changed)
     outcomes: list[ModelFetch | FetchFailure] = []
@@ -78,12 +78,12 @@ def cache_path() -> Path:
 
 
 def list_cache(*, manifests: bool = False) -> tuple[CachedPackage, ...]:
-    """List the packages; those with nothing but a manifest only when `manifests`."""
+    """List the packages; those with nothing but a manifest only if `manifests` is set."""
     return list_cached(settings_from_environment(), manifests=manifests)
 
 
 def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
-    """Hash the files of some packages or of all, and read descriptions that no index lists.
+    """Hash the files of some or all packages, and read descriptions that no index lists.
 
     Raises
     ------
@@ -127,23 +127,23 @@ def remove(words: Sequence[str]) -> RemovedPackages:
 
 
 def export(archive: Path, words: Sequence[str] = ()) -> CarriedPackages:
-    """Write some packages, or all, and the index into one archive."""
+    """Write some or all packages, and the index, into an archive."""
     return export_archive(settings_from_environment(), archive, words)
 
 
 def import_(archive: Path) -> CarriedPackages:
-    """Take an exported archive into the cache.
+    """Import an exported archive into the cache.
 
     Raises
     ------
     ExportDamaged
-        A file in it is not what was exported.
+        A file in it differs from what was exported.
     """
     return import_archive(settings_from_environment(), archive)
 
 
 def examine() -> DoctorView:
-    """Look at frameworks, devices, memory and cache; imports only frameworks that are there."""
+    """Examine frameworks, devices, memory and cache; only installed frameworks are imported."""
     from bmz.predict.formats import available_backends, other_backends  # here: they load NumPy
 
     cache = cache_folder()

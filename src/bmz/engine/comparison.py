@@ -68,7 +68,7 @@ class Sweep:
     def results(self, request: RunRequest) -> Iterator[tuple[Path, SettingResult]]:
         """Run a model on its images; a failure is a result with an error.
 
-        The network is run once per image and setting of the network; other settings reuse its output.
+        The network is run once for each of its own settings; other settings reuse its output.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""``bmz fit``: every model of the zoo by how well it fits images, before weights are fetched."""
+"""``bmz fit``: rank all models of the zoo by how well they fit images, without their weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bmz.zoo.settings import ZooSettings
 
 
 def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody) -> Ranking:
-    """Rank all models; nothing but the index and new descriptions is fetched unless asked for.
+    """Rank all models; only the index and new descriptions are fetched unless requested.
 
     Raises
     ------
     FilterUnknown, ChannelAbsent
-        There is no such task or channel.
+        The task or channel does not exist.
     IndexUnavailable
         The index cannot be read, and none is cached.
     BmzError
-        No image can be read, or says what its axes are; a further model does not exist. One of
-        several that cannot be read is in the ranking.
+        No image can be read, or the axes of all are unknown, or a further model does not exist. If
+        only some images cannot be read, the ranking names them.
     """
     refuse_unknown_task(request.task)
     images, unread = measured_images(request)
@@ -43,23 +43,23 @@ def fit_measured(
     settings: ZooSettings,
     listener: Listener = nobody,
 ) -> Ranking:
-    """Rank all models for images that the caller has measured; see `fit` for what is raised.
+    """Rank all models for images that the caller has measured; raises as `fit`.
 
     Parameters
     ----------
-    images : are asked for once the task is known to be one; those of the request are not looked at
+    images : returns the images, once the task is known to exist; those of the request are ignored
     """
     refuse_unknown_task(request.task)
     return rank_models(list(images), request, settings, listener)
 
 
 def refuse_unknown_task(task: str | None) -> None:
-    """Check that a task is one that models of the zoo have.
+    """Check that a task is that of models of the zoo.
 
     Raises
     ------
     FilterUnknown
-        It is not.
+        There is no such task.
     """
     if task and not any(has_task(known, task) for known in TASKS):
         raise FilterUnknown("task", task, TASKS)

@@ -1,4 +1,4 @@
-"""``bmz test`` and ``bmz card``: does a model do what its own test tensors say; what is it like?"""
+"""``bmz test`` and ``bmz card``: test whether models reproduce their test outputs; write cards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bmz.zoo.settings import settings_from_environment
 
 @dataclass(frozen=True)
 class ModelTestRequest:
-    """The options of one call of ``bmz test``.
+    """The options of a call of ``bmz test``.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class ModelTestRequest:
     weights : a weights format; None for all that the model ships
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``
     trust : whether code of the models may run
-    reference : run bioimageio.core beside it
-    workers : models that are tested at once, each in a process
+    reference : whether to run bioimageio.core, too
+    workers : number of models that are tested at once, each in its own process
     """
 
     models: tuple[str, ...]
@@ -50,16 +50,16 @@ class ModelTestRequest:
 def check_models(
     request: ModelTestRequest, listener: Listener = nobody
 ) -> tuple[ModelTestResult, ...]:
-    """Test models, one after another or several at once; one never stops the others.
+    """Test models, one after another or several at once; a failure does not stop the others.
 
     Parameters
     ----------
-    listener : is called for each model as it is done, where there are several
+    listener : is notified of each model that is completed, if there are several
 
     Returns
     -------
     tuple of ModelTestResult
-        in the order of the call
+        In the order of the call.
     """
     results: dict[str, ModelTestResult] = {}
     total = len(request.models)
@@ -87,7 +87,7 @@ def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTes
 
 
 def _alone(source: str, request: ModelTestRequest) -> ModelTestResult:
-    """Test a model in a process of its own, whose death is a failure of this model."""
+    """Test a model in its own process; if the process dies, the model has failed."""
     try:
         with _pool(1) as pool:
             return pool.submit(check_model, source, request).result()
@@ -143,11 +143,11 @@ class BaselineUnreadable(CouldNotTell):
 
 
 def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
-    """Read the document that ``bmz test --json`` wrote, also that of an earlier version.
+    """Read a document written by ``bmz test --json``, of this or an earlier version.
 
     Parameters
     ----------
-    strict : what was a warning counts as failed, as it does now
+    strict : whether warnings of the baseline count as failures, as they now do
 
     Raises
     ------
@@ -172,7 +172,7 @@ def read_baseline(path: Path, *, strict: bool = False) -> Baseline:
 
 
 def read_models(path: Path) -> tuple[str, ...]:
-    """Read the names of models, one per line; what follows a ``#`` is a comment.
+    """Read the names of models, one per line; ``#`` starts a comment.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def read_models(path: Path) -> tuple[str, ...]:
 
 
 def changes(models: Sequence[ModelTestResult], baseline: Baseline) -> tuple[CheckChange, ...]:
-    """Return every check whose status differs from the baseline, in the order of the models."""
+    """Return all checks whose status differs from the baseline, in the order of the models."""
     return tuple(change for model in models for change in _changes(model, baseline))
 
 
@@ -205,7 +205,7 @@ def _changes(model: ModelTestResult, baseline: Baseline) -> Iterator[CheckChange
 def with_known_failures(
     models: Sequence[ModelTestResult], differences: Sequence[CheckChange]
 ) -> tuple[ModelTestResult, ...]:
-    """Return the models with the failures that were in the baseline as skipped."""
+    """Return the models, with failures that are in the baseline marked as skipped."""
     new = {(change.model, change.check) for change in differences if change.worse}
 
     def forgiven(model: ModelTestResult, check: ModelCheck) -> ModelCheck:
