@@ -37,9 +37,6 @@ from bmz.write.names import absolute, refuse_existing
 from bmz.write.outputs import CSV, TABLE
 from bmz.write.tables import Numbered, join_numbers, join_objects, write_record
 
-SUFFIX = ".toml"
-"""Suffix of a file that describes a chain."""
-
 CHAIN_RECORD, CHAIN_TABLE = ".chain.json", ".chain.csv"
 """Suffixes of the files that cover all steps of an image."""
 

@@ -20,15 +20,12 @@ from bmz.engine.comparison import Sweep, sorted_results
 from bmz.engine.judged import judgements_of
 from bmz.engine.kept_outputs import NoLabels, command_of, of_model, with_network_settings
 from bmz.engine.label_masks import true_masks
-from bmz.engine.request import RunRequest
+from bmz.engine.request import RunRequest, is_chain
 from bmz.image.inspect import inspect_image
 from bmz.image.region import read_image
 from bmz.process.consensus import plausibility
 from bmz.results.compare import Comparison, ResultQuality, SettingResult
 from bmz.results.images import ChainedImage, ImageFailure
-
-CHAIN_SUFFIX = ".toml"
-"""A model of this ending is the file of a chain."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
     asked = [(word, of_model(word, request.options)) for word in request.models]
     for word, options in asked:
         own = replace(options, images=request.images)
-        chained = options.model.lower().endswith(CHAIN_SUFFIX)
+        chained = is_chain(options.model)
         for image, result in _of_chain(own, sweep) if chained else sweep.results(own):
             results[image].append(replace(result, model=word))
             done = sum(map(len, results.values()))

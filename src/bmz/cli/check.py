@@ -25,14 +25,13 @@ from bmz.cli.options import (
     image_list,
     include_option,
     input_option,
-    is_chain,
     kind_option,
     series_option,
     trust_option,
     try_seconds_option,
     verbosity_options,
 )
-from bmz.engine.request import RunRequest, TrialOptions
+from bmz.engine.request import RunRequest, TrialOptions, is_chain
 
 if TYPE_CHECKING:
     from bmz.base.progress import Listener

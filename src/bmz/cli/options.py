@@ -465,8 +465,3 @@ def verbosity_options(command: Command) -> Command:
             expose_value=False, callback=_verbosity, help=told,
         )(command)  # fmt: skip
     return command
-
-
-def is_chain(model: str | None) -> bool:
-    """Return whether a model is a file that describes a chain of models."""
-    return model is not None and model.lower().endswith(".toml")

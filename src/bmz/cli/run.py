@@ -23,7 +23,6 @@ from bmz.cli.options import (
     image_list,
     include_option,
     input_option,
-    is_chain,
     json_option,
     kind_option,
     link_options,
@@ -36,7 +35,7 @@ from bmz.cli.options import (
 )
 from bmz.cli.output import draw_all, say
 from bmz.cli.watch import refuse_with_watch, run_as_they_come
-from bmz.engine.request import CLIPS, PrecisionOption, RunRequest
+from bmz.engine.request import CLIPS, PrecisionOption, RunRequest, is_chain
 from bmz.write.outputs import CSV, EDGES, OUTPUT_KINDS, TABLE, names_of_results
 
 EPILOG = """\b

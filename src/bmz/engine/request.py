@@ -181,3 +181,8 @@ class TrialOptions:
 
     pictures: Path | None = None
     cure_s: float = 60.0
+
+
+def is_chain(model: str | None) -> bool:
+    """Return whether a model is a file that describes a chain of models."""
+    return model is not None and model.lower().endswith(".toml")

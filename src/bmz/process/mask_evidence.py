@@ -48,9 +48,6 @@ SMOOTH = 0.15
 UNDECIDED = (0.25, 0.75)
 """Undecided values of a map, on a scale from 0 for background to 1 for objects."""
 
-SOLID = 0.9
-"""Share of the ellipse of its second moments that an object with a smooth outline fills."""
-
 
 @dataclass(frozen=True)
 class MaskOnImage:
