@@ -1,4 +1,4 @@
-"""All that a network with prompts is asked for in a plane, tile by tile: in memory or in parts."""
+"""Run a network with prompts on the tiles of a plane, in memory or in parts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _PIXELS, _ABOUT = ".bits", ".npz"
 
 @dataclass(frozen=True)
 class Asking:
-    """All that a network is asked for in a plane, which is seen tile by tile.
+    """Everything that a network is asked for in a plane, tile by tile.
 
     Parameters
     ----------
-    labelling : by a recipe that takes the masks of single objects
-    plan : whose tiles are laid, and by whose factor prompts are resized
-    prompts : px of the image, or a word for them
+    labelling : labelling by a recipe that takes the masks of single objects
+    plan : plan with the tiles, and the factor by which prompts are resized
+    prompts : prompts in px of the image, or the option that stands for them
     """
 
     network: PromptedNetwork
@@ -67,12 +67,12 @@ class Asking:
 
     @property
     def named(self) -> bool:
-        """Whether somebody named the prompts."""
+        """Whether the user or a mask gave the prompts."""
         return not isinstance(self.prompts, str)
 
     @cached_property
     def settings(self) -> PromptSettings:
-        """The parameters of the recipe: for prompts that somebody named, milder ones."""
+        """The parameters of the recipe, which are milder for prompts that were given."""
         recipe, values = not_none(self.labelling.recipe), self.labelling.parameters
         settings: PromptSettings = recipe.settings(**{name: values[name] for name in recipe.own})
         mild = self.named or self._placed is None
@@ -80,12 +80,12 @@ class Asking:
 
     @cached_property
     def _placed(self) -> Sequence[Prompt] | None:
-        """The prompts as they lie on what the network sees; None to ask with the image alone.
+        """The prompts at the scale of the network; None to ask with the image alone.
 
         Raises
         ------
         NoPrompts
-            It takes none of their kind.
+            The network takes no prompts of this kind.
         """
         ways, values = ways_of(self.network.tensors), self.labelling.parameters
         if isinstance(self.prompts, str):
@@ -108,12 +108,12 @@ class Asking:
     def answers(
         self, part: Callable[[Box], AnyArray], known: Container[int] = ()
     ) -> Iterator[tuple[int, ObjectMasks]]:
-        """Ask tile by tile, and give the number of each and the objects that are found in it.
+        """Run the network on each tile, and yield its number and the objects found in it.
 
         Parameters
         ----------
-        part : gives a part of the image along y and x, with the axes of the input, prepared
-        known : numbers of the tiles that need not be asked
+        part : returns a prepared part of the image along y and x, with the axes of the input
+        known : numbers of the tiles that are skipped
 
         Raises
         ------
@@ -147,14 +147,14 @@ def prompted_outputs(
 
     Parameters
     ----------
-    image : (b, c, y, x) with the axes of the input, prepared
-    work : with the prompts of the plane, px of the image
+    image : (b, c, y, x), with the axes of the input, prepared
+    work : context with the prompts of the plane, px of the image
 
     Returns
     -------
     dict
-        the masks under the output of the labelling, their scores, and where they lie, as the
-        recipe ``prompts`` takes them
+        The masks, under the name of the output of the labelling, with their scores and positions,
+        as the recipe ``prompts`` takes them.
 
     Raises
     ------
@@ -174,9 +174,9 @@ def prompted_outputs(
 
 
 def tiles_of(shape: Sequence[int], tiling: Tiling) -> Iterator[tuple[Box, Box]]:
-    """Return for each tile the part of the image that is its own, and what it sees.
+    """Return the core of each tile, and the part of the image that the network is given.
 
-    Tiles that would reach beyond the image lie at its end instead.
+    Tiles that would extend beyond the image are moved back inside.
     """
     spans = []
     for axis, size in zip("yx", shape, strict=True):
@@ -191,21 +191,21 @@ def tiles_of(shape: Sequence[int], tiling: Tiling) -> Iterator[tuple[Box, Box]]:
 
 @dataclass(frozen=True)
 class MasksOfTiles:
-    """The masks that were found in the tiles of a plane, on the disk.
+    """The masks found in the tiles of a plane, stored on disk.
 
     Parameters
     ----------
-    folder : with two files for each tile: what is known of its masks, and their pixels
+    folder : folder with two files for each tile: properties of its masks, and their pixels
     """
 
     folder: Path
 
     def known(self) -> set[int]:
-        """Return the numbers of the tiles that are there."""
+        """Return the numbers of the tiles that are stored."""
         return {int(path.name.partition(".")[0]) for path in self.folder.glob(f"*{_ABOUT}")}
 
     def keep(self, number: int, objects: ObjectMasks) -> None:
-        """Write the masks of a tile; it is there when both of its files are."""
+        """Write the masks of a tile, which counts as stored once both of its files exist."""
         with whole_file(self._file(number, _PIXELS)) as temporary, temporary.open("wb") as file:
             for mask in objects.masks:
                 file.write(np.packbits(mask).tobytes())
@@ -215,11 +215,11 @@ class MasksOfTiles:
             np.savez(temporary, **about, **names)  # type: ignore[arg-type]  # keywords mixed up
 
     def objects(self, *, named: bool) -> ObjectMasks:
-        """Return all masks, of which each is read when it is looked at.
+        """Return all masks; each is read when it is accessed.
 
         Parameters
         ----------
-        named : their prompts have names
+        named : whether their prompts have names
         """
         parts, places = [], list[tuple[Path, int, tuple[int, int]]]()
         for number in sorted(self.known()):
@@ -241,11 +241,11 @@ class MasksOfTiles:
 
 
 class StoredMasks(Sequence[BoolArray]):
-    """Masks on the disk, a bit a pixel.
+    """Masks on disk, one bit per pixel.
 
     Parameters
     ----------
-    places : file, first byte, and height and width of each
+    places : file, first byte, height and width of each mask
     """
 
     def __init__(self, places: Sequence[tuple[Path, int, tuple[int, int]]]) -> None:
@@ -263,12 +263,12 @@ class StoredMasks(Sequence[BoolArray]):
 
 @dataclass(frozen=True)
 class PaintedPlane:
-    """A plane whose objects are painted.
+    """A plane with its objects painted.
 
     Parameters
     ----------
-    objects : in the order of their numbers, with the widest extent of one
-    drawn : (1, y, x) float32, the score at every pixel, on the disk
+    objects : the objects in the order of their numbers, with the largest extent of any
+    drawn : (1, y, x) float32, the score at every pixel, on disk
     """
 
     objects: Found
@@ -282,10 +282,10 @@ def painted_in_parts(
 
     Parameters
     ----------
-    asking : whose masks lie in the folder
-    folder : of `MasksOfTiles`
-    labels : (y, x), all 0; become the numbers of the objects in the order of their scores
-    side_px : of a block
+    asking : the request whose masks are in the folder
+    folder : folder of `MasksOfTiles`
+    labels : (y, x), all 0; changed to the numbers of the objects in the order of their scores
+    side_px : side length of a block
     """
     masks = MasksOfTiles(folder).objects(named=asking.named)
     numbers = _mapped(folder / "numbers.npy", asking.shape, np.int32)
@@ -313,13 +313,13 @@ def _mapped(file: Path, shape: tuple[int, ...], dtype: type) -> AnyArray:
 
 
 def ask_in_parts(asking: Asking, image: LazyArray, letters: str, folder: Path) -> None:
-    """Ask for all objects of an image that is read part by part; what is known is not asked again.
+    """Ask for all objects of an image that is read in parts; stored tiles are skipped.
 
     Parameters
     ----------
-    image : gives prepared parts of it, one slice per axis
-    letters : of its axes
-    folder : of `MasksOfTiles`
+    image : prepared image, indexed with one slice per axis
+    letters : letters of its axes
+    folder : folder of `MasksOfTiles`
     """
     masks = MasksOfTiles(folder)
 

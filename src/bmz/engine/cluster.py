@@ -1,4 +1,4 @@
-"""Images among several processes or machines: the one module that imports Dask."""
+"""Distribute images among processes or machines; the only module that imports Dask."""
 
 from __future__ import annotations
 
@@ -48,36 +48,36 @@ ONE_THREAD: Mapping[str, str] = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
 }
-"""Of a worker: several on one machine share its processors."""
+"""Environment of a worker; several workers on one machine share its processors."""
 
 START_METHOD, FORK_SERVER = "distributed.worker.multiprocessing-method", "forkserver"
-"""Dask's setting: workers are forked from one process, which has imported what all of them need."""
+"""Setting of Dask: workers are forked from a process that has imported what they all need."""
 
 FILE_WITHIN_S = 60
-"""A scheduler that is starting writes its file within this time."""
+"""Time within which a starting scheduler writes its file, s."""
 
 TIMES_ELSEWHERE = 1
-"""How often an image that could not be run is tried again."""
+"""Number of times that an image that could not be run is tried again."""
 
 SHARES = 8
-"""Tasks for each worker: enough that a slow one holds nobody up, few enough to be reported."""
+"""Tasks per worker: enough that a slow worker delays no other, few enough to be reported."""
 
 SINGLE_TASKS = 1024
-"""Up to so many images each is a task of its own."""
+"""Maximum number of images for which each image is its own task."""
 
 MOST_IN_TASK = 8
-"""Images of a task: of 10,000 images 100 workers still get a dozen tasks each."""
+"""Images per task: with 10,000 images, 100 workers still get a dozen tasks each."""
 
 
 class Future(Protocol[T_co]):
-    """The outcome of a call on a worker; what is used of Dask's class, which has no types."""
+    """The outcome of a call on a worker: the part of Dask's class used here; it has no types."""
 
     def result(self) -> T_co:
-        """Wait for the outcome, and give it or raise the error of the call."""
+        """Wait for the outcome and return it, or raise the error of the call."""
 
 
 class Client(Protocol):
-    """A connection to a scheduler; what is used of Dask's class, which has no types."""
+    """A connection to a scheduler: the part of Dask's class used here; it has no types."""
 
     def submit(
         self, function: Callable[..., T], *arguments: object, pure: bool, retries: int = 0
@@ -85,16 +85,16 @@ class Client(Protocol):
         """Call a function on a worker."""
 
     def cancel(self, futures: list[Future[Any]]) -> None:
-        """Cancel what has not begun."""
+        """Cancel calls that have not begun."""
 
     def nthreads(self) -> Mapping[str, int]:
-        """Return the workers, and the threads of each."""
+        """Return the number of threads of each worker."""
 
     def subscribe_topic(self, topic: str, handler: Callable[..., None]) -> None:
         """Call a function in another thread for each event that workers send."""
 
     def unsubscribe_topic(self, topic: str) -> None:
-        """Hear no more of them."""
+        """Stop calling the function for these events."""
 
 
 class DaskMissing(CouldNotTell):
@@ -109,7 +109,7 @@ class DaskMissing(CouldNotTell):
 
 
 class SchedulerAbsent(CouldNotTell):
-    """Nobody answers at the address of the scheduler."""
+    """The scheduler does not answer at its address."""
 
     def __init__(self, address: str, why: Exception) -> None:
         super().__init__(
@@ -133,7 +133,7 @@ class WorkerLost(CouldNotTell):
 
 
 class SchedulerLost(CouldNotTell):
-    """The scheduler ended, or the connection to it, before an image was done."""
+    """The scheduler or the connection to it ended before an image was finished."""
 
     def __init__(self, image: Path, why: BaseException) -> None:
         super().__init__(
@@ -166,23 +166,23 @@ def run_on_workers(
     files: Mapping[Path, Mapping[str, Path]],
     listener: Listener,
 ) -> Iterator[Outcome]:
-    """Deal images out among workers; each loads the model once and writes its own results.
+    """Distribute images among workers; each loads the model once and writes its own results.
 
-    An image that could not be run is tried once more by whoever is free; one whose worker died is
-    given to another. Many images are distributed some at a time. Of an image that is run in parts
-    the tiles are distributed, and labels are made here. The results come in the order of the call.
+    An image that could not be run is tried once more on any free worker; an image whose worker
+    died is given to another one. Large numbers of images are distributed in groups. If an image is
+    run in parts, its tiles are distributed, and labels are made here. Results are in call order.
 
     Parameters
     ----------
-    setup : with `workers` processes on this machine, or the address of a `scheduler`
-    states : every image of the call: to be run, or finished or failed already
-    files : for each image, kind -> path of each output; workers must see the same paths
-    listener : is called for every image, and in another thread for what workers report
+    setup : setup with `workers` processes on this machine, or the address of a `scheduler`
+    states : all images of the call: to be run, finished or failed
+    files : image -> kind -> path of each output; paths must be the same for the workers
+    listener : is notified of every image and, in another thread, of reports of the workers
 
     Raises
     ------
     DaskMissing, SchedulerAbsent, WorkersDoNotStart
-        There is no Dask, or no scheduler, or no process can be started.
+        Dask is absent, the scheduler does not answer, or no process can be started.
     """
     request = setup.request
     outcomes = {state.image: state for state in states if not isinstance(state, PlannedImage)}
@@ -258,13 +258,13 @@ def _outcomes_by_tiles(
 
 @dataclass
 class OnWorkers:
-    """Deals the tiles of a plane or stack out among workers.
+    """Distributes the tiles of a plane or stack among workers.
 
     Parameters
     ----------
-    client : of Dask
-    worker_request : the options of the call, for one worker
-    workers : how many there are
+    client : client of Dask
+    worker_request : options of the call, for one worker
+    workers : number of workers
     """
 
     client: Client
@@ -274,10 +274,10 @@ class OnWorkers:
     """Name of the backend, once a worker has reported it."""
 
     precision: PrecisionChoice | None = field(default=None, init=False)
-    """In which precision it ran, where the first tile of a worker had a say in it."""
+    """Precision in which the network ran, if first tiles are compared with float32."""
 
     def decoding(self, listener: Listener) -> Decoding:
-        """Return where labels of blocks are made: here, on arrays."""
+        """Return how labels of blocks are made: here, from arrays."""
         return Decoding(listener=listener)
 
     def fill(
@@ -288,14 +288,14 @@ class OnWorkers:
         folder: PlaneFolder,
         listener: Listener,
     ) -> tuple[TileStore, Plan]:
-        """Have the tiles run that are not in the folder, with smaller ones where memory runs out.
+        """Run the tiles that are not in the folder yet, with smaller tiles if memory runs out.
 
         Raises
         ------
         KilledWorker
             The workers that ran some tiles died, one after another.
         BmzError
-            What went wrong in a worker, and again in another.
+            The error of a worker, which another worker raised again.
         """
         attempts = Attempts(plan, setup.model, listener)
         for attempt in attempts:
@@ -342,13 +342,13 @@ class OnWorkers:
 
 @contextmanager
 def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterator[None]:
-    """Pass on what workers send while the block runs.
+    """Forward what workers send while the block runs.
 
     Parameters
     ----------
-    client : of Dask
-    tiles : of all images that are distributed
-    listener : is called in another thread, one event after the other
+    client : client of Dask
+    tiles : number of tiles of all images that are distributed
+    listener : is called in another thread, one event at a time
     """
     done = 0
 
@@ -377,9 +377,9 @@ def _worker_count(client: Client, image: Path) -> int:
 
 
 def dealt_out(jobs: Sequence[ImageJob]) -> list[Sequence[ImageJob]]:
-    """Put images together that a worker is given at once: Dask takes milliseconds for each task.
+    """Group images into tasks, because Dask takes milliseconds for each task.
 
-    It does not depend on how many workers there are, for some may come later.
+    The groups do not depend on the number of workers, because more may join later.
     """
     size = min(-(-len(jobs) // SINGLE_TASKS), MOST_IN_TASK)
     return [jobs[at : at + size] for at in range(0, len(jobs), size)] if jobs else []
@@ -388,17 +388,17 @@ def dealt_out(jobs: Sequence[ImageJob]) -> list[Sequence[ImageJob]]:
 def outcomes_of_images(
     client: Client, worker_request: RunRequest, jobs: Sequence[ImageJob]
 ) -> Iterator[tuple[Path, Outcome]]:
-    """Have workers run images; one that may work elsewhere is tried once more, by itself.
+    """Run images on workers; an image that may succeed elsewhere is tried once more, alone.
 
     Parameters
     ----------
-    worker_request : the options of the call, for one worker
-    jobs : the images, none twice
+    worker_request : options of the call, for one worker
+    jobs : the images, each only once
 
     Yields
     ------
     Path, Outcome
-        each image, in the order in which they are done
+        Each image, in the order in which they finish.
     """
     from distributed import as_completed
 
@@ -472,7 +472,7 @@ def _client(setup: RunSetup, stack: ExitStack) -> Client:
 
 
 def shared_imports(setup: RunSetup) -> list[str]:
-    """List the modules that the workers of a computer need, and that one import serves."""
+    """List the modules that all workers of a computer need, so that they are imported once."""
     weights, precision = setup.decided.weights, setup.decided.precision
     framework = framework_of(weights.format, precision.backend)
     return [run_in_worker.__module__, *([framework.module] if framework.forks else [])]
@@ -491,7 +491,7 @@ def _connected(scheduler: str, stack: ExitStack) -> Client:
 
 
 def _address(scheduler: str) -> str:
-    """Return the address of a scheduler, which it may have written, or be about to, into a file."""
+    """Return the address of a scheduler, which may be in a file that it writes when it starts."""
     if not scheduler.endswith(".json"):
         return scheduler
     file, until = Path(scheduler), time.monotonic() + FILE_WITHIN_S

@@ -1,4 +1,4 @@
-"""What a worker does with an image or with tiles of one, and what it reports to the caller."""
+"""Run images or tiles in a worker, and report to the caller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ToCaller:
         self._image, self._before = image, 0
 
     def __call__(self, event: Event, /) -> None:
-        """Send how many tiles were finished since the last event, or the text of a note."""
+        """Send the number of tiles finished since the last event, or the text of a note."""
         from distributed import get_worker
 
         if isinstance(event, Note):
@@ -61,7 +61,7 @@ class ToCaller:
 
 
 _LOADED: dict[str, tuple[RunSetup, Backend]] = {}
-"""The one model that this worker has loaded, by the options that chose it."""
+"""The only model that this worker has loaded, by the options that selected it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ImageJob:
     Parameters
     ----------
     files : kind -> path of each output
-    field : of a plate, if it is one
+    field : field of a plate, if it is one
     """
 
     image: Path
@@ -80,12 +80,12 @@ class ImageJob:
 
 
 def run_in_worker(request: RunRequest, jobs: Sequence[ImageJob]) -> list[ImageRun | ImageFailure]:
-    """Run some images in a worker, which loads the model with its first one.
+    """Run images in a worker, which loads the model for the first of them.
 
     Parameters
     ----------
-    request : without images
-    jobs : in the order of the outcomes
+    request : options, without images
+    jobs : images, in the order of the outcomes
     """
     return [_run_job(request, job) for job in jobs]
 
@@ -108,11 +108,11 @@ class Share:
 
     Parameters
     ----------
-    info : of the image, whose file the worker sees under the same path
-    prepare : makes of the open image what tiles are cut from, for each input
-    plan : of all tiles
-    folder : for the tiles, which the worker sees under the same path
-    tiles : their numbers
+    info : metadata of the image, whose file has the same path for the worker
+    prepare : for each input, a function that prepares the open image for cutting tiles
+    plan : plan of all tiles
+    folder : folder for the tiles, which has the same path for the worker
+    tiles : numbers of the tiles
     """
 
     info: ImageInfo
@@ -123,13 +123,13 @@ class Share:
 
 
 def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
-    """Run some tiles in a worker, and write each into a file of its own.
+    """Run tiles in a worker, and write each to its own file.
 
     Returns
     -------
     dict
-        ``backend``, the name of what ran them, ``precision``, in which it did where their first
-        one had a say in it, and ``batch``, how many at once
+        ``backend``: name of the backend; ``precision``: the precision, if first tiles are
+        compared with float32, else None; ``batch``: number of tiles at once
     """
     setup, backend = loaded(request)
     expect_image(backend, setup.network, share.info, share.plan, nobody)
@@ -145,7 +145,7 @@ def run_share(request: RunRequest, share: Share) -> Mapping[str, Any]:
 def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
     """Return the model that this worker runs, loaded once for the same options.
 
-    Each worker of a machine uses a GPU of its own.
+    Each worker of a machine uses its own GPU.
     """
     follow_names(request, settings_from_environment())  # of this call; the model may be of another
     options = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
@@ -169,9 +169,9 @@ def own_gpu(device: str, gpus: int, worker: object) -> str:
 
     Parameters
     ----------
-    device : option of the call, such as ``auto``; one that names a device is kept
-    gpus : that the framework sees
-    worker : its number; workers of a cluster have names, and are given their GPU by its manager
+    device : option of the call, such as ``auto``; if it names a device, that is used
+    gpus : GPUs that the framework can see
+    worker : number of the worker; workers of a cluster have names, and its manager assigns the GPUs
     """
     choice = device in ("auto", "cuda") and gpus > 1  # a single GPU serves all workers
     return f"cuda:{worker % gpus}" if choice and isinstance(worker, int) else device

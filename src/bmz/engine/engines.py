@@ -1,4 +1,4 @@
-"""Who predicts, bmz itself or bioimageio.core."""
+"""The engines that predict: bmz itself and bioimageio.core."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from bmz.spec.model import ModelSpec, Weights
 def open_reference(
     model: ModelSpec, weights: Weights, inputs: Sequence[str] | None = None
 ) -> Backend:
-    """Open a model in bioimageio.core, confined, whether it runs code of its own or not.
+    """Open a model in bioimageio.core, confined, whether or not it runs its own code.
 
-    Whether its code may run is decided before.
+    Whether its code may run has been decided earlier.
 
     Parameters
     ----------
-    inputs : ids of those that will be given; None for all that are not optional
+    inputs : ids of the inputs that will be passed; None for all that are not optional
 
     Raises
     ------
@@ -56,12 +56,12 @@ def open_reference(
 
 @dataclass(frozen=True)
 class LoadCase:
-    """Which network is loaded, and how.
+    """The network to load, and how.
 
     Parameters
     ----------
-    precision : and the framework
-    threads : of a network on a CPU; None for as many as there are processors
+    precision : the precision and the framework
+    threads : number of threads on a CPU; None for one per processor
     """
 
     network: NetworkChoice
@@ -74,20 +74,20 @@ class Engine(Protocol):
 
     @property
     def whole_images(self) -> bool:
-        """It takes images in one piece alone, and is tried on none of their tiles."""
+        """Whether it takes only whole images, so that no tile of them is tried."""
 
     @property
     def applies_steps(self) -> bool:
-        """It applies the declared steps, so that nobody else may."""
+        """Whether it applies the declared steps, so that bmz must not."""
 
     def labelling(self, labelling: Labelling) -> Labelling:
-        """Return what is left to be done with its outputs."""
+        """Return the labelling that remains to be applied to its outputs."""
 
     def backend(self, choice: str) -> str:
-        """Return the word for the frameworks that may run the network."""
+        """Return the value of ``--backend`` that applies."""
 
     def opened(self, case: LoadCase) -> Backend:
-        """Load the network; it is to be closed."""
+        """Load the network; the caller closes it."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class BmzEngine:
     applies_steps: bool = False
 
     def labelling(self, labelling: Labelling) -> Labelling:
-        """Leave it as it is."""
+        """Return it unchanged."""
         return labelling
 
     def backend(self, choice: str) -> str:
-        """Return what was asked for."""
+        """Return the requested value."""
         return choice
 
     def opened(self, case: LoadCase) -> Backend:
-        """Load the network as was chosen; on a CPU the first tile of an image has its say."""
+        """Load the network as chosen; on a CPU, first tiles are compared with float32."""
         opener = partial(open_way, case.network, threads=case.threads)
         if case.precision.gated and case.network.device.kind == "cpu":
             return GatedBackend(opener, case.precision)
@@ -121,16 +121,16 @@ class CoreEngine(Engine):
     applies_steps: bool = True
 
     def labelling(self, labelling: Labelling) -> Labelling:
-        """Leave the declared steps out, which are done already."""
+        """Leave out the declared steps, which bioimageio.core applies."""
         return replace(labelling, map_steps=(), label_steps=())
 
     @override
     def backend(self, choice: str) -> str:
-        """Return the framework of the format, which bioimageio.core takes."""
+        """Return the framework of the format, which bioimageio.core uses."""
         return NATIVE
 
     def opened(self, case: LoadCase) -> Backend:
-        """Start bioimageio.core in a process of its own."""
+        """Start bioimageio.core in its own process."""
         model = case.network.model
         if model.decoder is not None:
             why = "bioimageio.core runs only the network of a package"
@@ -139,4 +139,4 @@ class CoreEngine(Engine):
 
 
 ENGINES: Mapping[str, Engine] = {"bmz": BmzEngine(), "core": CoreEngine()}
-"""By the name that ``--engine`` takes."""
+"""Value of ``--engine`` -> engine."""
