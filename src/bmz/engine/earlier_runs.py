@@ -1,4 +1,4 @@
-"""What an earlier run left: its record, by which it is repeated, results, files of its parts."""
+"""Files of earlier runs: the record to repeat a run, its results and its intermediate files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RecordUnreadable(CouldNotTell):
 
 
 class ReplayDiffers(AnswerIsNo):
-    """The model or the image is another one than that of the record."""
+    """The model, the image or a file used with it is not the one in the record."""
 
     def __init__(self, what: str, name: str, expected: str, actual: str) -> None:
         super().__init__(
@@ -73,7 +73,7 @@ class ReplayDiffers(AnswerIsNo):
 
 
 def options_of(request: RunRequest) -> RequestRecord:
-    """Return the options of a call that decide its result, for the record."""
+    """Return the options of a call that determine its result, for the record."""
     return {
         "model": request.model,
         "axes": request.axes,
@@ -103,15 +103,15 @@ def options_of(request: RunRequest) -> RequestRecord:
 
 
 def replayed(path: Path, request: RunRequest) -> RunRequest:
-    """Read what was run, and put it into a request, which keeps its folder and its trust.
+    """Return a request with the options of a record; it keeps its own folder and trust.
 
-    That code of the model may run is never taken from a file: it must be allowed here.
+    Permission to run code of the model is never taken from a file: it must be given in this call.
 
     Parameters
     ----------
-    path : the record
-    request : of this call; its model and images, where it has any, stand in for the recorded ones
-        (as when files were moved), and must be the same by their sha256
+    path : path of the record
+    request : request of this call; its model and images, if given, replace the recorded ones (for
+        instance after files were moved) and must have the same sha256
 
     Raises
     ------
@@ -141,7 +141,7 @@ def replayed(path: Path, request: RunRequest) -> RunRequest:
     for what, name in (("model", model), ("image", given_name(image))):
         if actual[what] != recorded[what]:
             raise ReplayDiffers(what, name, recorded[what], actual[what])
-    # where the files beside the image are now
+    # the present locations of the files used with the image
     options |= {kind: getattr(request, kind) for kind in KINDS_BESIDE if getattr(request, kind)}
     _refuse_others_beside(spec, image, replace(request, **options), record)
     return replace(request, model=model, images=(image,), **options)
@@ -155,7 +155,7 @@ def _refuse_others_beside(
     Raises
     ------
     ReplayDiffers
-        One is another, or not there.
+        One differs or is missing.
     """
     actual = hashes_beside(model, image, request) or {}
     for (kind, name), sha256 in _recorded_hashes(record).items():
@@ -166,11 +166,11 @@ def _refuse_others_beside(
 
 
 KINDS_BESIDE: Mapping[str, str] = {"inputs": "input", "relations": "mask", "prompts": "prompts"}
-"""Entry of a record -> what it holds of beside the image."""
+"""Entry of a record -> kind of the files that it lists in addition to the image."""
 
 
 def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """Return the hash of each file beside the image of a record; those of before have none."""
+    """Return the hash of each file used with the image; older records list no such files."""
     return {
         (kind, name): str(entry["sha256"])
         for kind in KINDS_BESIDE
@@ -179,12 +179,12 @@ def _recorded_hashes(record: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def _mask_files(record: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Return the masks of a record as files, also where a step of a chain had made them."""
+    """Return the masks of a record as files, including those that a step of a chain made."""
     return {name: str(entry["image"]) for name, entry in record.get(kind, {}).items()}
 
 
 def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
-    # records of before there was an option lack it
+    # records written before an option existed lack it
     channels, kind = words["channels"], words.get("kind")
     return {
         "series": str(int(record.get("image_series", 0))),
@@ -211,7 +211,7 @@ def _options(record: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, A
         "tables": frozenset(map(str, words.get("tables", [CSV]))),
         "force": bool(words["force"]),
         "engine": words["engine"],
-        # what was decided then, not the word by which it was
+        # the choice that was made then, not the option that led to it
         "weights": record["weights"]["format"],
         "device": record["device"],
         "batch": int(record["plan"]["batch"]),
@@ -232,7 +232,7 @@ def _read_record(path: Path) -> Mapping[str, Any]:
 
 
 def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> str:
-    """Return a name for all that decides the result of a run, so that only the same goes on."""
+    """Return a hash of all that determines the result, so that only the same run is resumed."""
     plan = planned.plan
     facts = {
         "bmz": version(),
@@ -252,13 +252,13 @@ def scratch_key(setup: RunSetup, planned: PlannedImage, image_sha256: str) -> st
 def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     """Yield a folder for intermediate files; it is removed when the block ends.
 
-    It stays when the program is killed or interrupted, or a server fails, for ``--resume``.
+    It is kept for ``--resume`` if the program is killed or interrupted, or if a server fails.
 
     Parameters
     ----------
-    folder : where it is made
-    key : of what is run
-    resume : go on with the folder of this key that a process left which is no more
+    folder : parent folder
+    key : key of the run, as `scratch_key` returns it
+    resume : reuse the folder with this key that a process left when it ended
     """
     place = folder / f"{unfinished('scratch')}{key}"
     if resume:
@@ -278,7 +278,7 @@ def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
 
 
 _COLUMN = "column_"
-"""Before the heading of what is known of each object."""
+"""Prefix of the array names of the columns of the objects."""
 
 
 @dataclass(frozen=True)
@@ -287,13 +287,13 @@ class PlaneFolder:
 
     Parameters
     ----------
-    path : of the folder
+    path : path of this part
     """
 
     path: Path
 
     def maps(self, plan: Plan) -> Path:
-        """Return the folder for the tiles of a plan: those of other sizes are another map."""
+        """Return the folder for the tiles of a plan; each tile size has its own folder."""
         sizes = "x".join(map(str, plan.tiling.tile.values()))
         folder = self.path / f"map-{sizes}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -301,21 +301,21 @@ class PlaneFolder:
 
     @property
     def labels(self) -> Path:
-        """The array of labels."""
+        """The path of the label array."""
         return self.path / "labels"
 
     @property
     def resized(self) -> Path:
-        """The array of labels on the grid of the image, where the network had another."""
+        """The path of the labels resampled to the image, if the network ran on another grid."""
         return self.path / "resized"
 
     @property
     def raw(self) -> Path:
-        """The map of the network, where it is asked for."""
+        """The path of the network's output, which is kept on request."""
         return self.path / "raw.npy"
 
     def objects(self) -> Found:
-        """Return the objects of the blocks that are finished."""
+        """Read the objects of the finished blocks."""
         objects = Found()
         while (file := self._block(len(objects.first))).exists():
             with np.load(file, allow_pickle=False) as arrays:
@@ -326,7 +326,7 @@ class PlaneFolder:
         return objects
 
     def keep(self, objects: Found) -> None:
-        """Keep the objects of the last block, whose labels are written."""
+        """Save the objects of the last block, whose labels have been written."""
         arrays = {"first": objects.first[-1], "widest_overlap": np.int64(objects.widest_overlap)}
         arrays |= {f"{_COLUMN}{name}": column for name, column in objects.columns[-1].items()}
         file = self._block(len(objects.first) - 1)
@@ -335,7 +335,7 @@ class PlaneFolder:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its stubs mix up the keywords
 
     def layout(self) -> dict[str, list[int]] | None:
-        """Return the sizes of a plane that is finished; None for one that is not."""
+        """Return the sizes of a plane, or None if it is not finished."""
         try:
             layout: dict[str, list[int]] = json.loads(self._done.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -343,7 +343,7 @@ class PlaneFolder:
         return layout
 
     def finish(self, layout: dict[str, list[int]]) -> None:
-        """Note that all labels are there; the maps are needed no more."""
+        """Mark the plane as finished, and remove its maps, which are no longer needed."""
         with whole_file(self._done) as temporary:
             temporary.write_text(json.dumps(layout), encoding="utf-8")
         for maps in self.path.glob("map-*"):
@@ -351,7 +351,7 @@ class PlaneFolder:
 
     @property
     def evidence(self) -> Path:
-        """What was measured on the objects, where that tells how good they are."""
+        """The path of the measurements that tell how reliable the objects are, if there are any."""
         return self.path / "evidence.npz"
 
     @property
@@ -363,17 +363,17 @@ class PlaneFolder:
 
 
 def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRun | None:
-    """Return what an earlier call wrote for an image; None where it is not there, or another.
+    """Return the results of an earlier identical run on an image; None if there are none.
 
     Parameters
     ----------
-    setup : of this call; model, image and options must be those of the record
-    files : kind -> path of each output; all must be there
+    setup : setup of this call; the model, image and options must be those of the record
+    files : kind -> path of each output; all must exist
     """
     record = _earlier_record(files["record"])
     if record is None:
         return None
-    # tables of joined objects are there only where there are planes or frames to join
+    # tables of joined objects exist only if there were planes or frames to join
     written = {
         kind: path
         for kind, path in files.items()
@@ -391,11 +391,11 @@ def finished(setup: RunSetup, image: Path, files: Mapping[str, Path]) -> ImageRu
 
 
 def file_of_results(record: Path) -> str | None:
-    """Return the name of the file that a run was made of; None where there is no record of one.
+    """Return the name of the image file of a run; None if there is no record of a run.
 
     Parameters
     ----------
-    record : its path
+    record : path of the record
     """
     known = _earlier_record(record)
     image = None if known is None or known.get("schema") != SCHEMA else known.get("image")
@@ -406,14 +406,14 @@ def file_of_results(record: Path) -> str | None:
 def claimed_output(
     setup: RunSetup, image: Path, files: Mapping[str, Path]
 ) -> Iterator[ImageRun | None]:
-    """Hold the only right to write the files of an image while the block runs.
+    """Hold the exclusive right to write the files of an image while the block runs.
 
-    When it ends well, what an earlier run wrote about a mask that is no more is removed.
+    If the block succeeds, files about a mask of an earlier run that it replaced are removed.
 
     Yields
     ------
     ImageRun or None
-        what another run with ``--resume`` has finished meanwhile
+        with ``--resume``, the results if another run has finished them in the meantime
 
     Raises
     ------
@@ -436,15 +436,15 @@ def claimed_output(
 
 
 def remove_leftovers(folder: Path, kind: str) -> None:
-    """Remove what processes that are no more have left half written in `folder`.
+    """Remove unfinished files in `folder` whose processes have ended.
 
     Parameters
     ----------
-    kind : ``writing`` for outputs; ``scratch`` for what runs in parts need in between, with which
-        a run may still be gone on
+    kind : ``writing`` for outputs; ``scratch`` for the intermediate files of runs in parts, which
+        could still be resumed
     """
     if kind == "writing":
-        for lock in folder.glob(".*.lock"):  # one that is held stays
+        for lock in folder.glob(".*.lock"):  # a lock that is held stays
             with claimed(folder / lock.name[1 : -len(".lock")]):
                 pass
     for path in folder.glob(f".{kind}-*"):
@@ -457,13 +457,13 @@ def remove_leftovers(folder: Path, kind: str) -> None:
 
 
 def files_of_mask(record: Path) -> frozenset[Path]:
-    """Return the files about a label mask that a run record lists, of names of ours beside it.
+    """Return the files about a label mask in a run record that have the names that bmz gives.
 
     They are replaced together.
 
     Parameters
     ----------
-    record : its path; none of bmz, or none at all, lists nothing
+    record : path of the record; if it is not a record of bmz or is missing, there are no files
     """
     known = _earlier_record(record)
     files = known.get("files") if known is not None else None
@@ -476,14 +476,14 @@ def files_of_mask(record: Path) -> frozenset[Path]:
 
 
 def remove_replaced(before: frozenset[Path], record: Path) -> None:
-    """Remove the files about the mask of an earlier run that the run which replaces it lacks.
+    """Remove files about the mask of an earlier run that the run replacing it did not write.
 
-    A table of tracks beside a mask that was made without ``--link`` would be that of another mask.
+    A table of tracks left next to a mask made without ``--link`` would belong to another mask.
 
     Parameters
     ----------
     before : `files_of_mask` of the earlier run
-    record : of the run that replaces it; where it wrote nothing about a mask, nothing is removed
+    record : record of the new run; if it lists no files about a mask, nothing is removed
     """
     now = files_of_mask(record) if before else before
     for path in before - now if now else ():
@@ -497,4 +497,4 @@ def _earlier_record(path: Path) -> Mapping[str, Any] | None:
     try:
         return _read_record(path)
     except RecordUnreadable:
-        return None  # absent or cut short: the image is run again
+        return None  # missing or truncated: the image is run again
