@@ -1,4 +1,4 @@
-"""What a run made of one image, and of the plates among its images."""
+"""Assemble the results of a run for one image, and write the joint results of plates."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
 
 def image_columns(info: ImageInfo, field: PlateField | None) -> dict[str, str]:
-    """Return where the objects of an image lie: in which image, and in which well of a plate.
+    """Return the table columns that identify the image and, in a plate, the well of an object.
 
     Parameters
     ----------
-    field : that the image is, where it is one of a plate in a folder
+    field : the plate field of the image if it belongs to a plate in a folder
 
     Returns
     -------
     dict
-        ``image``, the name or address of its file, or the path from its plate; ``series``, its name
-        or number where its file holds several; of a plate ``file``, ``well`` and ``field``, and
-        ``well`` where the file itself names one
+        ``image``, the name or address of its file, or its path within its plate; ``series``, its
+        name or number if its file holds several; for a plate also ``file``, ``well`` and ``field``,
+        otherwise ``well`` if the file itself names one
     """
     if field is not None:
         image = f"{field.plate.name}/{field.within}"
@@ -72,7 +72,7 @@ def image_columns(info: ImageInfo, field: PlateField | None) -> dict[str, str]:
 
 
 def from_image(table: Mapping[str, AnyArray], columns: Mapping[str, str]) -> Table:
-    """Insert columns with what all rows of a table have in common before its other columns."""
+    """Prepend columns whose value is the same in all rows of a table."""
     rows = len(next(iter(table.values())))
     return {**{name: np.full(rows, value) for name, value in columns.items()}, **table}
 
@@ -84,14 +84,14 @@ def finish_plates(
     *,
     zarr: bool,
 ) -> None:
-    """Write what concerns a plate as a whole: one table of all objects, and OME-Zarr metadata.
+    """Write the results of each plate as a whole: joint tables of its objects, OME-Zarr metadata.
 
     Parameters
     ----------
-    folders : of the results of each plate, see `bmz.write.names.plate_folders`
-    images : see `bmz.image.series.with_fields`
-    done : the images that have a result
-    zarr : the labels are OME-Zarr
+    folders : plate -> folder of its results, as from `bmz.write.names.plate_folders`
+    images : image -> its plate field, as from `bmz.image.series.with_fields`
+    done : results of the images that were run successfully
+    zarr : whether the labels are OME-Zarr
     """
     from bmz.write.ome_zarr import write_plate
 
@@ -116,24 +116,24 @@ def finish_plates(
 
 
 def joint_tables(folder: Path) -> dict[str, Path]:
-    """Return for each kind of table the one that holds the rows of all images of a call."""
+    """Return for each kind of table the path of the joint table of all images of a call."""
     tables = {kind: known for kind, known in OUTPUT_KINDS.items() if known.table_format}
     return {kind: folder / known.ending.lstrip(".") for kind, known in tables.items()}
 
 
 def write_joint_tables(folder: Path, done: Sequence[ImageRun], root: Path | None = None) -> None:
-    """Write the rows of the tables of all images into one of each kind, where there are several.
+    """Join the tables of all images into one table of each kind, if there are several images.
 
-    The first columns say which image a row is of: ``image``, its path within the folder that holds
-    all of them, or its address, and ``series``, its name or number where its file holds several;
-    and how good its mask is likely to be: ``mask_f1`` and ``mask_quality``, empty if that is
-    not known.
+    The first columns identify the image of a row: ``image``, its path within the common folder of
+    all images, or its address, and ``series``, its name or number if its file holds several.
+    They also state how good its mask is likely to be: ``mask_f1`` and ``mask_quality``, empty if
+    unknown.
 
     Parameters
     ----------
-    folder : of the results
-    done : the images that have a result
-    root : the folder that holds all of them, where more may come: a single one has its rows, too
+    folder : folder of the results
+    done : results of the images that were run successfully
+    root : common folder of the images if more may follow; a single image is then written, too
     """
     files = {image_done.image: split_series(absolute(image_done.image)) for image_done in done}
     if len(files) <= (root is None):
@@ -170,21 +170,21 @@ def names_within(files: Iterable[Path], root: Path | None) -> dict[Path, str]:
 
 
 class NothingJoined(ValueError):
-    """There is no table of joined objects, for none are joined over that axis."""
+    """There is no table of joined objects, because no objects are joined along that axis."""
 
 
 @dataclass(frozen=True)
 class PlaneOutput:
-    """What came out for one plane or stack.
+    """The results for one plane or stack.
 
     Parameters
     ----------
-    plan : with the tiles and the batch that memory held
+    plan : plan with the tiles and the batch that fitted in memory
     labels : None without a recipe
-    raw : (c, (z,) y, x) float32, or the ``.npy`` file of it; None if it is not asked for
-    classes : a label is the number of a class, the same in every plane
-    features : what tells how good the mask is, see `bmz.process.quality.plane_quality`; None where
-        nobody can tell
+    raw : (c, (z,) y, x) float32, or its ``.npy`` file; None if it was not requested
+    classes : whether a label is the number of a class, the same in every plane
+    features : features from which `bmz.process.quality.plane_quality` predicts how good the mask
+        is; None if it cannot be predicted
     """
 
     plan: Plan
@@ -195,7 +195,7 @@ class PlaneOutput:
 
     @classmethod
     def of(cls, result: PlaneResult) -> PlaneOutput:
-        """Return what the pipeline made of a plane or stack in memory."""
+        """Convert the result of the pipeline for a plane or stack in memory."""
         labels = result.labels
         held = None if labels is None else Labels.held(labels, result.columns)
         return cls(result.plan, held, result.raw, result.classes)
@@ -203,12 +203,12 @@ class PlaneOutput:
 
 @dataclass(frozen=True)
 class ComingPlane:
-    """A plane or stack that the network has seen.
+    """A plane or stack that has passed the network but may not be labelled yet.
 
     Parameters
     ----------
-    plan : with the tiles and the batch that memory held
-    output : waits until it is labelled
+    plan : plan with the tiles and the batch that fitted in memory
+    output : its result, available once it is labelled
     """
 
     plan: Plan
@@ -217,21 +217,21 @@ class ComingPlane:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What a run made of one image, in memory or on the disk.
+    """The results of a run for one image, in memory or on disk.
 
     Parameters
     ----------
-    image : its pixels
-    plan : with the tiles and the batch that memory held
-    labels : None without a recipe; joined where the plan says so
-    raw : maps after the declared steps; None if they are not asked for
-    planes : joined labels, each plane by itself; None where planes were not joined
-    plate_field : that the image is of a plate, if it is one
-    findings : what the check and the output said
-    record : of the run, without its files
-    stopwatch : of the run
-    columns : heading -> value of each label, at its number, which tables have, too
-    distinct : how many objects there are, where numbers have gaps; None if they have none
+    image : pixels of the image
+    plan : plan with the tiles and the batch that fitted in memory
+    labels : None without a recipe; joined if the plan says so
+    raw : maps after the declared steps; None if they were not requested
+    planes : the joined labels plane by plane; None if planes were not joined
+    plate_field : the plate field of the image, if it has one
+    findings : findings of the check and about the output
+    record : record of the run, without its files
+    stopwatch : durations of the run
+    columns : heading -> array with the value of each label, at its number; added to the tables
+    distinct : number of objects if the label numbers have gaps; None if they have none
     """
 
     image: ImageSource
@@ -256,16 +256,16 @@ class ImageResult:
         space: str,
         numbers: Sequence[AnyArray] | None = None,
     ) -> ImageResult:
-        """Put what came out for all planes or stacks together.
+        """Combine the results of all planes or stacks.
 
-        Labels are numbered on from plane to plane, so that no number stands for two objects,
-        unless the plan says that they are joined, or a number stands for a class.
+        Labels are numbered consecutively across planes, so that no number is used for two objects,
+        unless the plan says that they are joined, or a number denotes a class.
 
         Parameters
         ----------
-        outputs : one for each position along the loop of the plan, the last axis the fastest
-        space : axes of each, ``yx`` or ``zyx``
-        numbers : see `bmz.engine.label_stack.joined`
+        outputs : one for each position along the loop of the plan; the last axis varies fastest
+        space : axes of each output, ``yx`` or ``zyx``
+        numbers : as in `bmz.engine.label_stack.joined`
         """
         maps = [output.raw for output in outputs if output.raw is not None]
         raw = RawStack(maps, plan.loop, space) if maps else None
@@ -283,17 +283,17 @@ class ImageResult:
 
     @property
     def objects(self) -> int | None:
-        """Count the objects; None without labels."""
+        """The number of objects; None without labels."""
         if self.distinct is not None:
             return self.distinct
         return None if self.labels is None else self.labels.count
 
     def related(self, masks: Mapping[str, PlannedMask], scratch: Path | None) -> ImageResult:
-        """Bring the labels together with other masks; see `bmz.engine.relations`.
+        """Relate the labels to other masks; see `bmz.engine.relations`.
 
         Parameters
         ----------
-        scratch : folder for labels that are not held in memory; None if they are
+        scratch : folder for the labels; None if they are held in memory
         """
         if self.labels is None or not masks:
             return self
@@ -303,12 +303,12 @@ class ImageResult:
 
     @property
     def pixel_um(self) -> dict[str, float]:
-        """The length of a pixel of the image along z, y and x, um, where it is known."""
+        """The pixel size of the image along z, y and x, in um, for axes where it is known."""
         return {axis: um for axis, um in self.image.info.pixel_um.items() if axis in SPACE}
 
     @property
     def raw_um(self) -> dict[str, float]:
-        """The same for the grid of the maps, which may be another."""
+        """The pixel size of the maps, in um; their grid may differ from that of the image."""
         if self.raw is None:
             return {}
         sizes = dict(zip(self.raw.axes, self.raw.shape, strict=True))
@@ -317,30 +317,42 @@ class ImageResult:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What labels should say of where they come from."""
+        """The part of the record that is stored with labels to state their origin."""
         names = ("model", "model_sha256", "image", "image_sha256", "recipe", "versions")
         return {key: value for key, value in self.record.items() if key in names}
 
     def whole_labels(self) -> Pixels:
-        """Return the label mask as a whole, axes t, z, y, x as there are; there must be labels."""
+        """Return the whole label mask, with those of the axes t, z, y, x that it has.
+
+        Raises
+        ------
+        ValueError
+            There are no labels.
+        """
         labels = self._must_have_labels()
         whole = labels[tuple(slice(None) for _ in labels.shape)]
         return Pixels(whole, tuple(labels.axes), self.pixel_um)
 
     def whole_raw(self) -> Pixels:
-        """Return the maps as a whole, axes t, c, z, y, x as there are; they must be kept."""
+        """Return the whole maps, with those of the axes t, c, z, y, x that they have.
+
+        Raises
+        ------
+        ValueError
+            The maps were not kept.
+        """
         if self.raw is None:
             raise ValueError("the maps of the network were not kept")
         whole = self.raw[tuple(slice(None) for _ in self.raw.shape)]
         return Pixels(whole, tuple(self.raw.axes), self.raw_um)
 
     def overview(self) -> Overview:
-        """Return the plane with most objects, as small as a picture; there must be labels."""
+        """Return the plane with most objects, reduced to the size of a picture; needs labels."""
         labels = self._must_have_labels()
         return replace(overview(labels, self.image), kinds=class_numbers(labels))
 
     def overviews(self, longest_px: int, only: Mapping[str, int]) -> Iterator[Overview]:
-        """Return the planes at these positions, with at most so many px along a side."""
+        """Yield the planes at the given positions, with at most `longest_px` along a side."""
         labels = self._must_have_labels()
         kinds = class_numbers(labels)
         for at in labels.planes():
@@ -349,26 +361,26 @@ class ImageResult:
 
     def outlines(self, *, numbers: bool = False) -> AnyArray:
         """Draw the outlines of the objects on the overview, (y, x, 3) uint8."""
-        from bmz.write.overlay import Drawing, drawn  # here: few results are drawn
+        from bmz.write.overlay import Drawing, drawn  # imported here, as few results are drawn
 
         return drawn(self.overview(), Drawing(doubted_labels(self.record), numbers=numbers))
 
     def rows(self, kind: str) -> Iterator[Table]:
         """Measure the objects; there must be labels.
 
-        Where the planes of a stack were labelled one by one and not joined, an object lies in one
-        plane, and is measured in it; one of a time series is measured in every frame.
+        If the planes of a stack were labelled one by one and not joined, each object is measured
+        in its single plane; objects of a time series are measured in every frame.
 
         Parameters
         ----------
-        kind : ``table`` for one row per object; ``edges`` for one per pair of neighbours;
-            ``planes`` for one per object and plane, and
-            ``tracks`` for one per track, where labels are joined over that axis
+        kind : ``table`` for one row per object; ``edges`` for one per pair of neighbours; if labels
+            are joined along that axis, ``planes`` for one per object and plane, or ``tracks`` for
+            one per track
 
         Yields
         ------
         dict of (n,) arrays
-            see `bmz.process.measure.measure_objects`; all of them have the same columns
+            as from `bmz.process.measure.measure_objects`; all have the same columns
         """
         tables = {
             "table": self._objects, "edges": self._edges, "planes": self._of_planes,
@@ -378,7 +390,7 @@ class ImageResult:
         return (from_image(table, columns) for table in tables[kind]())
 
     def polygons(self) -> Iterator[tuple[Mapping[str, int], AnyArray, AnyArray]]:
-        """Return the polygons by which the recipe found the objects; see `Result.polygons`."""
+        """Yield the polygons that the recipe found, plane by plane; see `Result.polygons`."""
         labels = self.planes or self._must_have_labels()
         for number, at in enumerate(labels.positions()):
             part = labels.parts[number]
@@ -389,25 +401,25 @@ class ImageResult:
             yield at, whole[whole > 0], corners[whole > 0]
 
     def regions(self) -> Iterator[tuple[Mapping[str, int], Iterator[Region]]]:
-        """Return the parts of the label mask in which the objects of each table of `rows` lie."""
+        """Return for each table of `rows` the regions of the label mask that hold its objects."""
         return object_regions(self._must_have_labels())
 
     def table(self, kind: str = "table") -> Table:
-        """Return the rows of a table in one."""
+        """Return all rows of a kind as a single table."""
         return stacked(list(self.rows(kind)))
 
     def write(self, files: Mapping[str, Path], folder: Path) -> RunRecord:
-        """Write what is asked for, all of it or nothing.
+        """Write the requested files: all of them or none.
 
         Parameters
         ----------
-        files : kind -> path; the record is always among them
-        folder : they are first written to
+        files : kind -> path; always includes the record
+        folder : folder to which they are written first
 
         Returns
         -------
         dict
-            the record with files, objects and seconds
+            the record with its files, number of objects and seconds
         """
         stopwatch = Stopwatch(dict(self.stopwatch.took_s), self.stopwatch.listener)
         beside = {kind: path for kind, path in files.items() if kind != IN_IMAGE}
@@ -422,12 +434,12 @@ class ImageResult:
         return record
 
     def written(self, files: Mapping[str, Path], folder: Path) -> ImageRun:
-        """Write what is asked for, all of it or nothing; see `write`."""
+        """Write the requested files as `write` does, and return the run of the image."""
         record = self.write(files, folder)
         return ImageRun(self.image.info.place, files, self.objects, self.findings, record)
 
     def _objects(self) -> Iterator[Table]:
-        """Measure the objects; of tracks only what is needed of each frame is held."""
+        """Measure the objects, and keep only the columns of each frame that tracks need."""
         tracked = "t" in self.plan.joined
         of_tracks = []
         for table in measured_in_blocks(self._must_have_labels(), self.image, self.plan.near):
@@ -442,7 +454,7 @@ class ImageResult:
         return {**table, **of_rows}
 
     def _edges(self) -> Iterator[Table]:
-        """Return the pairs of neighbours: those that touch, where nobody asks for a distance."""
+        """Measure the pairs of neighbours; without a given distance, those that touch."""
         near = self.plan.near or Neighbourhood(CONTACT)
         return edges_in_blocks(self._must_have_labels(), self.image, near)
 
@@ -469,7 +481,7 @@ class ImageResult:
 
 
 def _with_columns_of_all(parts: Sequence[Labels]) -> list[Labels]:
-    """Leave out columns that not every plane or stack has."""
+    """Drop columns that not every plane or stack has."""
     names = shared_by_all([below(part.objects.columns) for part in parts])
 
     def objects(part: Labels) -> Found:
