@@ -83,7 +83,7 @@ def compare(request: CompareRequest, listener: Listener = nobody) -> Comparison:
         for values in product(*request.sweeps.values())
     ]
     for setting in settings:
-        with_network_settings(request.options, setting)  # or refuse it now
+        with_network_settings(request.options, setting)  # raises if refused
     sweep = Sweep(settings, request.stability and request.truth is None, listener)
     results: dict[Path, list[SettingResult]] = {image: [] for image in request.images}
     total = len(request.models) * len(request.images) * len(settings)
@@ -110,7 +110,7 @@ def _of_chain(request: RunRequest, sweep: Sweep) -> Iterator[tuple[Path, Setting
     Values of a sweep and options of a single model, such as its channels, do not apply to a chain,
     whose steps have options of their own.
     """
-    from bmz.app.chain import Chain, run_chain  # here: most comparisons are of models
+    from bmz.app.chain import Chain, run_chain  # most comparisons have no chain
 
     listener = sweep.listener
     if any(sweep.settings):

@@ -103,7 +103,7 @@ def verify(words: Sequence[str] = ()) -> tuple[FileState, ...]:
 
 
 def _read(state: FileState, manifest: Path) -> FileState:
-    from bmz.spec.package_files import PackageUnreadable  # here, since few caches need its parser
+    from bmz.spec.package_files import PackageUnreadable  # slow to import, rarely needed
     from bmz.spec.read import read_model
 
     try:
@@ -111,7 +111,7 @@ def _read(state: FileState, manifest: Path) -> FileState:
     except PackageUnreadable as why:
         return replace(state, status="damaged", why=why.why)
     except BmzError:
-        return state  # a description that came whole, and is not valid
+        return state  # the description is complete, but invalid
     return state
 
 
@@ -144,7 +144,7 @@ def import_(archive: Path) -> CarriedPackages:
 
 def examine() -> DoctorView:
     """Examine frameworks, devices, memory and cache; only installed frameworks are imported."""
-    from bmz.predict.formats import available_backends, other_backends  # here: they load NumPy
+    from bmz.predict.formats import available_backends, other_backends  # they import NumPy
 
     cache = cache_folder()
     return DoctorView(

@@ -1,4 +1,4 @@
-"""``bmz score``: how well label masks agree with the truth."""
+"""``bmz score``: measure how well label masks agree with the truth."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def score(
     ----------
     predicted, truth : a file, a folder, or a pattern such as ``results/*.labels.tif``
     ious : thresholds, each above 0 and at most 1
-    components : of masks that do not number their objects, see `bmz.engine.label_masks.read_mask`
-    dataset : the dataset of HDF5 files that holds the labels; None for the only one that can
-    listener : is called for each file as it is done
+    components : how to read masks without object numbers; see `bmz.engine.label_masks.read_mask`
+    dataset : dataset of HDF5 files that holds the labels; None for the only suitable one
+    listener : called after each file
 
     Raises
     ------
     NothingToScore
-        A path names no mask, or no names agree.
+        A path matches no mask, or the two sides have no name in common.
     """
     pairs = mask_pairs(predicted, truth, dataset=dataset)
     outcomes: list[PairScore | PairFailed] = []

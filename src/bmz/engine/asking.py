@@ -212,7 +212,7 @@ class MasksOfTiles:
         names = {} if objects.names is None else {"names": objects.names}
         about = {"scores": objects.scores, "corners": objects.corners, "tiles": objects.tiles}
         with whole_file(self._file(number, _ABOUT)) as temporary:
-            np.savez(temporary, **about, **names)  # type: ignore[arg-type]  # keywords mixed up
+            np.savez(temporary, **about, **names)  # type: ignore[arg-type]  # stubs mix up keywords
 
     def objects(self, *, named: bool) -> ObjectMasks:
         """Return all masks; each is read when it is accessed.
@@ -254,7 +254,7 @@ class StoredMasks(Sequence[BoolArray]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, number: int) -> BoolArray:  # type: ignore[override]  # one by one alone
+    def __getitem__(self, number: int) -> BoolArray:  # type: ignore[override]  # no slices
         file, start, shape = self._places[number]
         pixels = prod(shape)
         packed = np.fromfile(file, np.uint8, -(-pixels // 8), offset=start)

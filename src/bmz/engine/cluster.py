@@ -44,7 +44,7 @@ ONE_THREAD: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Dask lets malloc give memory back after every tile, which makes PyTorch 3 to 4 times slower
+    # by default, Dask makes malloc free memory after every tile: PyTorch is 3 to 4 times slower
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
 }
@@ -250,7 +250,7 @@ def _outcomes_by_tiles(
             yield planned.image, outcome
         except KilledWorker as why:
             yield planned.image, ImageFailure(planned.image, WorkerLost(planned.image, why))
-        except (CancelledError, OSError) as why:  # a disk that refuses has a name of its own
+        except (CancelledError, OSError) as why:  # disk faults raise a `BmzError`
             yield planned.image, ImageFailure(planned.image, SchedulerLost(planned.image, why))
         except BmzError as error:
             yield planned.image, ImageFailure(planned.image, error)
@@ -318,7 +318,7 @@ class OnWorkers:
             replace(share, tiles=tuple(missing[at : at + size]))
             for at in range(0, len(missing), size)
         ]
-        # Dask tries twice more where a worker dies; what it had finished is not run again
+        # Dask runs the share of a dead worker again, without the tiles that are already stored
         waiting = {
             self.client.submit(run_share, self.worker_request, part, pure=False, retries=1): len(
                 part.tiles
@@ -334,7 +334,7 @@ class OnWorkers:
                 done += waiting[future]
                 listener(Progress("tiles", done, total))
         except BaseException:
-            with suppress(CancelledError, OSError, TimeoutError):  # the scheduler itself is gone
+            with suppress(CancelledError, OSError, TimeoutError):  # the scheduler may be lost
                 self.client.cancel(list(waiting))
             raise
         return batch
@@ -358,7 +358,7 @@ def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterato
         if "note" in message:
             listener(Note(**message["note"]))
         else:
-            # the tiles of an image that is tried again count twice
+            # the tiles of an image that is tried again are reported twice
             done = min(done + message["tiles"], tiles)
             listener(Progress("tiles", done, tiles))
 
@@ -372,7 +372,7 @@ def events_of_workers(client: Client, tiles: int, listener: Listener) -> Iterato
 def _worker_count(client: Client, image: Path) -> int:
     try:
         return max(len(client.nthreads()), 1)
-    except (RuntimeError, OSError) as why:  # the former: the client has hung up
+    except (RuntimeError, OSError) as why:  # RuntimeError: the client is closed
         raise SchedulerLost(image, why) from why
 
 
@@ -403,7 +403,7 @@ def outcomes_of_images(
     from distributed import as_completed
 
     def submit(part: Sequence[ImageJob]) -> Future[list[Outcome]]:
-        # the names of all images with each task would be a square of their number
+        # sending the names of all images with each task would take quadratic space
         names = [names_for(job.image, worker_request.names) for job in part]
         own = replace(worker_request, names=dict(ChainMap(*names)))
         return client.submit(run_in_worker, own, part, pure=False)
@@ -451,7 +451,7 @@ def _client(setup: RunSetup, stack: ExitStack) -> Client:
     if request.scheduler is not None:
         return _connected(request.scheduler, stack)
     stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}))
-    if sys.platform == "linux":  # elsewhere libraries of the system must not be forked
+    if sys.platform == "linux":  # elsewhere system libraries do not survive a fork
         stack.enter_context(dask.config.set({START_METHOD: FORK_SERVER}))
         context = distributed.utils.get_mp_context()
         context.set_forkserver_preload(["distributed", *shared_imports(setup)])
@@ -485,7 +485,7 @@ def _connected(scheduler: str, stack: ExitStack) -> Client:
         address = _address(scheduler)
         client: Client = stack.enter_context(distributed.Client(address, timeout="10s"))
     except (OSError, TimeoutError, ValueError, KeyError, TypeError, RecursionError) as why:
-        # among them: a file that names none, and TLS without certificates in Dask's settings
+        # including a file without an address, and TLS without certificates in Dask's settings
         raise SchedulerAbsent(scheduler, why) from why
     return client
 

@@ -51,7 +51,7 @@ class ToCaller:
             note = event if named else replace(event, image=self._image)
             message: dict[str, object] = {"note": asdict(note)}
         elif isinstance(event, Progress) and event.stage == "tiles":
-            # every plane begins again
+            # the count restarts with every plane
             more = event.done - self._before if event.done > self._before else event.done
             self._before = event.done
             message = {"tiles": more}
@@ -91,7 +91,7 @@ def run_in_worker(request: RunRequest, jobs: Sequence[ImageJob]) -> list[ImageRu
 
 
 def _run_job(request: RunRequest, job: ImageJob) -> ImageRun | ImageFailure:
-    forget_name(job.image)  # an earlier call may have called it otherwise
+    forget_name(job.image)  # an earlier call may have given it another name
     try:
         setup, backend = loaded(request)
         planned = planned_or_failed(setup, job.image, job.field)
@@ -147,7 +147,7 @@ def loaded(request: RunRequest) -> tuple[RunSetup, Backend]:
 
     Each worker of a machine uses its own GPU.
     """
-    follow_names(request, settings_from_environment())  # of this call; the model may be of another
+    follow_names(request, settings_from_environment())  # the loaded model may be of an earlier call
     options = ("trust", "device", "weights", "precision", "backend", "batch", "threads")
     key = json.dumps(
         {**options_of(request), **{option: getattr(request, option) for option in options}}

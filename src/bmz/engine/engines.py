@@ -49,7 +49,7 @@ def open_reference(
         manifest=manifest.absolute(),
         weights_format=weights.format,
     )
-    from bmz.predict.confined import open_confined  # here: few runs are of bioimageio.core
+    from bmz.predict.confined import open_confined  # few runs use bioimageio.core
 
     return open_confined(CORE, request, [model.folder])
 

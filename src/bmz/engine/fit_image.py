@@ -215,7 +215,7 @@ def _measured(info: ImageInfo, pixels: Pixels, stated: StatedKind | None) -> Mea
     whole = mean_kind(m.kind for m in measured.values() if m.kind is not None)
     apart = not info.colour
     if info.colour and whole is not None and whole.family == "fluorescence":
-        # stains that were saved as colours: each is in one of them
+        # fluorescence saved as colours: each stain is in one of the colour channels
         measured = image_measures(replace(pixels, colour=False), range(len(measured)))
         apart = True
     kinds = {n: as_told(m.kind, stated) for n, m in measured.items()}

@@ -277,7 +277,7 @@ def rank_models(
     images : one or more images; those of the request are ignored
     """
     for image in images:
-        numbers_in(image, request.channels)  # or refuse them now
+        numbers_in(image, request.channels)  # raises if one is absent
     index = whole_index(settings, listener, refresh=request.refresh)
     zoo_candidates = candidates_of(index, settings, listener, everything=request.everything)
     own = own_candidates((*request.models, *settings.models), settings, listener)

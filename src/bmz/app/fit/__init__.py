@@ -32,7 +32,7 @@ def fit(request: FitRequest, settings: ZooSettings, listener: Listener = nobody)
     ranking = replace(rank_models(images, request, settings, listener), unread=unread)
     if not request.tries:
         return ranking
-    from bmz.app.fit.trial import with_trials  # here: it loads what runs a network
+    from bmz.app.fit.trial import with_trials  # imports the backends
 
     return with_trials(ranking, images, request, listener)
 

@@ -80,7 +80,7 @@ def _results(request: ModelTestRequest, listener: Listener) -> Iterator[ModelTes
         for job in as_completed(jobs):
             try:
                 yield job.result()
-            except BrokenProcessPool:  # one process died, and took what was in hand with it
+            except BrokenProcessPool:  # one process died, and all running tests with it
                 broken.append(jobs[job])
     for model in broken:
         yield _alone(model, request)
@@ -97,7 +97,7 @@ def _alone(source: str, request: ModelTestRequest) -> ModelTestResult:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # not forked: a framework that was loaded here would not survive it
+    # spawned, because a framework that has been imported here would not survive a fork
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
