@@ -37,6 +37,17 @@ def evidence(
         return mask_evidence(MaskOnImage(mask, image[None], foreground[None].astype(np.float32)))
 
 
+@pytest.mark.parametrize("size", [(1, 300), (300, 1), (4, 1, 300)])
+def test_a_strip_of_one_line_is_measured(size: tuple[int, ...]) -> None:
+    mask = np.zeros(size, np.int32)
+    mask[..., :40, :40] = 1
+    image = 20.0 + 100.0 * (mask > 0)
+
+    found = evidence(mask, image, mask > 0)
+
+    assert found["threshold_dice"] == pytest.approx(1, abs=0.05)
+
+
 def test_a_mask_on_its_objects_stands_out_more_than_one_beside_them() -> None:
     mask = discs()
     image = picture(mask)

@@ -144,6 +144,20 @@ def median(values: AnyArray) -> float:
     return float(order[half - 1 : half + 1].mean())
 
 
+def slope(values: AnyArray, axis: int) -> AnyArray:
+    """Return `numpy.gradient` along an axis, which is 0 if that has a single entry.
+
+    Examples
+    --------
+    >>> slope(np.array([[0.0, 2.0, 4.0]]), 1), slope(np.array([[0.0, 2.0]]), 0)
+    (array([[2., 2., 2.]]), array([[0., 0.]]))
+    """
+    if values.shape[axis] == 1:
+        return np.zeros_like(values)
+    derivative: AnyArray = np.gradient(values, axis=axis)
+    return derivative
+
+
 @dataclass(frozen=True)
 class Places:
     """The ranks of the values next to each of some percentiles.

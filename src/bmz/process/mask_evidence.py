@@ -9,7 +9,7 @@ from math import log2, nan
 import numpy as np
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, slope
 from bmz.base.values import dataclass
 from bmz.process.matching import Overlap
 from bmz.process.object_shapes import Runs, runs_of
@@ -257,7 +257,7 @@ def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, f
         max(float(one[mask.outline].mean()), 1e-12) for one in (fine, coarse, coarser)
     )
     core = mask.inside & ~rings.inner
-    rough = np.abs(np.diff(plane, 2, axis=-1)) / 6**0.5
+    rough = np.abs(np.diff(plane, 2, axis=-1)) / 6**0.5  # empty if the plane is narrower than 3 px
     return {
         "contrast": min(size / spread, 100.0),
         "side": float(np.sign(step)),
@@ -268,7 +268,7 @@ def _channel(mask: MaskOnImage, rings: _Rings, plane: FloatArray) -> dict[str, f
         "edge_width": min(size / (at_edge * mask.diameter), 10.0),
         "sharpness": at_edge / at_coarse,
         "sharpness_coarse": at_coarse / at_coarser,
-        "noise": min(NORMAL * float(np.median(rough)) / size, 10.0),
+        "noise": min(NORMAL * float(np.median(rough)) / size, 10.0) if rough.size else 0.0,
         "threshold_dice": _threshold_dice(mask, plane, sign=step),
         **_sides(mask, rings, plane),
         **_edge_place(mask, rings, fine),
@@ -357,8 +357,7 @@ def _spread(values: FloatArray) -> float:
 
 def _steepness(plane: FloatArray, sigma: float) -> FloatArray:
     smooth = ndimage.gaussian_filter(plane, (0, sigma, sigma)[-plane.ndim :])
-    y, x = (np.gradient(smooth, axis=axis) for axis in (-2, -1))
-    steepness: FloatArray = np.hypot(y, x)
+    steepness: FloatArray = np.hypot(slope(smooth, -2), slope(smooth, -1))
     return steepness
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bmz.base import ndimage
-from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray
+from bmz.base.arrays import AnyArray, BoolArray, FloatArray, LabelArray, LazyArray, slope
 from bmz.base.errors import WrongUsage
 from bmz.process.blocks import boxes_of_map
 from bmz.process.recipe import Value
@@ -98,7 +98,7 @@ def _directions(flow: FloatArray, cell: BoolArray) -> FloatArray:
 
 
 def _divergence(unit: FloatArray) -> FloatArray:
-    along = (np.gradient(part, axis=axis) for axis, part in enumerate(unit))
+    along = (slope(part, axis) for axis, part in enumerate(unit))
     divergence: FloatArray = sum(along, start=np.zeros(unit.shape[1:], np.float32))
     return divergence
 
