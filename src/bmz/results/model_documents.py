@@ -368,11 +368,11 @@ class ComparedModel(TypedDict):
 class JudgedAgreement(TypedDict):
     """How far a mask agrees with what a user judged right and wrong."""
 
-    f1: Annotated[float | None, Doc("over what was judged; null where nothing was judged right")]
-    right: Annotated[int, Doc("how many were judged right")]
-    found: Annotated[float, Doc("how many of them the mask has")]
-    wrong: Annotated[int, Doc("how many were judged wrong")]
-    repeated: Annotated[float, Doc("how many of them the mask repeats")]
+    f1: Annotated[float | None, Doc("F1 over the judged objects; null if none was judged right")]
+    right: Annotated[int, Doc("number of objects that were judged right")]
+    found: Annotated[float, Doc("number of these that the mask has")]
+    wrong: Annotated[int, Doc("number of objects that were judged wrong")]
+    repeated: Annotated[float, Doc("number of these that the mask repeats")]
 
 
 class ComparedResult(TypedDict):
@@ -393,7 +393,7 @@ class ComparedResult(TypedDict):
     command: Annotated[str, Doc("command that repeats it")]
     matchings: Annotated[Mapping[str, Matching], Doc("agreement with the truth, by IoU threshold")]
     errors: Annotated[Sequence[MaskError], Doc("errors compared with the truth")]
-    judged: Annotated[JudgedAgreement | None, Doc("null where nothing of the image was judged")]
+    judged: Annotated[JudgedAgreement | None, Doc("null if nothing of the image was judged")]
     agreement: Annotated[float | None, Doc("mean F1 with the other results")]
     consensus: Annotated[float | None, Doc("F1 with the objects that most results have")]
     stability: Annotated[float | None, Doc("mean F1 with results of changed images")]
@@ -415,15 +415,17 @@ class ComparedImage(TypedDict):
 
 
 class ComparedSetting(TypedDict):
-    """One model with one setting over all images; means count 0 where it failed."""
+    """One model with one setting over all images; failures count as 0 in the means."""
 
     model: str
-    settings: Annotated[Mapping[str, str], Doc("of the sweep")]
-    images: Annotated[int, Doc("of which there are labels")]
-    first: Annotated[int, Doc("in how many images it is the first")]
-    mean_ap: Annotated[float | None, Doc("mean AP, with the truth")]
-    judged: Annotated[float | None, Doc("F1 over what was judged in all images")]
-    guess: Annotated[float | None, Doc("mean guess, without the truth")]
+    settings: Annotated[Mapping[str, str], Doc("values of the sweep")]
+    images: Annotated[int, Doc("number of images with labels")]
+    first: Annotated[int, Doc("number of images for which it ranks first")]
+    mean_ap: Annotated[float | None, Doc("mean AP, if there is a truth")]
+    judged: Annotated[float | None, Doc("F1 over the judged objects of all images")]
+    guess: Annotated[
+        float | None, Doc("mean predicted F1, lowered for warnings, if there is no truth")
+    ]
 
 
 class CompareDocument(TypedDict):
