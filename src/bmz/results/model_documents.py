@@ -423,9 +423,7 @@ class ComparedSetting(TypedDict):
     first: Annotated[int, Doc("number of images for which it ranks first")]
     mean_ap: Annotated[float | None, Doc("mean AP, if there is a truth")]
     judged: Annotated[float | None, Doc("F1 over the judged objects of all images")]
-    guess: Annotated[
-        float | None, Doc("mean predicted F1, lowered for warnings, if there is no truth")
-    ]
+    guess: Annotated[float | None, Doc("mean predicted F1 less warnings, if there is no truth")]
 
 
 class CompareDocument(TypedDict):
