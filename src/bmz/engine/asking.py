@@ -45,13 +45,13 @@ _PIXELS, _ABOUT = ".bits", ".npz"
 
 @dataclass(frozen=True)
 class Asking:
-    """Everything that a network is asked for in a plane, tile by tile.
+    """The prompts of a plane, for which a network is run tile by tile.
 
     Parameters
     ----------
     labelling : labelling by a recipe that takes the masks of single objects
     plan : plan with the tiles, and the factor by which prompts are resized
-    prompts : prompts in px of the image, or the option that stands for them
+    prompts : prompts in px of the image, or the option given instead, ``grid`` or ``none``
     """
 
     network: PromptedNetwork
@@ -282,7 +282,7 @@ def painted_in_parts(
 
     Parameters
     ----------
-    asking : the request whose masks are in the folder
+    asking : the prompts whose masks are in the folder
     folder : folder of `MasksOfTiles`
     labels : (y, x), all 0; changed to the numbers of the objects in the order of their scores
     side_px : side length of a block

@@ -66,7 +66,7 @@ SINGLE_TASKS = 1024
 """Maximum number of images for which each image is its own task."""
 
 MOST_IN_TASK = 8
-"""Images per task: with 10,000 images, 100 workers still get a dozen tasks each."""
+"""Maximum images per task: of 10,000 images, 100 workers still get a dozen tasks each."""
 
 
 class Future(Protocol[T_co]):

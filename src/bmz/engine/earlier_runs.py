@@ -258,7 +258,7 @@ def scratch_folder(folder: Path, key: str, *, resume: bool) -> Iterator[Path]:
     ----------
     folder : parent folder
     key : key of the run, as `scratch_key` returns it
-    resume : reuse the folder with this key that a process left when it ended
+    resume : reuse a folder with this key that was left by a process that has ended
     """
     place = folder / f"{unfinished('scratch')}{key}"
     if resume:
@@ -408,7 +408,7 @@ def claimed_output(
 ) -> Iterator[ImageRun | None]:
     """Hold the exclusive right to write the files of an image while the block runs.
 
-    If the block succeeds, files about a mask of an earlier run that it replaced are removed.
+    If the block succeeds, outdated files about the mask of an earlier run are removed.
 
     Yields
     ------
