@@ -33,7 +33,8 @@ from bmz.process.matching import match_labels
 MARKS = ("<!-- benchmarks/openvino_masks.py -->\n", "<!-- end of OpenVINO -->\n")
 MODELS = (
     "starter/nuclei", "starter/nuclei-contour", "starter/nuclei-flows", "nuclei-broad",
-    "stardist-dsb2018", "unmicst-nuclei", "cellpose-cyto", "psc-keras", "cremi-membrane",
+    "stardist-dsb2018", "stardist-dsb2018-declared", "unmicst-nuclei", "cellpose-cyto", "psc-keras",
+    "cremi-membrane",
 )  # fmt: skip
 
 CHANNELS = {"cellpose-cyto": (0, -1)}
