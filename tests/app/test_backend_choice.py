@@ -217,7 +217,7 @@ def test_a_first_tile_that_agrees_is_asked_once_for_a_kind_of_image(
     assert seen == [HALF, NATIVE]
     assert all(np.array_equal(found[0], squares() * 0.9) for found in outputs)
     assert backend.choice.name == "bfloat16"
-    assert backend.choice.why.endswith("on the first tile of 'a.tif' F1 1.000")
+    assert backend.choice.why.endswith("on tiles of 'a.tif' F1 1.000")
     assert later == [HALF]
     assert again.choice == backend.choice
 
@@ -305,8 +305,8 @@ def test_of_many_images_the_first_are_compared_and_then_fewer_and_fewer(
 
     assert ran == [*range(1, FIRST_IMAGES + 1), 16, 32, 64, 128]
     assert {choice.name for choice in (*choices, known, *later)} == {"bfloat16"}
-    assert choices[1].why == "tested; on the first tile of '2.tif' F1 1.000"
-    assert choices[9].why == "tested; on first tiles of images like it F1 1.000 (8 compared)"
+    assert choices[1].why == "tested; on tiles of '2.tif' F1 1.000"
+    assert choices[9].why == "tested; on tiles of images like it F1 1.000 (8 compared)"
     assert known == choices[2]
 
 
@@ -353,6 +353,51 @@ def test_one_object_that_differs_puts_only_its_image_into_float32(network: Netwo
     assert [note.text.partition(",")[0] for note in told if isinstance(note, Note)] == [
         "1.tif: running in float32"
     ]
+
+
+SMALL = [*range(1, FIRST_IMAGES + 1), 16, 32]
+"""Tiles of which a whole one is compared, of 40."""
+
+LARGE = [1, 4, 16]
+"""Tiles of which the middle is compared, of 40."""
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("wrong", [None, 4, 16])
+@pytest.mark.parametrize(("side", "due"), [(64, SMALL), (1200, LARGE)], ids=["planes", "tiles"])
+def test_of_many_tiles_of_an_image_some_later_ones_are_compared(
+    network: NetworkChoice, wrong: int | None, side: int, due: list[int]
+) -> None:
+    in_float32(network)
+    compared: list[int] = []
+    told: list[Event] = []
+    outputs: list[AnyArray] = []
+
+    def opener(way: Way) -> FakeBackend:
+        def answer(inputs: Sequence[AnyArray]) -> list[AnyArray]:
+            number = len(outputs) + 1
+            if way == NATIVE and number not in compared:
+                compared.append(number)
+            moves = way != NATIVE and wrong is not None and number >= wrong
+            return [np.roll(inputs[0], 3, -1) if moves else inputs[0]]
+
+        return FakeBackend(answer)
+
+    tile = squares() if side == squares().shape[-1] else large(568)
+    backend = GatedBackend(opener, PrecisionChoice("bfloat16", "tested", "openvino", gated=True))
+    backend.expect(TileCase(network, "stack.tif", "one key", told.append))
+    for _ in range(40):
+        outputs += backend.run([tile])
+
+    assert all(np.array_equal(output, tile) for output in outputs)
+    last = 40 if wrong is None else wrong
+    rest = [] if wrong is None else list(range(wrong, 41))  # in float32, all of them
+    assert compared == [n for n in due if n < last] + rest
+    assert backend.choice.name == ("bfloat16" if wrong is None else "float32")
+    if wrong is not None:
+        assert backend.choice.why.endswith(f", from tile {wrong} on")
+        assert isinstance(told[-1], Note)
+        assert f"gives different labels on tile {wrong} (F1 0.000)" in told[-1].text
 
 
 @pytest.mark.usefixtures("opened")
@@ -405,7 +450,12 @@ def test_of_a_large_tile_the_middle_is_run_in_float32_and_the_rest_where_that_is
 
 
 @pytest.mark.usefixtures("opened")
-def test_tiles_without_an_object_say_nothing_and_are_few(network: NetworkChoice) -> None:
+@pytest.mark.parametrize(
+    ("size", "most"), [((64, 64), FIRST_IMAGES), ((1200, 1200), 2 * MOST_TILES)]
+)
+def test_tiles_without_an_object_say_nothing_and_are_few(
+    network: NetworkChoice, size: tuple[int, int], most: int
+) -> None:
     in_float32(network)
     runs: list[Way] = []
 
@@ -420,10 +470,10 @@ def test_tiles_without_an_object_say_nothing_and_are_few(network: NetworkChoice)
     backend = GatedBackend(opener, choice)
 
     backend.expect(case(network))
-    for _ in range(10):
-        backend.run([np.zeros_like(squares())])
+    for _ in range(15):
+        backend.run([np.zeros((1, 1, *size), np.float32)])
 
-    assert runs.count(NATIVE) == MOST_TILES
+    assert runs.count(NATIVE) == most
     assert backend.choice == choice
 
 
@@ -455,7 +505,7 @@ def test_record_and_plan_name_what_ran_and_a_record_is_repeated_with_it(
     assert planned.plan.describe()[0] == "weights onnx on cpu in bfloat16 by openvino, batch 1"
     plan = done.record["plan"]
     assert (plan["precision"], plan["backend"]) == ("bfloat16", "openvino")
-    assert plan["precision_why"] == "for a test; on the first tile of 'a.tif' F1 1.000"
+    assert plan["precision_why"] == "for a test; on tiles of 'a.tif' F1 1.000"
     assert done.record["backend"].startswith("openvino")
     assert (native.record["plan"]["backend"], native.objects) == ("native", done.objects)
     again = replayed(done.files["record"], replace(request, folder=tmp_path / "again"))

@@ -1,4 +1,4 @@
-"""Compare first tiles of images with float32 before trusting a lower precision."""
+"""Compare tiles of images with float32, so that a lower precision can be trusted."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ MOST_TILES = 4
 MIDDLE_PX: Mapping[str, int] = MappingProxyType({"yx": 384, "zyx": 192})
 """Axes of the network -> side along y and x of the middle of a tile that is compared first."""
 
+LATER_PX: Mapping[str, int] = MappingProxyType({"yx": 256, "zyx": 128})
+"""The same for later tiles of an image."""
+
 
 @dataclass(frozen=True)
 class KindEvidence:
@@ -46,7 +49,7 @@ class KindEvidence:
     comparisons : number of images of which a tile was compared
     same : number of objects of these tiles that both precisions show
     differing : number that only one of them shows, divided by 2
-    compared : name of an image -> F1 on its tile
+    compared : name of an image -> lowest F1 on its tiles
     """
 
     images: int = 0
@@ -64,24 +67,31 @@ class KindEvidence:
     @property
     def is_due(self) -> bool:
         """Whether the newest image is to be compared: all at first, then the 16th, 32nd, ..."""
-        return self.comparisons < FIRST_IMAGES or self.images & (self.images - 1) == 0
+        return self.comparisons < FIRST_IMAGES or _is_power_of(2, self.images)
 
     def joined(self, name: str, matching: Matching) -> KindEvidence:
-        """Add the comparison of an image; an image without a name is not remembered by itself."""
+        """Add the comparison of a tile; an image without a name is not remembered by itself."""
+        f1 = min(matching.f1, self.compared.get(name, 1.0))
         return KindEvidence(
             self.images,
-            self.comparisons + 1,
+            self.comparisons + (name not in self.compared),
             self.same + matching.tp,
             self.differing + (matching.fp + matching.fn) / 2,
-            {**self.compared, name: matching.f1} if name else self.compared,
+            {**self.compared, name: f1} if name else self.compared,
         )
 
     def text(self, name: str) -> str:
         """Describe the comparison of an image, or of all if it was not compared itself."""
         if name in self.compared and self.agrees:
-            return f"on the first tile of '{name}' F1 {self.compared[name]:.3f}"
+            return f"on tiles of '{name}' F1 {self.compared[name]:.3f}"
         f1 = self.same / max(self.same + self.differing, 1)
-        return f"on first tiles of images like it F1 {f1:.3f} ({self.comparisons} compared)"
+        return f"on tiles of images like it F1 {f1:.3f} ({self.comparisons} compared)"
+
+
+def _is_power_of(base: int, number: int) -> bool:
+    while number > 1 and number % base == 0:
+        number //= base
+    return number == 1
 
 
 KINDS = Notes.of("tile", 2, KindEvidence, one_per_key=True)
@@ -112,7 +122,7 @@ class TileCase:
 
 
 class GatedBackend:
-    """A network in a lower precision, which the first tiles of the images must confirm.
+    """A network in a lower precision, which tiles of the images must confirm.
 
     Parameters
     ----------
@@ -125,7 +135,7 @@ class GatedBackend:
         self._loaded: dict[Way, Backend] = {}
         self._known: dict[str, tuple[Path, KindEvidence]] = {}
         self._case: TileCase | None = None
-        self._left = 0
+        self._left = self._tiles = 0
         self.choice = choice
         self._current = self._backend(choice)
 
@@ -146,7 +156,7 @@ class GatedBackend:
         if f1 is None:
             evidence = self._remember(case, replace(evidence, images=evidence.images + 1))
         is_due = f1 is None and evidence.agrees and evidence.is_due
-        self._case, self._left = (case, MOST_TILES) if is_due else (None, 0)
+        self._case, self._left, self._tiles = case if is_due else None, MOST_TILES, 0
         if is_due or not evidence.comparisons:
             self._use(self._first)
             return
@@ -156,7 +166,17 @@ class GatedBackend:
     def run(self, inputs: Sequence[AnyArray]) -> list[AnyArray]:
         """Run the network once, as `Backend` describes."""
         outputs = self._current.run(inputs)
-        return outputs if self._case is None else self._judged(self._case, inputs, outputs)
+        self._tiles += 1
+        if self._case is None or not (self._left or self._is_due(self._case, inputs)):
+            return outputs
+        return self._judged(self._case, inputs, outputs)
+
+    def _is_due(self, case: TileCase, inputs: Sequence[AnyArray]) -> bool:
+        """Return whether a later tile is compared: small ones, such as planes, as images are."""
+        model = case.network.model
+        if middle_of_tile(model, inputs, MIDDLE_PX[model.space]) is not None:
+            return _is_power_of(4, self._tiles)
+        return self._tiles <= FIRST_IMAGES or _is_power_of(2, self._tiles)
 
     def tensor_library(self) -> ModuleType | None:
         """Return the tensor library of the network that currently runs, as in `OnTensors`."""
@@ -176,17 +196,18 @@ class GatedBackend:
         whole = case.float32
         matching, expected = self._compared(case.network, inputs, outputs, self._backend(whole))
         if matching is None:
-            self._left -= 1
-            self._case = case if self._left else None
+            self._left = max(self._left - 1, 0)
             return outputs
-        self._case = None
+        self._left = 0
         evidence = self._remember(case, self._evidence(case).joined(case.name, matching))
         KINDS.keep(case.network.notes[-1], case.key, evidence)  # for workers beside this one
         if evidence.agrees and matching.f1 >= LEAST_F1:
             self._use(self._first, evidence.text(case.name))
             return outputs
-        _tell(case, evidence, matching.f1, way_of(whole), way_of(self._first))
-        self._use(whole, evidence.text(case.name))
+        self._case = None
+        _tell(case, evidence, matching.f1, self._tiles, way_of(whole), way_of(self._first))
+        later = f", from tile {self._tiles} on" if self._tiles > 1 else ""
+        self._use(whole, evidence.text(case.name) + later)
         return self._current.run(inputs) if expected is None else expected
 
     def _evidence(self, case: TileCase) -> KindEvidence:
@@ -206,7 +227,8 @@ class GatedBackend:
         whole: Backend,
     ) -> tuple[Matching | None, list[AnyArray] | None]:
         """Compare the middle of a tile, else the whole tile; return its float32 outputs, too."""
-        middle = middle_of_tile(network.model, inputs)
+        middle_px = (MIDDLE_PX if self._left else LATER_PX)[network.model.space]
+        middle = middle_of_tile(network.model, inputs, middle_px)
         if middle is not None:
             matching = _matching(network, middle, self._current.run(middle), whole.run(middle))
             if matching is not None:
@@ -226,17 +248,20 @@ class GatedBackend:
         return self._loaded[way]
 
 
-def _tell(case: TileCase, evidence: KindEvidence, f1: float, way: Way, other: Way) -> None:
+def _tell(
+    case: TileCase, evidence: KindEvidence, f1: float, tile: int, way: Way, other: Way
+) -> None:
     """Tell that an image runs in float32, and whether all later ones of its kind do, too."""
-    sentence = (
-        f"running in {way}, because {other} gives different labels on the first tile (F1 {f1:.3f})"
-    )
+    place = "the first tile" if tile == 1 else f"tile {tile}"
+    sentence = f"running in {way}, because {other} gives different labels on {place} (F1 {f1:.3f})"
     if not evidence.agrees:
         sentence += "; so do all further images like it"
     case.listener(Note(f"{case.name or NAME}: {sentence}"))
 
 
-def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArray] | None:
+def middle_of_tile(
+    model: ModelSpec, inputs: Sequence[AnyArray], middle_px: int
+) -> list[AnyArray] | None:
     """Cut the middle out of the inputs of a large tile, in a size that the network accepts.
 
     Comparing it takes a fraction of the time of the whole tile in float32.
@@ -245,6 +270,7 @@ def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArra
     ----------
     model : the model, which defines the legal sizes
     inputs : inputs of the network, in the order of the description
+    middle_px : wanted side along y and x
 
     Returns
     -------
@@ -255,7 +281,6 @@ def middle_of_tile(model: ModelSpec, inputs: Sequence[AnyArray]) -> list[AnyArra
     sizes: dict[str, int] = {}
     for tensor, array in tensors:
         sizes |= dict(zip(tensor.letters, array.shape, strict=True))
-    middle_px = MIDDLE_PX[model.space]
     sides: dict[str, slice] = {}
     for rule in axis_rules(model):
         side = (
@@ -302,7 +327,7 @@ def _labels(
 def expect_image(
     backend: Backend, network: NetworkChoice, image: ImageInfo, plan: Plan, listener: Listener
 ) -> None:
-    """Tell a gated network which image comes next, so that its first tile may be compared."""
+    """Tell a gated network which image comes next, so that its tiles may be compared."""
     if not isinstance(backend, GatedBackend):
         return
     kind = (
