@@ -69,12 +69,15 @@ class KindEvidence:
         """Whether the newest image is to be compared: all at first, then the 16th, 32nd, ..."""
         return self.comparisons < FIRST_IMAGES or _is_power_of(2, self.images)
 
-    def joined(self, name: str, matching: Matching) -> KindEvidence:
-        """Add the comparison of a tile; an image without a name is not remembered by itself."""
+    def joined(self, name: str, matching: Matching, *, is_first: bool) -> KindEvidence:
+        """Add the comparison of a tile, which may be the first of its image.
+
+        An image without a name is not remembered by itself.
+        """
         f1 = min(matching.f1, self.compared.get(name, 1.0))
         return KindEvidence(
             self.images,
-            self.comparisons + (name not in self.compared),
+            self.comparisons + is_first,
             self.same + matching.tp,
             self.differing + (matching.fp + matching.fn) / 2,
             {**self.compared, name: f1} if name else self.compared,
@@ -136,6 +139,7 @@ class GatedBackend:
         self._known: dict[str, tuple[Path, KindEvidence]] = {}
         self._case: TileCase | None = None
         self._left = self._tiles = 0
+        self._is_compared = False
         self.choice = choice
         self._current = self._backend(choice)
 
@@ -157,6 +161,7 @@ class GatedBackend:
             evidence = self._remember(case, replace(evidence, images=evidence.images + 1))
         is_due = f1 is None and evidence.agrees and evidence.is_due
         self._case, self._left, self._tiles = case if is_due else None, MOST_TILES, 0
+        self._is_compared = False
         if is_due or not evidence.comparisons:
             self._use(self._first)
             return
@@ -198,8 +203,9 @@ class GatedBackend:
         if matching is None:
             self._left = max(self._left - 1, 0)
             return outputs
-        self._left = 0
-        evidence = self._remember(case, self._evidence(case).joined(case.name, matching))
+        is_first, self._is_compared, self._left = not self._is_compared, True, 0
+        evidence = self._evidence(case).joined(case.name, matching, is_first=is_first)
+        self._remember(case, evidence)
         KINDS.keep(case.network.notes[-1], case.key, evidence)  # for workers beside this one
         if evidence.agrees and matching.f1 >= LEAST_F1:
             self._use(self._first, evidence.text(case.name))
